@@ -1,0 +1,253 @@
+"""Contacts: which pairs of atoms are joined by a spring, across as many cells as it takes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from .bodies import Bodies
+from .errors import InputError, NetworkError
+
+#: Beyond this many contacts the list itself (about 100 bytes each) would fill a small machine.
+MAX_CONTACTS = 50_000_000
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """Pairs of neighbouring atoms, each pair once, and the blocks their springs fall into.
+
+    A contact joins atom `i` of cell 0 with atom `j` of cell `cell`. Found once and discrete:
+    nothing here is differentiable.
+
+    Parameters
+    ----------
+    i, j : Tensor, shape (n_contacts,), int64
+        Atoms of the cell, as `Bodies` numbers them.
+    cell : Tensor, shape (n_contacts, 3), int64
+    distance : Tensor, shape (n_contacts,)
+        In Å, when the contacts were found.
+    same_copy : Tensor, shape (n_contacts,), bool
+        Both atoms belong to one copy of the asymmetric unit.
+    block : Tensor, shape (n_contacts,), int64
+        The pair of bodies each contact couples.
+    block_a, block_b : Tensor, shape (n_blocks,), int64
+        The two bodies of each coupled pair.
+    block_cell : Tensor, shape (n_blocks, 3), int64
+        The cell of the second body.
+    cutoff : float
+    """
+
+    i: Tensor
+    j: Tensor
+    cell: Tensor
+    distance: Tensor
+    same_copy: Tensor
+    block: Tensor
+    block_a: Tensor
+    block_b: Tensor
+    block_cell: Tensor
+    cutoff: float
+
+    @property
+    def n_contacts(self) -> int:
+        """Number of contacts in a unit cell."""
+        return int(self.i.shape[0])
+
+
+def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
+    """Find all pairs of atoms within a distance, in as many neighbour cells as it reaches.
+
+    Atoms of different alternative conformers in one copy never meet and are not joined.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    cutoff : float
+        In Å, inclusive.
+
+    Raises
+    ------
+    InputError
+        If the cutoff is not a positive finite number, or would give too many contacts.
+    """
+    if not (math.isfinite(cutoff) and cutoff > 0):
+        raise InputError(f"gnm_cutoff {cutoff} is not a distance; give Å, for example 4.0")
+    i, j, cell, distance = _neighbour_pairs(bodies, cutoff)
+    copy = bodies.copy.numpy(force=True)
+    same_copy = (copy[i] == copy[j]) & (cell == 0).all(1)
+    altloc = np.array([label.altloc for label in bodies.crystal.labels])
+    altloc = altloc[bodies.asu_atom.numpy(force=True)]
+    exclusive = same_copy & (altloc[i] != altloc[j]) & (altloc[i] != "") & (altloc[j] != "")
+    i, j, cell, distance, same_copy = (x[~exclusive] for x in (i, j, cell, distance, same_copy))
+
+    body = bodies.body.numpy(force=True)
+    keys = np.column_stack([body[i], body[j], cell])
+    unique, block = np.unique(keys, axis=0, return_inverse=True)
+    device = bodies.positions.device
+
+    def tensor(x: NDArray[np.generic]) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(x), device=device)
+
+    return Contacts(
+        i=tensor(i),
+        j=tensor(j),
+        cell=tensor(cell),
+        distance=tensor(distance).to(bodies.positions.dtype),
+        same_copy=tensor(same_copy),
+        block=tensor(block.reshape(-1)),
+        block_a=tensor(unique[:, 0]),
+        block_b=tensor(unique[:, 1]),
+        block_cell=tensor(unique[:, 2:]),
+        cutoff=cutoff,
+    )
+
+
+def _neighbour_pairs(
+    bodies: Bodies, cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Atom i of cell 0, atom j, its cell and their distance; each pair once."""
+    cell = bodies.crystal.cell
+    matrix = cell.matrix.numpy(force=True).astype(np.float64)
+    frac = bodies.positions.numpy(force=True) @ np.linalg.inv(matrix).T
+    home = np.floor(frac).astype(np.int64)
+    frac = frac - home
+    # Images whose fractional coordinates come within the cutoff of the home cell.
+    reach = cutoff / cell.spacings.numpy(force=True).astype(np.float64)
+    shifts = list(itertools.product(*(range(-math.ceil(r), math.ceil(r) + 1) for r in reach)))
+    near = []
+    for shift in shifts:
+        moved = frac + np.array(shift)
+        inside = ((moved >= -reach) & (moved <= 1 + reach)).all(1)
+        near.append((np.flatnonzero(inside), shift))
+    atom = np.concatenate([n for n, _ in near])
+    shift_of = np.concatenate([np.tile(s, (len(n), 1)) for n, s in near]).astype(np.int64)
+
+    tree = cKDTree(frac @ matrix.T)
+    images = cKDTree((frac[atom] + shift_of) @ matrix.T)
+    expected = int(tree.count_neighbors(images, cutoff))
+    if expected > MAX_CONTACTS:
+        raise InputError(
+            f"gnm_cutoff {cutoff:g} Å gives {expected} contacts in a cell of {len(frac)} atoms; "
+            f"lower it (the limit is {MAX_CONTACTS})"
+        )
+    found = tree.sparse_distance_matrix(images, cutoff, output_type="ndarray")
+    i, distance = found["i"], found["v"]
+    j, shift_j = atom[found["j"]], shift_of[found["j"]]
+    d = shift_j - home[j] + home[i]
+    # Each pair turns up from both ends; of an atom and its own image keep the upper half of d.
+    first = np.argmax(d != 0, axis=1)
+    upward = d[np.arange(len(d)), first] > 0
+    once = (i < j) | ((i == j) & upward)
+    return i[once], j[once], d[once], distance[once]
+
+
+def check_connected(bodies: Bodies, contacts: Contacts) -> None:
+    """Check that the contacts join all bodies of the crystal into one piece.
+
+    Raises
+    ------
+    NetworkError
+        Naming the loose bodies, or the missing directions, and the smallest cutoff that joins all.
+    """
+    problem = _what_is_loose(bodies, contacts)
+    if problem is None:
+        return
+    enough = _smallest_cutoff(bodies, contacts.cutoff)
+    raise NetworkError(
+        f"with gnm_cutoff {contacts.cutoff:g} Å {problem}; "
+        f"the smallest cutoff that joins everything is {enough:.2f} Å"
+    )
+
+
+def name_bodies(bodies: Bodies, which: list[int], limit: int = 5) -> str:
+    """Name a few bodies for a message."""
+    names = ", ".join(bodies.name(b) for b in which[:limit])
+    return names if len(which) <= limit else f"{names} and {len(which) - limit} more"
+
+
+def _what_is_loose(bodies: Bodies, contacts: Contacts, cutoff: float | None = None) -> str | None:
+    """Say what falls apart, or None; with `cutoff`, as if only shorter contacts were there."""
+    a, b = (bodies.body[x].numpy(force=True) for x in (contacts.i, contacts.j))
+    d = contacts.cell.numpy(force=True)
+    if cutoff is not None:
+        near = contacts.distance.numpy(force=True) <= cutoff
+        a, b, d = a[near], b[near], d[near]
+    n = bodies.n_bodies
+    graph = coo_array((np.ones(len(a)), (a, b)), shape=(n, n)).tocsr()
+    n_pieces, piece = connected_components(graph, directed=False)
+    if n_pieces > 1:
+        largest = np.bincount(piece).argmax()
+        loose = np.flatnonzero(piece != largest).tolist()
+        return (
+            f"the network falls into {n_pieces} pieces: {name_bodies(bodies, loose)} "
+            f"{'hangs' if len(loose) == 1 else 'hang'} loose"
+        )
+    # One piece modulo the lattice. Walking its loops must reach every cell: the lattice vectors
+    # picked up on the way round have to generate all of Z^3.
+    order, before = breadth_first_order(graph, 0, directed=False)
+    step: dict[tuple[int, int], NDArray[np.int64]] = {}
+    for x, y, c in zip(a.tolist(), b.tolist(), d, strict=True):
+        step[x, y], step[y, x] = c, -c
+    place = np.zeros((n, 3), dtype=np.int64)
+    for body in order[1:].tolist():
+        place[body] = place[before[body]] + step[int(before[body]), body]
+    loops = np.unique(place[a] + d - place[b], axis=0)
+    rank, index = _generated_lattice(loops.tolist())
+    if rank < 3:
+        shape = ("separate clusters", "separate chains", "separate layers")[rank]
+        return f"the crystal falls into {shape}: no contacts join them to each other"
+    if index > 1:
+        return f"the crystal falls into {index} networks that pass through each other unjoined"
+    return None
+
+
+def _generated_lattice(vectors: list[list[int]]) -> tuple[int, int]:
+    """Rank of the lattice that integer vectors generate, and its index in Z^3 at full rank."""
+    rows = [list(v) for v in vectors if any(v)]
+    index = 1
+    rank = 0
+    for column in range(3):
+        # Euclid's algorithm on this column until a single row has an entry in it.
+        while True:
+            live = [r for r in rows if r[column]]
+            if len(live) < 2:
+                break
+            pivot = min(live, key=lambda r: abs(r[column]))
+            for r in live:
+                if r is not pivot:
+                    m = r[column] // pivot[column]
+                    r[:] = [x - m * y for x, y in zip(r, pivot, strict=True)]
+        rows = [r for r in rows if any(r)]
+        if live:
+            rank += 1
+            index *= abs(live[0][column])
+            rows = [r for r in rows if r is not live[0]]
+    return rank, index
+
+
+def _smallest_cutoff(bodies: Bodies, cutoff: float) -> float:
+    """Smallest cutoff, rounded up to 0.01 Å, at which nothing is loose."""
+    wide = cutoff
+    while True:
+        wide *= 1.25
+        contacts = find_contacts(bodies, wide)
+        if _what_is_loose(bodies, contacts) is None:
+            break
+    lengths = np.unique(contacts.distance.numpy(force=True))
+    low, high = 0, len(lengths) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _what_is_loose(bodies, contacts, float(lengths[middle])) is None:
+            high = middle
+        else:
+            low = middle + 1
+    return math.ceil(float(lengths[high]) * 100) / 100

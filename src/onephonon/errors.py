@@ -1,0 +1,21 @@
+"""The errors onephonon raises: each names the value, why it cannot be, and the mend."""
+
+
+class OnePhononError(ValueError):
+    """Base of every error that a user's input can cause."""
+
+
+class InputError(OnePhononError):
+    """A parameter is out of its range, of the wrong shape, or contradicts another."""
+
+
+class StructureError(OnePhononError):
+    """A structure file cannot be used as a crystal."""
+
+
+class NetworkError(OnePhononError):
+    """The springs do not hold the crystal together."""
+
+
+class MapFileError(OnePhononError):
+    """A file of intensities or q-vectors cannot be read or written."""
