@@ -3,20 +3,41 @@
 `OnePhonon` is the model; the modules below it are pure functions over frozen dataclasses.
 """
 
-from .crystal import AtomLabel, Crystal
-from .errors import InputError, MapFileError, NetworkError, OnePhononError, StructureError
-from .lattice import UnitCell
-from .model import OnePhonon
-from .structures import read_crystal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-#: The name under which the model is known from its predecessor.
-OnePhononTorch = OnePhonon
+from .errors import InputError, MapFileError, NetworkError, OnePhononError, StructureError
+
+if TYPE_CHECKING:
+    from .crystal import AtomLabel, Crystal
+    from .formats import read_map, write_map
+    from .lattice import UnitCell
+    from .maps import DiffuseMap
+    from .model import OnePhonon
+    from .structures import read_crystal
+
+    OnePhononTorch = OnePhonon
 
 __version__ = "0.1.0"
+
+#: Where each public name lives; imported when first asked for, so that the command line starts
+#: without waiting for torch. `OnePhononTorch` is the name the model had in its predecessor.
+_HOMES = {
+    "AtomLabel": ("crystal", "AtomLabel"),
+    "Crystal": ("crystal", "Crystal"),
+    "DiffuseMap": ("maps", "DiffuseMap"),
+    "OnePhonon": ("model", "OnePhonon"),
+    "OnePhononTorch": ("model", "OnePhonon"),
+    "UnitCell": ("lattice", "UnitCell"),
+    "read_crystal": ("structures", "read_crystal"),
+    "read_map": ("formats", "read_map"),
+    "write_map": ("formats", "write_map"),
+}
 
 __all__ = [
     "AtomLabel",
     "Crystal",
+    "DiffuseMap",
     "InputError",
     "MapFileError",
     "NetworkError",
@@ -27,4 +48,17 @@ __all__ = [
     "UnitCell",
     "__version__",
     "read_crystal",
+    "read_map",
+    "write_map",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(f".{module}", __name__), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -67,9 +67,9 @@ class UnitCell:
         sin_g = torch.sin(torch.deg2rad(p[5]))
         c_y = (cos_a - cos_b * cos_g) / sin_g
         c_z_squared = 1 - cos_b**2 - c_y**2
-        if not (bool((p > 0).all()) and float(c_z_squared) > 0):
+        if not bool((p > 0).all() & (c_z_squared > 0)):
             raise InputError(
-                f"cell parameters {[float(x) for x in p]} do not span a cell: lengths must be "
+                f"cell parameters {p.tolist()} do not span a cell: lengths must be "
                 "positive and each angle smaller than the sum of the other two"
             )
         zero = torch.zeros_like(a)

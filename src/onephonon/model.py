@@ -325,10 +325,10 @@ class OnePhonon(nn.Module):
         if self._given_scale is not None:
             return torch.as_tensor(self._given_scale, dtype=like.dtype, device=like.device)
         target = mean_square(self.crystal.U).mean()
-        if not float(target) > 0:
+        if not float(target.detach()) > 0:
             raise InputError(
-                f"the file's mean B is {float(self.crystal.B.mean()):g} Å^2, so no thermal scale "
-                "follows from it; give thermal_scale"
+                f"the file's mean U is {float(target.detach()):g} Å^2, so no thermal scale follows "
+                "from it; give thermal_scale"
             )
         return target / mean_square(self._displacements_at_unit_scale(progress)).mean()
 

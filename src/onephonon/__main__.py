@@ -1,0 +1,5 @@
+"""``python -m onephonon``."""
+
+from .cli import main
+
+main()

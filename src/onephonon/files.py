@@ -1,0 +1,43 @@
+"""Writing files so that nothing is lost: no silent overwriting, no half-written file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import MapFileError
+
+
+def check_writable(path: str | os.PathLike[str], force: bool = False) -> Path:
+    """Check, before long work, that a result can be put where it is wanted.
+
+    Raises
+    ------
+    MapFileError
+        If the file exists and `force` is not set, or its folder is missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise MapFileError(f"{path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise MapFileError(f"{path}: there is no folder {path.parent}; make it first")
+    if path.exists() and not force:
+        raise MapFileError(f"{path} exists; choose another name, or overwrite it with --force")
+    return path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its name once it is complete.
+
+    If the block raises, or is interrupted, nothing is left behind and an older file stays.
+    """
+    path = check_writable(path, force)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
