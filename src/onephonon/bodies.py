@@ -115,6 +115,16 @@ class Bodies:
         libration = torch.linalg.cross(axes, self.offsets[:, :, None].expand_as(axes), dim=1)
         return torch.cat([translation, libration], dim=2)
 
+    def displacement_matrix(self) -> Tensor:
+        """Displacement of each copy's atoms by its degrees of freedom, (n_ops, 3 n_atoms, d)."""
+        A = self.displacements()
+        n = self.n_bodies // self.n_ops
+        full = A.new_zeros(self.n_cell_atoms, 3, n, self.width)
+        atom = torch.arange(self.n_cell_atoms, device=A.device)
+        full[atom, :, self.body % n] = A
+        exists = self.dof[self.dof < n * self.width]
+        return full.reshape(self.n_ops, -1, n * self.width).index_select(2, exists)
+
     def gather(self, padded: Tensor, dim: int = -1) -> Tensor:
         """Keep the degrees of freedom that exist along a padded dimension."""
         if self.n_dof == self.n_bodies * self.width:

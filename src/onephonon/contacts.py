@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +63,12 @@ class Contacts:
     def n_contacts(self) -> int:
         """Number of contacts in a unit cell."""
         return int(self.i.shape[0])
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> Contacts:
+        """Return the contacts with a function applied to their tensors."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {n: fn(v) for n, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **changed)
 
 
 def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
@@ -174,6 +182,52 @@ def name_bodies(bodies: Bodies, which: list[int], limit: int = 5) -> str:
     return names if len(which) <= limit else f"{names} and {len(which) - limit} more"
 
 
+def atoms_hold_together(bodies: Bodies, contacts: Contacts) -> bool:
+    """Tell whether the contacts join every atom of the crystal, not only every body.
+
+    Then springs with a constant across the contact (k_perp > 0) resist every motion.
+    """
+    i, j, d = (x.numpy(force=True) for x in (contacts.i, contacts.j, contacts.cell))
+    pieces = _find_pieces(i, j, d, bodies.n_cell_atoms)
+    return pieces.whole
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """How a periodic graph hangs together: its pieces modulo the lattice, and its loops' lattice.
+
+    The lattice vectors picked up on walking round its loops must generate all of Z^3 (rank 3,
+    index 1) for a single piece to reach every cell.
+    """
+
+    piece: NDArray[np.int32]
+    rank: int
+    index: int
+
+    @property
+    def whole(self) -> bool:
+        return not self.piece.any() and self.rank == 3 and self.index == 1
+
+
+def _find_pieces(
+    a: NDArray[np.int64], b: NDArray[np.int64], d: NDArray[np.int64], n: int
+) -> _Pieces:
+    """Pieces of the periodic graph whose edges join node a in cell 0 with node b in cell d."""
+    graph = coo_array((np.ones(len(a)), (a, b)), shape=(n, n)).tocsr()
+    n_pieces, piece = connected_components(graph, directed=False)
+    if n_pieces > 1:
+        return _Pieces(piece, 0, 0)
+    order, before = breadth_first_order(graph, 0, directed=False)
+    step: dict[tuple[int, int], NDArray[np.int64]] = {}
+    for x, y, c in zip(a.tolist(), b.tolist(), d, strict=True):
+        step[x, y], step[y, x] = c, -c
+    place = np.zeros((n, 3), dtype=np.int64)
+    for node in order[1:].tolist():
+        place[node] = place[before[node]] + step[int(before[node]), node]
+    loops = np.unique(place[a] + d - place[b], axis=0)
+    return _Pieces(piece, *_generated_lattice(loops.tolist()))
+
+
 def _what_is_loose(bodies: Bodies, contacts: Contacts, cutoff: float | None = None) -> str | None:
     """Say what falls apart, or None; with `cutoff`, as if only shorter contacts were there."""
     a, b = (bodies.body[x].numpy(force=True) for x in (contacts.i, contacts.j))
@@ -181,33 +235,21 @@ def _what_is_loose(bodies: Bodies, contacts: Contacts, cutoff: float | None = No
     if cutoff is not None:
         near = contacts.distance.numpy(force=True) <= cutoff
         a, b, d = a[near], b[near], d[near]
-    n = bodies.n_bodies
-    graph = coo_array((np.ones(len(a)), (a, b)), shape=(n, n)).tocsr()
-    n_pieces, piece = connected_components(graph, directed=False)
+    found = _find_pieces(a, b, d, bodies.n_bodies)
+    if found.whole:
+        return None
+    n_pieces = int(found.piece.max()) + 1
     if n_pieces > 1:
-        largest = np.bincount(piece).argmax()
-        loose = np.flatnonzero(piece != largest).tolist()
+        largest = np.bincount(found.piece).argmax()
+        loose = np.flatnonzero(found.piece != largest).tolist()
         return (
             f"the network falls into {n_pieces} pieces: {name_bodies(bodies, loose)} "
             f"{'hangs' if len(loose) == 1 else 'hang'} loose"
         )
-    # One piece modulo the lattice. Walking its loops must reach every cell: the lattice vectors
-    # picked up on the way round have to generate all of Z^3.
-    order, before = breadth_first_order(graph, 0, directed=False)
-    step: dict[tuple[int, int], NDArray[np.int64]] = {}
-    for x, y, c in zip(a.tolist(), b.tolist(), d, strict=True):
-        step[x, y], step[y, x] = c, -c
-    place = np.zeros((n, 3), dtype=np.int64)
-    for body in order[1:].tolist():
-        place[body] = place[before[body]] + step[int(before[body]), body]
-    loops = np.unique(place[a] + d - place[b], axis=0)
-    rank, index = _generated_lattice(loops.tolist())
-    if rank < 3:
-        shape = ("separate clusters", "separate chains", "separate layers")[rank]
+    if found.rank < 3:
+        shape = ("separate clusters", "separate chains", "separate layers")[found.rank]
         return f"the crystal falls into {shape}: no contacts join them to each other"
-    if index > 1:
-        return f"the crystal falls into {index} networks that pass through each other unjoined"
-    return None
+    return f"the crystal falls into {found.index} networks that pass through each other unjoined"
 
 
 def _generated_lattice(vectors: list[list[int]]) -> tuple[int, int]:

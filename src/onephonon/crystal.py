@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,9 +139,9 @@ class Crystal:
             U=U,
             occupancies=occ,
             masses=masses.to(like),
-            form_factors=form_factors(elements, radiation).to(like.device, like.dtype),
+            form_factors=form_factors(elements, radiation),
             labels=tuple(labels),
-        )
+        ).to(like.device, like.dtype)
 
     @property
     def n_atoms(self) -> int:
@@ -167,19 +167,103 @@ class Crystal:
         """Return a copy with some fields exchanged, differentiable in what is given."""
         return dataclasses.replace(self, **changes)
 
+    def with_tensors(
+        self,
+        *,
+        positions: Tensor | None = None,
+        B: Tensor | None = None,
+        U: Tensor | None = None,
+        occupancies: Tensor | None = None,
+        cell: Tensor | None = None,
+    ) -> Crystal:
+        """Return the crystal with a user's own tensors, each used as it is.
+
+        Parameters
+        ----------
+        positions : Tensor, shape (n_atoms, 3)
+            Cartesian, Å, in the new cell if one is given too.
+        B : Tensor, shape (n_atoms,)
+            Isotropic B-factors, Å^2.
+        U : Tensor, shape (n_atoms, 3, 3)
+            Cartesian mean-square displacements, Å^2.
+        occupancies : Tensor, shape (n_atoms,)
+        cell : Tensor, shape (6,) or (3, 3)
+            a, b, c, alpha, beta, gamma, or the matrix whose columns are the axes. Fractional
+            coordinates and Cartesian U are held.
+
+        Returns
+        -------
+        Crystal
+            Gradients arrive in the tensors given.
+
+        Raises
+        ------
+        InputError
+            If a shape does not fit, or both B and U are given.
+        """
+        if B is not None and U is not None:
+            raise InputError("both B and U were given; U holds the isotropic part too")
+        n = self.n_atoms
+        for name, value, shapes in (
+            ("positions", positions, ((n, 3),)),
+            ("B", B, ((n,),)),
+            ("U", U, ((n, 3, 3),)),
+            ("occupancies", occupancies, ((n,),)),
+            ("cell", cell, ((6,), (3, 3))),
+        ):
+            if value is not None and tuple(value.shape) not in shapes:
+                wanted = " or ".join(str(s) for s in shapes)
+                raise InputError(f"{name} has shape {tuple(value.shape)}; give {wanted}")
+        changes: dict[str, Any] = {}
+        unit_cell = self.cell
+        if cell is not None:
+            unit_cell = (
+                UnitCell.from_parameters(cell) if tuple(cell.shape) == (6,) else UnitCell(cell)
+            )
+            changes["cell"] = unit_cell
+        if positions is not None:
+            changes["positions_frac"] = positions @ unit_cell.inverse.T
+        if B is not None:
+            U = isotropic_U(B)
+        if U is not None:
+            changes["U"] = U
+        if occupancies is not None:
+            changes["occupancies"] = occupancies
+        return self.replace(**changes)
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor that a gradient may be asked of."""
+        f = self.form_factors
+        own = [self.positions_frac, self.U, self.occupancies, self.masses]
+        return [self.cell.matrix, *own, f.a, f.b, f.c]
+
+    def in_p1(self) -> Crystal:
+        """The same atoms taken for the whole cell: no operator but the identity."""
+        eye = torch.eye(3).to(self.rotations)[None]
+        return self.replace(
+            spacegroup="P 1", rotations=eye, translations=torch.zeros_like(eye[:, 0])
+        )
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> Crystal:
+        """Return the crystal with a function applied to its tensors."""
+        f = self.form_factors
+        own = {
+            field.name: fn(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if isinstance(getattr(self, field.name), Tensor)
+        }
+        return self.replace(
+            cell=UnitCell(fn(self.cell.matrix)),
+            form_factors=FormFactors(fn(f.a), fn(f.b), fn(f.c), fn(f.kind)),
+            **own,
+        )
+
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Crystal:
         """Return the same crystal on another device or in another dtype."""
-        moved = {
-            f.name: getattr(self, f.name).to(device=device, dtype=dtype)
-            for f in dataclasses.fields(self)
-            if isinstance(getattr(self, f.name), Tensor)
-        }
-        return self.replace(
-            cell=self.cell.to(device, dtype),
-            form_factors=self.form_factors.to(device, dtype),
-            **moved,
+        return self.map(
+            lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None)
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .bodies import Bodies
-from .contacts import Contacts, find_contacts, name_bodies
+from .contacts import Contacts, atoms_hold_together, find_contacts, name_bodies
 from .errors import NetworkError
 from .lattice import zone_mesh
 from .network import ForceConstants, Springs, force_constants
@@ -69,20 +69,42 @@ def stiffness(bodies: Bodies, constants: ForceConstants, k_frac: Tensor) -> Tens
     Tensor, shape (n_k, D, D), complex
         Hermitian; differentiable in the force constants and in k.
     """
-    n, w = bodies.n_bodies, bodies.width
-    phase = _phase(k_frac, constants.cell)
-    coupling = phase[:, :, None, None] * constants.coupling
-    onsite = constants.onsite.to(phase.dtype).expand(len(k_frac), n, w, w)
-    own = torch.arange(n, device=phase.device)
-    K = phase.new_zeros(len(k_frac), n * n, w, w)
-    K = K.index_add(1, own * n + own, onsite)
-    K = K.index_add(1, constants.a * n + constants.b, coupling)
-    K = K.index_add(1, constants.b * n + constants.a, coupling.mH)
+    return assemble_stiffness(
+        constants.onsite,
+        constants.coupling,
+        constants.a,
+        constants.b,
+        constants.cell,
+        bodies.dof,
+        k_frac,
+    )
+
+
+def assemble_stiffness(
+    onsite: Tensor,
+    coupling: Tensor,
+    a: Tensor,
+    b: Tensor,
+    cell: Tensor,
+    dof: Tensor,
+    k_frac: Tensor,
+) -> Tensor:
+    """`stiffness` from bare tensors: the fields of `ForceConstants` and ``Bodies.dof``."""
+    n, w = onsite.shape[:2]
+    waves = phase(k_frac, cell)
+    turned = waves[:, :, None, None] * coupling
+    own = torch.arange(n, device=waves.device)
+    K = torch.zeros(len(k_frac), n * n, w, w, dtype=waves.dtype, device=waves.device)
+    K = K.index_add(1, own * n + own, onsite.to(waves.dtype).expand(len(k_frac), n, w, w))
+    K = K.index_add(1, a * n + b, turned)
+    K = K.index_add(1, b * n + a, turned.mH)
     K = K.reshape(-1, n, n, w, w).transpose(2, 3).reshape(-1, n * w, n * w)
-    return bodies.gather(bodies.gather(K, 1), 2)
+    if len(dof) == n * w:
+        return K
+    return K.index_select(1, dof).index_select(2, dof)
 
 
-def _phase(k_frac: Tensor, cell: Tensor) -> Tensor:
+def phase(k_frac: Tensor, cell: Tensor) -> Tensor:
     """``exp(i k.R_d)``, shape (n_k, n_cells)."""
     angle = TWO_PI * (k_frac @ cell.to(k_frac).T)
     return torch.polar(torch.ones_like(angle), angle)
@@ -96,14 +118,22 @@ def factorize(K: Tensor) -> Tensor:
     NetworkError
         If one of them is not positive definite.
     """
-    factor, info = torch.linalg.cholesky_ex(K)
-    if bool((info > 0).any()):
+    try:
+        return torch.linalg.cholesky(K)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise NetworkError(
-            f"K(k) is not positive definite at {int((info > 0).sum())} of {len(K)} wavevectors; "
-            "springs must be positive, and the network must resist every motion "
-            "(raise gnm_cutoff)"
-        )
-    return factor
+            f"K(k) is not positive definite at some of {len(K)} wavevectors ({error}); springs "
+            "must be positive, and the network must resist every motion (raise gnm_cutoff)"
+        ) from error
+
+
+def inverse_from(factor: Tensor) -> Tensor:
+    """Inverse of a matrix from its Cholesky factor.
+
+    Not `torch.cholesky_inverse`, whose forward-mode derivative is wrong (2.13).
+    """
+    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.cholesky_solve(eye.expand_as(factor), factor)
 
 
 def zone_chunk(n_dof: int) -> int:
@@ -174,7 +204,7 @@ def gamma_inverse(bodies: Bodies, constants: ForceConstants) -> Tensor:
     drift = WT @ S_inverse @ WT.mT
     c = (K.diagonal().sum() / drift.diagonal().sum()).detach()
     factor = factorize((K + c * drift)[None])[0]
-    return torch.cholesky_inverse(factor) - T @ S_inverse @ T.mT / c
+    return inverse_from(factor) - T @ S_inverse @ T.mT / c
 
 
 def _mesh_inverses(
@@ -194,7 +224,7 @@ def _mesh_inverses(
             progress("zone mesh", done, total)
         if len(part):
             factor = factorize(stiffness(bodies, constants, part))
-            yield part, w, torch.cholesky_inverse(factor)
+            yield part, w, inverse_from(factor)
         done += len(part)
     if progress:
         progress("zone mesh", total, total)
@@ -228,8 +258,8 @@ def covariance(
     n = samples[0] * samples[1] * samples[2]
     total = constants.onsite.new_zeros(len(cells), bodies.n_dof, bodies.n_dof)
     for k_frac, weight, inverse in _mesh_inverses(bodies, constants, samples, progress):
-        phase = _phase(k_frac, cells).conj() * weight[:, None]
-        total = total + torch.einsum("kr,kab->rab", phase, inverse).real
+        waves = phase(k_frac, cells).conj() * weight[:, None]
+        total = total + torch.einsum("kr,kab->rab", waves, inverse).real
     return total / n
 
 
@@ -262,42 +292,63 @@ def displacement_covariance(
     return A @ (blocks / n)[bodies.body] @ A.mT
 
 
-def check_rigid(bodies: Bodies, contacts: Contacts, assign: Callable[[Contacts], Springs]) -> None:
+def check_rigid(
+    bodies: Bodies,
+    contacts: Contacts,
+    constants: ForceConstants,
+    springs: Springs | None = None,
+    longer: Callable[[Contacts], Springs] | None = None,
+) -> None:
     """Check that the network resists every motion.
 
     Parameters
     ----------
     bodies : Bodies
     contacts : Contacts
-    assign : callable
-        Gives contacts their springs; also asked about longer cutoffs.
+    constants : ForceConstants
+    springs : Springs, optional
+        Of the contacts, if `constants` came from such: may spare forming K.
+    longer : callable, optional
+        Gives longer contacts their springs, to find the cutoff that would help.
 
     Raises
     ------
     NetworkError
-        Naming the bodies that move freely and the smallest cutoff that holds them.
+        Naming the bodies that move freely and, where `longer` is given, the smallest cutoff
+        that holds them.
     """
-
-    def loose(at: Contacts) -> list[int]:
-        return floppy_bodies(bodies, force_constants(bodies, at, assign(at)))
-
-    found = loose(contacts)
+    if springs is not None:
+        across = bool((springs.k_perp > 0).all() & (springs.k_par > 0).all())
+        if across and atoms_hold_together(bodies, contacts):
+            return  # where no contact is stretched nothing moves
+    found = floppy_bodies(bodies, constants)
     if not found:
         return
-    names = name_bodies(bodies, found)
     message = (
-        f"with gnm_cutoff {contacts.cutoff:g} Å the network is floppy: {names} can move without "
-        "stretching a spring; "
+        f"with gnm_cutoff {contacts.cutoff:g} Å the network is floppy: "
+        f"{name_bodies(bodies, found)} can move without stretching a spring; "
     )
-    low, high = contacts.cutoff, 1.25 * contacts.cutoff
-    while loose(find_contacts(bodies, high)):
+    if longer is None:
+        raise NetworkError(message + "raise gnm_cutoff, or let springs act across contacts too")
+    raise NetworkError(message + _cutoff_that_holds(bodies, contacts.cutoff, longer))
+
+
+def _cutoff_that_holds(bodies: Bodies, cutoff: float, assign: Callable[[Contacts], Springs]) -> str:
+    """The smallest cutoff without floppy bodies, or that there is none nearby."""
+
+    def loose(at: float) -> list[int]:
+        contacts = find_contacts(bodies, at)
+        return floppy_bodies(bodies, force_constants(bodies, contacts, assign(contacts)))
+
+    low, high = cutoff, 1.25 * cutoff
+    while loose(high):
         low, high = high, 1.25 * high
-        if high > MAX_CUTOFF_GROWTH * contacts.cutoff:
-            raise NetworkError(message + "a longer cutoff does not help: are some springs zero?")
+        if high > MAX_CUTOFF_GROWTH * cutoff:
+            return "a longer cutoff does not help: are some springs zero?"
     while high - low > 0.01:
         middle = (low + high) / 2
-        low, high = (middle, high) if loose(find_contacts(bodies, middle)) else (low, middle)
-    raise NetworkError(message + f"the smallest cutoff that holds them is {high:.2f} Å")
+        low, high = (middle, high) if loose(middle) else (low, middle)
+    return f"the smallest cutoff that holds them is {high:.2f} Å"
 
 
 def floppy_bodies(bodies: Bodies, constants: ForceConstants) -> list[int]:

@@ -41,11 +41,6 @@ class FormFactors:
         s_squared = q_squared[..., None, None] / (16.0 * math.pi**2)
         return (self.a * torch.exp(-self.b * s_squared)).sum(-1) + self.c
 
-    def to(self, device: torch.device | str | None, dtype: torch.dtype | None) -> FormFactors:
-        """Return the same table on another device or in another dtype."""
-        a, b, c = (t.to(device=device, dtype=dtype) for t in (self.a, self.b, self.c))
-        return FormFactors(a, b, c, self.kind.to(device=device))
-
 
 def form_factors(elements: Sequence[str], radiation: str = "xray") -> FormFactors:
     """Look the elements' scattering factors up in gemmi's tables.

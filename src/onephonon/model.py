@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,32 +24,25 @@ from .dynamics import (
     modes,
 )
 from .errors import InputError
-from .lattice import HklGrid, UnitCell, ZonePoints, find_zone_points, is_bragg
-from .network import (
-    ForceConstants,
-    Springs,
-    SpringValue,
-    assign_springs,
-    force_constants,
-)
-from .scattering import intensity, mode_intensity
+from .interfaces import ContactRow
+from .lattice import HklGrid, UnitCell, is_bragg
+from .memory import Memory
+from .network import ForceConstants, Springs, SpringValue, assign_springs, check_springs
+from .network import force_constants as assemble
+from .points import QPoints, grid_points, list_points
+from .scattering import amplitudes, intensity, mode_intensity, spring_jacobian
+from .springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
+from .stiffness import InterfaceStiffness
 from .structures import read_crystal
 
 #: Without sampling rates the zone mesh stands for a box of at least this many Å and three cells
 #: along each axis.
 DEFAULT_BOX = 60.0
 
+#: What `apply_disorder` can treat as constant in gradients.
+HOLDABLE = ("adp", "scale")
+
 Sampling = Sequence[float]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Held:
-    """A result, and the tensors it was computed from."""
-
-    tensors: list[Tensor]
-    versions: list[int]
-    value: Any
 
 
 class OnePhonon(nn.Module):
@@ -82,8 +74,15 @@ class OnePhonon(nn.Module):
         Arbitrary-q mode: scattering vectors in 1/Å, 2*pi included; may require grad.
     k_par, k_perp : float, Tensor or pair, optional
         Springs along and across each contact, for 'hybrid'; a pair is (intra, inter).
+    springs : SpringPlan, nn.Module or callable, optional
+        Springs by class of contact, or from a function of `ContactFeatures`, in place of
+        `model` and its constants. They are the submodule `springs`.
     thermal_scale : float or Tensor, optional
-        s; by default such that the mean model B equals the mean B of the file.
+        s; by default such that the mean model B equals the mean B of the crystal.
+    positions, B, U, occupancies, cell : Tensor, optional
+        Used in place of the file's, as they are; see `Crystal.with_tensors`.
+    bragg_tolerance : float, optional
+        How close to integers all three Miller indices make a Bragg point; see `is_bragg`.
     dtype : torch.dtype
     device : torch.device or str, optional
     **structure_options
@@ -95,6 +94,10 @@ class OnePhonon(nn.Module):
     StructureError, InputError, NetworkError
         As the parts raise them; see `read_crystal`, `HklGrid.from_sampling`, `find_contacts`,
         `check_connected` and `check_rigid`.
+
+    Notes
+    -----
+    Contacts are found once, at the coordinates first given; everything else follows the tensors.
 
     Examples
     --------
@@ -120,47 +123,39 @@ class OnePhonon(nn.Module):
         q_vectors: Tensor | None = None,
         k_par: SpringValue | None = None,
         k_perp: SpringValue | None = None,
+        springs: SpringPlan | SpringFunction | nn.Module | None = None,
         thermal_scale: float | Tensor | None = None,
+        positions: Tensor | None = None,
+        B: Tensor | None = None,
+        U: Tensor | None = None,
+        occupancies: Tensor | None = None,
+        cell: Tensor | None = None,
+        bragg_tolerance: float | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
         **structure_options: Any,
     ) -> None:
         super().__init__()
-        self.crystal = _crystal(pdb_path, expand_p1, structure_options).to(device, dtype)
+        crystal = _crystal(pdb_path, expand_p1, structure_options).to(device, dtype)
+        self.crystal = crystal.with_tensors(
+            positions=positions, B=B, U=U, occupancies=occupancies, cell=cell
+        )
         self.group_by = group_by
         self.model = model
         self.gnm_cutoff = gnm_cutoff
         self.res_limit = _resolution_limit(res_limit)
         self.batch_size = _batch_size(batch_size)
+        self.bragg_tolerance = bragg_tolerance
         self._given_scale = thermal_scale
+        self._memory = Memory()
         self._set_points(q_vectors, (hsampling, ksampling, lsampling))
+        bodies = self.bodies
+        self.contacts = find_contacts(bodies, gnm_cutoff)
+        self._set_springs(springs, gamma_intra, gamma_inter, k_par, k_perp)
+        self._check()
 
-        self.gamma_intra: Any = None
-        self.gamma_inter: Any = None
-        self.k_par: Any = None
-        self.k_perp: Any = None
-        given = {"gamma_intra": gamma_intra, "gamma_inter": gamma_inter}
-        if model == "hybrid":
-            given = {"k_par": k_par, "k_perp": k_perp}  # type: ignore[dict-item]
-        elif k_par is not None or k_perp is not None:
-            raise InputError(
-                f"k_par and k_perp belong to model 'hybrid'; model {model!r} has gamma_intra "
-                "and gamma_inter"
-            )
-        for name, value in given.items():
-            setattr(self, name, _spring_parameter(value, dtype, device))
-
-        self._memory: dict[str, _Held] = {}
-        self._static_bodies = gather_bodies(self.crystal, group_by)
-        self.contacts = find_contacts(self._static_bodies, gnm_cutoff)
-        with torch.no_grad():
-            self._assign(self.contacts)  # springs that cannot be are named before anything else
-            check_connected(self._static_bodies, self.contacts)
-            check_rigid(self._static_bodies, self.contacts, self._assign)
-
-    def _set_points(self, q_vectors: Tensor | None, samplings: tuple[Sampling | None, ...]) -> None:
+    def _set_points(self, q_vectors: Any, samplings: tuple[Sampling | None, ...]) -> None:
         """Fix which q the model is asked for, and the zone mesh of its ADPs."""
-        matrix = self.crystal.cell.matrix
         self.q_vectors: Tensor | None = None
         self.grid: HklGrid | None = None
         names = ("hsampling", "ksampling", "lsampling")
@@ -173,7 +168,7 @@ class OnePhonon(nn.Module):
         else:
             self.mesh = default_mesh(self.crystal.cell)
         if q_vectors is not None:
-            self.q_vectors = _check_q(q_vectors).to(matrix)
+            self.q_vectors = _check_q(q_vectors).to(self.crystal.U)
         elif missing:
             raise InputError(
                 "there is nothing to compute: give hsampling, ksampling and lsampling for a map, "
@@ -181,6 +176,44 @@ class OnePhonon(nn.Module):
             )
         else:
             self.grid = grid
+
+    def _set_springs(
+        self,
+        springs: SpringPlan | SpringFunction | nn.Module | None,
+        gamma_intra: SpringValue,
+        gamma_inter: SpringValue,
+        k_par: SpringValue | None,
+        k_perp: SpringValue | None,
+    ) -> None:
+        """Take springs as a submodule, or as plain constants of the chosen model."""
+        self.gamma_intra: Any = None
+        self.gamma_inter: Any = None
+        self.k_par: Any = None
+        self.k_perp: Any = None
+        self.springs: Any = None
+        if springs is not None:
+            self.springs = make_springs(self.bodies, self.contacts, springs)
+            return
+        gammas = {"gamma_intra": gamma_intra, "gamma_inter": gamma_inter}
+        constants = {"k_par": k_par, "k_perp": k_perp}
+        used = constants if self.model == "hybrid" else gammas
+        if used is gammas and not (k_par is None and k_perp is None):
+            raise InputError(
+                f"k_par and k_perp belong to model 'hybrid'; model {self.model!r} has gamma_intra "
+                "and gamma_inter"
+            )
+        for name, value in used.items():
+            setattr(self, name, None if value is None else _spring_parameter(value, self.crystal.U))
+
+    def _check(self) -> None:
+        """Name springs that cannot be, and bodies that hang loose, before anything is computed."""
+        with torch.no_grad():
+            springs = self.contact_springs()
+            if springs is not None:
+                check_springs(springs, "springs" if self.springs else f"model {self.model!r}")
+            check_connected(self.bodies, self.contacts)
+            longer = None if self.springs else self._assign
+            check_rigid(self.bodies, self.contacts, self.force_constants(), springs, longer)
 
     # ---- the points -----------------------------------------------------------------------
 
@@ -190,18 +223,28 @@ class OnePhonon(nn.Module):
         return self.grid.shape if self.grid else None
 
     @property
+    def points(self) -> QPoints:
+        """The q-vectors, the zone points they share, and which are valid."""
+        cell = self.crystal.cell
+
+        def find() -> QPoints:
+            if self.grid is not None:
+                return grid_points(cell, self.grid, self.res_limit, self.bragg_tolerance)
+            assert self.q_vectors is not None
+            return list_points(cell, self.q_vectors, self.res_limit, self.bragg_tolerance)
+
+        tensors = [cell.matrix] if self.q_vectors is None else [cell.matrix, self.q_vectors]
+        return self._memory.get("points", tensors, find)
+
+    @property
     def hkl_grid(self) -> Tensor:
         """Miller indices of the points, shape (N, 3), l fastest."""
-        if self.grid is not None:
-            return self.grid.hkl.to(self.crystal.cell.matrix)
-        return self.crystal.cell.hkl_from_q(self.q_grid)
+        return self.points.hkl
 
     @property
     def q_grid(self) -> Tensor:
         """Scattering vectors, shape (N, 3), 1/Å, 2*pi included."""
-        if self.q_vectors is not None:
-            return self.q_vectors
-        return self.crystal.cell.q_from_hkl(self.hkl_grid)
+        return self.points.q
 
     @property
     def res_mask(self) -> Tensor:
@@ -211,34 +254,26 @@ class OnePhonon(nn.Module):
     @property
     def valid(self) -> Tensor:
         """True where the intensity is defined: within the limit and not a Bragg point."""
-        return self.res_mask & ~is_bragg(self.hkl_grid)
-
-    def zone_points(self) -> ZonePoints:
-        """Distinct wavevectors behind the points."""
-        if self.grid is None:
-            return find_zone_points(self.hkl_grid)
-        zone = self.grid.zone_points()
-        matrix = self.crystal.cell.matrix
-        return ZonePoints(zone.k_frac.to(matrix), zone.index.to(matrix.device))
+        return self.points.valid
 
     @property
     def kvec(self) -> Tensor:
-        """Wavevectors of the modes, 1/Å with 2*pi, shape (Nk, 3).
+        """Wavevectors of the modes, 1/Å with 2*pi, shape (Nk, 3), folded into the first zone.
 
-        Grid mode: the distinct ones, folded into the first zone. Arbitrary mode: one for each q.
+        Grid mode: the distinct ones. Arbitrary mode: one for each q.
         """
-        cell = self.crystal.cell
-        k = self.hkl_grid if self.grid is None else self.zone_points().k_frac
-        return cell.q_from_hkl(k - torch.round(k.detach()))
+        points = self.points
+        k = points.hkl if self.grid is None else points.zone.k_frac
+        return self.crystal.cell.q_from_hkl(k - torch.round(k.detach()))
 
     # ---- the physics ----------------------------------------------------------------------
 
     @property
     def bodies(self) -> Bodies:
         """The unit cell's atoms by body."""
-        if torch.is_grad_enabled() and any(t.requires_grad for t in _tensors(self.crystal)):
-            return gather_bodies(self.crystal, self.group_by)
-        return self._static_bodies
+        return self._memory.get(
+            "bodies", self.crystal.tensors(), lambda: gather_bodies(self.crystal, self.group_by)
+        )
 
     def _assign(self, contacts: Contacts) -> Springs:
         return assign_springs(
@@ -250,28 +285,48 @@ class OnePhonon(nn.Module):
             k_perp=self.k_perp,
         )
 
-    def springs(self) -> Springs:
-        """Springs of each contact."""
-        return self._assign(self.contacts)
+    def contact_springs(self) -> Springs | None:
+        """Springs of each contact; None where interfaces have a stiffness instead."""
+        if self.springs is None:
+            return self._assign(self.contacts)
+        return self.springs.springs() if hasattr(self.springs, "springs") else None
+
+    def contact_table(self) -> list[ContactRow]:
+        """Symmetry-unique contacts with atoms, operator, distance, class and spring constants.
+
+        Raises
+        ------
+        InputError
+            If the springs are the model's own constants or a stiffness: then there are no
+            classes to show.
+        """
+        if self.springs is None or not hasattr(self.springs, "table"):
+            raise InputError("there are no spring classes; give springs=SpringPlan(...)")
+        rows: list[ContactRow] = self.springs.table(self.bodies, self.contacts)
+        return rows
 
     def force_constants(self) -> ForceConstants:
         """Force-constant blocks between bodies."""
-        return force_constants(self.bodies, self.contacts, self.springs())
+        if self.springs is None:
+            return assemble(self.bodies, self.contacts, self._assign(self.contacts))
+        constants: ForceConstants = self.springs(self.bodies, self.contacts)
+        return constants
 
     def modes(self) -> Modes:
         """Normal modes at `kvec`."""
         held = self._zone_modes()
         if self.grid is not None:
             return held
-        index = self.zone_points().index
+        index = self.points.zone.index
         return Modes(held.V[index], held.w_squared[index])
 
     def _zone_modes(self) -> Modes:
         """Normal modes at the distinct wavevectors, in both modes of use."""
 
         def compute() -> Modes:
-            k = self.zone_points().k_frac
-            return modes(self.bodies, self.force_constants(), k, is_bragg(k))
+            k = self.points.zone.k_frac
+            gamma = is_bragg(k, self.bragg_tolerance)
+            return modes(self.bodies, self.force_constants(), k, gamma)
 
         return self._remember("modes", compute)
 
@@ -287,19 +342,11 @@ class OnePhonon(nn.Module):
 
     @property
     def Amat(self) -> Tensor:
-        """Displacement of each atom by the degrees of freedom, (n_copies, 3 n_atoms, D/n_copies).
+        """Displacement of each atom by its copy's degrees of freedom, (n_copies, 3 n_atoms, d).
 
-        Copies are those of the asymmetric unit.
+        Copies are those of the asymmetric unit, d = D/n_copies.
         """
-        bodies = self.bodies
-        A = bodies.displacements()
-        n_copies, n_bodies, w = bodies.n_ops, bodies.n_bodies, bodies.width
-        full = A.new_zeros(bodies.n_cell_atoms, 3, n_bodies // n_copies, w)
-        own = bodies.body % (n_bodies // n_copies)
-        full[torch.arange(len(own), device=own.device), :, own] = A
-        exists = bodies.dof[bodies.dof < w * (n_bodies // n_copies)]
-        full = full.reshape(n_copies, -1, w * (n_bodies // n_copies))
-        return full.index_select(2, exists)
+        return self.bodies.displacement_matrix()
 
     @property
     def Linv(self) -> Tensor:
@@ -318,25 +365,29 @@ class OnePhonon(nn.Module):
     @property
     def thermal_scale(self) -> Tensor:
         """Thermal scale s."""
-        return self._thermal_scale(None)
+        return self._scale_for(None)
 
-    def _thermal_scale(self, progress: Progress | None) -> Tensor:
+    def _scale_for(self, displacements: Tensor | None) -> Tensor:
         like = self.crystal.U
         if self._given_scale is not None:
-            return torch.as_tensor(self._given_scale, dtype=like.dtype, device=like.device)
+            if isinstance(self._given_scale, Tensor):
+                return self._given_scale.to(like)
+            return torch.tensor(self._given_scale, dtype=like.dtype, device=like.device)
         target = mean_square(self.crystal.U).mean()
         if not float(target.detach()) > 0:
             raise InputError(
                 f"the file's mean U is {float(target.detach()):g} Å^2, so no thermal scale follows "
                 "from it; give thermal_scale"
             )
-        return target / mean_square(self._displacements_at_unit_scale(progress)).mean()
+        if displacements is None:
+            displacements = self._displacements_at_unit_scale()
+        return target / mean_square(displacements).mean()
 
     @property
     def U(self) -> Tensor:
         """Model's anisotropic mean-square displacements, shape (n_atoms, 3, 3), Å^2."""
-        every = self._displacements_at_unit_scale() * self.thermal_scale
-        return every[: self.crystal.n_atoms]
+        every = self._displacements_at_unit_scale()
+        return (every * self._scale_for(every))[: self.crystal.n_atoms]
 
     @property
     def ADP(self) -> Tensor:
@@ -358,10 +409,43 @@ class OnePhonon(nn.Module):
 
         return self.thermal_scale * self._remember("covariance", compute)
 
+    # ---- the intensity --------------------------------------------------------------------
+
+    def displacements_and_scale(
+        self,
+        use_data_adp: bool = False,
+        hold: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """U of every atom of the cell for the Debye-Waller factors, (n_cell_atoms, 3, 3), and s."""
+        unknown = [name for name in hold if name not in HOLDABLE]
+        if unknown or isinstance(hold, str):
+            raise InputError(f"hold={hold!r}: a collection of {' and '.join(HOLDABLE)}")
+        every = None
+        if not use_data_adp or self._given_scale is None:
+            every = self._displacements_at_unit_scale(progress)
+        scale = self._scale_for(every)
+        U = self.bodies.U if use_data_adp or every is None else scale * every
+        return (
+            U.detach() if "adp" in hold else U,
+            scale.detach() if "scale" in hold else scale,
+        )
+
+    def amplitudes(self, use_data_adp: bool = True) -> Tensor:
+        """G at every point, shape (N, D), to be kept for a fit over springs.
+
+        With the file's ADPs it does not depend on the springs; give it to `apply_disorder`.
+        """
+        U, _ = self.displacements_and_scale(use_data_adp)
+        return amplitudes(self.bodies, self.points, U, self.batch_size)
+
     def apply_disorder(
         self,
         rank: int = -1,
         use_data_adp: bool = False,
+        *,
+        G: Tensor | None = None,
+        hold: Collection[str] = (),
         progress: Progress | None = None,
     ) -> Tensor:
         """Diffuse intensity at every point.
@@ -373,57 +457,107 @@ class OnePhonon(nn.Module):
             each wavevector.
         use_data_adp : bool
             Debye-Waller factors from the file's U instead of the model's.
+        G : Tensor, shape (N, D), optional
+            Kept `amplitudes`; Debye-Waller factors are then those of G.
+        hold : collection of {'adp', 'scale'}
+            What gradients treat as constant: the model's U in the Debye-Waller factors, the
+            thermal scale, or both.
         progress : callable, optional
             Told (what, steps done, steps in all).
 
         Returns
         -------
         Tensor, shape (N,), e^2 per cell
-            NaN beyond the resolution limit and at Bragg points. Differentiable.
+            NaN beyond the resolution limit and at Bragg points, which take no part in any
+            gradient. Differentiable in springs, positions, U or B, occupancies, cell and q.
         """
-        if not -1 <= rank < self._static_bodies.n_dof:
+        bodies = self.bodies
+        if not -1 <= rank < bodies.n_dof:
             raise InputError(
-                f"rank {rank}: modes are counted from 0 to {self._static_bodies.n_dof - 1}, "
-                "-1 is their sum"
+                f"rank {rank}: modes are counted from 0 to {bodies.n_dof - 1}, -1 is their sum"
             )
-        bodies, scale = self.bodies, self._thermal_scale(progress)
-        U = bodies.U if use_data_adp else scale * self._displacements_at_unit_scale(progress)
-        constants, zone = self.force_constants(), self.zone_points()
-        points = (self.q_grid, zone, self.valid, U, scale)
+        given = use_data_adp or G is not None
+        U, scale = self.displacements_and_scale(given, hold, progress)
+        options: dict[str, Any] = {"G": G, "batch_size": self.batch_size, "progress": progress}
+        points = self.points
         if rank < 0:
-            return intensity(bodies, constants, *points, self.batch_size, progress)
-        return mode_intensity(bodies, self._zone_modes(), *points, rank, self.batch_size, progress)
+            return intensity(bodies, self.force_constants(), points, U, scale, **options)
+        return mode_intensity(bodies, self._zone_modes(), points, U, scale, rank=rank, **options)
 
     forward = apply_disorder
 
-    def _remember(self, name: str, compute: Callable[[], T]) -> T:
-        """Compute once for the present parameters; anew whenever a graph is being recorded."""
-        tensors = [*self.parameters(), *self._plain_springs(), *_tensors(self.crystal)]
-        if self.q_vectors is not None:
-            tensors.append(self.q_vectors)
-        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-            return compute()
-        versions = [t._version for t in tensors]
-        held = self._memory.get(name)
-        if (
-            held is None
-            or held.versions != versions
-            or any(a is not b for a, b in zip(held.tensors, tensors, strict=True))
-        ):
-            held = _Held(tensors, versions, compute())
-            self._memory[name] = held
-        value: T = held.value
-        return value
+    def spring_jacobian(self, G: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Intensity with the file's ADPs, and its derivative by every constant of the springs.
 
-    def _plain_springs(self) -> list[Tensor]:
-        values = (self.gamma_intra, self.gamma_inter, self.k_par, self.k_perp)
-        return [v for v in values if isinstance(v, Tensor)]
+        Columns are the entries of ``springs.values()``, flattened: constants, not their
+        logarithms. Debye-Waller factors and thermal scale are held.
+
+        Parameters
+        ----------
+        G : Tensor, optional
+            Kept `amplitudes`.
+
+        Returns
+        -------
+        intensity : Tensor, shape (N,)
+        jacobian : Tensor, shape (N, n_constants)
+
+        Raises
+        ------
+        InputError
+            If the springs are not classes (`SpringPlan`).
+        """
+        springs = self.springs
+        if not isinstance(springs, ClassSprings | InterfaceStiffness):
+            raise InputError("spring_jacobian is by class of spring; give springs=SpringPlan(...)")
+        with torch.no_grad():
+            bodies, values = self.bodies, springs.values()
+            U, scale = self.displacements_and_scale(use_data_adp=True)
+
+            def constants(flat: Tensor) -> ForceConstants:
+                shaped = flat.reshape(values.shape)
+                if isinstance(springs, InterfaceStiffness):
+                    return springs.constants(bodies, shaped)
+                return assemble(bodies, self.contacts, springs.springs(shaped))
+
+            value, jacobian = spring_jacobian(
+                bodies, constants, values.reshape(-1), self.points, U, G=G
+            )
+            return scale * value, scale * jacobian
+
+    def _remember(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Compute once for the present springs, crystal and points."""
+        own = (self.gamma_intra, self.gamma_inter, self.k_par, self.k_perp)
+        plain = [] if self.springs else [v for v in own if isinstance(v, Tensor)]
+        points = [] if self.q_vectors is None else [self.q_vectors]
+        tensors = [*self.parameters(), *plain, *points, *self.crystal.tensors()]
+        return self._memory.get(name, tensors, compute)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OnePhonon:
+        """Follow ``.to(device, dtype)`` with everything that is not a parameter."""
+        super()._apply(fn, recurse)
+        self._memory.clear()
+        self.crystal = self.crystal.map(fn)
+        self.contacts = self.contacts.map(fn)
+        if self.q_vectors is not None and not isinstance(self.q_vectors, nn.Parameter):
+            self.q_vectors = fn(self.q_vectors)
+        return self
+
+
+def make_springs(
+    bodies: Bodies, contacts: Contacts, springs: SpringPlan | SpringFunction | nn.Module
+) -> nn.Module:
+    """Turn a plan, or a function of the contacts' features, into a module of springs."""
+    if not isinstance(springs, SpringPlan):
+        return FunctionSprings(bodies, contacts, springs)
+    if springs.kind == "stiffness":
+        return InterfaceStiffness(bodies, contacts, springs.start)
+    return ClassSprings(bodies, contacts, springs)
 
 
 def default_mesh(cell: UnitCell) -> tuple[int, int, int]:
     """Zone mesh for a box of at least 60 Å and three cells along each axis."""
-    lengths = cell.parameters[:3]
-    n = [max(3, math.ceil(DEFAULT_BOX / length)) for length in lengths]
+    n = [max(3, math.ceil(DEFAULT_BOX / length)) for length in cell.parameters[:3]]
     return n[0], n[1], n[2]
 
 
@@ -437,36 +571,16 @@ def _crystal(
             f"{', '.join(options)} say how to read a file, but a crystal already read was given; "
             "give them to read_crystal"
         )
-    if not expand_p1:
-        eye = torch.eye(3).to(source.rotations)[None]
-        return source.replace(
-            spacegroup="P 1", rotations=eye, translations=torch.zeros_like(eye[:, 0])
-        )
-    return source
+    return source if expand_p1 else source.in_p1()
 
 
-def _tensors(crystal: Crystal) -> list[Tensor]:
-    """The differentiable tensors of a crystal."""
-    f = crystal.form_factors
-    return [
-        crystal.cell.matrix,
-        crystal.positions_frac,
-        crystal.U,
-        crystal.occupancies,
-        crystal.masses,
-        *(f.a, f.b, f.c),
-    ]
-
-
-def _spring_parameter(
-    value: SpringValue | None, dtype: torch.dtype, device: torch.device | str | None
-) -> Any:
+def _spring_parameter(value: SpringValue, like: Tensor) -> Any:
     """A number, or a pair of numbers, becomes a parameter; tensors stay the caller's."""
-    if value is None or isinstance(value, Tensor):
+    if isinstance(value, Tensor):
         return value
     if isinstance(value, Sequence) and any(isinstance(v, Tensor) for v in value):
         return value
-    return nn.Parameter(torch.tensor(value, dtype=dtype, device=device))
+    return nn.Parameter(torch.tensor(value, dtype=like.dtype, device=like.device))
 
 
 def _resolution_limit(value: float) -> float:

@@ -90,7 +90,7 @@ def assign_springs(
     Raises
     ------
     InputError
-        If the model is unknown or its constants are missing, superfluous or negative.
+        If the model is unknown or its constants are missing or superfluous.
     """
     if model not in SPRING_MODELS:
         raise InputError(f"model {model!r} is not one of {', '.join(SPRING_MODELS)}")
@@ -119,13 +119,26 @@ def _per_contact(contacts: Contacts, name: str, value: SpringValue) -> Tensor:
         if len(parts) != 2:
             raise InputError(f"{name} has {len(parts)} values; give one, or (intra, inter)")
         pair = torch.stack([_number(v, like) for v in parts])
-    numbers = pair.detach()
-    if not bool((torch.isfinite(numbers) & (numbers >= 0)).all()):
-        raise InputError(
-            f"{name} = {numbers.tolist()}: spring constants must be finite and not negative, "
-            "or the crystal would fly apart"
-        )
     return torch.where(contacts.same_copy, pair[0], pair[1])
+
+
+def check_springs(springs: Springs, where: str) -> None:
+    """Check that no spring constant is negative or not finite.
+
+    Kept out of the functions that compute with springs, so that those can be traced and batched.
+
+    Raises
+    ------
+    InputError
+        Naming the worst value.
+    """
+    for name, k in (("k_par", springs.k_par), ("k_perp", springs.k_perp)):
+        bad = k.detach()[~(torch.isfinite(k.detach()) & (k.detach() >= 0))]
+        if len(bad):
+            raise InputError(
+                f"{where}: {len(bad)} contacts have {name} = {float(bad[0]):g}; spring constants "
+                "must be finite and not negative, or the crystal would fly apart"
+            )
 
 
 def _number(value: float | Tensor, like: Tensor) -> Tensor:
@@ -154,7 +167,7 @@ def force_constants(bodies: Bodies, contacts: Contacts, springs: Springs) -> For
         i, j = contacts.i[part], contacts.j[part]
         a_i, a_j = displacement[i], displacement[j]
         k_par, k_perp = springs.k_par[part], springs.k_perp[part]
-        n = _directions(bodies, i, j, contacts.cell[part])
+        n = contact_directions(bodies, i, j, contacts.cell[part])
         along_i = torch.einsum("cx,cxa->ca", n, a_i)
         along_j = torch.einsum("cx,cxa->ca", n, a_j)
 
@@ -176,7 +189,7 @@ def force_constants(bodies: Bodies, contacts: Contacts, springs: Springs) -> For
     return ForceConstants(onsite, coupling, contacts.block_a, contacts.block_b, contacts.block_cell)
 
 
-def _directions(bodies: Bodies, i: Tensor, j: Tensor, cell: Tensor) -> Tensor:
+def contact_directions(bodies: Bodies, i: Tensor, j: Tensor, cell: Tensor) -> Tensor:
     """Unit vectors from atom i to atom j of cell `cell`, zero where the two coincide.
 
     Atoms on a symmetry element coincide with their copies; such a contact has no direction, and

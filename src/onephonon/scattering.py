@@ -12,10 +12,15 @@ from .bodies import Bodies
 from .dynamics import Modes, Progress, factorize, stiffness, zone_chunk
 from .lattice import ZonePoints
 from .network import ForceConstants
+from .points import QPoints
+from .quadratic import pattern_products, quadratic_form
 from .transform import transform
 
 #: Waves (atoms x q) formed at a time when no batch size is given: 2 MB an array, near the cache.
 WAVES_AT_A_TIME = 250_000
+
+#: Numbers in the table (q, force constants) that a Jacobian forms at a time.
+JACOBIAN_NUMBERS = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,11 @@ class Chunk:
 
 
 def default_batch_size(bodies: Bodies) -> int:
-    """Q-vectors to handle at a time, so that temporaries stay in cache."""
-    return max(1, WAVES_AT_A_TIME // max(bodies.n_cell_atoms, 4 * bodies.n_dof))
+    """Q-vectors to handle at a time: few enough for the cache, enough to share a factorization."""
+    return max(1, WAVES_AT_A_TIME // bodies.n_cell_atoms, bodies.n_dof)
 
 
-def chunks(
-    zone: ZonePoints, wanted: Tensor, batch_size: int, zone_batch: int
-) -> Iterator[list[Chunk]]:
+def chunks(zone: ZonePoints, wanted: Tensor, batch_size: int, zone_batch: int) -> Iterator[Chunk]:
     """Cut the wanted q into chunks that share the factorization of their zone points.
 
     Parameters
@@ -58,8 +61,7 @@ def chunks(
 
     Yields
     ------
-    list of Chunk
-        All chunks of one group of zone points.
+    Chunk
     """
     points = wanted.nonzero().squeeze(1)
     count = torch.bincount(zone.index[points], minlength=zone.n_k)
@@ -76,23 +78,51 @@ def chunks(
         at += n_k
         m = int(count[group].max())
         step = max(1, min(m, batch_size // len(group)))
-        parts = []
         for first in range(0, m, step):
             column = torch.arange(first, min(first + step, m), device=points.device)
             real = column < count[group, None]
             column = torch.minimum(column.expand(len(group), -1), count[group, None] - 1)
-            parts.append(Chunk(group, points[start[group, None] + column], real))
-        yield parts
+            yield Chunk(group, points[start[group, None] + column], real)
+
+
+def amplitudes(
+    bodies: Bodies,
+    points: QPoints,
+    U: Tensor,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """G at every valid q, to be kept while springs change: it does not depend on them.
+
+    Parameters
+    ----------
+    bodies, points, U, batch_size, progress
+        As for `intensity`.
+
+    Returns
+    -------
+    Tensor, shape (n_q, D), complex
+        Zero where not valid. Differentiable as `transform` is.
+    """
+    where = points.valid.nonzero().squeeze(1)
+    step = batch_size or default_batch_size(bodies)
+    parts = []
+    for part in where.split(step):
+        parts.append(transform(bodies, points.q[part], U))
+        if progress:
+            progress("amplitudes", min(step * len(parts), len(where)), len(where))
+    empty = torch.zeros(points.n_q, bodies.n_dof, dtype=U.dtype.to_complex(), device=U.device)
+    return empty.index_put((where,), torch.cat(parts)) if parts else empty
 
 
 def intensity(
     bodies: Bodies,
     constants: ForceConstants,
-    q: Tensor,
-    zone: ZonePoints,
-    valid: Tensor,
+    points: QPoints,
     U: Tensor,
     scale: Tensor | float = 1.0,
+    *,
+    G: Tensor | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
@@ -102,16 +132,13 @@ def intensity(
     ----------
     bodies : Bodies
     constants : ForceConstants
-    q : Tensor, shape (n_q, 3)
-        1/Å, 2*pi included.
-    zone : ZonePoints
-        The wavevectors of the q.
-    valid : Tensor, shape (n_q,), bool
-        False where nothing is to be computed: Bragg points, and beyond the resolution limit.
+    points : QPoints
     U : Tensor, shape (n_cell_atoms, 3, 3)
         Mean-square displacements in the Debye-Waller factors, Å^2.
     scale : Tensor or float
         Thermal scale s.
+    G : Tensor, shape (n_q, D), optional
+        Amplitudes from `amplitudes`, if they were kept; `U` then plays no part.
     batch_size : int, optional
         Most q handled at a time; memory grows with it, the result does not depend on it.
     progress : callable, optional
@@ -120,32 +147,27 @@ def intensity(
     Returns
     -------
     Tensor, shape (n_q,), e^2 per cell
-        NaN where not valid; those points take no part in any gradient. Differentiable in all
-        tensors behind the arguments.
+        NaN where not valid; those points take no part in any gradient. Differentiable, also
+        twice, in all tensors behind the arguments; kept for the backward pass are G and one
+        solution per q, never anything of the size q x atoms.
     """
 
-    def prepare(group: Tensor) -> Tensor:
-        return factorize(stiffness(bodies, constants, zone.k_frac[group]))
+    def share(chunk: Chunk, G: Tensor) -> Tensor:
+        k_frac, hkl = points.zone.k_frac[chunk.zone], points.hkl[chunk.points]
+        return quadratic_form(bodies, constants, k_frac, hkl, G)
 
-    def share(factor: Tensor, G: Tensor) -> Tensor:
-        half = torch.linalg.solve_triangular(factor, G.mT, upper=False)
-        return half.abs().square().sum(1)
-
-    n_k = zone_chunk(bodies.n_dof)
-    return scale * _over_chunks(
-        bodies, q, zone, valid, U, batch_size, n_k, progress, prepare, share
-    )
+    return scale * _over_chunks(bodies, points, U, G, batch_size, progress, share)
 
 
 def mode_intensity(
     bodies: Bodies,
     modes: Modes,
-    q: Tensor,
-    zone: ZonePoints,
-    valid: Tensor,
+    points: QPoints,
     U: Tensor,
     scale: Tensor | float = 1.0,
+    *,
     rank: int | None = None,
+    G: Tensor | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
@@ -154,58 +176,127 @@ def mode_intensity(
     Parameters
     ----------
     modes : Modes
-        At the zone points of `zone`.
+        At the zone points of `points`.
     rank : int, optional
         One mode's share, counted from the softest; all modes if not given.
-    bodies, q, zone, valid, U, scale, batch_size, progress
+    bodies, points, U, scale, G, batch_size, progress
         As for `intensity`.
 
     Returns
     -------
     Tensor, shape (n_q,), e^2 per cell
-        NaN where not valid. The shares of all modes sum to `intensity`.
+        NaN where not valid. The shares of all modes sum to `intensity`. Differentiable in the
+        modes, but not through their wavevectors.
     """
     chosen = slice(None) if rank is None else slice(rank, rank + 1)
-    weighted = modes.V[:, :, chosen] * torch.sqrt(modes.Winv[:, None, chosen])
+    V, Winv = modes.V[:, :, chosen], modes.Winv[:, chosen]
 
-    def share(vectors: Tensor, G: Tensor) -> Tensor:
-        return (vectors.mH @ G.mT).abs().square().sum(1)
+    def share(chunk: Chunk, G: Tensor) -> Tensor:
+        along = V[chunk.zone].mH @ G.mT
+        return ((along.real.square() + along.imag.square()) * Winv[chunk.zone][:, :, None]).sum(1)
 
-    n_k = zone_chunk(bodies.n_dof)
-    return scale * _over_chunks(
-        bodies, q, zone, valid, U, batch_size, n_k, progress, weighted.__getitem__, share
-    )
+    return scale * _over_chunks(bodies, points, U, G, batch_size, progress, share)
 
 
 def _over_chunks(
     bodies: Bodies,
-    q: Tensor,
-    zone: ZonePoints,
-    valid: Tensor,
+    points: QPoints,
     U: Tensor,
+    G: Tensor | None,
     batch_size: int | None,
-    zone_batch: int,
     progress: Progress | None,
-    prepare: Callable[[Tensor], Tensor],
-    share: Callable[[Tensor, Tensor], Tensor],
+    share: Callable[[Chunk, Tensor], Tensor],
 ) -> Tensor:
-    """Form G chunk by chunk and put ``share(prepare(zone points), G)`` in its place."""
+    """Form G chunk by chunk and put each chunk's share in its place."""
     batch_size = batch_size or default_batch_size(bodies)
     where, values = [], []
-    done, total = 0, int(valid.sum())
-    for parts in chunks(zone, valid, batch_size, zone_batch):
+    done, total = 0, int(points.valid.sum())
+    for chunk in chunks(points.zone, points.valid, batch_size, zone_chunk(bodies.n_dof)):
+        flat = chunk.points.reshape(-1)
+        part = transform(bodies, points.q[flat], U) if G is None else G[flat]
+        value = share(chunk, part.reshape(*chunk.points.shape, -1))
+        where.append(chunk.points[chunk.real])
+        values.append(value[chunk.real])
+        done += len(where[-1])
         if progress:
             progress("intensity", done, total)
-        at_zone = prepare(parts[0].zone)
-        for part in parts:
-            G = transform(bodies, q[part.points.reshape(-1)], U)
-            I = share(at_zone, G.reshape(*part.points.shape, -1))  # noqa: E741
-            where.append(part.points[part.real])
-            values.append(I[part.real])
-            done += len(where[-1])
-            if progress:
-                progress("intensity", done, total)
-    result = torch.full((len(q),), torch.nan, dtype=U.dtype, device=U.device)
+    result = torch.full((points.n_q,), torch.nan, dtype=U.dtype, device=U.device)
     if not where:
         return result
     return result.index_put((torch.cat(where),), torch.cat(values))
+
+
+def spring_jacobian(
+    bodies: Bodies,
+    constants: Callable[[Tensor], ForceConstants],
+    springs: Tensor,
+    points: QPoints,
+    U: Tensor,
+    *,
+    G: Tensor | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Intensity and its derivative by every spring constant, at little more than I alone.
+
+    One solve per q; then ``dI/dx = -v^H (dK/dx) v``, a product of what v makes of each block
+    with what each spring adds to it.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    constants : callable
+        Force constants as a function of `springs`.
+    springs : Tensor, shape (n_springs,)
+    points, U, G, batch_size, progress
+        As for `intensity`; U, and with it G, is held.
+
+    Returns
+    -------
+    intensity : Tensor, shape (n_q,)
+        At s = 1.
+    jacobian : Tensor, shape (n_q, n_springs)
+        At s = 1. NaN, like the intensity, where a point is not valid.
+    """
+    with torch.no_grad():
+        springs = springs.detach()
+        at = constants(springs)
+        slopes = _slopes(constants, springs)
+        by_spring = torch.cat([s.reshape(len(springs), -1) for s in slopes], dim=1).T
+        batch = batch_size or default_batch_size(bodies)
+        batch = max(1, min(batch, JACOBIAN_NUMBERS // max(1, len(by_spring))))
+        columns: list[tuple[Tensor, Tensor]] = []
+
+        def share(chunk: Chunk, G: Tensor) -> Tensor:
+            k_frac = points.zone.k_frac[chunk.zone]
+            factor = factorize(stiffness(bodies, at, k_frac))
+            v = torch.cholesky_solve(G.mT, factor).mT
+            hkl = points.hkl.detach()[chunk.points][chunk.real]
+            products = pattern_products(bodies, at, hkl, v[chunk.real])
+            flat = torch.cat([p.reshape(len(hkl), -1) for p in products], dim=1)
+            columns.append((chunk.points[chunk.real], flat @ by_spring))
+            return (G.conj() * v).real.sum(-1)
+
+        value = _over_chunks(bodies, points, U, G, batch, progress, share)
+        jacobian = torch.full((points.n_q, len(springs)), torch.nan).to(value)
+        for where, slope in columns:
+            jacobian[where] = slope
+        return value, jacobian
+
+
+def _slopes(
+    constants: Callable[[Tensor], ForceConstants], springs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Derivatives of the onsite and coupling blocks by each spring, springs first."""
+
+    def blocks(x: Tensor) -> tuple[Tensor, Tensor]:
+        at = constants(x)
+        return at.onsite, at.coupling
+
+    def along(direction: Tensor) -> tuple[Tensor, Tensor]:
+        slope: tuple[Tensor, Tensor] = torch.func.jvp(blocks, (springs,), (direction,))[1]
+        return slope
+
+    eye = torch.eye(len(springs), dtype=springs.dtype, device=springs.device)
+    slopes: tuple[Tensor, Tensor] = torch.func.vmap(along, chunk_size=16)(eye)
+    return slopes

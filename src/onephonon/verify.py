@@ -195,9 +195,7 @@ def _checks(
     by_model = float(s) * box.intensity(q, model_U)
     on_grid = {adp: grid(use_data_adp=adp) for adp in (True, False)}
     in_list = {adp: listed(use_data_adp=adp) for adp in (True, False)}
-    modes = mode_intensity(
-        grid.bodies, grid.modes(), grid.q_grid, grid.zone_points(), valid, grid.bodies.U, s
-    )
+    modes = mode_intensity(grid.bodies, grid.modes(), grid.points, grid.bodies.U, s)
     n = grid.crystal.n_atoms
     own = mean_square(torch.as_tensor(box.U[:n]))
     target = mean_square(grid.crystal.U).mean()

@@ -1,0 +1,283 @@
+"""Interfaces: which pairs of neighbouring copies are the same by symmetry, and their contacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gemmi
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .bodies import Bodies
+from .contacts import Contacts
+from .crystal import AtomLabel
+
+Index = NDArray[np.int64]
+
+#: Name of the contacts that stay within one copy of the asymmetric unit.
+WITHIN = "within"
+
+
+@dataclass(frozen=True)
+class Interfaces:
+    """The interface each contact belongs to.
+
+    Two pairs of copies are one interface if an operator of the crystal carries one pair into the
+    other. An interface is named by the operator, lattice vector included, that takes the first
+    copy to the second.
+
+    Parameters
+    ----------
+    index : Tensor, shape (n_contacts,), int64
+        0 within a copy, interfaces from 1.
+    forward : Tensor, shape (n_contacts,), bool
+        Atom i is in the first copy, atom j in the second.
+    names : tuple of str
+        ``within`` and the operators as coordinate triplets.
+    own_inverse : tuple of bool
+        The operator is its own inverse: the two copies can change roles.
+    """
+
+    index: Tensor
+    forward: Tensor
+    names: tuple[str, ...]
+    own_inverse: tuple[bool, ...]
+
+
+def find_interfaces(bodies: Bodies, contacts: Contacts) -> Interfaces:
+    """Sort the contacts by interface; discrete, nothing here is differentiable."""
+    copy = bodies.copy
+    triples = torch.stack([copy[contacts.i], copy[contacts.j]], dim=1)
+    keys = torch.cat([triples, contacts.cell], dim=1).numpy(force=True)
+    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
+    numbers: dict[_Operator, int] = {_IDENTITY: 0}
+    own = [True]
+    index_of, forward_of = [], []
+    operators = _crystal_operators(bodies)
+    for first, second, *cell in unique.tolist():
+        g = operators[first].inverse() @ operators[second].moved(cell)
+        back = g.inverse()
+        one = min(g, back, key=_Operator.order)
+        if one not in numbers:
+            numbers[one] = len(numbers)
+            own.append(g == back)
+        index_of.append(numbers[one])
+        forward_of.append(g == one)
+    device = contacts.i.device
+    inverse = inverse.reshape(-1)
+    return Interfaces(
+        index=torch.tensor(index_of, device=device)[inverse],
+        forward=torch.tensor(forward_of, device=device)[inverse],
+        names=(WITHIN, *(op.name for op in list(numbers)[1:])),
+        own_inverse=tuple(own),
+    )
+
+
+@dataclass(frozen=True)
+class _Operator:
+    """A symmetry operation in whole numbers: rotation, and translation in 24ths of a cell."""
+
+    rotation: tuple[int, ...]
+    translation: tuple[int, ...]
+
+    def __matmul__(self, other: _Operator) -> _Operator:
+        r = np.array(self.rotation).reshape(3, 3)
+        return _operator(
+            r @ np.array(other.rotation).reshape(3, 3),
+            r @ np.array(other.translation) + np.array(self.translation),
+        )
+
+    def inverse(self) -> _Operator:
+        r = np.rint(np.linalg.inv(np.array(self.rotation).reshape(3, 3))).astype(int)
+        return _operator(r, -r @ np.array(self.translation))
+
+    def moved(self, cell: list[int]) -> _Operator:
+        move = gemmi.Op.DEN * np.array(cell)
+        return _operator(np.array(self.rotation).reshape(3, 3), np.array(self.translation) + move)
+
+    def order(self) -> tuple[Any, ...]:
+        """Prefer the operator with the shorter, then the positive translation."""
+        size = sum(abs(x) for x in self.translation)
+        return size, tuple(-x for x in self.translation), self.rotation
+
+    @property
+    def name(self) -> str:
+        op = gemmi.Op()
+        op.rot = (np.array(self.rotation).reshape(3, 3) * gemmi.Op.DEN).tolist()
+        op.tran = list(self.translation)
+        return str(op.triplet())
+
+
+def _operator(rotation: Any, translation: Any) -> _Operator:
+    return _Operator(
+        tuple(int(x) for x in np.asarray(rotation).reshape(-1)),
+        tuple(int(x) for x in np.asarray(translation)),
+    )
+
+
+_IDENTITY = _operator(np.eye(3), np.zeros(3))
+
+
+def _crystal_operators(bodies: Bodies) -> list[_Operator]:
+    crystal = bodies.crystal
+    rotations = np.rint(crystal.rotations.numpy(force=True))
+    translations = np.rint(crystal.translations.numpy(force=True) * gemmi.Op.DEN)
+    return [_operator(r, t) for r, t in zip(rotations, translations, strict=True)]
+
+
+@dataclass(frozen=True)
+class ContactFeatures:
+    """What a rule for spring constants may look at; equal for contacts that symmetry relates.
+
+    Parameters
+    ----------
+    distance : Tensor, shape (n_contacts,), Å
+    same_copy : Tensor, shape (n_contacts,), bool
+    interface : Tensor, shape (n_contacts,), int64
+        0 within a copy; see `interface_names`.
+    residue_types : Tensor, shape (n_contacts, 2), int64
+        Sorted; see `residue_names`.
+    interface_names, residue_names : tuple of str
+    """
+
+    distance: Tensor
+    same_copy: Tensor
+    interface: Tensor
+    residue_types: Tensor
+    interface_names: tuple[str, ...]
+    residue_names: tuple[str, ...]
+
+
+def contact_features(bodies: Bodies, contacts: Contacts, interfaces: Interfaces) -> ContactFeatures:
+    """Gather the features of the contacts."""
+    labels = bodies.crystal.labels
+    names = tuple(sorted({label.residue_name for label in labels}))
+    kind = torch.tensor([names.index(label.residue_name) for label in labels])
+    kind = kind.to(contacts.i.device)[bodies.asu_atom]
+    pair = torch.stack([kind[contacts.i], kind[contacts.j]], dim=1)
+    return ContactFeatures(
+        distance=contacts.distance,
+        same_copy=contacts.same_copy,
+        interface=interfaces.index,
+        residue_types=pair.sort(dim=1).values,
+        interface_names=interfaces.names,
+        residue_names=names,
+    )
+
+
+@dataclass(frozen=True)
+class ContactRow:
+    """One symmetry-unique contact, as tables show it."""
+
+    atom_1: str
+    atom_2: str
+    operator: str
+    lattice_vector: str
+    distance: float
+    multiplicity: int
+    spring_class: str
+    k_par: float
+    k_perp: float
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What identifies the contact in a saved table."""
+        return self.atom_1, self.atom_2, self.operator
+
+
+def contact_rows(
+    bodies: Bodies,
+    contacts: Contacts,
+    interfaces: Interfaces,
+    classes: list[str],
+    constants: Mapping[str, Tensor],
+) -> list[ContactRow]:
+    """One row for each contact that symmetry does not derive from another.
+
+    Parameters
+    ----------
+    classes : list of str, length n_contacts
+        The spring class of each contact.
+    constants : mapping
+        ``k_par`` and ``k_perp``, each of shape (n_contacts,).
+    """
+    rows: dict[tuple[str, str, str], list[int]] = {}
+    for c, key in enumerate(contact_keys(bodies, contacts, interfaces)):
+        rows.setdefault(key, []).append(c)
+    k_par, k_perp = (constants[k].detach().tolist() for k in ("k_par", "k_perp"))
+    distance = contacts.distance.tolist()
+    table = []
+    for (first, second, operator), members in rows.items():
+        c = members[0]
+        table.append(
+            ContactRow(
+                first,
+                second,
+                operator,
+                _lattice_vector(operator),
+                round(distance[c], 4),
+                len(members),
+                classes[c],
+                k_par[c],
+                k_perp[c],
+            )
+        )
+    return table
+
+
+def contact_keys(
+    bodies: Bodies, contacts: Contacts, interfaces: Interfaces
+) -> list[tuple[str, str, str]]:
+    """First atom, second atom and operator of each contact; equal where symmetry relates them."""
+    names = [str(label) for label in bodies.crystal.labels]
+    return [
+        (names[i], names[j], interfaces.names[interface])
+        for i, j, interface in _oriented(bodies, contacts, interfaces, names)
+    ]
+
+
+def residue_pairs(
+    bodies: Bodies, contacts: Contacts, interfaces: Interfaces
+) -> list[tuple[str, str, str]]:
+    """First residue, second residue and operator of each contact."""
+    names = [_residue(label) for label in bodies.crystal.labels]
+    return [
+        (names[i], names[j], interfaces.names[interface])
+        for i, j, interface in _oriented(bodies, contacts, interfaces, names)
+    ]
+
+
+def _oriented(
+    bodies: Bodies, contacts: Contacts, interfaces: Interfaces, names: list[str]
+) -> list[tuple[int, int, int]]:
+    """Asymmetric-unit atoms of each contact, first copy's first, and the interface."""
+    asu = bodies.asu_atom
+    columns = zip(
+        asu[contacts.i].tolist(),
+        asu[contacts.j].tolist(),
+        interfaces.index.tolist(),
+        interfaces.forward.tolist(),
+        strict=True,
+    )
+    out = []
+    for atom_i, atom_j, interface, forward in columns:
+        i, j = (atom_i, atom_j) if forward else (atom_j, atom_i)
+        if interfaces.own_inverse[interface] and (names[j], j) < (names[i], i):
+            i, j = j, i  # the copies can change roles: the order of names decides
+        out.append((i, j, interface))
+    return out
+
+
+def _residue(label: AtomLabel) -> str:
+    return f"{label.chain or '_'}/{label.residue_name} {label.residue_number}"
+
+
+def _lattice_vector(operator: str) -> str:
+    if operator == WITHIN:
+        return "0 0 0"
+    translation = gemmi.Op(operator).tran
+    return " ".join(str(x // gemmi.Op.DEN) for x in translation)

@@ -1,0 +1,74 @@
+"""The q-vectors a model is asked for, and the phonon wavevectors they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .lattice import HklGrid, UnitCell, ZonePoints, find_zone_points, is_bragg
+
+
+@dataclass(frozen=True)
+class QPoints:
+    """A list of q with all that is known of it before any physics.
+
+    Parameters
+    ----------
+    q : Tensor, shape (n_q, 3)
+        1/Å, 2*pi included; may carry a gradient.
+    hkl : Tensor, shape (n_q, 3)
+        The same in reciprocal lattice units, not rounded; carries the gradient of K(k).
+    zone : ZonePoints
+        The distinct wavevectors and which q has which; discrete, without gradient.
+    valid : Tensor, shape (n_q,), bool
+        False at Bragg points and beyond the resolution limit.
+    """
+
+    q: Tensor
+    hkl: Tensor
+    zone: ZonePoints
+    valid: Tensor
+
+    @property
+    def n_q(self) -> int:
+        """Number of q-vectors."""
+        return int(self.q.shape[0])
+
+
+def list_points(
+    cell: UnitCell, q: Tensor, res_limit: float = 0.0, bragg_tolerance: float | None = None
+) -> QPoints:
+    """Points of a list of q.
+
+    Parameters
+    ----------
+    cell : UnitCell
+    q : Tensor, shape (n_q, 3)
+        1/Å, 2*pi included. Used as it is; differentiable.
+    res_limit : float
+        q of smaller d (Å) are not valid.
+    bragg_tolerance : float, optional
+        How close to integers all three indices must be for a Bragg point; see `is_bragg`.
+    """
+    hkl = cell.hkl_from_q(q)
+    valid = within(cell, q, res_limit) & ~is_bragg(hkl, bragg_tolerance)
+    return QPoints(q, hkl, find_zone_points(hkl.detach()), valid)
+
+
+def grid_points(
+    cell: UnitCell, grid: HklGrid, res_limit: float = 0.0, bragg_tolerance: float | None = None
+) -> QPoints:
+    """Points of a regular grid: hkl are fixed, q follow the cell."""
+    hkl = grid.hkl.to(cell.matrix)
+    q = cell.q_from_hkl(hkl)
+    zone = grid.zone_points()
+    zone = ZonePoints(zone.k_frac.to(hkl), zone.index.to(hkl.device))
+    # The grid's own float64 indices decide what is a Bragg point, in any dtype.
+    valid = within(cell, q, res_limit) & ~is_bragg(grid.hkl, bragg_tolerance).to(hkl.device)
+    return QPoints(q, hkl, zone, valid)
+
+
+def within(cell: UnitCell, q: Tensor, res_limit: float) -> Tensor:
+    """Tell which q have a resolution of at least `res_limit`, shape (n_q,), bool."""
+    return cell.resolution(q.detach()) >= res_limit

@@ -1,0 +1,42 @@
+"""Which q to ask for, each kind with what is needed to put the results back.
+
+Every function returns a `QSample`: q in 1/Å with 2*pi included, in the Cartesian frame of the
+cell's matrix, and the shape and coordinates in which its results are read.
+"""
+
+from __future__ import annotations
+
+from .base import QSample
+from .bragg import bragg_distance, bragg_strata, near_bragg, nearest_bragg
+from .detectors import Detector, DetectorSample, Scan, detector
+from .grids import GridSample, grid
+from .halos import BraggPeaks, HaloSample, halos, strongest_peaks
+from .minibatches import Minibatch, Urn, minibatch
+from .paths import PathSample, path
+from .shells import ShellSample, shell_radii, shells
+
+__all__ = [
+    "BraggPeaks",
+    "Detector",
+    "DetectorSample",
+    "GridSample",
+    "HaloSample",
+    "Minibatch",
+    "PathSample",
+    "QSample",
+    "Scan",
+    "ShellSample",
+    "Urn",
+    "bragg_distance",
+    "bragg_strata",
+    "detector",
+    "grid",
+    "halos",
+    "minibatch",
+    "near_bragg",
+    "nearest_bragg",
+    "path",
+    "shell_radii",
+    "shells",
+    "strongest_peaks",
+]
