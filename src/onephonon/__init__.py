@@ -6,7 +6,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, MapFileError, NetworkError, OnePhononError, StructureError
+from .errors import (
+    GradientError,
+    InputError,
+    MapFileError,
+    NetworkError,
+    OnePhononError,
+    StructureError,
+)
 
 if TYPE_CHECKING:
     from .crystal import AtomLabel, Crystal
@@ -14,6 +21,7 @@ if TYPE_CHECKING:
     from .lattice import UnitCell
     from .maps import DiffuseMap
     from .model import OnePhonon
+    from .springs import SpringPlan
     from .structures import read_crystal
 
     OnePhononTorch = OnePhonon
@@ -28,6 +36,7 @@ _HOMES = {
     "DiffuseMap": ("maps", "DiffuseMap"),
     "OnePhonon": ("model", "OnePhonon"),
     "OnePhononTorch": ("model", "OnePhonon"),
+    "SpringPlan": ("springs", "SpringPlan"),
     "UnitCell": ("lattice", "UnitCell"),
     "read_crystal": ("structures", "read_crystal"),
     "read_map": ("formats", "read_map"),
@@ -38,12 +47,14 @@ __all__ = [
     "AtomLabel",
     "Crystal",
     "DiffuseMap",
+    "GradientError",
     "InputError",
     "MapFileError",
     "NetworkError",
     "OnePhonon",
     "OnePhononError",
     "OnePhononTorch",
+    "SpringPlan",
     "StructureError",
     "UnitCell",
     "__version__",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .bodies import Bodies
 from .contacts import Contacts, atoms_hold_together, find_contacts, name_bodies
+from .eigen import hermitian_eigen
 from .errors import NetworkError
 from .lattice import zone_mesh
 from .network import ForceConstants, Springs, force_constants
@@ -52,6 +53,12 @@ class Modes:
         """``1/w^2``, shape (n_k, D); zero for the acoustic modes at Gamma, which are left out."""
         moving = self.w_squared > 0
         return torch.where(moving, 1.0 / torch.where(moving, self.w_squared, 1.0), 0.0)
+
+    @property
+    def frequencies(self) -> Tensor:
+        """``w``, shape (n_k, D), in sqrt(kT/(Å^2 Da)) before the thermal scale."""
+        moving = self.w_squared > 0
+        return torch.where(moving, torch.sqrt(torch.where(moving, self.w_squared, 1.0)), 0.0)
 
 
 def stiffness(bodies: Bodies, constants: ForceConstants, k_frac: Tensor) -> Tensor:
@@ -163,14 +170,14 @@ def modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor, at_gamma: T
     Notes
     -----
     Sums over modes are as exact as the solve with K. Single modes within a degenerate set are
-    defined only up to a rotation among themselves.
+    defined only up to a rotation among themselves and have no gradient; see `hermitian_eigen`.
     """
     inverse = mass_factor_inverse(bodies)
     vectors, values = [], []
     for part in k_frac.split(zone_chunk(bodies.n_dof)):
         K = stiffness(bodies, constants, part)
         left = inverse.to(K.dtype)
-        w_squared, v = torch.linalg.eigh(left @ K @ left.mH)
+        w_squared, v = hermitian_eigen(left @ K @ left.mH)
         vectors.append(left.mH @ v)
         values.append(w_squared)
     if not vectors:

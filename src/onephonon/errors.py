@@ -19,3 +19,7 @@ class NetworkError(OnePhononError):
 
 class MapFileError(OnePhononError):
     """A file of intensities or q-vectors cannot be read or written."""
+
+
+class GradientError(OnePhononError, RuntimeError):
+    """A gradient was asked of something that has none."""

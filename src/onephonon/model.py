@@ -25,7 +25,7 @@ from .dynamics import (
 )
 from .errors import InputError
 from .interfaces import ContactRow
-from .lattice import HklGrid, UnitCell, is_bragg
+from .lattice import HklGrid, UnitCell, ZonePoints, is_bragg
 from .memory import Memory
 from .network import ForceConstants, Springs, SpringValue, assign_springs, check_springs
 from .network import force_constants as assemble
@@ -317,14 +317,22 @@ class OnePhonon(nn.Module):
         held = self._zone_modes()
         if self.grid is not None:
             return held
-        index = self.points.zone.index
+        index = self._mode_points().zone.index
         return Modes(held.V[index], held.w_squared[index])
+
+    def _mode_points(self) -> QPoints:
+        """The points, each with a wavevector of its own if q carries a gradient into its modes."""
+        points = self.points
+        if not points.hkl.requires_grad:
+            return points
+        every = torch.arange(points.n_q, device=points.q.device)
+        return QPoints(points.q, points.hkl, ZonePoints(points.hkl, every), points.valid)
 
     def _zone_modes(self) -> Modes:
         """Normal modes at the distinct wavevectors, in both modes of use."""
 
         def compute() -> Modes:
-            k = self.points.zone.k_frac
+            k = self._mode_points().zone.k_frac
             gamma = is_bragg(k, self.bragg_tolerance)
             return modes(self.bodies, self.force_constants(), k, gamma)
 
@@ -441,7 +449,7 @@ class OnePhonon(nn.Module):
 
     def apply_disorder(
         self,
-        rank: int = -1,
+        rank: int | Sequence[int] = -1,
         use_data_adp: bool = False,
         *,
         G: Tensor | None = None,
@@ -452,9 +460,9 @@ class OnePhonon(nn.Module):
 
         Parameters
         ----------
-        rank : int
-            -1 for the whole intensity, or one mode's share, counted from the softest mode at
-            each wavevector.
+        rank : int or sequence of int
+            -1 for the whole intensity, or one mode's share, or that of several together,
+            counted from the softest mode at each wavevector.
         use_data_adp : bool
             Debye-Waller factors from the file's U instead of the model's.
         G : Tensor, shape (N, D), optional
@@ -470,19 +478,26 @@ class OnePhonon(nn.Module):
         Tensor, shape (N,), e^2 per cell
             NaN beyond the resolution limit and at Bragg points, which take no part in any
             gradient. Differentiable in springs, positions, U or B, occupancies, cell and q.
+
+        Raises
+        ------
+        GradientError
+            In the backward pass of some modes' share that splits a degenerate set, which has no
+            gradient; the share of the whole set has.
         """
         bodies = self.bodies
-        if not -1 <= rank < bodies.n_dof:
+        ranks = None if rank == -1 else [rank] if isinstance(rank, int) else list(rank)
+        if ranks is not None and not (ranks and all(0 <= r < bodies.n_dof for r in ranks)):
             raise InputError(
                 f"rank {rank}: modes are counted from 0 to {bodies.n_dof - 1}, -1 is their sum"
             )
         given = use_data_adp or G is not None
         U, scale = self.displacements_and_scale(given, hold, progress)
         options: dict[str, Any] = {"G": G, "batch_size": self.batch_size, "progress": progress}
-        points = self.points
-        if rank < 0:
-            return intensity(bodies, self.force_constants(), points, U, scale, **options)
-        return mode_intensity(bodies, self._zone_modes(), points, U, scale, rank=rank, **options)
+        if ranks is None:
+            return intensity(bodies, self.force_constants(), self.points, U, scale, **options)
+        points, at_zone = self._mode_points(), self._zone_modes()
+        return mode_intensity(bodies, at_zone, points, U, scale, rank=ranks, **options)
 
     forward = apply_disorder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -166,7 +166,7 @@ def mode_intensity(
     U: Tensor,
     scale: Tensor | float = 1.0,
     *,
-    rank: int | None = None,
+    rank: Sequence[int] | None = None,
     G: Tensor | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
@@ -177,18 +177,18 @@ def mode_intensity(
     ----------
     modes : Modes
         At the zone points of `points`.
-    rank : int, optional
-        One mode's share, counted from the softest; all modes if not given.
+    rank : sequence of int, optional
+        The modes to sum, counted from the softest; all if not given.
     bodies, points, U, scale, G, batch_size, progress
         As for `intensity`.
 
     Returns
     -------
     Tensor, shape (n_q,), e^2 per cell
-        NaN where not valid. The shares of all modes sum to `intensity`. Differentiable in the
-        modes, but not through their wavevectors.
+        NaN where not valid. The shares of all modes sum to `intensity`. Differentiable as the
+        modes are, and through G.
     """
-    chosen = slice(None) if rank is None else slice(rank, rank + 1)
+    chosen = slice(None) if rank is None else list(rank)
     V, Winv = modes.V[:, :, chosen], modes.Winv[:, chosen]
 
     def share(chunk: Chunk, G: Tensor) -> Tensor:

@@ -10,11 +10,20 @@ from ..errors import MapFileError
 from ..files import check_writable
 from ..maps import DiffuseMap
 from . import hdf5, npz
+from .contact_table import labelling, read_contact_table, write_contact_table
 from .qlist import read_q_vectors
 
 _BY_ENDING: dict[str, ModuleType] = {".npz": npz, ".h5": hdf5, ".hdf5": hdf5}
 
-__all__ = ["check_map_path", "read_map", "read_q_vectors", "write_map"]
+__all__ = [
+    "check_map_path",
+    "labelling",
+    "read_contact_table",
+    "read_map",
+    "read_q_vectors",
+    "write_contact_table",
+    "write_map",
+]
 
 
 def read_map(path: str | os.PathLike[str]) -> DiffuseMap:
