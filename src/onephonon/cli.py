@@ -24,6 +24,9 @@ app = typer.Typer(
     help="One-phonon diffuse X-ray scattering from protein crystals.",
 )
 
+#: Exit code of a program stopped by Ctrl-C.
+INTERRUPTED = 130
+
 Range = tuple[float, float, float]
 Structure = Annotated[Path, typer.Argument(help="PDB or mmCIF file, plain or .gz.")]
 GroupByOption = Annotated[
@@ -452,6 +455,7 @@ def main() -> None:
     except OnePhononError as error:
         typer.secho(f"onephonon: {error}", err=True, fg=typer.colors.RED)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.secho("onephonon: interrupted; no unfinished file was left", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.secho("onephonon: interrupted; no unfinished file was left", err=True)
+        raise

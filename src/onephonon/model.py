@@ -70,8 +70,9 @@ class OnePhonon(nn.Module):
         as it is, so a gradient arrives in the caller's own leaf.
     batch_size : int, optional
         Most q handled at a time.
-    q_vectors : Tensor, shape (N, 3), optional
-        Arbitrary-q mode: scattering vectors in 1/Å, 2*pi included; may require grad.
+    q_vectors : Tensor, shape (N, 3), or QPoints, optional
+        Arbitrary-q mode: scattering vectors in 1/Å, 2*pi included; may require grad. Points that
+        already know their wavevectors (``halos(...).points()``) spare finding them again.
     k_par, k_perp : float, Tensor or pair, optional
         Springs along and across each contact, for 'hybrid'; a pair is (intra, inter).
     springs : SpringPlan, nn.Module or callable, optional
@@ -120,7 +121,7 @@ class OnePhonon(nn.Module):
         gamma_inter: float | Tensor = 1.0,
         batch_size: int | None = None,
         *,
-        q_vectors: Tensor | None = None,
+        q_vectors: Tensor | QPoints | None = None,
         k_par: SpringValue | None = None,
         k_perp: SpringValue | None = None,
         springs: SpringPlan | SpringFunction | nn.Module | None = None,
@@ -136,10 +137,10 @@ class OnePhonon(nn.Module):
         **structure_options: Any,
     ) -> None:
         super().__init__()
-        crystal = _crystal(pdb_path, expand_p1, structure_options).to(device, dtype)
-        self.crystal = crystal.with_tensors(
-            positions=positions, B=B, U=U, occupancies=occupancies, cell=cell
-        )
+        self._memory = Memory()
+        self._read = _crystal(pdb_path, expand_p1, structure_options).to(device, dtype)
+        given = {"positions": positions, "B": B, "U": U, "occupancies": occupancies, "cell": cell}
+        self._given = {name: _follow(t, self._read.U) for name, t in given.items() if t is not None}
         self.group_by = group_by
         self.model = model
         self.gnm_cutoff = gnm_cutoff
@@ -147,7 +148,6 @@ class OnePhonon(nn.Module):
         self.batch_size = _batch_size(batch_size)
         self.bragg_tolerance = bragg_tolerance
         self._given_scale = thermal_scale
-        self._memory = Memory()
         self._set_points(q_vectors, (hsampling, ksampling, lsampling))
         bodies = self.bodies
         self.contacts = find_contacts(bodies, gnm_cutoff)
@@ -158,6 +158,7 @@ class OnePhonon(nn.Module):
         """Fix which q the model is asked for, and the zone mesh of its ADPs."""
         self.q_vectors: Tensor | None = None
         self.grid: HklGrid | None = None
+        self._given_points: QPoints | None = None
         names = ("hsampling", "ksampling", "lsampling")
         missing = [n for n, s in zip(names, samplings, strict=True) if s is None]
         if not missing:
@@ -167,7 +168,10 @@ class OnePhonon(nn.Module):
             raise InputError(f"{', '.join(missing)} missing: give all three samplings or none")
         else:
             self.mesh = default_mesh(self.crystal.cell)
-        if q_vectors is not None:
+        if isinstance(q_vectors, QPoints):
+            self._given_points = q_vectors.map(lambda t: _follow(t, self.crystal.U))
+            self.q_vectors = self._given_points.q
+        elif q_vectors is not None:
             self.q_vectors = _check_q(q_vectors).to(self.crystal.U)
         elif missing:
             raise InputError(
@@ -230,6 +234,8 @@ class OnePhonon(nn.Module):
         def find() -> QPoints:
             if self.grid is not None:
                 return grid_points(cell, self.grid, self.res_limit, self.bragg_tolerance)
+            if self._given_points is not None:
+                return self._given_points.limited(cell, self.res_limit)
             assert self.q_vectors is not None
             return list_points(cell, self.q_vectors, self.res_limit, self.bragg_tolerance)
 
@@ -269,10 +275,23 @@ class OnePhonon(nn.Module):
     # ---- the physics ----------------------------------------------------------------------
 
     @property
+    def crystal(self) -> Crystal:
+        """The crystal: the file's, with the tensors given in place of the file's."""
+        if not self._given:
+            return self._read
+        # Anew for each graph: a caller's leaf serves many backward passes.
+        return self._memory.get(
+            "crystal",
+            [*self._given.values(), *self._read.tensors()],
+            lambda: self._read.with_tensors(**self._given),
+        )
+
+    @property
     def bodies(self) -> Bodies:
         """The unit cell's atoms by body."""
+        crystal = self.crystal
         return self._memory.get(
-            "bodies", self.crystal.tensors(), lambda: gather_bodies(self.crystal, self.group_by)
+            "bodies", crystal.tensors(), lambda: gather_bodies(crystal, self.group_by)
         )
 
     def _assign(self, contacts: Contacts) -> Springs:
@@ -552,9 +571,13 @@ class OnePhonon(nn.Module):
         """Follow ``.to(device, dtype)`` with everything that is not a parameter."""
         super()._apply(fn, recurse)
         self._memory.clear()
-        self.crystal = self.crystal.map(fn)
+        self._read = self._read.map(fn)
+        self._given = {name: fn(t) for name, t in self._given.items()}
         self.contacts = self.contacts.map(fn)
-        if self.q_vectors is not None and not isinstance(self.q_vectors, nn.Parameter):
+        if self._given_points is not None:
+            self._given_points = self._given_points.map(fn)
+            self.q_vectors = self._given_points.q
+        elif self.q_vectors is not None and not isinstance(self.q_vectors, nn.Parameter):
             self.q_vectors = fn(self.q_vectors)
         return self
 
@@ -596,6 +619,11 @@ def _spring_parameter(value: SpringValue, like: Tensor) -> Any:
     if isinstance(value, Sequence) and any(isinstance(v, Tensor) for v in value):
         return value
     return nn.Parameter(torch.tensor(value, dtype=like.dtype, device=like.device))
+
+
+def _follow(tensor: Tensor, like: Tensor) -> Tensor:
+    """Move to another's device, and to its dtype if it holds real numbers."""
+    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
 
 
 def _resolution_limit(value: float) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import MapFileError
 from ..files import replacing
@@ -14,12 +16,24 @@ from ..maps import DiffuseMap, from_arrays, to_arrays
 
 def read(path: Path) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
+    return from_arrays(read_arrays(path), str(path))
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of an archive.
+
+    Raises
+    ------
+    MapFileError
+        If it is not a whole .npz archive of plain arrays.
+    """
+    if not zipfile.is_zipfile(path):  # np.load would leave a half-open object behind
+        raise MapFileError(f"{path}: not an .npz archive, or cut short; write it again")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise MapFileError(f"{path}: not a readable .npz archive ({error})") from error
-    return from_arrays(arrays, str(path))
 
 
 def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import MapFileError
 from ..maps import Array, read_shape
+from .npz import read_arrays
 
 
 def read_q_vectors(
@@ -41,8 +41,7 @@ def read_q_vectors(
     shape = None
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
+            arrays = read_arrays(path)
             q = arrays["q_vectors"] if "q_vectors" in arrays else _only(arrays, path)
             shape = read_shape(arrays, str(path))
         elif path.suffix == ".npy":
@@ -52,7 +51,7 @@ def read_q_vectors(
             q = np.loadtxt(lines, ndmin=2) if any(x.strip() for x in lines) else np.empty(0)
     except MapFileError:
         raise
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise MapFileError(f"{path}: not readable as q-vectors ({error})") from error
     if q.ndim != 2 or q.shape[1] != 3 or q.dtype.kind not in "fiu" or not len(q):
         raise MapFileError(
