@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,20 +22,25 @@ from .dynamics import (
     modes,
 )
 from .errors import InputError
+from .inputs import (
+    default_mesh,
+    follow,
+    make_springs,
+    resolution_limit,
+    spring_parameter,
+    take_batch_size,
+    take_crystal,
+    take_q,
+)
 from .interfaces import ContactRow
-from .lattice import HklGrid, UnitCell, ZonePoints, is_bragg
+from .lattice import HklGrid, ZonePoints, is_bragg
 from .memory import Memory
 from .network import ForceConstants, Springs, SpringValue, assign_springs, check_springs
 from .network import force_constants as assemble
 from .points import QPoints, grid_points, list_points
 from .scattering import amplitudes, intensity, mode_intensity, spring_jacobian
-from .springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
+from .springs import ClassSprings, SpringFunction, SpringPlan
 from .stiffness import InterfaceStiffness
-from .structures import read_crystal
-
-#: Without sampling rates the zone mesh stands for a box of at least this many Å and three cells
-#: along each axis.
-DEFAULT_BOX = 60.0
 
 #: What `apply_disorder` can treat as constant in gradients.
 HOLDABLE = ("adp", "scale")
@@ -79,7 +82,7 @@ class OnePhonon(nn.Module):
         Springs by class of contact, or from a function of `ContactFeatures`, in place of
         `model` and its constants. They are the submodule `springs`.
     thermal_scale : float or Tensor, optional
-        s; by default such that the mean model B equals the mean B of the crystal.
+        s; by default such that the model's mean B over the cell equals the crystal's.
     positions, B, U, occupancies, cell : Tensor, optional
         Used in place of the file's, as they are; see `Crystal.with_tensors`.
     bragg_tolerance : float, optional
@@ -138,14 +141,14 @@ class OnePhonon(nn.Module):
     ) -> None:
         super().__init__()
         self._memory = Memory()
-        self._read = _crystal(pdb_path, expand_p1, structure_options).to(device, dtype)
+        self._read = take_crystal(pdb_path, expand_p1, structure_options).to(device, dtype)
         given = {"positions": positions, "B": B, "U": U, "occupancies": occupancies, "cell": cell}
-        self._given = {name: _follow(t, self._read.U) for name, t in given.items() if t is not None}
+        self._given = {name: follow(t, self._read.U) for name, t in given.items() if t is not None}
         self.group_by = group_by
         self.model = model
         self.gnm_cutoff = gnm_cutoff
-        self.res_limit = _resolution_limit(res_limit)
-        self.batch_size = _batch_size(batch_size)
+        self.res_limit = resolution_limit(res_limit)
+        self.batch_size = take_batch_size(batch_size)
         self.bragg_tolerance = bragg_tolerance
         self._given_scale = thermal_scale
         self._set_points(q_vectors, (hsampling, ksampling, lsampling))
@@ -169,10 +172,10 @@ class OnePhonon(nn.Module):
         else:
             self.mesh = default_mesh(self.crystal.cell)
         if isinstance(q_vectors, QPoints):
-            self._given_points = q_vectors.map(lambda t: _follow(t, self.crystal.U))
+            self._given_points = q_vectors.map(lambda t: follow(t, self.crystal.U))
             self.q_vectors = self._given_points.q
         elif q_vectors is not None:
-            self.q_vectors = _check_q(q_vectors).to(self.crystal.U)
+            self.q_vectors = take_q(q_vectors).to(self.crystal.U)
         elif missing:
             raise InputError(
                 "there is nothing to compute: give hsampling, ksampling and lsampling for a map, "
@@ -207,7 +210,7 @@ class OnePhonon(nn.Module):
                 "and gamma_inter"
             )
         for name, value in used.items():
-            setattr(self, name, None if value is None else _spring_parameter(value, self.crystal.U))
+            setattr(self, name, None if value is None else spring_parameter(value, self.crystal.U))
 
     def _check(self) -> None:
         """Name springs that cannot be, and bodies that hang loose, before anything is computed."""
@@ -580,73 +583,3 @@ class OnePhonon(nn.Module):
         elif self.q_vectors is not None and not isinstance(self.q_vectors, nn.Parameter):
             self.q_vectors = fn(self.q_vectors)
         return self
-
-
-def make_springs(
-    bodies: Bodies, contacts: Contacts, springs: SpringPlan | SpringFunction | nn.Module
-) -> nn.Module:
-    """Turn a plan, or a function of the contacts' features, into a module of springs."""
-    if not isinstance(springs, SpringPlan):
-        return FunctionSprings(bodies, contacts, springs)
-    if springs.kind == "stiffness":
-        return InterfaceStiffness(bodies, contacts, springs.start)
-    return ClassSprings(bodies, contacts, springs)
-
-
-def default_mesh(cell: UnitCell) -> tuple[int, int, int]:
-    """Zone mesh for a box of at least 60 Å and three cells along each axis."""
-    n = [max(3, math.ceil(DEFAULT_BOX / length)) for length in cell.parameters[:3]]
-    return n[0], n[1], n[2]
-
-
-def _crystal(
-    source: str | os.PathLike[str] | Crystal, expand_p1: bool, options: dict[str, Any]
-) -> Crystal:
-    if not isinstance(source, Crystal):
-        return read_crystal(source, expand_p1=expand_p1, **options)
-    if options:
-        raise InputError(
-            f"{', '.join(options)} say how to read a file, but a crystal already read was given; "
-            "give them to read_crystal"
-        )
-    return source if expand_p1 else source.in_p1()
-
-
-def _spring_parameter(value: SpringValue, like: Tensor) -> Any:
-    """A number, or a pair of numbers, becomes a parameter; tensors stay the caller's."""
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, Sequence) and any(isinstance(v, Tensor) for v in value):
-        return value
-    return nn.Parameter(torch.tensor(value, dtype=like.dtype, device=like.device))
-
-
-def _follow(tensor: Tensor, like: Tensor) -> Tensor:
-    """Move to another's device, and to its dtype if it holds real numbers."""
-    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
-
-
-def _resolution_limit(value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"res_limit {value} is not a resolution; give d in Å, or 0 for no limit")
-    return float(value)
-
-
-def _batch_size(value: int | None) -> int | None:
-    if value is not None and value < 1:
-        raise InputError(f"batch_size {value}: give at least 1 q at a time, or None")
-    return value
-
-
-def _check_q(q: Any) -> Tensor:
-    if not isinstance(q, Tensor):
-        q = torch.as_tensor(np.asarray(q))
-    if q.ndim != 2 or q.shape[1] != 3 or not q.is_floating_point():
-        raise InputError(
-            f"q_vectors has shape {tuple(q.shape)} and dtype {q.dtype}; give real numbers of "
-            "shape (N, 3), in 1/Å with 2*pi included"
-        )
-    if not bool(torch.isfinite(q.detach()).all()):
-        bad = int((~torch.isfinite(q.detach()).all(1)).nonzero()[0])
-        raise InputError(f"q_vectors[{bad}] = {q[bad].tolist()} is not finite; remove it")
-    return q

@@ -197,7 +197,7 @@ def _checks(
     in_list = {adp: listed(use_data_adp=adp) for adp in (True, False)}
     modes = mode_intensity(grid.bodies, grid.modes(), grid.points, grid.bodies.U, s)
     n = grid.crystal.n_atoms
-    own = mean_square(torch.as_tensor(box.U[:n]))
+    every = mean_square(torch.as_tensor(box.U))
     target = mean_square(grid.crystal.U).mean()
     return [
         check("grid vs supercell, file's ADPs", on_grid[True][some], by_data),
@@ -206,7 +206,7 @@ def _checks(
         check("arbitrary q vs supercell, model's ADPs", in_list[False][some], by_model),
         check("arbitrary q vs grid, every point", in_list[False][valid], on_grid[False][valid]),
         check("sum over modes vs solve, every point", modes[valid], on_grid[True][valid]),
-        check("ADPs vs supercell", grid.ADP, own * (target / own.mean())),
+        check("ADPs vs supercell", grid.ADP, every[:n] * (target / every.mean())),
         Check("U tensors vs supercell", _tensor_difference(grid.U, model_U[:n]), n, tolerance),
     ]
 

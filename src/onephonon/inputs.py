@@ -1,0 +1,100 @@
+"""What users hand to the model, checked and brought into the shape that the physics takes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .bodies import Bodies
+from .contacts import Contacts
+from .crystal import Crystal
+from .errors import InputError
+from .lattice import UnitCell
+from .network import SpringValue
+from .springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
+from .stiffness import InterfaceStiffness
+from .structures import read_crystal
+
+#: Without sampling rates the zone mesh stands for a box of at least this many Å and three cells
+#: along each axis.
+DEFAULT_BOX = 60.0
+
+
+def make_springs(
+    bodies: Bodies, contacts: Contacts, springs: SpringPlan | SpringFunction | nn.Module
+) -> nn.Module:
+    """Turn a plan, or a function of the contacts' features, into a module of springs."""
+    if not isinstance(springs, SpringPlan):
+        return FunctionSprings(bodies, contacts, springs)
+    if springs.kind == "stiffness":
+        return InterfaceStiffness(bodies, contacts, springs.start)
+    return ClassSprings(bodies, contacts, springs)
+
+
+def default_mesh(cell: UnitCell) -> tuple[int, int, int]:
+    """Zone mesh for a box of at least 60 Å and three cells along each axis."""
+    n = [max(3, math.ceil(DEFAULT_BOX / length)) for length in cell.parameters[:3]]
+    return n[0], n[1], n[2]
+
+
+def take_crystal(
+    source: str | os.PathLike[str] | Crystal, expand_p1: bool, options: dict[str, Any]
+) -> Crystal:
+    """A crystal from a file, or one already read."""
+    if not isinstance(source, Crystal):
+        return read_crystal(source, expand_p1=expand_p1, **options)
+    if options:
+        raise InputError(
+            f"{', '.join(options)} say how to read a file, but a crystal already read was given; "
+            "give them to read_crystal"
+        )
+    return source if expand_p1 else source.in_p1()
+
+
+def spring_parameter(value: SpringValue, like: Tensor) -> Any:
+    """A number, or a pair of numbers, becomes a parameter; tensors stay the caller's."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Sequence) and any(isinstance(v, Tensor) for v in value):
+        return value
+    return nn.Parameter(torch.tensor(value, dtype=like.dtype, device=like.device))
+
+
+def follow(tensor: Tensor, like: Tensor) -> Tensor:
+    """Move to another's device, and to its dtype if it holds real numbers."""
+    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
+
+
+def resolution_limit(value: float) -> float:
+    """A resolution limit in Å; 0 is none."""
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"res_limit {value} is not a resolution; give d in Å, or 0 for no limit")
+    return float(value)
+
+
+def take_batch_size(value: int | None) -> int | None:
+    """A batch size of at least one, or None."""
+    if value is not None and value < 1:
+        raise InputError(f"batch_size {value}: give at least 1 q at a time, or None")
+    return value
+
+
+def take_q(q: Any) -> Tensor:
+    """A user's q-vectors as a tensor, checked; the very tensor if it is one."""
+    if not isinstance(q, Tensor):
+        q = torch.as_tensor(np.asarray(q))
+    if q.ndim != 2 or q.shape[1] != 3 or not q.is_floating_point():
+        raise InputError(
+            f"q_vectors has shape {tuple(q.shape)} and dtype {q.dtype}; give real numbers of "
+            "shape (N, 3), in 1/Å with 2*pi included"
+        )
+    if not bool(torch.isfinite(q.detach()).all()):
+        bad = int((~torch.isfinite(q.detach()).all(1)).nonzero()[0])
+        raise InputError(f"q_vectors[{bad}] = {q[bad].tolist()} is not finite; remove it")
+    return q
