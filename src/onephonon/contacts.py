@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -21,6 +22,16 @@ from .errors import InputError, NetworkError
 
 #: Beyond this many contacts the list itself (about 100 bytes each) would fill a small machine.
 MAX_CONTACTS = 50_000_000
+
+#: Distances this much (Å) beyond the cutoff are still at the cutoff: far above rounding, far below
+#: the last decimal of a coordinate.
+ROUNDING = 1e-7
+
+#: Copies of one atom closer than this (Å) are the same atom: no two atoms come nearer.
+COINCIDENT = 0.3
+
+#: Two halves make a whole, with room for occupancies rounded to two decimals.
+FULL = 1.02
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
     """
     if not (math.isfinite(cutoff) and cutoff > 0):
         raise InputError(f"gnm_cutoff {cutoff} is not a distance; give Å, for example 4.0")
-    i, j, cell, distance = _neighbour_pairs(bodies, cutoff)
+    i, j, cell, distance = _neighbour_pairs(bodies, cutoff + ROUNDING)
     copy = bodies.copy.numpy(force=True)
     same_copy = (copy[i] == copy[j]) & (cell == 0).all(1)
     altloc = np.array([label.altloc for label in bodies.crystal.labels])
@@ -117,6 +128,27 @@ def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
         block_cell=tensor(unique[:, 2:]),
         cutoff=cutoff,
     )
+
+
+def warn_of_coincidences(bodies: Bodies, contacts: Contacts) -> None:
+    """Warn of atoms that lie on their own symmetry copies and are counted too often.
+
+    An atom on a symmetry element is one atom, however many operators reach it; by convention its
+    occupancy is divided by their number. Where it is not, its scattering counts several times.
+    """
+    close = contacts.distance < COINCIDENT
+    occupancy = bodies.crystal.occupancies.detach()[bodies.asu_atom]
+    i, j = contacts.i[close], contacts.j[close]
+    own = bodies.asu_atom[i] == bodies.asu_atom[j]
+    crowded = own & (occupancy[i] + occupancy[j] > FULL)
+    if bool(crowded.any()):
+        atoms = sorted(set(bodies.asu_atom[i[crowded]].tolist()))
+        names = ", ".join(str(bodies.crystal.labels[a]) for a in atoms[:3])
+        warnings.warn(
+            f"{len(atoms)} atoms lie on symmetry elements with too high an occupancy ({names}); "
+            "they are counted once for each operator: divide the occupancies in the file",
+            stacklevel=3,
+        )
 
 
 def _neighbour_pairs(
@@ -233,7 +265,7 @@ def _what_is_loose(bodies: Bodies, contacts: Contacts, cutoff: float | None = No
     a, b = (bodies.body[x].numpy(force=True) for x in (contacts.i, contacts.j))
     d = contacts.cell.numpy(force=True)
     if cutoff is not None:
-        near = contacts.distance.numpy(force=True) <= cutoff
+        near = contacts.distance.numpy(force=True) <= cutoff + ROUNDING
         a, b, d = a[near], b[near], d[near]
     found = _find_pieces(a, b, d, bodies.n_bodies)
     if found.whole:
@@ -292,4 +324,4 @@ def _smallest_cutoff(bodies: Bodies, cutoff: float) -> float:
             high = middle
         else:
             low = middle + 1
-    return math.ceil(float(lengths[high]) * 100) / 100
+    return math.ceil((float(lengths[high]) - ROUNDING) * 100) / 100

@@ -9,22 +9,14 @@ import torch
 from torch import Tensor
 
 from .bodies import Bodies
-from .contacts import Contacts, atoms_hold_together, find_contacts, name_bodies
 from .eigen import hermitian_eigen
 from .errors import NetworkError
 from .lattice import zone_mesh
-from .network import ForceConstants, Springs, force_constants
+from .network import ForceConstants
 from .units import TWO_PI
 
 #: Bytes of K matrices held at a time.
 CHUNK_BYTES = 128 * 2**20
-
-#: A network whose softest mode at a general k is this much softer than its stiffest is floppy:
-#: rounding leaves true zeros at 1e-16, honest lattices stay above 1e-6.
-FLOPPY = 1e-11
-
-#: How far beyond the cutoff asked for a floppy network is tried with longer ones.
-MAX_CUTOFF_GROWTH = 3.0
 
 #: Told (what is being done, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
@@ -201,6 +193,19 @@ def gamma_inverse(bodies: Bodies, constants: ForceConstants) -> Tensor:
     With the translations T (K T = 0), the metric ``W = sum_j A_j^T A_j`` and ``S = T^T W T``,
     ``(K + c W T S^-1 T^T W)^-1 = K^+ + T S^-1 T^T / c`` for any c > 0.
     """
+    K, T, S_inverse, c = _without_drift(bodies, constants)
+    return inverse_from(factorize(K[None])[0]) - T @ S_inverse @ T.mT / c
+
+
+def stiffness_without_drift(bodies: Bodies, constants: ForceConstants) -> Tensor:
+    """K at Gamma with the three acoustic modes made stiff, shape (D, D), real."""
+    return _without_drift(bodies, constants)[0]
+
+
+def _without_drift(
+    bodies: Bodies, constants: ForceConstants
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``K + c W T S^-1 T^T W`` at Gamma, T, ``S^-1`` and c; see `gamma_inverse`."""
     K = stiffness(bodies, constants, constants.onsite.new_zeros(1, 3))[0].real
     eye = torch.eye(3, dtype=K.dtype, device=K.device)
     T = torch.zeros(bodies.n_bodies, bodies.width, 3, dtype=K.dtype, device=K.device)
@@ -209,9 +214,10 @@ def gamma_inverse(bodies: Bodies, constants: ForceConstants) -> Tensor:
     T = bodies.gather(T.reshape(-1, 3), 0)
     S_inverse = torch.linalg.inv(T.mT @ WT)
     drift = WT @ S_inverse @ WT.mT
-    c = (K.diagonal().sum() / drift.diagonal().sum()).detach()
-    factor = factorize((K + c * drift)[None])[0]
-    return inverse_from(factor) - T @ S_inverse @ T.mT / c
+    # K itself vanishes at Gamma where a cell is one body; its onsite blocks never do.
+    stiff = constants.onsite.diagonal(dim1=1, dim2=2).sum()
+    c = (stiff / drift.diagonal().sum()).detach()
+    return K + c * drift, T, S_inverse, c
 
 
 def _mesh_inverses(
@@ -297,90 +303,3 @@ def displacement_covariance(
         blocks = blocks + padded.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
     A = bodies.displacements()
     return A @ (blocks / n)[bodies.body] @ A.mT
-
-
-def check_rigid(
-    bodies: Bodies,
-    contacts: Contacts,
-    constants: ForceConstants,
-    springs: Springs | None = None,
-    longer: Callable[[Contacts], Springs] | None = None,
-) -> None:
-    """Check that the network resists every motion.
-
-    Parameters
-    ----------
-    bodies : Bodies
-    contacts : Contacts
-    constants : ForceConstants
-    springs : Springs, optional
-        Of the contacts, if `constants` came from such: may spare forming K.
-    longer : callable, optional
-        Gives longer contacts their springs, to find the cutoff that would help.
-
-    Raises
-    ------
-    NetworkError
-        Naming the bodies that move freely and, where `longer` is given, the smallest cutoff
-        that holds them.
-    """
-    if springs is not None:
-        across = bool((springs.k_perp > 0).all() & (springs.k_par > 0).all())
-        if across and atoms_hold_together(bodies, contacts):
-            return  # where no contact is stretched nothing moves
-    found = floppy_bodies(bodies, constants)
-    if not found:
-        return
-    message = (
-        f"with gnm_cutoff {contacts.cutoff:g} Å the network is floppy: "
-        f"{name_bodies(bodies, found)} can move without stretching a spring; "
-    )
-    if longer is None:
-        raise NetworkError(message + "raise gnm_cutoff, or let springs act across contacts too")
-    raise NetworkError(message + _cutoff_that_holds(bodies, contacts.cutoff, longer))
-
-
-def _cutoff_that_holds(bodies: Bodies, cutoff: float, assign: Callable[[Contacts], Springs]) -> str:
-    """The smallest cutoff without floppy bodies, or that there is none nearby."""
-
-    def loose(at: float) -> list[int]:
-        contacts = find_contacts(bodies, at)
-        return floppy_bodies(bodies, force_constants(bodies, contacts, assign(contacts)))
-
-    low, high = cutoff, 1.25 * cutoff
-    while loose(high):
-        low, high = high, 1.25 * high
-        if high > MAX_CUTOFF_GROWTH * cutoff:
-            return "a longer cutoff does not help: are some springs zero?"
-    while high - low > 0.01:
-        middle = (low + high) / 2
-        low, high = (middle, high) if loose(middle) else (low, middle)
-    return f"the smallest cutoff that holds them is {high:.2f} Å"
-
-
-def floppy_bodies(bodies: Bodies, constants: ForceConstants) -> list[int]:
-    """Bodies that can move without stretching a spring, the freest first; empty if none."""
-    with torch.no_grad():
-        # An irrational k, where no symmetry makes modes vanish by chance.
-        k = constants.onsite.new_tensor([[0.2360679775, 0.4142135624, 0.3166247904]])
-        inverse = mass_factor_inverse(bodies).to(torch.complex128)
-        K = stiffness(bodies, constants, k)[0].to(torch.complex128)
-        D = inverse @ K @ inverse.mH
-        top = torch.linalg.matrix_norm(D, ord=1)
-        shift = FLOPPY * top
-        eye = torch.eye(len(D), dtype=D.dtype, device=D.device)
-        factor, info = torch.linalg.cholesky_ex(D + shift * eye)
-        if int(info) > 0:
-            return list(range(bodies.n_bodies))
-        # Inverse iteration: with a true zero the inverse of D + shift is dominated by it at once.
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(len(D), 4, dtype=torch.complex128, generator=generator).to(D.device)
-        for _ in range(3):
-            x = torch.linalg.qr(torch.cholesky_solve(x, factor)).Q
-        softest, mix = torch.linalg.eigh(x.mH @ D @ x)
-        if float(softest[0]) > 10.0 * float(shift):
-            return []
-        motion = bodies.scatter((inverse.mH @ (x @ mix[:, :1])).squeeze(1), 0)
-        amount = motion.reshape(bodies.n_bodies, bodies.width).abs().square().sum(1)
-        order = torch.argsort(amount, descending=True)
-        return [int(i) for i in order if float(amount[i]) > 0.05 * float(amount.max())]

@@ -25,6 +25,9 @@ ZONE_TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
 #: (1e-16 of its largest entry) reaches the acoustic eigenvalues, which vanish as |k|^2.
 BRAGG_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 
+#: A cell this flat (height of c over the ab plane, relative and squared) spans no volume.
+FLAT = 1e-8
+
 
 @dataclass(frozen=True)
 class UnitCell:
@@ -67,7 +70,7 @@ class UnitCell:
         sin_g = torch.sin(torch.deg2rad(p[5]))
         c_y = (cos_a - cos_b * cos_g) / sin_g
         c_z_squared = 1 - cos_b**2 - c_y**2
-        if not bool((p > 0).all() & (c_z_squared > 0)):
+        if not bool((p > 0).all() & (c_z_squared > FLAT)):
             raise InputError(
                 f"cell parameters {p.tolist()} do not span a cell: lengths must be "
                 "positive and each angle smaller than the sum of the other two"

@@ -32,7 +32,8 @@ class Memory:
     """Results by name, each valid for the very tensors it was computed from.
 
     A tensor changed in place (an optimizer's step) or exchanged makes a result stale. While a
-    graph is being recorded nothing is kept: a graph serves one backward pass.
+    graph is being recorded, or inside torch.func, nothing is kept: a graph serves one backward
+    pass, a traced tensor one transformation.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,10 @@ class Memory:
         """The result for these tensors, computed if it is not at hand."""
         if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
             return compute()
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            # Inside torch.func: what is made there must not outlive the transformation.
+            held = self._held.get(name)
+            return held.value if held is not None and held.fits(tensors) else compute()
         held = self._held.get(name)
         if held is None or not held.fits(tensors):
             versions = tuple(t._version for t in tensors)

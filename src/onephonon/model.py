@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from .bodies import Bodies, GroupBy, gather_bodies
-from .contacts import Contacts, check_connected, find_contacts
+from .contacts import Contacts, check_connected, find_contacts, warn_of_coincidences
 from .crystal import Crystal, mean_square
 from .dynamics import (
     Modes,
     Progress,
-    check_rigid,
     covariance,
     displacement_covariance,
     mass_factor_inverse,
@@ -38,6 +37,7 @@ from .memory import Memory
 from .network import ForceConstants, Springs, SpringValue, assign_springs, check_springs
 from .network import force_constants as assemble
 from .points import QPoints, grid_points, list_points
+from .rigidity import check_rigid
 from .scattering import amplitudes, intensity, mode_intensity, spring_jacobian
 from .springs import ClassSprings, SpringFunction, SpringPlan
 from .stiffness import InterfaceStiffness
@@ -218,6 +218,7 @@ class OnePhonon(nn.Module):
             springs = self.contact_springs()
             if springs is not None:
                 check_springs(springs, "springs" if self.springs else f"model {self.model!r}")
+            warn_of_coincidences(self.bodies, self.contacts)
             check_connected(self.bodies, self.contacts)
             longer = None if self.springs else self._assign
             check_rigid(self.bodies, self.contacts, self.force_constants(), springs, longer)

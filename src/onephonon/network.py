@@ -113,6 +113,8 @@ def _per_contact(contacts: Contacts, name: str, value: SpringValue) -> Tensor:
     """Spread one value, or one within and one between copies, over the contacts."""
     like = contacts.distance
     if isinstance(value, Tensor):
+        if value.ndim > 1 or value.numel() not in (1, 2):
+            raise InputError(f"{name} has {value.numel()} values; give one, or (intra, inter)")
         pair = value.to(like).expand(2)
     else:
         parts = list(value) if isinstance(value, Sequence) else [value, value]

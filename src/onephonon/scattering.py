@@ -156,7 +156,7 @@ def intensity(
         k_frac, hkl = points.zone.k_frac[chunk.zone], points.hkl[chunk.points]
         return quadratic_form(bodies, constants, k_frac, hkl, G)
 
-    return scale * _over_chunks(bodies, points, U, G, batch_size, progress, share)
+    return _over_chunks(bodies, points, U, G, scale, batch_size, progress, share)
 
 
 def mode_intensity(
@@ -195,7 +195,7 @@ def mode_intensity(
         along = V[chunk.zone].mH @ G.mT
         return ((along.real.square() + along.imag.square()) * Winv[chunk.zone][:, :, None]).sum(1)
 
-    return scale * _over_chunks(bodies, points, U, G, batch_size, progress, share)
+    return _over_chunks(bodies, points, U, G, scale, batch_size, progress, share)
 
 
 def _over_chunks(
@@ -203,11 +203,12 @@ def _over_chunks(
     points: QPoints,
     U: Tensor,
     G: Tensor | None,
+    scale: Tensor | float,
     batch_size: int | None,
     progress: Progress | None,
     share: Callable[[Chunk, Tensor], Tensor],
 ) -> Tensor:
-    """Form G chunk by chunk and put each chunk's share in its place."""
+    """Form G chunk by chunk and put each chunk's share, times the scale, in its place."""
     batch_size = batch_size or default_batch_size(bodies)
     where, values = [], []
     done, total = 0, int(points.valid.sum())
@@ -223,7 +224,8 @@ def _over_chunks(
     result = torch.full((points.n_q,), torch.nan, dtype=U.dtype, device=U.device)
     if not where:
         return result
-    return result.index_put((torch.cat(where),), torch.cat(values))
+    # The scale goes in before the NaN of other points come near: 0 times NaN is NaN in a gradient.
+    return result.index_put((torch.cat(where),), scale * torch.cat(values))
 
 
 def spring_jacobian(
@@ -277,7 +279,7 @@ def spring_jacobian(
             columns.append((chunk.points[chunk.real], flat @ by_spring))
             return (G.conj() * v).real.sum(-1)
 
-        value = _over_chunks(bodies, points, U, G, batch, progress, share)
+        value = _over_chunks(bodies, points, U, G, 1.0, batch, progress, share)
         jacobian = torch.full((points.n_q, len(springs)), torch.nan).to(value)
         for where, slope in columns:
             jacobian[where] = slope

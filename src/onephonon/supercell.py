@@ -27,6 +27,9 @@ SpringRule = Callable[[Index, Index, Index, NDArray[np.bool_]], tuple[Array, Arr
 #: A full stiffness matrix beyond this order takes minutes and gigabytes.
 MAX_ORDER = 9000
 
+#: A pair this much (Å) beyond the cutoff is at the cutoff; decides as the model decides.
+ROUNDING = 1e-7
+
 #: Relative size below which an eigenvalue of the stiffness matrix is a zero.
 ZERO = 1e-10
 
@@ -176,7 +179,7 @@ def build_supercell(
     body = copy * (int(numbers.max()) + 1) + numbers[atom % crystal.n_atoms]
     basis = _rigid_motions(positions, body, n_bodies, width)
 
-    i, j, wrap = _pairs(positions, matrix * np.array(size), cutoff)
+    i, j, wrap = _pairs(positions, matrix * np.array(size), cutoff + ROUNDING)
     cell_of = cells[np.arange(len(positions)) // n_cell_atoms]
     d = cell_of[j] + wrap * np.array(size) - cell_of[i]
     altloc = np.array([label.altloc for label in crystal.labels])[atom % crystal.n_atoms]

@@ -60,11 +60,12 @@ def _body_sums(bodies: Bodies, atoms: Tensor, q: Tensor, U: Tensor, weight: Tens
     crystal = bodies.crystal
     asu_atom = bodies.asu_atom[atoms]
     rows, columns = (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)
+    symmetric = 0.5 * (U + U.mT)
     sums: Tensor = _BodySums.apply(
         q,
         crystal.form_factors.evaluate((q * q).sum(1)),
         bodies.positions[atoms],
-        U[atoms][:, rows, columns],
+        symmetric[atoms][:, rows, columns],
         crystal.occupancies[asu_atom],
         weight,
         crystal.form_factors.kind[asu_atom],
