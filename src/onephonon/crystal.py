@@ -237,6 +237,30 @@ class Crystal:
         own = [self.positions_frac, self.U, self.occupancies, self.masses]
         return [self.cell.matrix, *own, f.a, f.b, f.c]
 
+    def select(self, keep: Sequence[bool] | Tensor) -> Crystal:
+        """Return the crystal with only some of its atoms.
+
+        Parameters
+        ----------
+        keep : sequence of bool or bool Tensor, length n_atoms
+            For example ``[label.atom_name == "CA" for label in crystal.labels]``.
+        """
+        mask = torch.as_tensor(keep, dtype=torch.bool, device=self.U.device)
+        if mask.shape != (self.n_atoms,) or not bool(mask.any()):
+            raise InputError(
+                f"keep has shape {tuple(mask.shape)} and {int(mask.sum())} atoms to keep; give one "
+                f"bool for each of {self.n_atoms} atoms, some of them true"
+            )
+        f = self.form_factors
+        return self.replace(
+            positions_frac=self.positions_frac[mask],
+            U=self.U[mask],
+            occupancies=self.occupancies[mask],
+            masses=self.masses[mask],
+            form_factors=dataclasses.replace(f, kind=f.kind[mask]),
+            labels=tuple(x for x, k in zip(self.labels, mask.tolist(), strict=True) if k),
+        )
+
     def in_p1(self) -> Crystal:
         """The same atoms taken for the whole cell: no operator but the identity."""
         eye = torch.eye(3).to(self.rotations)[None]

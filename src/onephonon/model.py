@@ -39,11 +39,14 @@ from .network import force_constants as assemble
 from .points import QPoints, grid_points, list_points
 from .rigidity import check_rigid
 from .scattering import amplitudes, intensity, mode_intensity, spring_jacobian
-from .springs import ClassSprings, SpringFunction, SpringPlan
+from .springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
 from .stiffness import InterfaceStiffness
 
 #: What `apply_disorder` can treat as constant in gradients.
 HOLDABLE = ("adp", "scale")
+
+#: Parts of the crystal that may be given as tensors.
+GIVEN = ("positions", "B", "U", "occupancies", "cell")
 
 Sampling = Sequence[float]
 
@@ -298,6 +301,25 @@ class OnePhonon(nn.Module):
             "bodies", crystal.tensors(), lambda: gather_bodies(crystal, self.group_by)
         )
 
+    def set_tensors(self, **tensors: Tensor) -> None:
+        """Use other tensors from now on: positions, B, U, occupancies or cell.
+
+        For values computed anew in every step of a fit, such as one B per residue spread over
+        its atoms; a leaf changed in place needs no such call.
+
+        Raises
+        ------
+        InputError
+            If a name is none of these or a shape does not fit.
+        """
+        unknown = [name for name in tensors if name not in GIVEN]
+        if unknown:
+            raise InputError(f"{', '.join(unknown)}: not one of {', '.join(GIVEN)}")
+        given = self._given | {n: follow(t, self._read.U) for n, t in tensors.items()}
+        with torch.no_grad():
+            self._read.with_tensors(**given)
+        self._given = given
+
     def _assign(self, contacts: Contacts) -> Springs:
         return assign_springs(
             contacts,
@@ -359,7 +381,7 @@ class OnePhonon(nn.Module):
             gamma = is_bragg(k, self.bragg_tolerance)
             return modes(self.bodies, self.force_constants(), k, gamma)
 
-        return self._remember("modes", compute)
+        return self._remember("modes", compute, at_points=True)
 
     @property
     def V(self) -> Tensor:
@@ -563,12 +585,17 @@ class OnePhonon(nn.Module):
             )
             return scale * value, scale * jacobian
 
-    def _remember(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Compute once for the present springs, crystal and points."""
+    def _remember(self, name: str, compute: Callable[[], Any], at_points: bool = False) -> Any:
+        """Compute once for the present springs and crystal, and points where they matter."""
+        springs = self.springs
+        if isinstance(springs, FunctionSprings) and not isinstance(springs.function, nn.Module):
+            return compute()  # nobody knows which tensors a plain function looks at
         own = (self.gamma_intra, self.gamma_inter, self.k_par, self.k_perp)
-        plain = [] if self.springs else [v for v in own if isinstance(v, Tensor)]
-        points = [] if self.q_vectors is None else [self.q_vectors]
-        tensors = [*self.parameters(), *plain, *points, *self.crystal.tensors()]
+        plain = [t for v in own for t in (v if isinstance(v, Sequence) else [v])]
+        tensors = [*self.parameters(), *(t for t in plain if isinstance(t, Tensor))]
+        tensors += self.crystal.tensors()
+        if at_points and self.q_vectors is not None:
+            tensors.append(self.q_vectors)
         return self._memory.get(name, tensors, compute)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OnePhonon:

@@ -124,6 +124,20 @@ class ClassSprings(nn.Module):
         """Spring constants from unconstrained numbers."""
         return torch.exp(free) if self.plan.positivity == "log" else softplus(free)
 
+    def set_values(self, values: Tensor | Sequence[float]) -> None:
+        """Put the constants of the classes, (n_classes,) or (n_classes, n_constants), in place."""
+        new = torch.as_tensor(values, dtype=self.free.dtype, device=self.free.device)
+        new = new[:, None] if new.ndim == 1 else new
+        if new.shape[0] != len(self.names) or new.shape[1] not in (1, self.free.shape[1]):
+            raise InputError(
+                f"values of shape {tuple(new.shape)} for {len(self.names)} classes of "
+                f"{self.free.shape[1]} constants"
+            )
+        if not bool((new > 0).all() & torch.isfinite(new).all()):
+            raise InputError(f"spring constants {new.tolist()} must be positive and finite")
+        with torch.no_grad():
+            self.free.copy_(_to_free(new.expand_as(self.free), self.plan.positivity))
+
     def springs(self, values: Tensor | None = None) -> Springs:
         """Springs of each contact, from these constants of the classes or the present ones."""
         per_contact = (self.values() if values is None else values)[self.contact_class]
