@@ -1,5 +1,11 @@
 """Fixtures that all tests share."""
 
+import os
+
+# One thread a process, also in the linear algebra below NumPy: set before NumPy is imported.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 from functools import cache
 from pathlib import Path
 

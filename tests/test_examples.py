@@ -38,7 +38,6 @@ def test_every_example_is_tested_and_listed():
 
 
 # torch's own first use of forward-mode derivatives warns of torch's own torch.jit.script.
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 def test_springs_are_recovered_within_their_errors(run):
     result = run("recover_springs")
     # Six normal deviates beyond 4 sigma: once in 2600 seeds, and this seed is fixed.

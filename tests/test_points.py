@@ -7,6 +7,7 @@ from crystals import made_up
 from onephonon import OnePhonon
 from onephonon.lattice import HklGrid
 from onephonon.points import grid_points, list_points, within
+from onephonon.tensors import map_tensors
 
 SAMPLINGS = ((-1, 1, 2), (0, 1, 3), (0.25, 1.25, 2))
 
@@ -112,7 +113,7 @@ def test_limited_points_are_a_subset(cell):
 
 def test_map_moves_every_tensor(cell):
     points = list_points(cell, cell.q_from_hkl(HKL))
-    doubled = points.map(lambda t: torch.cat([t, t]))
+    doubled = map_tensors(points, lambda t: torch.cat([t, t]))
     for name in ("q", "hkl", "valid"):
         assert len(getattr(doubled, name)) == 14
     assert len(doubled.zone.index) == 14

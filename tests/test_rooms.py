@@ -13,6 +13,7 @@ SOURCE = Path(onephonon.__file__).parent
 ORDER = [
     "errors",
     "units",
+    "tensors",
     "memory",
     "eigen",
     "files",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -74,12 +72,6 @@ class Contacts:
     def n_contacts(self) -> int:
         """Number of contacts in a unit cell."""
         return int(self.i.shape[0])
-
-    def map(self, fn: Callable[[Tensor], Tensor]) -> Contacts:
-        """Return the contacts with a function applied to their tensors."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed: dict[str, Any] = {n: fn(v) for n, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **changed)
 
 
 def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
@@ -186,7 +178,9 @@ def _neighbour_pairs(
     # Each pair turns up from both ends; of an atom and its own image keep the upper half of d.
     first = np.argmax(d != 0, axis=1)
     upward = d[np.arange(len(d)), first] > 0
-    once = (i < j) | ((i == j) & upward)
+    once = np.flatnonzero((i < j) | ((i == j) & upward))
+    # In an order that does not hang on the last decimal of a coordinate.
+    once = once[np.lexsort((*d[once].T[::-1], j[once], i[once]))]
     return i[once], j[once], d[once], distance[once]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from .errors import InputError, StructureError
 from .form_factors import FormFactors, form_factors
 from .lattice import UnitCell
+from .tensors import map_tensors
 from .units import EIGHT_PI_SQUARED
 
 
@@ -268,26 +269,12 @@ class Crystal:
             spacegroup="P 1", rotations=eye, translations=torch.zeros_like(eye[:, 0])
         )
 
-    def map(self, fn: Callable[[Tensor], Tensor]) -> Crystal:
-        """Return the crystal with a function applied to its tensors."""
-        f = self.form_factors
-        own = {
-            field.name: fn(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if isinstance(getattr(self, field.name), Tensor)
-        }
-        return self.replace(
-            cell=UnitCell(fn(self.cell.matrix)),
-            form_factors=FormFactors(fn(f.a), fn(f.b), fn(f.c), fn(f.kind)),
-            **own,
-        )
-
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Crystal:
         """Return the same crystal on another device or in another dtype."""
-        return self.map(
-            lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None)
+        return map_tensors(
+            self, lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None)
         )
 
 

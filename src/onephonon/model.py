@@ -41,6 +41,7 @@ from .rigidity import check_rigid
 from .scattering import amplitudes, intensity, mode_intensity, spring_jacobian
 from .springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
 from .stiffness import InterfaceStiffness
+from .tensors import map_tensors
 
 #: What `apply_disorder` can treat as constant in gradients.
 HOLDABLE = ("adp", "scale")
@@ -175,7 +176,7 @@ class OnePhonon(nn.Module):
         else:
             self.mesh = default_mesh(self.crystal.cell)
         if isinstance(q_vectors, QPoints):
-            self._given_points = q_vectors.map(lambda t: follow(t, self.crystal.U))
+            self._given_points = map_tensors(q_vectors, lambda t: follow(t, self.crystal.U))
             self.q_vectors = self._given_points.q
         elif q_vectors is not None:
             self.q_vectors = take_q(q_vectors).to(self.crystal.U)
@@ -602,11 +603,11 @@ class OnePhonon(nn.Module):
         """Follow ``.to(device, dtype)`` with everything that is not a parameter."""
         super()._apply(fn, recurse)
         self._memory.clear()
-        self._read = self._read.map(fn)
+        self._read = map_tensors(self._read, fn)
         self._given = {name: fn(t) for name, t in self._given.items()}
-        self.contacts = self.contacts.map(fn)
+        self.contacts = map_tensors(self.contacts, fn)
         if self._given_points is not None:
-            self._given_points = self._given_points.map(fn)
+            self._given_points = map_tensors(self._given_points, fn)
             self.q_vectors = self._given_points.q
         elif self.q_vectors is not None and not isinstance(self.q_vectors, nn.Parameter):
             self.q_vectors = fn(self.q_vectors)

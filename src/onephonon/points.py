@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -39,11 +38,6 @@ class QPoints:
     def limited(self, cell: UnitCell, res_limit: float) -> QPoints:
         """The same points, those beyond a resolution (Å) no longer valid."""
         return replace(self, valid=self.valid & within(cell, self.q, res_limit))
-
-    def map(self, fn: Callable[[Tensor], Tensor]) -> QPoints:
-        """Return the points with a function applied to their tensors."""
-        zone = ZonePoints(fn(self.zone.k_frac), fn(self.zone.index))
-        return QPoints(fn(self.q), fn(self.hkl), zone, fn(self.valid))
 
 
 def list_points(

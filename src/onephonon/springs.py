@@ -23,6 +23,7 @@ from .interfaces import (
     residue_pairs,
 )
 from .network import ForceConstants, Springs, force_constants
+from .tensors import map_tensors
 
 GROUPINGS = ("global", "copy", "interface", "residue")
 KINDS = ("gaussian", "parallel", "hybrid", "stiffness")
@@ -98,7 +99,8 @@ class ClassSprings(nn.Module):
     def __init__(self, bodies: Bodies, contacts: Contacts, plan: SpringPlan) -> None:
         super().__init__()
         labels = classify(bodies, contacts, plan.by)
-        self.names = tuple(dict.fromkeys(labels))
+        # Sorted, so that a saved state finds its classes whatever the order of the contacts.
+        self.names = tuple(sorted(set(labels)))
         number = {name: i for i, name in enumerate(self.names)}
         self.plan = plan
         self.contact_class: Tensor
@@ -177,6 +179,11 @@ class FunctionSprings(nn.Module):
         super().__init__()
         self.function = function
         self._features = contact_features(bodies, contacts, find_interfaces(bodies, contacts))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FunctionSprings:
+        super()._apply(fn, recurse)
+        self._features = map_tensors(self._features, fn)
+        return self
 
     def springs(self) -> Springs:
         """Springs of each contact.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from .contacts import Contacts
 from .errors import InputError
 from .interfaces import Interfaces, find_interfaces
 from .network import ForceConstants, contact_directions
+from .tensors import map_tensors
 
 #: Added to the starting stiffness, relative to its mean in translation and in libration, so that
 #: an interface of few contacts has a Cholesky factor too.
@@ -100,6 +102,11 @@ class InterfaceStiffness(nn.Module):
             factor = torch.linalg.cholesky(S)
             diagonal = factor.diagonal(dim1=1, dim2=2)
             self.free = nn.Parameter(torch.tril(factor, -1) + torch.diag_embed(diagonal.log()))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> InterfaceStiffness:
+        super()._apply(fn, recurse)
+        self._pairs = map_tensors(self._pairs, fn)
+        return self
 
     def values(self) -> Tensor:
         """S of each interface, shape (n_interfaces, 6, 6), positive definite; differentiable."""
