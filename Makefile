@@ -6,13 +6,16 @@ INSTALLED := $(VENV)/.installed
 # One thread a worker: with two, the workers of a two-core machine wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/onephonon demo --output demo --force
 
 test: $(INSTALLED) lint
 	$(ONE_THREAD) $(BIN)/python -m pytest -n auto
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/gradients.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ def run(*arguments: object) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("command", ["verify", "simulate", "visualize", "demo"])
+@pytest.mark.parametrize("command", ["verify", "simulate", "visualize", "contacts", "demo"])
 def test_help_has_an_example(command: str) -> None:
     assert f"onephonon {command}" in run(command, "--help")
 
@@ -80,6 +80,18 @@ def test_quiet_prints_nothing(tmp_path: Path) -> None:
     out = tmp_path / "m.npz"
     assert run("simulate", DATA / "2ol9.pdb", *RANGES, "-o", out, "--quiet") == ""
     assert run("visualize", out, "--quiet") == ""
+
+
+def test_contacts_are_listed_by_class_and_saved(tmp_path: Path) -> None:
+    from onephonon.formats import read_contact_table
+
+    table = tmp_path / "contacts.csv"
+    output = run("contacts", DATA / "5zck.pdb", "--by", "interface", "-o", table)
+    rows = read_contact_table(table)
+    assert "x+1,y,z" in output
+    assert {row.spring_class for row in rows} >= {"within", "x+1,y,z"}
+    # Four copies: what is unique stands for all of them.
+    assert all(row.multiplicity in (2, 4) for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""The command line: ``onephonon verify | simulate | visualize | contacts | demo``.
+
+Each command is a module of its own and imports the physics only when it runs, so that
+``onephonon --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..errors import OnePhononError
+from . import contacts, simulate, verify, visualize  # noqa: F401  (each adds its command)
+from .app import app
+
+#: Exit code of a program stopped by Ctrl-C.
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; an error in the input is one line, not a traceback."""
+    try:
+        app()
+    except OnePhononError as error:
+        typer.secho(f"onephonon: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.secho("onephonon: interrupted; no unfinished file was left", err=True)
+        raise
