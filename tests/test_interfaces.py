@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from crystals import made_up
-from onephonon import AtomLabel, InputError, OnePhonon
+from onephonon import AtomLabel, OnePhonon
 from onephonon.bodies import gather_bodies
 from onephonon.contacts import find_contacts
 from onephonon.interfaces import (
@@ -249,7 +249,10 @@ def test_row_names_atoms_operator_and_lattice_vector(peptide):
     assert bodies.n_ops * len(rows) >= model.contacts.n_contacts
 
 
-def test_no_classes_no_table():
-    model = OnePhonon(made_up("P 1"), *[(0, 1, 2)] * 3, gnm_cutoff=CUTOFF)
-    with pytest.raises(InputError, match="springs=SpringPlan"):
-        model.contact_table()
+def test_plain_springs_have_a_table_too():
+    model = OnePhonon(made_up("P 1"), *[(0, 1, 2)] * 3, gnm_cutoff=CUTOFF, gamma_inter=0.5)
+    table = model.contact_table()
+    assert {(row.spring_class, row.k_par) for row in table} == {("intra", 1.0), ("inter", 0.5)}
+    lines = str(table).splitlines()
+    assert len(lines) == len(table) + 1
+    assert lines[0].split()[:3] == ["atom_1", "atom_2", "operator"]

@@ -17,6 +17,7 @@ from .crystal import Crystal
 from .errors import InputError
 from .lattice import UnitCell
 from .network import SpringValue
+from .points import QPoints
 from .springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
 from .stiffness import InterfaceStiffness
 from .structures import read_crystal
@@ -24,6 +25,9 @@ from .structures import read_crystal
 #: Without sampling rates the zone mesh stands for a box of at least this many Å and three cells
 #: along each axis.
 DEFAULT_BOX = 60.0
+
+#: How well points given with q and hkl must agree, in Miller indices: rounding at |hkl| of 100.
+POINTS_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
 def make_springs(
@@ -83,6 +87,23 @@ def take_batch_size(value: int | None) -> int | None:
     if value is not None and value < 1:
         raise InputError(f"batch_size {value}: give at least 1 q at a time, or None")
     return value
+
+
+def check_points(points: QPoints, cell: UnitCell) -> None:
+    """Check that points were made for a cell.
+
+    Raises
+    ------
+    InputError
+        If their q and hkl are not the same in it.
+    """
+    hkl = cell.hkl_from_q(points.q.to(cell.matrix)).detach()
+    off = float((hkl - points.hkl.to(hkl)).abs().max()) if len(hkl) else 0.0
+    if off > POINTS_TOLERANCE[hkl.dtype]:
+        raise InputError(
+            f"the points' q and hkl differ by up to {off:.2g} in this crystal's cell: they were "
+            "made for another; give their q instead, or make them anew"
+        )
 
 
 def take_q(q: Any) -> Tensor:

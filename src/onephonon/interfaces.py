@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import gemmi
@@ -189,13 +189,26 @@ class ContactRow:
         return self.atom_1, self.atom_2, self.operator
 
 
+class ContactTable(list[ContactRow]):
+    """Rows of contacts; prints as aligned columns."""
+
+    def __str__(self) -> str:
+        names = [field.name for field in fields(ContactRow)]
+        cells = [names] + [
+            [f"{v:.4g}" if isinstance(v, float) else str(v) for v in astuple(row)] for row in self
+        ]
+        widths = [max(len(row[c]) for row in cells) for c in range(len(names))]
+        lines = ("  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)) for row in cells)
+        return "\n".join(line.rstrip() for line in lines)
+
+
 def contact_rows(
     bodies: Bodies,
     contacts: Contacts,
     interfaces: Interfaces,
     classes: list[str],
     constants: Mapping[str, Tensor],
-) -> list[ContactRow]:
+) -> ContactTable:
     """One row for each contact that symmetry does not derive from another.
 
     Parameters
@@ -210,7 +223,7 @@ def contact_rows(
         rows.setdefault(key, []).append(c)
     k_par, k_perp = (constants[k].detach().tolist() for k in ("k_par", "k_perp"))
     distance = contacts.distance.tolist()
-    table = []
+    table = ContactTable()
     for (first, second, operator), members in rows.items():
         c = members[0]
         table.append(

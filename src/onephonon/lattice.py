@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -262,7 +261,7 @@ class HklGrid:
         h, k, l = self.axes  # noqa: E741
         return (len(h), len(k), len(l))
 
-    @cached_property
+    @property
     def hkl(self) -> Tensor:
         """Miller indices of every point, flat, shape (n_h n_k n_l, 3), float64."""
         return torch.cartesian_prod(*self.axes).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Keeping a result as long as the tensors it came from are the same, and no longer."""
+"""Keeping a result as long as what it came from has the same values, and no longer."""
 
 from __future__ import annotations
 
@@ -14,46 +14,58 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Held:
-    """A result, and the tensors (with their versions) that it was computed from."""
+    """A result, and copies of the tensors and settings that it was computed from."""
 
     tensors: tuple[Tensor, ...]
-    versions: tuple[int, ...]
+    settings: tuple[Any, ...]
     value: Any
 
-    def fits(self, tensors: Sequence[Tensor]) -> bool:
+    def fits(self, tensors: Sequence[Tensor], settings: tuple[Any, ...]) -> bool:
         return (
-            len(tensors) == len(self.tensors)
-            and all(a is b for a, b in zip(self.tensors, tensors, strict=True))
-            and self.versions == tuple(t._version for t in tensors)
+            settings == self.settings
+            and len(tensors) == len(self.tensors)
+            and all(_same(a, b) for a, b in zip(self.tensors, tensors, strict=True))
         )
 
 
-class Memory:
-    """Results by name, each valid for the very tensors it was computed from.
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
 
-    A tensor changed in place (an optimizer's step) or exchanged makes a result stale. While a
-    graph is being recorded, or inside torch.func, nothing is kept: a graph serves one backward
-    pass, a traced tensor one transformation.
+
+class Memory:
+    """Results by name, each valid for the values it was computed from.
+
+    Values are compared, not identities or versions: however a parameter came to its value, a
+    result that belongs to another is never returned. While a graph is being recorded, in inference
+    mode and inside torch.func nothing is kept: a graph serves one backward pass, and what is made
+    there must not be met outside.
     """
 
     def __init__(self) -> None:
         self._held: dict[str, _Held] = {}
 
-    def get(self, name: str, tensors: Sequence[Tensor], compute: Callable[[], T]) -> T:
-        """The result for these tensors, computed if it is not at hand."""
+    def get(
+        self,
+        name: str,
+        tensors: Sequence[Tensor],
+        compute: Callable[[], T],
+        settings: tuple[Any, ...] = (),
+    ) -> T:
+        """The result for these values, computed if it is not at hand."""
         if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
             return compute()
         if torch._C._functorch.peek_interpreter_stack() is not None:
-            # Inside torch.func: what is made there must not outlive the transformation.
-            held = self._held.get(name)
-            return held.value if held is not None and held.fits(tensors) else compute()
+            return compute()
         held = self._held.get(name)
-        if held is None or not held.fits(tensors):
-            versions = tuple(t._version for t in tensors)
-            held = _Held(tuple(tensors), versions, compute())
+        if held is None or not held.fits(tensors, settings):
+            value = compute()
+            if torch.is_inference_mode_enabled():
+                return value
+            copies = tuple(t.detach().clone() for t in tensors)
+            held = _Held(copies, settings, value)
             self._held[name] = held
-        value: T = held.value
-        return value
+        result: T = held.value
+        return result
 
     def clear(self) -> None:
         """Forget everything."""

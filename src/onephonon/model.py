@@ -22,6 +22,7 @@ from .dynamics import (
 )
 from .errors import InputError
 from .inputs import (
+    check_points,
     default_mesh,
     follow,
     make_springs,
@@ -31,7 +32,7 @@ from .inputs import (
     take_crystal,
     take_q,
 )
-from .interfaces import ContactRow
+from .interfaces import ContactTable, contact_rows, find_interfaces
 from .lattice import HklGrid, ZonePoints, is_bragg
 from .memory import Memory
 from .network import ForceConstants, Springs, SpringValue, assign_springs, check_springs
@@ -39,7 +40,7 @@ from .network import force_constants as assemble
 from .points import QPoints, grid_points, list_points
 from .rigidity import check_rigid
 from .scattering import amplitudes, intensity, mode_intensity, spring_jacobian
-from .springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
+from .springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan, classify
 from .stiffness import InterfaceStiffness
 from .tensors import map_tensors
 
@@ -147,14 +148,15 @@ class OnePhonon(nn.Module):
         self._memory = Memory()
         self._read = take_crystal(pdb_path, expand_p1, structure_options).to(device, dtype)
         given = {"positions": positions, "B": B, "U": U, "occupancies": occupancies, "cell": cell}
-        self._given = {name: follow(t, self._read.U) for name, t in given.items() if t is not None}
-        self.group_by = group_by
+        # The caller's own tensors: kept as they are, and never parameters of the module.
+        self._given = {name: t for name, t in given.items() if t is not None}
+        self._scale = {} if thermal_scale is None else {"s": thermal_scale}
+        self._group_by = group_by
         self.model = model
         self.gnm_cutoff = gnm_cutoff
         self.res_limit = resolution_limit(res_limit)
         self.batch_size = take_batch_size(batch_size)
         self.bragg_tolerance = bragg_tolerance
-        self._given_scale = thermal_scale
         self._set_points(q_vectors, (hsampling, ksampling, lsampling))
         bodies = self.bodies
         self.contacts = find_contacts(bodies, gnm_cutoff)
@@ -163,9 +165,8 @@ class OnePhonon(nn.Module):
 
     def _set_points(self, q_vectors: Any, samplings: tuple[Sampling | None, ...]) -> None:
         """Fix which q the model is asked for, and the zone mesh of its ADPs."""
-        self.q_vectors: Tensor | None = None
+        self._asked: dict[str, Any] = {}
         self.grid: HklGrid | None = None
-        self._given_points: QPoints | None = None
         names = ("hsampling", "ksampling", "lsampling")
         missing = [n for n, s in zip(names, samplings, strict=True) if s is None]
         if not missing:
@@ -175,11 +176,8 @@ class OnePhonon(nn.Module):
             raise InputError(f"{', '.join(missing)} missing: give all three samplings or none")
         else:
             self.mesh = default_mesh(self.crystal.cell)
-        if isinstance(q_vectors, QPoints):
-            self._given_points = map_tensors(q_vectors, lambda t: follow(t, self.crystal.U))
-            self.q_vectors = self._given_points.q
-        elif q_vectors is not None:
-            self.q_vectors = take_q(q_vectors).to(self.crystal.U)
+        if q_vectors is not None:
+            self.set_q(q_vectors)
         elif missing:
             raise InputError(
                 "there is nothing to compute: give hsampling, ksampling and lsampling for a map, "
@@ -187,6 +185,40 @@ class OnePhonon(nn.Module):
             )
         else:
             self.grid = grid
+
+    def set_q(self, q_vectors: Any) -> None:
+        """Ask for other q from now on: a tensor (N, 3), used as it is, or points.
+
+        Points keep their hkl; their q follow the model's cell.
+
+        Raises
+        ------
+        InputError
+            If the shape does not fit, a value is not finite, or points belong to another cell.
+        """
+        if hasattr(q_vectors, "points") and callable(q_vectors.points):
+            q_vectors = q_vectors.points()
+        if isinstance(q_vectors, QPoints) and not q_vectors.hkl.requires_grad:
+            check_points(q_vectors, self.crystal.cell)
+            self._asked = {"points": q_vectors}
+        else:
+            self._asked = {"q": take_q(getattr(q_vectors, "q", q_vectors))}
+        self.grid = None
+
+    @property
+    def q_vectors(self) -> Tensor | None:
+        """The q asked for, as given; None in grid mode."""
+        points: QPoints | None = self._asked.get("points")
+        return self._asked.get("q") if points is None else points.q
+
+    @q_vectors.setter
+    def q_vectors(self, value: Any) -> None:
+        self.set_q(value)
+
+    @property
+    def group_by(self) -> GroupBy:
+        """What moves as one body; fixed, since contacts are sorted by body."""
+        return self._group_by
 
     def _set_springs(
         self,
@@ -239,16 +271,22 @@ class OnePhonon(nn.Module):
         """The q-vectors, the zone points they share, and which are valid."""
         cell = self.crystal.cell
 
+        limits = (self.res_limit, self.bragg_tolerance)
+
         def find() -> QPoints:
             if self.grid is not None:
-                return grid_points(cell, self.grid, self.res_limit, self.bragg_tolerance)
-            if self._given_points is not None:
-                return self._given_points.limited(cell, self.res_limit)
-            assert self.q_vectors is not None
-            return list_points(cell, self.q_vectors, self.res_limit, self.bragg_tolerance)
+                return grid_points(cell, self.grid, *limits)
+            if "points" in self._asked:
+                known = map_tensors(self._asked["points"], lambda t: follow(t, cell.matrix))
+                return known.in_cell(cell, *limits)
+            return list_points(cell, self._asked["q"].to(cell.matrix), *limits)
 
-        tensors = [cell.matrix] if self.q_vectors is None else [cell.matrix, self.q_vectors]
-        return self._memory.get("points", tensors, find)
+        tensors = [cell.matrix, *self._asked_tensors()]
+        return self._memory.get("points", tensors, find, limits)
+
+    def _asked_tensors(self) -> list[Tensor]:
+        points: QPoints | None = self._asked.get("points")
+        return [*self._asked.values()] if points is None else [points.hkl, points.valid]
 
     @property
     def hkl_grid(self) -> Tensor:
@@ -291,7 +329,9 @@ class OnePhonon(nn.Module):
         return self._memory.get(
             "crystal",
             [*self._given.values(), *self._read.tensors()],
-            lambda: self._read.with_tensors(**self._given),
+            lambda: self._read.with_tensors(
+                **{name: follow(t, self._read.U) for name, t in self._given.items()}
+            ),
         )
 
     @property
@@ -316,9 +356,12 @@ class OnePhonon(nn.Module):
         unknown = [name for name in tensors if name not in GIVEN]
         if unknown:
             raise InputError(f"{', '.join(unknown)}: not one of {', '.join(GIVEN)}")
-        given = self._given | {n: follow(t, self._read.U) for n, t in tensors.items()}
+        given = self._given | tensors
+        for new, old in (("B", "U"), ("U", "B")):
+            if new in tensors and old not in tensors:
+                given.pop(old, None)  # one takes the other's place
         with torch.no_grad():
-            self._read.with_tensors(**given)
+            self._read.with_tensors(**{n: follow(t, self._read.U) for n, t in given.items()})
         self._given = given
 
     def _assign(self, contacts: Contacts) -> Springs:
@@ -335,21 +378,29 @@ class OnePhonon(nn.Module):
         """Springs of each contact; None where interfaces have a stiffness instead."""
         if self.springs is None:
             return self._assign(self.contacts)
+        if isinstance(self.springs, FunctionSprings):
+            return self.springs.springs(self.bodies, self.contacts)
         return self.springs.springs() if hasattr(self.springs, "springs") else None
 
-    def contact_table(self) -> list[ContactRow]:
+    def contact_table(self) -> ContactTable:
         """Symmetry-unique contacts with atoms, operator, distance, class and spring constants.
 
-        Raises
-        ------
-        InputError
-            If the springs are the model's own constants or a stiffness: then there are no
-            classes to show.
+        Without spring classes they are listed as intra and inter; where interfaces have a
+        stiffness, by interface, with constants NaN.
         """
-        if self.springs is None or not hasattr(self.springs, "table"):
-            raise InputError("there are no spring classes; give springs=SpringPlan(...)")
-        rows: list[ContactRow] = self.springs.table(self.bodies, self.contacts)
-        return rows
+        if hasattr(self.springs, "table"):
+            table: ContactTable = self.springs.table(self.bodies, self.contacts)
+            return table
+        springs = self.contact_springs()
+        by = "copy" if springs else "interface"
+        classes = classify(self.bodies, self.contacts, by)
+        found = find_interfaces(self.bodies, self.contacts)
+        none = torch.full_like(self.contacts.distance, torch.nan)
+        constants = {
+            "k_par": springs.k_par if springs else none,
+            "k_perp": springs.k_perp if springs else none,
+        }
+        return contact_rows(self.bodies, self.contacts, found, classes, constants)
 
     def force_constants(self) -> ForceConstants:
         """Force-constant blocks between bodies."""
@@ -423,10 +474,9 @@ class OnePhonon(nn.Module):
 
     def _scale_for(self, displacements: Tensor | None) -> Tensor:
         like = self.crystal.U
-        if self._given_scale is not None:
-            if isinstance(self._given_scale, Tensor):
-                return self._given_scale.to(like)
-            return torch.tensor(self._given_scale, dtype=like.dtype, device=like.device)
+        if self._scale:
+            given = self._scale["s"]
+            return given.to(like) if isinstance(given, Tensor) else like.new_tensor(given)
         target = mean_square(self.crystal.U).mean()
         if not float(target.detach()) > 0:
             raise InputError(
@@ -476,7 +526,7 @@ class OnePhonon(nn.Module):
         if unknown or isinstance(hold, str):
             raise InputError(f"hold={hold!r}: a collection of {' and '.join(HOLDABLE)}")
         every = None
-        if not use_data_adp or self._given_scale is None:
+        if not use_data_adp or not self._scale:
             every = self._displacements_at_unit_scale(progress)
         scale = self._scale_for(every)
         U = self.bodies.U if use_data_adp or every is None else scale * every
@@ -539,6 +589,11 @@ class OnePhonon(nn.Module):
             )
         given = use_data_adp or G is not None
         U, scale = self.displacements_and_scale(given, hold, progress)
+        if G is not None and (G.shape != (self.points.n_q, bodies.n_dof) or not G.is_complex()):
+            raise InputError(
+                f"G has shape {tuple(G.shape)} and dtype {G.dtype}; these points need complex "
+                f"{(self.points.n_q, bodies.n_dof)}, from this model's amplitudes()"
+            )
         options: dict[str, Any] = {"G": G, "batch_size": self.batch_size, "progress": progress}
         if ranks is None:
             return intensity(bodies, self.force_constants(), self.points, U, scale, **options)
@@ -547,20 +602,25 @@ class OnePhonon(nn.Module):
 
     forward = apply_disorder
 
-    def spring_jacobian(self, G: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Intensity with the file's ADPs, and its derivative by every constant of the springs.
+    def spring_jacobian(
+        self, G: Tensor | None = None, hold: Collection[str] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Intensity with the crystal's ADPs, and its derivative by every constant of the springs.
 
         Columns are the entries of ``springs.values()``, flattened: constants, not their
-        logarithms. Debye-Waller factors and thermal scale are held.
+        logarithms.
 
         Parameters
         ----------
         G : Tensor, optional
             Kept `amplitudes`.
+        hold : collection of {'scale'}
+            Leave the thermal scale's own dependence on the springs out.
 
         Returns
         -------
         intensity : Tensor, shape (N,)
+            ``model(use_data_adp=True, G=G)``.
         jacobian : Tensor, shape (N, n_constants)
 
         Raises
@@ -571,44 +631,46 @@ class OnePhonon(nn.Module):
         springs = self.springs
         if not isinstance(springs, ClassSprings | InterfaceStiffness):
             raise InputError("spring_jacobian is by class of spring; give springs=SpringPlan(...)")
+        bodies, values = self.bodies, springs.values().detach()
+
+        def constants(flat: Tensor) -> ForceConstants:
+            shaped = flat.reshape(values.shape)
+            if isinstance(springs, InterfaceStiffness):
+                return springs.constants(bodies, shaped)
+            return assemble(bodies, self.contacts, springs.springs(shaped))
+
+        flat = values.reshape(-1)
         with torch.no_grad():
-            bodies, values = self.bodies, springs.values()
-            U, scale = self.displacements_and_scale(use_data_adp=True)
-
-            def constants(flat: Tensor) -> ForceConstants:
-                shaped = flat.reshape(values.shape)
-                if isinstance(springs, InterfaceStiffness):
-                    return springs.constants(bodies, shaped)
-                return assemble(bodies, self.contacts, springs.springs(shaped))
-
             value, jacobian = spring_jacobian(
-                bodies, constants, values.reshape(-1), self.points, U, G=G
+                bodies, constants, flat, self.points, bodies.U, G=G, batch_size=self.batch_size
             )
+            scale = self.thermal_scale
+        if self._scale or "scale" in hold:
             return scale * value, scale * jacobian
+        with torch.enable_grad():
+            leaf = flat.clone().requires_grad_()
+            every = displacement_covariance(bodies, constants(leaf), self.mesh)
+            slope = torch.autograd.grad(self._scale_for(every), leaf)[0]
+        return scale * value, scale * jacobian + value[:, None] * slope
 
     def _remember(self, name: str, compute: Callable[[], Any], at_points: bool = False) -> Any:
         """Compute once for the present springs and crystal, and points where they matter."""
-        springs = self.springs
-        if isinstance(springs, FunctionSprings) and not isinstance(springs.function, nn.Module):
-            return compute()  # nobody knows which tensors a plain function looks at
+        if isinstance(self.springs, FunctionSprings):
+            return compute()  # nobody knows all that a user's function looks at
         own = (self.gamma_intra, self.gamma_inter, self.k_par, self.k_perp)
         plain = [t for v in own for t in (v if isinstance(v, Sequence) else [v])]
         tensors = [*self.parameters(), *(t for t in plain if isinstance(t, Tensor))]
         tensors += self.crystal.tensors()
-        if at_points and self.q_vectors is not None:
-            tensors.append(self.q_vectors)
-        return self._memory.get(name, tensors, compute)
+        settings: tuple[Any, ...] = (self.model, self.mesh)
+        if at_points:
+            tensors += self._asked_tensors()
+            settings += (self.bragg_tolerance,)
+        return self._memory.get(name, tensors, compute, settings)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OnePhonon:
-        """Follow ``.to(device, dtype)`` with everything that is not a parameter."""
+        """Follow ``.to(device, dtype)`` with what is not a parameter; callers' tensors stay."""
         super()._apply(fn, recurse)
         self._memory.clear()
         self._read = map_tensors(self._read, fn)
-        self._given = {name: fn(t) for name, t in self._given.items()}
         self.contacts = map_tensors(self.contacts, fn)
-        if self._given_points is not None:
-            self._given_points = map_tensors(self._given_points, fn)
-            self.q_vectors = self._given_points.q
-        elif self.q_vectors is not None and not isinstance(self.q_vectors, nn.Parameter):
-            self.q_vectors = fn(self.q_vectors)
         return self

@@ -20,6 +20,9 @@ SpringValue = float | Tensor | Sequence[float | Tensor]
 #: Contacts handled at a time while blocks are summed; bounds the memory of large networks.
 CONTACT_CHUNK = 200_000
 
+#: Atoms this close (Å) coincide: the last decimal of a coordinate.
+COINCIDING = 1e-3
+
 
 @dataclass(frozen=True)
 class Springs:
@@ -197,9 +200,21 @@ def contact_directions(bodies: Bodies, i: Tensor, j: Tensor, cell: Tensor) -> Te
     Atoms on a symmetry element coincide with their copies; such a contact has no direction, and
     only its k_perp acts.
     """
-    matrix = bodies.crystal.cell.matrix
-    r = bodies.positions[j] - bodies.positions[i] + cell.to(matrix.dtype) @ matrix.T
+    r = contact_vectors(bodies, i, j, cell)
     squared = (r * r).sum(1, keepdim=True)
-    apart = squared > 1e-6  # 0.001 Å, the last decimal of a coordinate
+    apart = squared > COINCIDING**2
     # The inner `where` keeps the square root away from zero, whose gradient would be infinite.
     return torch.where(apart, r / torch.sqrt(torch.where(apart, squared, 1.0)), 0.0)
+
+
+def contact_vectors(bodies: Bodies, i: Tensor, j: Tensor, cell: Tensor) -> Tensor:
+    """Vectors from atom i to atom j of cell `cell`, Å, shape (n, 3)."""
+    matrix = bodies.crystal.cell.matrix
+    return bodies.positions[j] - bodies.positions[i] + cell.to(matrix.dtype) @ matrix.T
+
+
+def contact_lengths(bodies: Bodies, i: Tensor, j: Tensor, cell: Tensor) -> Tensor:
+    """Distances of contacts as the atoms are now, Å, shape (n,); differentiable."""
+    squared = contact_vectors(bodies, i, j, cell).square().sum(1)
+    apart = squared > COINCIDING**2
+    return torch.where(apart, torch.sqrt(torch.where(apart, squared, 1.0)), 0.0)

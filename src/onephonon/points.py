@@ -35,9 +35,15 @@ class QPoints:
         """Number of q-vectors."""
         return int(self.q.shape[0])
 
-    def limited(self, cell: UnitCell, res_limit: float) -> QPoints:
-        """The same points, those beyond a resolution (Å) no longer valid."""
-        return replace(self, valid=self.valid & within(cell, self.q, res_limit))
+    def in_cell(
+        self, cell: UnitCell, res_limit: float, bragg_tolerance: float | None = None
+    ) -> QPoints:
+        """The same hkl in another (or a differentiable) cell; fewer are valid, never more."""
+        q = cell.q_from_hkl(self.hkl)
+        valid = self.valid & within(cell, q, res_limit)
+        if bragg_tolerance is not None:
+            valid = valid & ~is_bragg(self.hkl, bragg_tolerance)
+        return replace(self, q=q, valid=valid)
 
 
 def list_points(

@@ -111,12 +111,9 @@ class _QuadraticForm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         onsite, coupling, hkl, G, _, *layout, v = ctx.saved_tensors
         rest = (None,) * 5
-        if torch.is_grad_enabled():  # somebody wants to differentiate once more
-
-            def form(*x: Tensor) -> Tensor:
-                return _by_torch(*x, *layout)
-
-            return (*torch.func.vjp(form, onsite, coupling, hkl, G)[1](grad), *rest)
+        if torch.is_grad_enabled():  # somebody may want to differentiate once more
+            found = _QuadraticGradient.apply(onsite, coupling, hkl, G, grad, v.detach(), *layout)
+            return (*found, *rest)
         needs = ctx.needs_input_grad
         through_K: tuple[Tensor | None, ...] = (None, None, None)
         if any(needs[:3]):
@@ -137,6 +134,65 @@ class _QuadraticForm(torch.autograd.Function):
             return _by_torch(*x, *layout)
 
         return torch.func.jvp(form, primals, filled)[1], None
+
+
+class _QuadraticGradient(torch.autograd.Function):
+    """The gradient of `_QuadraticForm` as a function of its own, which keeps no K either."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        onsite: Tensor,  # noqa: ARG004
+        coupling: Tensor,
+        hkl: Tensor,
+        G: Tensor,  # noqa: ARG004
+        grad: Tensor,
+        v: Tensor,
+        *layout: Tensor,
+    ) -> tuple[Tensor, ...]:
+        a, b, cell, dof = layout
+        through_K = _pull_back_K(coupling, hkl, v, grad, a, b, cell, dof)
+        return (*through_K, 2 * grad[:, :, None] * v)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, _, a, b, cell, dof = ctx.saved_tensors
+
+        def gradients(*x: Tensor) -> tuple[Tensor, ...]:
+            return _gradients_by_torch(*x, a, b, cell, dof)
+
+        return (*torch.func.vjp(gradients, *inputs)[1](grads), *(None,) * 5)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
+        *inputs, _, a, b, cell, dof = ctx.saved_tensors
+        filled = tuple(
+            torch.zeros_like(x) if t is None else t
+            for x, t in zip(inputs, tangents[:5], strict=True)
+        )
+
+        def gradients(*x: Tensor) -> tuple[Tensor, ...]:
+            return _gradients_by_torch(*x, a, b, cell, dof)
+
+        out: tuple[Tensor, ...] = torch.func.jvp(gradients, tuple(inputs), filled)[1]
+        return out
+
+
+def _gradients_by_torch(*inputs: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of `_by_torch` by onsite, coupling, hkl and G; grad comes fifth."""
+    onsite, coupling, hkl, G, grad, *layout = inputs
+
+    def form(*x: Tensor) -> Tensor:
+        return _by_torch(*x, *layout)
+
+    found: tuple[Tensor, ...] = torch.func.vjp(form, onsite, coupling, hkl, G)[1](grad)
+    return found
 
 
 def _pull_back_K(

@@ -107,7 +107,7 @@ def amplitudes(
     where = points.valid.nonzero().squeeze(1)
     step = batch_size or default_batch_size(bodies)
     parts = []
-    for part in where.split(step):
+    for part in where.split(step) if len(where) else ():
         parts.append(transform(bodies, points.q[part], U))
         if progress:
             progress("amplitudes", min(step * len(parts), len(where)), len(where))
@@ -156,7 +156,8 @@ def intensity(
         k_frac, hkl = points.zone.k_frac[chunk.zone], points.hkl[chunk.points]
         return quadratic_form(bodies, constants, k_frac, hkl, G)
 
-    return _over_chunks(bodies, points, U, G, scale, batch_size, progress, share)
+    anchor = constants.onsite
+    return _over_chunks(bodies, points, U, G, scale, batch_size, progress, share, anchor)
 
 
 def mode_intensity(
@@ -195,7 +196,7 @@ def mode_intensity(
         along = V[chunk.zone].mH @ G.mT
         return ((along.real.square() + along.imag.square()) * Winv[chunk.zone][:, :, None]).sum(1)
 
-    return _over_chunks(bodies, points, U, G, scale, batch_size, progress, share)
+    return _over_chunks(bodies, points, U, G, scale, batch_size, progress, share, Winv)
 
 
 def _over_chunks(
@@ -207,6 +208,7 @@ def _over_chunks(
     batch_size: int | None,
     progress: Progress | None,
     share: Callable[[Chunk, Tensor], Tensor],
+    anchor: Tensor,
 ) -> Tensor:
     """Form G chunk by chunk and put each chunk's share, times the scale, in its place."""
     batch_size = batch_size or default_batch_size(bodies)
@@ -223,7 +225,9 @@ def _over_chunks(
             progress("intensity", done, total)
     result = torch.full((points.n_q,), torch.nan, dtype=U.dtype, device=U.device)
     if not where:
-        return result
+        # Nothing to compute, but a caller's backward pass still finds its way, to zeros.
+        nowhere = torch.empty(0, dtype=torch.int64, device=U.device)
+        return result.index_put((nowhere,), scale * anchor.reshape(-1)[:0])
     # The scale goes in before the NaN of other points come near: 0 times NaN is NaN in a gradient.
     return result.index_put((torch.cat(where),), scale * torch.cat(values))
 
@@ -279,7 +283,7 @@ def spring_jacobian(
             columns.append((chunk.points[chunk.real], flat @ by_spring))
             return (G.conj() * v).real.sum(-1)
 
-        value = _over_chunks(bodies, points, U, G, 1.0, batch, progress, share)
+        value = _over_chunks(bodies, points, U, G, 1.0, batch, progress, share, at.onsite)
         jacobian = torch.full((points.n_q, len(springs)), torch.nan).to(value)
         for where, slope in columns:
             jacobian[where] = slope

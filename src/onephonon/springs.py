@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -15,14 +16,14 @@ from .contacts import Contacts
 from .errors import InputError
 from .interfaces import (
     ContactFeatures,
-    ContactRow,
+    ContactTable,
     contact_features,
     contact_keys,
     contact_rows,
     find_interfaces,
     residue_pairs,
 )
-from .network import ForceConstants, Springs, force_constants
+from .network import ForceConstants, Springs, contact_lengths, force_constants
 from .tensors import map_tensors
 
 GROUPINGS = ("global", "copy", "interface", "residue")
@@ -98,7 +99,7 @@ class ClassSprings(nn.Module):
 
     def __init__(self, bodies: Bodies, contacts: Contacts, plan: SpringPlan) -> None:
         super().__init__()
-        labels = classify(bodies, contacts, plan.by)
+        labels = [str(label) for label in classify(bodies, contacts, plan.by)]
         # Sorted, so that a saved state finds its classes whatever the order of the contacts.
         self.names = tuple(sorted(set(labels)))
         number = {name: i for i, name in enumerate(self.names)}
@@ -117,6 +118,14 @@ class ClassSprings(nn.Module):
                 f"their {plan.positivity} that is free (for none across use kind 'parallel')"
             )
         self.free = nn.Parameter(_to_free(start, plan.positivity))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The classes' names, saved with their constants."""
+        return {"names": list(self.names)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Refuse constants that were saved for other classes."""
+        check_names(state["names"], self.names)
 
     def values(self) -> Tensor:
         """Spring constants of each class, shape (n_classes, n_constants); differentiable."""
@@ -154,7 +163,7 @@ class ClassSprings(nn.Module):
         """Force constants between the bodies."""
         return force_constants(bodies, contacts, self.springs())
 
-    def table(self, bodies: Bodies, contacts: Contacts) -> list[ContactRow]:
+    def table(self, bodies: Bodies, contacts: Contacts) -> ContactTable:
         """Symmetry-unique contacts with their classes and spring constants."""
         springs = self.springs()
         classes = [self.names[i] for i in self.contact_class.tolist()]
@@ -185,15 +194,16 @@ class FunctionSprings(nn.Module):
         self._features = map_tensors(self._features, fn)
         return self
 
-    def springs(self) -> Springs:
-        """Springs of each contact.
+    def springs(self, bodies: Bodies, contacts: Contacts) -> Springs:
+        """Springs of each contact, at the distances that the atoms have now.
 
         Raises
         ------
         InputError
             If the function's result has the wrong shape.
         """
-        k = self.function(self._features)
+        distance = contact_lengths(bodies, contacts.i, contacts.j, contacts.cell)
+        k = self.function(replace(self._features, distance=distance))
         n = len(self._features.distance)
         if k.shape not in ((n,), (n, 1), (n, 2)):
             raise InputError(
@@ -205,14 +215,30 @@ class FunctionSprings(nn.Module):
 
     def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
         """Force constants between the bodies."""
-        return force_constants(bodies, contacts, self.springs())
+        return force_constants(bodies, contacts, self.springs(bodies, contacts))
 
-    def table(self, bodies: Bodies, contacts: Contacts) -> list[ContactRow]:
+    def table(self, bodies: Bodies, contacts: Contacts) -> ContactTable:
         """Symmetry-unique contacts with their spring constants."""
-        springs = self.springs()
+        springs = self.springs(bodies, contacts)
         found = find_interfaces(bodies, contacts)
         constants = {"k_par": springs.k_par, "k_perp": springs.k_perp}
         return contact_rows(bodies, contacts, found, ["function"] * contacts.n_contacts, constants)
+
+
+def check_names(saved: Sequence[str], names: Sequence[str]) -> None:
+    """Check that saved spring constants belong to these classes.
+
+    Raises
+    ------
+    InputError
+        Naming what differs.
+    """
+    if list(saved) != list(names):
+        other = sorted(set(saved) ^ set(names)) or "their order"
+        raise InputError(
+            f"the saved springs belong to other classes ({other} differ); build the model with the "
+            "plan, structure and cutoff that they were saved with"
+        )
 
 
 def classify(bodies: Bodies, contacts: Contacts, by: str | Labelling) -> list[str]:
@@ -246,7 +272,7 @@ def classify(bodies: Bodies, contacts: Contacts, by: str | Labelling) -> list[st
                 "the table was made with another structure or cutoff"
             )
         return [by[key] for key in keys]
-    return _check_labels(by, keys)
+    return _check_labels(np.asarray(by).tolist(), keys)
 
 
 def _check_labels(labels: Sequence[str], keys: list[tuple[str, str, str]]) -> list[str]:
@@ -267,6 +293,7 @@ def _start(plan: SpringPlan, name: str) -> list[float]:
     """Starting constants of a class."""
     start = plan.start
     if isinstance(start, Mapping):
+        start = {str(key): value for key, value in start.items()}
         if name not in start and "default" not in start:
             raise InputError(f"start has no value for class {name!r} and no 'default'")
         start = start.get(name, start.get("default"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from .contacts import Contacts
 from .errors import InputError
 from .interfaces import Interfaces, find_interfaces
 from .network import ForceConstants, contact_directions
+from .springs import check_names
 from .tensors import map_tensors
 
 #: Added to the starting stiffness, relative to its mean in translation and in libration, so that
@@ -107,6 +109,14 @@ class InterfaceStiffness(nn.Module):
         super()._apply(fn, recurse)
         self._pairs = map_tensors(self._pairs, fn)
         return self
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The interfaces' names, saved with their stiffness."""
+        return {"names": list(self.names)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Refuse matrices that were saved for other interfaces."""
+        check_names(state["names"], self.names)
 
     def values(self) -> Tensor:
         """S of each interface, shape (n_interfaces, 6, 6), positive definite; differentiable."""

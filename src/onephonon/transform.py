@@ -124,13 +124,8 @@ class _BodySums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, kind = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody wants to differentiate once more
-
-            def wave_sums(*x: Tensor) -> Tensor:
-                return _sum_waves(*x, kind)  # type: ignore[call-arg]
-
-            pull = torch.func.vjp(wave_sums, *inputs)[1]
-            return (*pull(grad), None)
+        if torch.is_grad_enabled():  # somebody may want to differentiate once more
+            return (*_BodySumsGradient.apply(*inputs, grad, kind), None)
         return (*_pull_back(inputs, kind, grad, ctx.needs_input_grad), None)
 
     @staticmethod
@@ -146,6 +141,51 @@ class _BodySums(torch.autograd.Function):
         )
         out: Tensor = torch.func.jvp(wave_sums, tuple(inputs), filled)[1]
         return out
+
+
+class _BodySumsGradient(torch.autograd.Function):
+    """The gradient of `_BodySums` as a function of its own: it, too, forms the waves anew."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs: Tensor) -> tuple[Tensor, ...]:
+        return _all_gradients(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, kind = ctx.saved_tensors
+
+        def gradients(*x: Tensor) -> tuple[Tensor, ...]:
+            return _all_gradients(*x, kind)
+
+        return (*torch.func.vjp(gradients, *inputs)[1](grads), None)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
+        *inputs, kind = ctx.saved_tensors
+        filled = tuple(
+            torch.zeros_like(x) if t is None else t
+            for x, t in zip(inputs, tangents[:-1], strict=True)
+        )
+
+        def gradients(*x: Tensor) -> tuple[Tensor, ...]:
+            return _all_gradients(*x, kind)
+
+        out: tuple[Tensor, ...] = torch.func.jvp(gradients, tuple(inputs), filled)[1]
+        return out
+
+
+def _all_gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of `_sum_waves` by its six inputs; the last two arguments are grad and kind."""
+    *x, grad, kind = inputs
+    found = _pull_back(list(x), kind, grad, (True,) * 6)
+    return tuple(g for g in found if g is not None)
 
 
 def _pull_back(

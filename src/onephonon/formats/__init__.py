@@ -10,7 +10,7 @@ from ..errors import MapFileError
 from ..files import check_writable
 from ..maps import DiffuseMap
 from . import hdf5, npz
-from .contact_table import labelling, read_contact_table, write_contact_table
+from .contact_table import labelling, read_contact_table, start_values, write_contact_table
 from .qlist import read_q_vectors
 
 _BY_ENDING: dict[str, ModuleType] = {".npz": npz, ".h5": hdf5, ".hdf5": hdf5}
@@ -21,6 +21,7 @@ __all__ = [
     "read_contact_table",
     "read_map",
     "read_q_vectors",
+    "start_values",
     "write_contact_table",
     "write_map",
 ]

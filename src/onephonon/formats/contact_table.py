@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import MapFileError
 from ..files import replacing
-from ..interfaces import ContactRow
+from ..interfaces import ContactRow, ContactTable
 
 _TYPES = {"distance": float, "k_par": float, "k_perp": float, "multiplicity": int}
 _NAMES = tuple(f.name for f in fields(ContactRow))
@@ -51,13 +51,13 @@ def write_contact_table(
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_contact_table(path: str | os.PathLike[str]) -> list[ContactRow]:
+def read_contact_table(path: str | os.PathLike[str]) -> ContactTable:
     """Read a contact table, for example after editing its classes.
 
     Returns
     -------
-    list of ContactRow
-        `labelling` makes spring classes of it, `SpringPlan.start` takes their values.
+    ContactTable
+        `labelling` makes spring classes of it, `start_values` their starting constants.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def read_contact_table(path: str | os.PathLike[str]) -> list[ContactRow]:
         table: Any = (
             json.loads(text) if path.suffix == ".json" else list(csv.DictReader(io.StringIO(text)))
         )
-        return [_row(entry, path, number + 1) for number, entry in enumerate(table)]
+        return ContactTable(_row(entry, path, n + 1) for n, entry in enumerate(table))
     except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, TypeError) as error:
         raise MapFileError(f"{path}: not a readable table ({error})") from error
 
@@ -80,6 +80,30 @@ def read_contact_table(path: str | os.PathLike[str]) -> list[ContactRow]:
 def labelling(rows: Sequence[ContactRow]) -> dict[tuple[str, str, str], str]:
     """Spring classes by contact, for ``SpringPlan(by=...)``."""
     return {row.key: row.spring_class for row in rows}
+
+
+def start_values(rows: Sequence[ContactRow], kind: str) -> dict[str, tuple[float, ...]]:
+    """Spring constants by class, for ``SpringPlan(start=...)``.
+
+    Parameters
+    ----------
+    rows : sequence of ContactRow
+    kind : {'gaussian', 'parallel', 'hybrid'}
+
+    Raises
+    ------
+    MapFileError
+        If contacts of one class have different constants.
+    """
+    start: dict[str, tuple[float, ...]] = {}
+    for row in rows:
+        value = (row.k_par, row.k_perp) if kind == "hybrid" else (row.k_par,)
+        if start.setdefault(row.spring_class, value) != value:
+            raise MapFileError(
+                f"contacts of class {row.spring_class!r} have constants {value} and "
+                f"{start[row.spring_class]}; one class has one"
+            )
+    return start
 
 
 def _row(entry: dict[str, Any], path: Path, number: int) -> ContactRow:
