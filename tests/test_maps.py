@@ -21,7 +21,9 @@ def diffuse() -> DiffuseMap:
         q_vectors=rng.normal(size=(24, 3)),
         intensity=intensity,
         map_shape=(2, 3, 4),
-        hkl=rng.normal(size=(24, 3)),
+        hkl=np.stack(np.meshgrid([-1, 0], [0, 1, 2], np.arange(4) / 3, indexing="ij"), -1)
+        .reshape(24, 3)
+        .astype(float),
         cell=(10.0, 11.0, 12.0, 90.0, 95.0, 90.0),
         spacegroup="P 1 21 1",
         parameters={"gamma_inter": 0.5, "name": "Å"},
@@ -93,6 +95,12 @@ def test_shape_that_does_not_fit_is_said(diffuse: DiffuseMap) -> None:
     with pytest.raises(MapFileError, match="shaped"):
         _ = wrong.volume
     assert diffuse.volume.shape == (2, 3, 4)
+    shuffled = DiffuseMap(
+        diffuse.q_vectors, diffuse.intensity, map_shape=(2, 3, 4), hkl=diffuse.hkl[::-1]
+    )
+    assert shuffled.shape_problem is None  # a grid run backwards is a grid
+    wrong = DiffuseMap(diffuse.q_vectors, diffuse.intensity, map_shape=(4, 3, 2), hkl=diffuse.hkl)
+    assert "l fastest" in str(wrong.shape_problem)
 
 
 @pytest.mark.parametrize("ending", [".npz", ".h5"])

@@ -205,6 +205,7 @@ def test_set_tensors_exchanges_B_for_U(crystal, q):
         model.set_tensors(weights=q)
 
 
+@pytest.mark.filterwarnings("ignore:.*lie on another")
 def test_gradients_to_be_differentiated_again_keep_no_waves(q):
     crystal = made_up("P 1 21 1", n_atoms=40)
     many = q.repeat(200, 1) + torch.linspace(0, 0.1, 600, dtype=q.dtype)[:, None]

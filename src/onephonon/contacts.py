@@ -123,7 +123,7 @@ def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
 
 
 def warn_of_coincidences(bodies: Bodies, contacts: Contacts) -> None:
-    """Warn of atoms that lie on their own symmetry copies and are counted too often.
+    """Warn of atoms that lie on symmetry copies or duplicates and are counted too often.
 
     An atom on a symmetry element is one atom, however many operators reach it; by convention its
     occupancy is divided by their number. Where it is not, its scattering counts several times.
@@ -131,16 +131,18 @@ def warn_of_coincidences(bodies: Bodies, contacts: Contacts) -> None:
     close = contacts.distance < COINCIDENT
     occupancy = bodies.crystal.occupancies.detach()[bodies.asu_atom]
     i, j = contacts.i[close], contacts.j[close]
-    own = bodies.asu_atom[i] == bodies.asu_atom[j]
-    crowded = own & (occupancy[i] + occupancy[j] > FULL)
-    if bool(crowded.any()):
-        atoms = sorted(set(bodies.asu_atom[i[crowded]].tolist()))
-        names = ", ".join(str(bodies.crystal.labels[a]) for a in atoms[:3])
-        warnings.warn(
-            f"{len(atoms)} atoms lie on symmetry elements with too high an occupancy ({names}); "
-            "they are counted once for each operator: divide the occupancies in the file",
-            stacklevel=3,
-        )
+    crowded = occupancy[i] + occupancy[j] > FULL
+    if not bool(crowded.any()):
+        return
+    pairs = torch.stack([bodies.asu_atom[i[crowded]], bodies.asu_atom[j[crowded]]], dim=1)
+    atoms = sorted(set(pairs.flatten().tolist()))
+    names = ", ".join(str(bodies.crystal.labels[a]) for a in atoms[:3])
+    count = "1 atom lies" if len(atoms) == 1 else f"{len(atoms)} atoms lie"
+    warnings.warn(
+        f"{count} on another or on a symmetry copy with occupancies above one in all ({names}): "
+        "on symmetry elements divide the occupancy by the number of copies; remove duplicates",
+        stacklevel=4,
+    )
 
 
 def _neighbour_pairs(
@@ -150,6 +152,9 @@ def _neighbour_pairs(
     cell = bodies.crystal.cell
     matrix = cell.matrix.numpy(force=True).astype(np.float64)
     frac = bodies.positions.numpy(force=True) @ np.linalg.inv(matrix).T
+    volume = abs(float(np.linalg.det(matrix)))
+    expected = 0.5 * len(frac) ** 2 * (4 / 3) * math.pi * cutoff**3 / volume
+    _check_number(expected, cutoff, len(frac))
     home = np.floor(frac).astype(np.int64)
     frac = frac - home
     # Images whose fractional coordinates come within the cutoff of the home cell.
@@ -165,12 +170,7 @@ def _neighbour_pairs(
 
     tree = cKDTree(frac @ matrix.T)
     images = cKDTree((frac[atom] + shift_of) @ matrix.T)
-    expected = int(tree.count_neighbors(images, cutoff))
-    if expected > MAX_CONTACTS:
-        raise InputError(
-            f"gnm_cutoff {cutoff:g} Å gives {expected} contacts in a cell of {len(frac)} atoms; "
-            f"lower it (the limit is {MAX_CONTACTS})"
-        )
+    _check_number(float(tree.count_neighbors(images, cutoff)), cutoff, len(frac))
     found = tree.sparse_distance_matrix(images, cutoff, output_type="ndarray")
     i, distance = found["i"], found["v"]
     j, shift_j = atom[found["j"]], shift_of[found["j"]]
@@ -182,6 +182,15 @@ def _neighbour_pairs(
     # In an order that does not hang on the last decimal of a coordinate.
     once = once[np.lexsort((*d[once].T[::-1], j[once], i[once]))]
     return i[once], j[once], d[once], distance[once]
+
+
+def _check_number(expected: float, cutoff: float, n_atoms: int) -> None:
+    """Refuse a list of contacts that would not fit into memory."""
+    if expected > MAX_CONTACTS:
+        raise InputError(
+            f"gnm_cutoff {cutoff:g} Å gives about {round(expected)} contacts in a cell of "
+            f"{n_atoms} atoms; lower it (the limit is {MAX_CONTACTS})"
+        )
 
 
 def check_connected(bodies: Bodies, contacts: Contacts) -> None:

@@ -17,6 +17,9 @@ from .lattice import UnitCell
 from .tensors import map_tensors
 from .units import EIGHT_PI_SQUARED
 
+#: How far (relative) a cell's metric may be from its space group's: refined cells are rounded.
+SYMMETRY_TOLERANCE = 1e-2
+
 
 @dataclass(frozen=True)
 class AtomLabel:
@@ -130,6 +133,7 @@ class Crystal:
         if labels is None:
             labels = [AtomLabel("A", "1", "UNK", f"{e}{i + 1}", e) for i, e in enumerate(elements)]
         rotations, translations = symmetry_operators(spacegroup)
+        check_symmetry(unit_cell, spacegroup, rotations)
         masses = torch.tensor([gemmi.Element(e).weight for e in elements], dtype=torch.float64)
         return cls(
             cell=unit_cell,
@@ -301,6 +305,26 @@ def symmetry_operators(spacegroup: str) -> tuple[Tensor, Tensor]:
     rotations = torch.tensor([op.rot for op in ops], dtype=torch.float64) / denominator
     translations = torch.tensor([op.tran for op in ops], dtype=torch.float64) / denominator
     return rotations, translations
+
+
+def check_symmetry(cell: UnitCell, spacegroup: str, rotations: Tensor) -> None:
+    """Check that a cell has the shape that a space group's operators need.
+
+    Raises
+    ------
+    StructureError
+        If an operator would change the cell's lengths or angles.
+    """
+    matrix = cell.matrix.detach().to("cpu", torch.float64)
+    metric = matrix.T @ matrix
+    turned = rotations.to(metric).mT @ metric @ rotations.to(metric)
+    off = float((turned - metric).abs().max() / metric.abs().max())
+    if off > SYMMETRY_TOLERANCE:
+        shown = ", ".join(f"{x:.5g}" for x in cell.parameters)
+        raise StructureError(
+            f"space group {spacegroup!r} does not fit the cell ({shown}): its operators would "
+            "change the cell's lengths or angles; correct one of the two (CRYST1)"
+        )
 
 
 def isotropic_U(B: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ def check_writable(path: str | os.PathLike[str], force: bool = False) -> Path:
         raise MapFileError(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise MapFileError(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise MapFileError(f"{path}: the folder {path.parent} cannot be written to; choose another")
     if path.exists() and not force:
         raise MapFileError(f"{path} exists; choose another name, or overwrite it with --force")
     return path
@@ -35,9 +37,19 @@ def replacing(path: str | os.PathLike[str], force: bool = False) -> Iterator[Pat
     If the block raises, or is interrupted, nothing is left behind and an older file stays.
     """
     path = check_writable(path, force)
+    try:
+        with _temporary(path) as temporary:
+            yield temporary
+            temporary.replace(path)
+    except OSError as error:
+        raise MapFileError(f"{path}: cannot be written ({error}); choose another place") from error
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A name beside `path` that is free again afterwards."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
-        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,13 @@ def take_crystal(
     source: str | os.PathLike[str] | Crystal, expand_p1: bool, options: dict[str, Any]
 ) -> Crystal:
     """A crystal from a file, or one already read."""
+    known = [name for name in inspect.signature(read_crystal).parameters if name != "path"]
+    wrong = [name for name in options if name not in known]
+    if wrong:
+        raise TypeError(
+            f"OnePhonon() got unexpected keyword arguments {', '.join(wrong)}; beside its own it "
+            f"takes those of read_crystal: {', '.join(known)}"
+        )
     if not isinstance(source, Crystal):
         return read_crystal(source, expand_p1=expand_p1, **options)
     if options:
@@ -84,9 +93,43 @@ def resolution_limit(value: float) -> float:
 
 def take_batch_size(value: int | None) -> int | None:
     """A batch size of at least one, or None."""
-    if value is not None and value < 1:
-        raise InputError(f"batch_size {value}: give at least 1 q at a time, or None")
+    if value is not None and (value < 1 or value != int(value)):
+        raise InputError(
+            f"batch_size {value}: give at least 1 q at a time (a whole number) or None"
+        )
     return value
+
+
+def take_ranks(rank: int | Sequence[int], n_dof: int) -> list[int] | None:
+    """The modes wanted; None for all of them together."""
+    try:
+        ranks = [operator.index(r) for r in rank] if isinstance(rank, Iterable) else None
+        one = operator.index(rank) if ranks is None else 0  # type: ignore[arg-type]
+    except TypeError:
+        ranks, one = [], n_dof
+    if ranks is None and one == -1:
+        return None
+    ranks = [one] if ranks is None else ranks
+    if not ranks or not all(0 <= r < n_dof for r in ranks):
+        raise InputError(
+            f"rank {rank}: modes are counted from 0 to {n_dof - 1}, whole numbers; -1 is their sum"
+        )
+    return ranks
+
+
+def take_scale(scale: float | Tensor) -> float | Tensor:
+    """A thermal scale: positive and finite; the very tensor if it is one."""
+    value = float(scale.detach()) if isinstance(scale, Tensor) else float(scale)
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"thermal_scale {value:g}: give a positive number (kT in springs' units)")
+    return scale
+
+
+def take_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float64 or float32."""
+    if dtype not in (torch.float64, torch.float32):
+        raise InputError(f"dtype {dtype}: give torch.float64 or torch.float32")
+    return dtype
 
 
 def check_points(points: QPoints, cell: UnitCell) -> None:
@@ -109,7 +152,8 @@ def check_points(points: QPoints, cell: UnitCell) -> None:
 def take_q(q: Any) -> Tensor:
     """A user's q-vectors as a tensor, checked; the very tensor if it is one."""
     if not isinstance(q, Tensor):
-        q = torch.as_tensor(np.asarray(q))
+        array = np.asarray(q)
+        q = torch.as_tensor(array.astype(np.float64) if array.dtype.kind in "iu" else array)
     if q.ndim != 2 or q.shape[1] != 3 or not q.is_floating_point():
         raise InputError(
             f"q_vectors has shape {tuple(q.shape)} and dtype {q.dtype}; give real numbers of "

@@ -24,6 +24,9 @@ ZONE_TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
 #: (1e-16 of its largest entry) reaches the acoustic eigenvalues, which vanish as |k|^2.
 BRAGG_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 
+#: Largest number of points of a grid.
+MAX_POINTS = 1_000_000_000
+
 #: A cell this flat (height of c over the ab plane, relative and squared) spans no volume.
 FLAT = 1e-8
 
@@ -251,8 +254,21 @@ class HklGrid:
         InputError
             If a sampling is not a positive whole number, a bound is not finite, or max < min.
         """
-        named = (("hsampling", hsampling), ("ksampling", ksampling), ("lsampling", lsampling))
+        given = (("hsampling", hsampling), ("ksampling", ksampling), ("lsampling", lsampling))
+        named = [(name, _three_numbers(name, sampling)) for name, sampling in given]
+        for name, (low, high, n) in named:
+            if n * (high - low) > MAX_POINTS:
+                raise InputError(
+                    f"{name} = ({low:g}, {high:g}, {n:g}) asks for {n * (high - low):.2g} points "
+                    "along one axis; narrow the range or sample more coarsely"
+                )
         axes, samples = zip(*(_grid_axis(name, s) for name, s in named), strict=True)
+        total = math.prod(len(axis) for axis in axes)
+        if total > MAX_POINTS:
+            raise InputError(
+                f"the three samplings ask for {total:.3g} points, whose q alone would fill "
+                f"{24e-9 * total:.0f} GB; narrow the ranges or sample more coarsely"
+            )
         return cls(axes, samples)
 
     @property
@@ -286,14 +302,22 @@ def _fold_axis(axis: Tensor) -> tuple[Tensor, Tensor]:
     return fold(axis[first]), index
 
 
-def _grid_axis(name: str, sampling: Sequence[float]) -> tuple[Tensor, int]:
-    """Points along one axis and the samples per index."""
-    values = [float(x) for x in sampling]
-    if len(values) != 3 or not all(math.isfinite(x) for x in values):
+def _three_numbers(name: str, sampling: Sequence[float]) -> tuple[float, float, float]:
+    """(min, max, samples per index), finite."""
+    try:
+        low, high, n = (float(x) for x in sampling)
+    except (TypeError, ValueError):
+        low = high = n = math.nan
+    if not all(math.isfinite(x) for x in (low, high, n)):
         raise InputError(
             f"{name} is (min, max, samples per Miller index), three finite numbers; got {sampling}"
         )
-    low, high, n = values
+    return low, high, n
+
+
+def _grid_axis(name: str, sampling: tuple[float, float, float]) -> tuple[Tensor, int]:
+    """Points along one axis and the samples per index."""
+    low, high, n = sampling
     if n < 1 or n != round(n):
         raise InputError(
             f"{name} asks for {n:g} samples per Miller index; give a whole number, 1 or more"

@@ -57,6 +57,8 @@ class DiffuseMap:
                 f"map_shape {self.map_shape} stands for {math.prod(self.map_shape)} points, "
                 f"the file has {len(self.intensity)}"
             )
+        if self.hkl is not None and not _is_regular(self.hkl.reshape(*self.map_shape, 3)):
+            return f"hkl in the file do not run along a grid of shape {self.map_shape}, l fastest"
         return None
 
     @property
@@ -71,6 +73,15 @@ class DiffuseMap:
         if self.shape_problem or self.map_shape is None:
             raise MapFileError(f"{self.shape_problem}; it cannot be shaped into a map")
         return self.intensity.reshape(self.map_shape)
+
+
+def _is_regular(hkl: Array) -> bool:
+    """Whether h changes along the first axis only, k along the second, l along the third."""
+    corner = hkl[:1, :1, :1]
+    expected = np.stack(
+        np.broadcast_arrays(hkl[:, :1, :1, 0], hkl[:1, :, :1, 1], hkl[:1, :1, :, 2]), axis=-1
+    )
+    return bool(np.abs(hkl - expected).max() <= 1e-4 * (1 + np.abs(corner).max()))
 
 
 def to_arrays(diffuse: DiffuseMap) -> dict[str, NDArray[Any]]:
@@ -146,7 +157,7 @@ def read_shape(arrays: dict[str, NDArray[Any]], source: str) -> tuple[int, int, 
     if "map_shape" not in arrays:
         return None
     shape = np.asarray(arrays["map_shape"]).reshape(-1)
-    if len(shape) != 3 or shape.dtype.kind not in "iu" or (shape < 1).any():
+    if len(shape) != 3 or shape.dtype.kind not in "iuf" or (shape < 1).any() or (shape % 1).any():
         raise MapFileError(f"{source}: map_shape {shape.tolist()} is not three whole numbers")
     return int(shape[0]), int(shape[1]), int(shape[2])
 

@@ -30,7 +30,10 @@ from .inputs import (
     spring_parameter,
     take_batch_size,
     take_crystal,
+    take_dtype,
     take_q,
+    take_ranks,
+    take_scale,
 )
 from .interfaces import ContactTable, contact_rows, find_interfaces
 from .lattice import HklGrid, ZonePoints, is_bragg
@@ -61,8 +64,9 @@ class OnePhonon(nn.Module):
     pdb_path : path or Crystal
         A structure file (PDB or mmCIF, optionally .gz), or a crystal already read.
     hsampling, ksampling, lsampling : (min, max, samples per Miller index)
-        Grid mode: the map's range and sampling. With `q_vectors` they are optional and set only
-        the Brillouin-zone mesh of the ADPs, by their third entry.
+        Grid mode: the map's range and sampling; a min within 1e-4 of a grid step is put on it.
+        The third entries also set the Brillouin-zone mesh of the ADPs (2 or more hold acoustic
+        motion; 1 is Gamma alone). With `q_vectors` they are optional and set only that mesh.
     expand_p1 : bool
         True: the file holds one asymmetric unit. False: it holds the whole cell.
     group_by : {'asu', 'chain', 'residue', 'atom', None} or sequence of int
@@ -146,11 +150,13 @@ class OnePhonon(nn.Module):
     ) -> None:
         super().__init__()
         self._memory = Memory()
-        self._read = take_crystal(pdb_path, expand_p1, structure_options).to(device, dtype)
+        self._read = take_crystal(pdb_path, expand_p1, structure_options).to(
+            device, take_dtype(dtype)
+        )
         given = {"positions": positions, "B": B, "U": U, "occupancies": occupancies, "cell": cell}
         # The caller's own tensors: kept as they are, and never parameters of the module.
         self._given = {name: t for name, t in given.items() if t is not None}
-        self._scale = {} if thermal_scale is None else {"s": thermal_scale}
+        self._scale = {} if thermal_scale is None else {"s": take_scale(thermal_scale)}
         self._group_by = group_by
         self.model = model
         self.gnm_cutoff = gnm_cutoff
@@ -483,6 +489,11 @@ class OnePhonon(nn.Module):
                 f"the file's mean U is {float(target.detach()):g} Å^2, so no thermal scale follows "
                 "from it; give thermal_scale"
             )
+        if self.mesh == (1, 1, 1) and self.bodies.n_dof == 3:
+            raise InputError(
+                "a zone mesh of Gamma alone holds no motion of a single atom, so no thermal scale "
+                "follows from it; sample 2 or more along an axis, or give thermal_scale"
+            )
         if displacements is None:
             displacements = self._displacements_at_unit_scale()
         return target / mean_square(displacements).mean()
@@ -582,11 +593,7 @@ class OnePhonon(nn.Module):
             gradient; the share of the whole set has.
         """
         bodies = self.bodies
-        ranks = None if rank == -1 else [rank] if isinstance(rank, int) else list(rank)
-        if ranks is not None and not (ranks and all(0 <= r < bodies.n_dof for r in ranks)):
-            raise InputError(
-                f"rank {rank}: modes are counted from 0 to {bodies.n_dof - 1}, -1 is their sum"
-            )
+        ranks = take_ranks(rank, bodies.n_dof)
         given = use_data_adp or G is not None
         U, scale = self.displacements_and_scale(given, hold, progress)
         if G is not None and (G.shape != (self.points.n_q, bodies.n_dof) or not G.is_complex()):

@@ -109,6 +109,8 @@ def _draw_slices(diffuse: DiffuseMap, title: str) -> Figure:
     bar = figure.colorbar(image, ax=panels[:, :].ravel()[:3].tolist(), shrink=0.7, extend="both")
     bar.set_label("I / e² per cell")
     missing = "grey: no value (Bragg points, masked, or beyond the resolution limit)"
+    if diffuse.cell is not None and max(abs(angle - 90) for angle in diffuse.cell[3:]) > 1:
+        missing += "; the cell's oblique axes are drawn at right angles"
     figure.supxlabel(missing, fontsize="small", color="0.35")
     _draw_histogram(panels[1, 1], volume)
     return figure

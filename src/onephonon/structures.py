@@ -6,6 +6,8 @@ import gzip
 import math
 import os
 import re
+import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,10 @@ from .lattice import UnitCell
 from .units import EIGHT_PI_SQUARED
 
 CONFORMERS = ("highest", "all")
+
+#: Mean-square displacements below this (Å^2) deserve a warning: at d = 1.5 Å they raise a wave by
+#: half or more. Refined ANISOU of good structures go below zero by less.
+NEGATIVE_U = -0.05
 
 #: Columns 73-80 of old PDB files: the entry's code and the record's number.
 _LEGACY_COLUMNS = re.compile(r"^[0-9][A-Z0-9]{3} {0,3}[0-9]{1,4}$")
@@ -86,13 +92,16 @@ def read_crystal(
     for label, atom in kept:
         _check_atom(label, atom, path)
     matrix = cell.matrix
-    positions = torch.tensor([atom.pos.tolist() for _, atom in kept], dtype=matrix.dtype)
+    # Through gemmi, which knows an origin that SCALE records may have shifted.
+    fractional = [structure.cell.fractionalize(atom.pos).tolist() for _, atom in kept]
+    U = torch.tensor([_displacement(a, anisotropic) for _, a in kept], dtype=matrix.dtype)
+    _check_displacements(U, [label for label, _ in kept], path)
     return Crystal.from_atoms(
         cell,
         spacegroup,
         [label.element for label, _ in kept],
-        positions @ torch.linalg.inv(matrix).T,
-        U=torch.tensor([_displacement(a, anisotropic) for _, a in kept], dtype=matrix.dtype),
+        fractional,
+        U=U,
         occupancies=[atom.occ for _, atom in kept],
         labels=[label for label, _ in kept],
         radiation=radiation,
@@ -107,7 +116,7 @@ def _read_structure(path: Path) -> gemmi.Structure:
             structure = gemmi.read_pdb(str(path), max_line_length=72)
         else:
             structure = gemmi.read_structure(str(path))
-    except (RuntimeError, ValueError, OSError, EOFError, IndexError) as error:
+    except (RuntimeError, ValueError, OSError, EOFError, IndexError, zlib.error) as error:
         raise StructureError(
             f"{path}: cannot be read as a structure ({error}); give a PDB or mmCIF file"
         ) from error
@@ -229,6 +238,11 @@ def _check_atom(label: AtomLabel, atom: gemmi.Atom, path: Path) -> None:
             f"{path}: atom {label} (serial {atom.serial}) has no known element; correct the "
             "element column (77-78 in PDB, type_symbol in mmCIF)"
         )
+    if atom.occ < 0:
+        raise StructureError(
+            f"{path}: atom {label} (serial {atom.serial}) has occupancy {atom.occ:g}; correct it, "
+            "or remove the atom"
+        )
     for name, values in (
         ("coordinates", atom.pos.tolist()),
         ("occupancy", [atom.occ]),
@@ -240,6 +254,18 @@ def _check_atom(label: AtomLabel, atom: gemmi.Atom, path: Path) -> None:
                 f"{path}: atom {label} (serial {atom.serial}) has {name} {values}, not a number; "
                 "correct or remove the atom"
             )
+
+
+def _check_displacements(U: torch.Tensor, labels: list[AtomLabel], path: Path) -> None:
+    """Warn of displacements that are negative in some direction: their waves grow with q."""
+    wrong = torch.linalg.eigvalsh(U)[:, 0] < NEGATIVE_U
+    if bool(wrong.any()):
+        names = ", ".join(str(labels[i]) for i in wrong.nonzero().flatten().tolist()[:3])
+        warnings.warn(
+            f"{path}: B or U is negative in some direction for {int(wrong.sum())} of the atoms "
+            f"({names}); correct them, or take B only (anisotropic=False)",
+            stacklevel=3,
+        )
 
 
 def _displacement(atom: gemmi.Atom, anisotropic: bool) -> list[list[float]]:

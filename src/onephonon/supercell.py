@@ -81,6 +81,17 @@ class Supercell:
         own = blocks[self.body[:n], :, self.body[:n], :]
         return self.basis[:n] @ own @ self.basis[:n].transpose(0, 2, 1)
 
+    @property
+    def file_U(self) -> Array:
+        """The file's mean-square displacements, turned with each copy, (n_cell_atoms, 3, 3)."""
+        matrix = self.crystal.cell.matrix.numpy(force=True)
+        U = self.crystal.U.numpy(force=True)
+        copies = []
+        for rotation in self.crystal.rotations.numpy(force=True):
+            turn = matrix @ rotation @ np.linalg.inv(matrix)
+            copies.append(turn @ U @ turn.T)
+        return np.concatenate(copies)
+
     def intensity(self, q: Array, U: Array) -> Array:
         """One-phonon intensity per cell at s = 1.
 

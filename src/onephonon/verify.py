@@ -107,6 +107,10 @@ def verify(
     OnePhononError
         As the model and the supercell raise them.
     """
+    if n_points < 1:
+        raise InputError(f"n_points {n_points}: compare at least one point")
+    if size is not None and max(size) < 2:
+        raise InputError(f"a supercell of {size} has only Bragg points; take 2 cells along an axis")
     crystal = crystal.to("cpu", torch.float64)
     springs = {
         "group_by": group_by,
@@ -190,7 +194,7 @@ def _checks(
     some = some[torch.linspace(0, len(some) - 1, min(n_points, len(some))).long()]
     q = grid.q_grid[some].numpy()
     s = grid.thermal_scale
-    data_U, model_U = grid.bodies.U.numpy(), (s * torch.as_tensor(box.U)).numpy()
+    data_U, model_U = box.file_U, (s * torch.as_tensor(box.U)).numpy()
     by_data = float(s) * box.intensity(q, data_U)
     by_model = float(s) * box.intensity(q, model_U)
     on_grid = {adp: grid(use_data_adp=adp) for adp in (True, False)}
@@ -222,5 +226,8 @@ def relative_difference(ours: Tensor, reference: Tensor) -> float:
     """Largest ``|a-b|/|b|``, with b no smaller than `FLOOR` of the largest; NaN if any is NaN."""
     if not reference.numel():
         return float("nan")
-    size = reference.abs().clamp(min=FLOOR * float(reference.abs().max()))
+    largest = float(reference.abs().max())
+    if largest == 0.0:
+        return float(ours.abs().max())
+    size = reference.abs().clamp(min=FLOOR * largest)
     return float(((ours - reference).abs() / size).max())

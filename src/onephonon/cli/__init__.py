@@ -7,6 +7,8 @@ Each command is a module of its own and imports the physics only when it runs, s
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 import typer
 
@@ -18,8 +20,13 @@ from .app import app
 INTERRUPTED = 130
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.secho(f"onephonon: warning: {message}", err=True, fg=typer.colors.YELLOW)
+
+
 def main() -> None:
-    """Run the command line; an error in the input is one line, not a traceback."""
+    """Run the command line; errors and warnings are one line each, not a traceback."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except OnePhononError as error:

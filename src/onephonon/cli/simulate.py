@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,10 @@ from .terminal import progress
 if TYPE_CHECKING:
     from ..maps import DiffuseMap
     from ..model import OnePhonon
+
+
+#: Points this close to a Bragg point, in Miller indices, are suspect: four decimals of q give 1e-3.
+NEAR_BRAGG = 1e-3
 
 
 @app.command(
@@ -100,6 +105,13 @@ def simulate(
     batch_size: Annotated[int | None, typer.Option(help="Most q-vectors at a time.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    bragg_tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--bragg-tolerance",
+            help="Points with all indices this close to integers are Bragg points (default 1e-6).",
+        ),
+    ] = None,
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -140,6 +152,7 @@ def simulate(
         k_perp=k_perp,
         thermal_scale=thermal_scale,
         batch_size=batch_size,
+        bragg_tolerance=bragg_tolerance,
         expand_p1=not no_expand,
         hydrogens=hydrogens,
         waters=waters,
@@ -183,6 +196,7 @@ def run_model(
             device=_device(device),
             **options,
         )
+        _warn_of_near_bragg_points(model)
         with progress(quiet) as report:
             intensity = model(**run, progress=report)
         made_with = {"structure": structure.name, **options, **run, "dtype": dtype}
@@ -219,6 +233,20 @@ def _device(name: str) -> Any:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name!r} cannot be used here ({error})") from error
     return torch.device(name)
+
+
+def _warn_of_near_bragg_points(model: OnePhonon) -> None:
+    """Say which points are all but Bragg points, as in lists rounded to a few decimals."""
+    from ..lattice import is_bragg
+
+    near = int((is_bragg(model.hkl_grid, NEAR_BRAGG) & model.valid).sum())
+    if near:
+        warnings.warn(
+            f"{near} points are within {NEAR_BRAGG:g} of a Bragg point, where the intensity "
+            "diverges as 1/k²; if they are Bragg points in rounded numbers, mask them with "
+            f"--bragg-tolerance {NEAR_BRAGG:g}",
+            stacklevel=2,
+        )
 
 
 def write(diffuse: DiffuseMap, output: Path, force: bool, quiet: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,17 +13,18 @@ def status(message: str, quiet: bool) -> Iterator[None]:
     """A spinner on the terminal."""
     from rich.console import Console
 
-    if quiet:
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
         yield
         return
-    with Console(stderr=True).status(message):
+    with console.status(message):
         yield
 
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Any]:
     """Progress bars with time left, one for each kind of work."""
-    if quiet:
+    if quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

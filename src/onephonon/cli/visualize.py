@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import InputError
 from .app import app
 from .options import (
     ForceOption,
@@ -51,7 +52,10 @@ def demo(
     from ..data import crambin_path
     from ..files import check_writable
 
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be made a folder ({error})") from error
     map_file, picture = output / "crambin.npz", output / "crambin.png"
     for path in (map_file, picture):
         check_writable(path, force)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import MapFileError
 from ..maps import Array, read_shape
+from . import hdf5
 from .npz import read_arrays
 
 
@@ -21,8 +22,8 @@ def read_q_vectors(
     ----------
     path : path
         .npy: an array (N, 3). .npz: the array under ``q_vectors`` or the only one, and
-        optionally ``map_shape``. Anything else: text, three numbers a line, # for comments,
-        spaces or commas between.
+        optionally ``map_shape``. .h5: a map of ours. Anything else: text, three numbers a
+        line, # for comments, spaces or commas between.
 
     Returns
     -------
@@ -44,6 +45,9 @@ def read_q_vectors(
             arrays = read_arrays(path)
             q = arrays["q_vectors"] if "q_vectors" in arrays else _only(arrays, path)
             shape = read_shape(arrays, str(path))
+        elif path.suffix in (".h5", ".hdf5"):
+            diffuse = hdf5.read(path)
+            q, shape = diffuse.q_vectors, diffuse.map_shape
         elif path.suffix == ".npy":
             q = np.load(path, allow_pickle=False)
         else:
