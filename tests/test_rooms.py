@@ -36,6 +36,7 @@ ORDER = [
     "supercell",
     "sampling",
     "inputs",
+    "assembly",
     "model",
     "verify",
     "maps",

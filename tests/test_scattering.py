@@ -95,7 +95,7 @@ def two_atom_ring():
 def test_two_atom_ring_in_one_dimension(monkeypatch):
     # A GNM is as many independent copies of the one-dimensional problem as there are axes, and
     # q along the line asks for one of them. Forgetting the conjugate would give 2953.2259.
-    from onephonon import model as room
+    from onephonon import assembly as room
 
     # Nothing joins the line to its neighbours, and nothing needs to.
     monkeypatch.setattr(room, "check_connected", lambda *_: None)
@@ -331,7 +331,7 @@ def test_laue_symmetry(peptide, name, group_by):
 
 @torch.no_grad()
 def test_body_origin_changes_nothing(peptide, monkeypatch):
-    from onephonon import model as room
+    from onephonon import assembly as room
 
     def moved(*args):
         bodies = gather_bodies(*args)

@@ -224,3 +224,9 @@ def test_gradients_to_be_differentiated_again_keep_no_waves(q):
     assert model.bodies.n_dof == 12
     assert model.bodies.n_cell_atoms == 80
     assert max(size for size in sizes if size % 600 == 0) <= 600 * 12
+
+
+def test_repr_says_what_is_modelled(crystal, q):
+    shown = repr(model_at(crystal, q))
+    assert "P 1 21 1, 5 atoms, 2 bodies, 12 degrees of freedom" in shown
+    assert "3 q" in shown
