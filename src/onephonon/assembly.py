@@ -31,7 +31,7 @@ from .lattice import HklGrid
 from .memory import Memory
 from .network import ForceConstants, Springs, SpringValue, assign_springs, check_springs
 from .network import force_constants as assemble
-from .points import QPoints, grid_points, list_points
+from .points import QPoints, grid_points, list_points, within
 from .rigidity import check_rigid
 from .springs import FunctionSprings, SpringFunction, SpringPlan, classify
 from .tensors import map_tensors
@@ -173,14 +173,13 @@ class Assembly(nn.Module):
         if springs is not None:
             self.springs = make_springs(self.bodies, self.contacts, springs)
             return
-        gammas = {"gamma_intra": gamma_intra, "gamma_inter": gamma_inter}
+        gammas: dict[str, SpringValue | None] = {
+            "gamma_intra": gamma_intra,
+            "gamma_inter": gamma_inter,
+        }
         constants = {"k_par": k_par, "k_perp": k_perp}
-        used = constants if self.model == "hybrid" else gammas
-        if used is gammas and not (k_par is None and k_perp is None):
-            raise InputError(
-                f"k_par and k_perp belong to model 'hybrid'; model {self.model!r} has gamma_intra "
-                "and gamma_inter"
-            )
+        # Superfluous constants are kept, for `assign_springs` to refuse.
+        used = constants if self.model == "hybrid" else gammas | constants
         for name, value in used.items():
             setattr(self, name, None if value is None else spring_parameter(value, self.crystal.U))
 
@@ -235,7 +234,7 @@ class Assembly(nn.Module):
     @property
     def res_mask(self) -> Tensor:
         """True where a point is within the resolution limit, shape (N,)."""
-        return self.crystal.cell.resolution(self.q_grid.detach()) >= self.res_limit
+        return within(self.crystal.cell, self.q_grid, self.res_limit)
 
     @property
     def valid(self) -> Tensor:
@@ -251,10 +250,12 @@ class Assembly(nn.Module):
         return self._memory.get(
             "crystal",
             [*self._given.values(), *self._read.tensors()],
-            lambda: self._read.with_tensors(
-                **{name: follow(t, self._read.U) for name, t in self._given.items()}
-            ),
+            lambda: self._crystal_with(self._given),
         )
+
+    def _crystal_with(self, given: dict[str, Tensor]) -> Crystal:
+        """The file's crystal with these tensors, moved to its device and dtype."""
+        return self._read.with_tensors(**{n: follow(t, self._read.U) for n, t in given.items()})
 
     @property
     def bodies(self) -> Bodies:
@@ -283,7 +284,7 @@ class Assembly(nn.Module):
             if new in tensors and old not in tensors:
                 given.pop(old, None)  # one takes the other's place
         with torch.no_grad():
-            self._read.with_tensors(**{n: follow(t, self._read.U) for n, t in given.items()})
+            self._crystal_with(given)  # refused here if a shape does not fit
         self._given = given
 
     def _assign(self, contacts: Contacts) -> Springs:

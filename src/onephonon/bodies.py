@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .crystal import AtomLabel, Crystal
+from .crystal import Crystal
 from .errors import InputError
 
 GROUPINGS = ("asu", "chain", "residue", "atom")
@@ -233,7 +233,7 @@ def _grouping(crystal: Crystal, group_by: GroupBy) -> tuple[list[int], tuple[str
     if group_by == "chain":
         keys = [f"chain {label.chain or '_'}" for label in labels]
     elif group_by == "residue":
-        keys = [_residue_name(label) for label in labels]
+        keys = [label.residue for label in labels]
     elif isinstance(group_by, str):
         raise InputError(f"group_by {group_by!r} is not one of {', '.join(GROUPINGS)} or None")
     elif len(group_by) != len(labels):
@@ -242,10 +242,6 @@ def _grouping(crystal: Crystal, group_by: GroupBy) -> tuple[list[int], tuple[str
         keys = [f"body {int(b)}" for b in group_by]
     number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return [number[key] for key in keys], tuple(str(key) for key in number)
-
-
-def _residue_name(label: AtomLabel) -> str:
-    return f"{label.chain or '_'}/{label.residue_name} {label.residue_number}"
 
 
 def _libration_axes(offsets: Tensor, body: Tensor, n_bodies: int) -> Tensor:

@@ -32,8 +32,13 @@ class AtomLabel:
     element: str
     altloc: str = ""
 
+    @property
+    def residue(self) -> str:
+        """Chain, residue type and number."""
+        return f"{self.chain or '_'}/{self.residue_name} {self.residue_number}"
+
     def __str__(self) -> str:
-        where = f"{self.chain or '_'}/{self.residue_name} {self.residue_number}/{self.atom_name}"
+        where = f"{self.residue}/{self.atom_name}"
         return f"{where}.{self.altloc}" if self.altloc else where
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from .bodies import Bodies
 from .contacts import Contacts
-from .crystal import AtomLabel
 
 Index = NDArray[np.int64]
 
@@ -257,7 +256,7 @@ def residue_pairs(
     bodies: Bodies, contacts: Contacts, interfaces: Interfaces
 ) -> list[tuple[str, str, str]]:
     """First residue, second residue and operator of each contact."""
-    names = [_residue(label) for label in bodies.crystal.labels]
+    names = [label.residue for label in bodies.crystal.labels]
     return [
         (names[i], names[j], interfaces.names[interface])
         for i, j, interface in _oriented(bodies, contacts, interfaces, names)
@@ -283,10 +282,6 @@ def _oriented(
             i, j = j, i  # the copies can change roles: the order of names decides
         out.append((i, j, interface))
     return out
-
-
-def _residue(label: AtomLabel) -> str:
-    return f"{label.chain or '_'}/{label.residue_name} {label.residue_number}"
 
 
 def _lattice_vector(operator: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .tensors import first_of_each
 from .units import TWO_PI
 
 #: Grid bounds this close (in Miller indices) to a multiple of the step are put on it, so that
@@ -185,9 +186,7 @@ def find_zone_points(hkl: Tensor) -> ZonePoints:
     keys = torch.round(fold(hkl.detach()).to(torch.float64) * n).to(torch.int64).remainder(n)
     _, index = torch.unique(keys, dim=0, return_inverse=True)
     n_k = int(index.max()) + 1 if index.numel() else 0
-    first = torch.full((n_k,), hkl.shape[0], dtype=torch.int64, device=hkl.device)
-    order = torch.arange(hkl.shape[0], device=hkl.device)
-    first = first.scatter_reduce(0, index, order, reduce="amin")
+    first = first_of_each(index, n_k)
     return ZonePoints(fold(hkl[first]), index)
 
 
@@ -297,8 +296,7 @@ def _fold_axis(axis: Tensor) -> tuple[Tensor, Tensor]:
     n = round(1.0 / ZONE_TOLERANCE[axis.dtype])
     keys = torch.round(axis * n).to(torch.int64).remainder(n)
     unique, index = torch.unique(keys, return_inverse=True)
-    first = torch.full((len(unique),), len(axis), dtype=torch.int64)
-    first = first.scatter_reduce(0, index, torch.arange(len(axis)), reduce="amin")
+    first = first_of_each(index, len(unique))
     return fold(axis[first]), index
 
 

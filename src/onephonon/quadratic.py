@@ -14,6 +14,7 @@ from torch import Tensor
 from .bodies import Bodies
 from .dynamics import assemble_stiffness, factorize, phase
 from .network import ForceConstants
+from .tensors import push_forward
 from .units import TWO_PI
 
 #: Complex numbers gathered at a time while derivatives by force constants are summed.
@@ -124,16 +125,11 @@ class _QuadraticForm(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None]:
         onsite, coupling, hkl, G, _, *layout = ctx.saved_tensors
-        primals = (onsite, coupling, hkl, G)
-        filled = tuple(
-            torch.zeros_like(x) if t is None else t
-            for x, t in zip(primals, tangents[:4], strict=True)
-        )
 
         def form(*x: Tensor) -> Tensor:
             return _by_torch(*x, *layout)
 
-        return torch.func.jvp(form, primals, filled)[1], None
+        return push_forward(form, (onsite, coupling, hkl, G), tangents[:4]), None
 
 
 class _QuadraticGradient(torch.autograd.Function):
@@ -172,15 +168,11 @@ class _QuadraticGradient(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
         *inputs, _, a, b, cell, dof = ctx.saved_tensors
-        filled = tuple(
-            torch.zeros_like(x) if t is None else t
-            for x, t in zip(inputs, tangents[:5], strict=True)
-        )
 
         def gradients(*x: Tensor) -> tuple[Tensor, ...]:
             return _gradients_by_torch(*x, a, b, cell, dof)
 
-        out: tuple[Tensor, ...] = torch.func.jvp(gradients, tuple(inputs), filled)[1]
+        out: tuple[Tensor, ...] = push_forward(gradients, inputs, tangents[:5])
         return out
 
 

@@ -15,7 +15,7 @@ from .errors import InputError
 from .interfaces import Interfaces, find_interfaces
 from .network import ForceConstants, contact_directions
 from .springs import check_names
-from .tensors import map_tensors
+from .tensors import first_of_each, map_tensors
 
 #: Added to the starting stiffness, relative to its mean in translation and in libration, so that
 #: an interface of few contacts has a Cholesky factor too.
@@ -163,9 +163,7 @@ def _copy_pairs(bodies: Bodies, contacts: Contacts, found: Interfaces) -> CopyPa
     forward = forward ^ flip
     keys = torch.cat([torch.stack([a, b], dim=1), cell], dim=1)
     unique, pair = torch.unique(keys, dim=0, return_inverse=True)
-    first = torch.full((len(unique),), len(keys), device=keys.device)
-    order = torch.arange(len(keys), device=keys.device)
-    first = first.scatter_reduce(0, pair, order, reduce="amin")
+    first = first_of_each(pair, len(unique))
     interface = found.index[contact][first] - 1
     own = torch.tensor(found.own_inverse[1:], device=keys.device)[interface]
     return CopyPairs(
@@ -192,9 +190,7 @@ def _centres(bodies: Bodies, contacts: Contacts, pairs: CopyPairs, n: int) -> Te
     moved = mean - shift - crystal.translations[op]
     standard = torch.linalg.solve(crystal.rotations[op], moved[:, :, None]).squeeze(2)
     # Every pair of an interface gives the same centre; take the first.
-    first = torch.full((n,), len(standard), device=mean.device)
-    order = torch.arange(len(standard), device=mean.device)
-    first = first.scatter_reduce(0, pairs.interface, order, reduce="amin")
+    first = first_of_each(pairs.interface, n)
     return standard[first]
 
 
@@ -211,9 +207,7 @@ def _contact_stiffness(
     )
     # One pair stands for its interface: the first.
     interface = pairs.interface[pairs.pair]
-    chosen = torch.full((len(centre),), len(pairs.a), device=i.device)
-    order = torch.arange(len(pairs.a), device=i.device)
-    chosen = chosen.scatter_reduce(0, pairs.interface, order, reduce="amin")
+    chosen = first_of_each(pairs.interface, len(centre))
     own = pairs.pair == chosen[interface]
     turned = (bodies.copy[i] == bodies.copy[j]) & (cell != pairs.cell[pairs.pair]).any(1)
     middle = middle - torch.where(turned[:, None], cell.to(matrix), 0.0) @ matrix.T

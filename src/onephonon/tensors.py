@@ -1,11 +1,12 @@
-"""Frozen dataclasses of tensors, moved as one."""
+"""Small tools for tensors: frozen dataclasses moved as one, tangents, first members of groups."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 T = TypeVar("T")
@@ -22,3 +23,20 @@ def map_tensors(record: T, fn: Callable[[Tensor], Tensor]) -> T:
         elif is_dataclass(value) and not isinstance(value, type):
             changed[field.name] = map_tensors(value, fn)
     return replace(record, **changed)  # type: ignore[type-var]
+
+
+def push_forward(
+    fn: Callable[..., Any], primals: Sequence[Tensor], tangents: Sequence[Tensor | None]
+) -> Any:
+    """Forward-mode derivative of a function, a missing tangent being zero."""
+    filled = tuple(
+        torch.zeros_like(x) if t is None else t for x, t in zip(primals, tangents, strict=True)
+    )
+    return torch.func.jvp(fn, tuple(primals), filled)[1]
+
+
+def first_of_each(index: Tensor, n: int) -> Tensor:
+    """Position of the first member of each of n groups, shape (n,), from each member's group."""
+    first = torch.full((n,), len(index), dtype=torch.int64, device=index.device)
+    order = torch.arange(len(index), device=index.device)
+    return first.scatter_reduce(0, index, order, reduce="amin")

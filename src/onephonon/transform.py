@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .bodies import Bodies
+from .tensors import push_forward
 
 
 def transform(bodies: Bodies, q: Tensor, U: Tensor) -> Tensor:
@@ -135,11 +136,7 @@ class _BodySums(torch.autograd.Function):
         def wave_sums(*x: Tensor) -> Tensor:
             return _sum_waves(*x, kind)  # type: ignore[call-arg]
 
-        filled = tuple(
-            torch.zeros_like(x) if t is None else t
-            for x, t in zip(inputs, tangents[:-1], strict=True)
-        )
-        out: Tensor = torch.func.jvp(wave_sums, tuple(inputs), filled)[1]
+        out: Tensor = push_forward(wave_sums, inputs, tangents[:-1])
         return out
 
 
@@ -169,15 +166,11 @@ class _BodySumsGradient(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
         *inputs, kind = ctx.saved_tensors
-        filled = tuple(
-            torch.zeros_like(x) if t is None else t
-            for x, t in zip(inputs, tangents[:-1], strict=True)
-        )
 
         def gradients(*x: Tensor) -> tuple[Tensor, ...]:
             return _all_gradients(*x, kind)
 
-        out: tuple[Tensor, ...] = torch.func.jvp(gradients, tuple(inputs), filled)[1]
+        out: tuple[Tensor, ...] = push_forward(gradients, inputs, tangents[:-1])
         return out
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..tensors import first_of_each
 from .base import QSample, as_count
 
 
@@ -60,9 +61,7 @@ class Minibatch(QSample):
         self._check_one_per_q("values", values)
         n = math.prod(self.shape)
         # Of a point drawn twice the first draw counts: one value, one gradient.
-        place = torch.arange(self.n_points, device=self.index.device)
-        first = torch.full((n,), self.n_points, device=self.index.device)
-        first = first.scatter_reduce(0, self.index, place, reduce="amin")
+        first = first_of_each(self.index, n)
         drawn = (first < self.n_points).nonzero().squeeze(1)
         whole = values.new_full((n, *values.shape[1:]), math.nan)
         whole = whole.index_copy(0, drawn, values[first[drawn]])
