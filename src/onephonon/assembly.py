@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from .bodies import Bodies, GroupBy, gather_bodies
 from .contacts import Contacts, check_connected, find_contacts, warn_of_coincidences
 from .crystal import Crystal
+from .engines import take_engine, take_rtol
 from .errors import InputError
 from .inputs import (
     check_points,
@@ -33,6 +35,7 @@ from .network import ForceConstants, Springs, SpringValue, assign_springs, check
 from .network import force_constants as assemble
 from .points import QPoints, grid_points, list_points, within
 from .rigidity import check_rigid
+from .solver import take_solver
 from .springs import FunctionSprings, SpringFunction, SpringPlan, classify
 from .tensors import map_tensors
 
@@ -74,6 +77,9 @@ class Assembly(nn.Module):
         occupancies: Tensor | None = None,
         cell: Tensor | None = None,
         bragg_tolerance: float | None = None,
+        engine: str = "auto",
+        solver: str = "auto",
+        rtol: float = 1e-6,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
         **structure_options: Any,
@@ -93,6 +99,9 @@ class Assembly(nn.Module):
         self.res_limit = resolution_limit(res_limit)
         self.batch_size = take_batch_size(batch_size)
         self.bragg_tolerance = bragg_tolerance
+        self.engine = take_engine(engine)
+        self.solver = take_solver(solver)
+        self.rtol = take_rtol(rtol)
         self._set_points(q_vectors, (hsampling, ksampling, lsampling))
         bodies = self.bodies
         self.contacts = find_contacts(bodies, gnm_cutoff)
@@ -332,13 +341,18 @@ class Assembly(nn.Module):
         constants: ForceConstants = self.springs(self.bodies, self.contacts)
         return constants
 
+    @property
+    def n_points(self) -> int:
+        """Number of q asked for."""
+        return math.prod(self.grid.shape) if self.grid else self.points.n_q
+
     def extra_repr(self) -> str:
         """What is modelled, in a line."""
         bodies = self.bodies
         return (
             f"{self.crystal.spacegroup}, {self.crystal.n_atoms} atoms, {bodies.n_bodies} bodies, "
             f"{bodies.n_dof} degrees of freedom, {self.contacts.n_contacts} contacts, "
-            f"{self.points.n_q} q"
+            f"{self.n_points} q"
         )
 
     def _remember(self, name: str, compute: Callable[[], Any], at_points: bool = False) -> Any:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .bloch import bloch_sum, phase
 from .bodies import Bodies
 from .eigen import hermitian_eigen
 from .errors import NetworkError
 from .lattice import zone_mesh
 from .network import ForceConstants
-from .units import TWO_PI
 
 #: Bytes of K matrices held at a time.
 CHUNK_BYTES = 128 * 2**20
@@ -89,24 +89,7 @@ def assemble_stiffness(
     k_frac: Tensor,
 ) -> Tensor:
     """`stiffness` from bare tensors: the fields of `ForceConstants` and ``Bodies.dof``."""
-    n, w = onsite.shape[:2]
-    waves = phase(k_frac, cell)
-    turned = waves[:, :, None, None] * coupling
-    own = torch.arange(n, device=waves.device)
-    K = torch.zeros(len(k_frac), n * n, w, w, dtype=waves.dtype, device=waves.device)
-    K = K.index_add(1, own * n + own, onsite.to(waves.dtype).expand(len(k_frac), n, w, w))
-    K = K.index_add(1, a * n + b, turned)
-    K = K.index_add(1, b * n + a, turned.mH)
-    K = K.reshape(-1, n, n, w, w).transpose(2, 3).reshape(-1, n * w, n * w)
-    if len(dof) == n * w:
-        return K
-    return K.index_select(1, dof).index_select(2, dof)
-
-
-def phase(k_frac: Tensor, cell: Tensor) -> Tensor:
-    """``exp(i k.R_d)``, shape (n_k, n_cells)."""
-    angle = TWO_PI * (k_frac @ cell.to(k_frac).T)
-    return torch.polar(torch.ones_like(angle), angle)
+    return bloch_sum(onsite, coupling, a, b, cell, dof).stiffness(k_frac)
 
 
 def factorize(K: Tensor) -> Tensor:
@@ -193,19 +176,6 @@ def gamma_inverse(bodies: Bodies, constants: ForceConstants) -> Tensor:
     With the translations T (K T = 0), the metric ``W = sum_j A_j^T A_j`` and ``S = T^T W T``,
     ``(K + c W T S^-1 T^T W)^-1 = K^+ + T S^-1 T^T / c`` for any c > 0.
     """
-    K, T, S_inverse, c = _without_drift(bodies, constants)
-    return inverse_from(factorize(K[None])[0]) - T @ S_inverse @ T.mT / c
-
-
-def stiffness_without_drift(bodies: Bodies, constants: ForceConstants) -> Tensor:
-    """K at Gamma with the three acoustic modes made stiff, shape (D, D), real."""
-    return _without_drift(bodies, constants)[0]
-
-
-def _without_drift(
-    bodies: Bodies, constants: ForceConstants
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """``K + c W T S^-1 T^T W`` at Gamma, T, ``S^-1`` and c; see `gamma_inverse`."""
     K = stiffness(bodies, constants, constants.onsite.new_zeros(1, 3))[0].real
     eye = torch.eye(3, dtype=K.dtype, device=K.device)
     T = torch.zeros(bodies.n_bodies, bodies.width, 3, dtype=K.dtype, device=K.device)
@@ -217,7 +187,7 @@ def _without_drift(
     # K itself vanishes at Gamma where a cell is one body; its onsite blocks never do.
     stiff = constants.onsite.diagonal(dim1=1, dim2=2).sum()
     c = (stiff / drift.diagonal().sum()).detach()
-    return K + c * drift, T, S_inverse, c
+    return inverse_from(factorize((K + c * drift)[None])[0]) - T @ S_inverse @ T.mT / c
 
 
 def _mesh_inverses(

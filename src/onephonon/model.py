@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,17 +15,22 @@ from .dynamics import (
     Modes,
     Progress,
     covariance,
-    displacement_covariance,
     mass_factor_inverse,
     modes,
 )
+from .engines import Engine, choose_engine
 from .errors import InputError
 from .inputs import take_ranks
+from .jacobian import spring_basis, spring_jacobian, spring_normal_equations
 from .lattice import ZonePoints, is_bragg
+from .laue import Symmetry, find_symmetry, friedel, laue_operators
+from .mapping import MapJob, has_symmetry, map_amplitudes, map_intensity
 from .network import ForceConstants
 from .network import force_constants as assemble
 from .points import QPoints
-from .scattering import amplitudes, intensity, mode_intensity, spring_jacobian
+from .scattered import scattered_amplitudes
+from .scattering import amplitudes, intensity, mode_intensity
+from .solver import Choice, choose_solver, displacement_covariance
 from .springs import ClassSprings
 from .stiffness import InterfaceStiffness
 
@@ -72,6 +78,16 @@ class OnePhonon(Assembly):
         Used in place of the file's, as they are; see `Crystal.with_tensors`.
     bragg_tolerance : float, optional
         How close to integers all three Miller indices make a Bragg point; see `is_bragg`.
+    engine : {'auto', 'direct', 'mesh'}
+        How amplitudes are formed: summed over the atoms, exact to rounding, or transformed from
+        densities on a mesh, exact to `rtol` and much faster for large maps and many q; by default
+        whichever suits, see `chosen_engine`.
+    solver : {'auto', 'dense', 'condensed'}
+        How K(k) is inverted, exactly in both ways: by a dense factorization at each wavevector, or
+        with the inside of the cell factored once for all of them, as single atoms and residues
+        need it; by default whichever is quicker, see `chosen_solver`.
+    rtol : float
+        Accuracy of intensities from the mesh, relative to their rms.
     dtype : torch.dtype
     device : torch.device or str, optional
     **structure_options
@@ -158,7 +174,7 @@ class OnePhonon(Assembly):
         return self._remember(
             "displacements",
             lambda: displacement_covariance(
-                self.bodies, self.force_constants(), self.mesh, progress
+                self.bodies, self.force_constants(), self.mesh, progress, self.solver
             ),
         )
 
@@ -233,13 +249,84 @@ class OnePhonon(Assembly):
             scale.detach() if "scale" in hold else scale,
         )
 
+    @property
+    def chosen_engine(self) -> Engine:
+        """How amplitudes are formed for the q asked for, and why."""
+        on_grid = self.grid is not None
+        return choose_engine(self.engine, self.rtol, self.bodies, self.n_points, on_grid)
+
+    @property
+    def chosen_solver(self) -> Choice:
+        """How stiffness matrices are inverted, and why."""
+        with torch.no_grad():
+            return choose_solver(self.bodies, self.force_constants(), self.solver)
+
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:
         """G at every point, shape (N, D), to be kept for a fit over springs.
 
         With the file's ADPs it does not depend on the springs; give it to `apply_disorder`.
         """
         U, _ = self.displacements_and_scale(use_data_adp)
-        return amplitudes(self.bodies, self.points, U, self.batch_size)
+        return self._amplitudes(U)
+
+    def _amplitudes(self, U: Tensor) -> Tensor:
+        """G at every point, by the engine chosen."""
+        if self.chosen_engine.name == "direct":
+            return amplitudes(self.bodies, self.points, U, self.batch_size)
+        if self.grid is not None:
+            return map_amplitudes(self._map_job(U, 1.0))
+        where = self.points.valid.nonzero().squeeze(1)
+        G = scattered_amplitudes(self.bodies, self.points.q[where], U, self.rtol)
+        empty = torch.zeros(self.points.n_q, G.shape[1], dtype=G.dtype, device=G.device)
+        return empty.index_put((where,), G)
+
+    def _map_job(self, U: Tensor, scale: Tensor | float) -> MapJob:
+        """What the rows of this map are computed from."""
+        if self.grid is None:
+            raise InputError("a list of q has no rows; this is for models with samplings")
+        return MapJob.prepare(
+            self.bodies,
+            self.force_constants(),
+            self.grid,
+            U,
+            scale,
+            rtol=self.rtol,
+            res_limit=self.res_limit,
+            bragg_tolerance=self.bragg_tolerance,
+        )
+
+    def map_job(self, use_data_adp: bool = False, unique: bool = True) -> tuple[MapJob, Symmetry]:
+        """The map as a job to be done row by row, and the part of it that stands for the rest.
+
+        Parameters
+        ----------
+        use_data_adp : bool
+        unique : bool
+            Use the crystal's symmetry; else only ``I(-q) = I(q)``.
+        """
+        U, scale = self.displacements_and_scale(use_data_adp)
+        job = self._map_job(U, scale)
+        symmetry = self._map_symmetry(U, unique)
+        return replace(job, walk=replace(job.walk, region=symmetry.region)), symmetry
+
+    def _map_symmetry(self, U: Tensor, unique: bool = True) -> Symmetry:
+        """Which part of the grid stands for all of it."""
+        if self.grid is None:
+            raise InputError("a list of q has no symmetry; this is for models with samplings")
+        operators = friedel()
+        # A gradient by the cell's nine numbers leaves the symmetry that the map itself has.
+        if unique and not torch.is_grad_enabled():
+            every = laue_operators(self.crystal)
+            if has_symmetry(self.bodies, self.force_constants(), U, every):
+                operators = every
+        return find_symmetry(operators, self.grid)
+
+    def _map(self, U: Tensor, scale: Tensor, progress: Progress | None) -> Tensor:
+        """The whole map on the mesh, flat."""
+        symmetry = self._map_symmetry(U)
+        job = self._map_job(U, scale)
+        job = replace(job, walk=replace(job.walk, region=symmetry.region))
+        return map_intensity(job, symmetry, progress).reshape(-1)
 
     def apply_disorder(
         self,
@@ -288,8 +375,13 @@ class OnePhonon(Assembly):
                 f"G has shape {tuple(G.shape)} and dtype {G.dtype}; these points need complex "
                 f"{(self.points.n_q, bodies.n_dof)}, from this model's amplitudes()"
             )
+        if G is None and self.chosen_engine.name == "mesh":
+            if ranks is None and self.grid is not None:
+                return self._map(U, scale, progress)
+            G = self._amplitudes(U)
         options: dict[str, Any] = {"G": G, "batch_size": self.batch_size, "progress": progress}
         if ranks is None:
+            options["solver"] = self.solver
             return intensity(bodies, self.force_constants(), self.points, U, scale, **options)
         points, at_zone = self._mode_points(), self._zone_modes()
         return mode_intensity(bodies, at_zone, points, U, scale, rank=ranks, **options)
@@ -322,6 +414,50 @@ class OnePhonon(Assembly):
         InputError
             If the springs are not classes (`SpringPlan`).
         """
+        problem = self._spring_problem(hold)
+        return spring_jacobian(**problem, G=G, batch_size=self.batch_size)
+
+    def spring_normal_equations(
+        self,
+        residual: Tensor,
+        weights: Tensor | None = None,
+        columns: Tensor | None = None,
+        *,
+        G: Tensor | None = None,
+        hold: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Normal equations of a step of the springs, without the Jacobian in memory.
+
+        Parameters
+        ----------
+        residual : Tensor, shape (N,)
+            Data minus `spring_jacobian`'s intensity.
+        weights, columns : Tensor, optional
+            As for `jacobian.spring_normal_equations`.
+        G, hold
+            As for `spring_jacobian`.
+        progress : callable, optional
+            Told (what, steps done, steps in all).
+
+        Returns
+        -------
+        matrix : Tensor, shape (n, n)
+        vector : Tensor, shape (n,)
+            n constants, then columns.
+        """
+        return spring_normal_equations(
+            **self._spring_problem(hold),
+            residual=residual,
+            weights=weights,
+            columns=columns,
+            G=G,
+            batch_size=self.batch_size,
+            progress=progress,
+        )
+
+    def _spring_problem(self, hold: Collection[str]) -> dict[str, Any]:
+        """What the springs' derivatives are made of: arguments of `spring_jacobian`."""
         springs = self.springs
         if not isinstance(springs, ClassSprings | InterfaceStiffness):
             raise InputError("spring_jacobian is by class of spring; give springs=SpringPlan(...)")
@@ -334,15 +470,25 @@ class OnePhonon(Assembly):
             return assemble(bodies, self.contacts, springs.springs(shaped))
 
         flat = values.reshape(-1)
+        slope = None
         with torch.no_grad():
-            value, jacobian = spring_jacobian(
-                bodies, constants, flat, self.points, bodies.U, G=G, batch_size=self.batch_size
+            basis = self._memory.get(
+                "spring basis", self.crystal.tensors(), lambda: spring_basis(constants, flat)
             )
             scale = self.thermal_scale
-        if self._scale or "scale" in hold:
-            return scale * value, scale * jacobian
-        with torch.enable_grad():
-            leaf = flat.clone().requires_grad_()
-            every = displacement_covariance(bodies, constants(leaf), self.mesh)
-            slope = torch.autograd.grad(self._scale_for(every), leaf)[0]
-        return scale * value, scale * jacobian + value[:, None] * slope
+        if not self._scale and "scale" not in hold:
+            with torch.enable_grad():
+                leaf = flat.clone().requires_grad_()
+                every = displacement_covariance(
+                    bodies, basis.constants(leaf), self.mesh, None, self.solver
+                )
+                slope = torch.autograd.grad(self._scale_for(every), leaf)[0]
+        return {
+            "bodies": bodies,
+            "basis": basis,
+            "springs": flat,
+            "points": self.points,
+            "U": bodies.U,
+            "scale": scale,
+            "scale_slope": slope,
+        }

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from .chunks import Sharing, find_sharing
 from .lattice import HklGrid, UnitCell, ZonePoints, find_zone_points, is_bragg
+from .memory import Memory
+
+#: Resolutions this close (relative) are the same: a limit at a reflection's own d keeps it.
+SAME_RESOLUTION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,21 @@ class QPoints:
     hkl: Tensor
     zone: ZonePoints
     valid: Tensor
+    _memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
 
     @property
     def n_q(self) -> int:
         """Number of q-vectors."""
         return int(self.q.shape[0])
+
+    def sharing(self) -> Sharing:
+        """Which valid q share a zone point; found once."""
+        return self._memory.get(
+            "sharing",
+            [self.zone.index, self.valid],
+            lambda: find_sharing(self.zone, self.valid),
+            (self.zone.n_k,),
+        )
 
     def in_cell(
         self, cell: UnitCell, res_limit: float, bragg_tolerance: float | None = None
@@ -81,4 +96,4 @@ def grid_points(
 
 def within(cell: UnitCell, q: Tensor, res_limit: float) -> Tensor:
     """Tell which q have a resolution of at least `res_limit`, shape (n_q,), bool."""
-    return cell.resolution(q.detach()) >= res_limit
+    return cell.resolution(q.detach()) >= res_limit * (1 - SAME_RESOLUTION)

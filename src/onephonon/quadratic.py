@@ -6,23 +6,29 @@ value and every first derivative. No eigenvector enters, so degenerate modes are
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .bloch import bloch_sum
 from .bodies import Bodies
-from .dynamics import assemble_stiffness, factorize, phase
+from .dynamics import assemble_stiffness, factorize
 from .network import ForceConstants
 from .tensors import push_forward
-from .units import TWO_PI
 
-#: Complex numbers gathered at a time while derivatives by force constants are summed.
-GATHERED_AT_A_TIME = 2_000_000
+#: Complex numbers handled at a time: about what the cache holds.
+NUMBERS_AT_A_TIME = 200_000
 
 
 def quadratic_form(
-    bodies: Bodies, constants: ForceConstants, k_frac: Tensor, hkl: Tensor, G: Tensor
+    bodies: Bodies,
+    constants: ForceConstants,
+    k_frac: Tensor,
+    hkl: Tensor,
+    G: Tensor,
+    points: Tensor | None = None,
 ) -> Tensor:
     """``G^H K(k)^-1 G`` for several G at each of several zone points.
 
@@ -36,30 +42,96 @@ def quadratic_form(
     hkl : Tensor, shape (n_k, m, 3)
         The wavevectors themselves, equal to `k_frac` modulo 1; they carry the gradient of K(k).
     G : Tensor, shape (n_k, m, D), complex
+    points : Tensor, shape (n_k, m), int64, optional
+        With it, `hkl` (n, 3) and `G` (n, D) are lists, and these are the members to take.
 
     Returns
     -------
     Tensor, shape (n_k, m)
-        Differentiable in the force constants, hkl and G, also twice. The backward pass reuses
-        the solve and keeps ``v`` and ``G`` but no K.
+        Differentiable in the force constants, hkl and G, also twice. Kept for the backward pass
+        are the arguments and, of `v` and the factors of K, what is smaller.
 
     Raises
     ------
     NetworkError
         If a K(k) is not positive definite.
     """
-    value: Tensor = _QuadraticForm.apply(
-        constants.onsite,
-        constants.coupling,
-        hkl,
-        G,
-        k_frac.detach(),
-        constants.a,
-        constants.b,
-        constants.cell,
-        bodies.dof,
-    )[0]
+    inputs = (constants.onsite, constants.coupling, hkl, G)
+    # Inside torch.func nobody knows yet what will be asked for.
+    inside = torch._C._functorch.peek_interpreter_stack() is not None
+    keep = inside or (torch.is_grad_enabled() and any(x.requires_grad for x in inputs))
+    layout = (constants.a, constants.b, constants.cell, bodies.dof)
+    value: Tensor = _QuadraticForm.apply(*inputs, k_frac.detach(), *layout, points, keep)[0]
     return value
+
+
+def solve_form(factor: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """``G^H K^-1 G`` and ``K^-1 G`` from Cholesky factors of K.
+
+    Parameters
+    ----------
+    factor : Tensor, shape (n_k, D, D)
+    rows : Tensor, shape (n_k, m, D)
+        G.
+
+    Returns
+    -------
+    value : Tensor, shape (n_k, m)
+    v : Tensor, shape (n_k, m, D)
+    """
+    if _shared(*rows.shape[1:]):
+        inverse = _inverse_factor(factor)
+        half = inverse @ rows.mT
+        return _square(half), half.mT @ inverse.conj()
+    half = torch.linalg.solve_triangular(factor, rows.mT, upper=False)
+    return _square(half), torch.linalg.solve_triangular(factor.mH, half, upper=True).mT
+
+
+def _shared(m: int, n_dof: int) -> bool:
+    """Whether so many G share a K that its inverse factor is cheaper than their solutions."""
+    return m >= n_dof
+
+
+def _inverse_factor(factor: Tensor) -> Tensor:
+    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+
+
+def _square(half: Tensor) -> Tensor:
+    """Squared lengths of columns."""
+    return (half.real.square() + half.imag.square()).sum(1)
+
+
+def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]:
+    """Cut a table of (zone points, G) into as much at a time as the cache holds.
+
+    Many G of one zone point are cut only where they share its inverse factor.
+    """
+    most = max(1, NUMBERS_AT_A_TIME // n_dof)
+    each = max(n_dof, min(m, most)) if _shared(m, n_dof) else max(m, n_dof)
+    for part in _slices(n_k, max(1, most // each)):
+        step = max(1, most // (part.stop - part.start)) if _shared(m, n_dof) else m
+        yield part, list(_slices(m, step))
+
+
+def _slices(n: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def _take(G: Tensor, points: Tensor | None, part: slice, some: slice) -> Tensor:
+    """Rows of G of some zone points, shape (n_k, m, D)."""
+    if points is None:
+        return G[part, some]
+    chosen = points[part, some]
+    return G.index_select(0, chosen.reshape(-1)).reshape(*chosen.shape, -1)
+
+
+def _put(total: Tensor, points: Tensor | None, part: slice, some: slice, rows: Tensor) -> None:
+    """Add rows where `_take` took them."""
+    if points is None:
+        total[part, some] = rows
+    else:
+        total.index_add_(0, points[part, some].reshape(-1), rows.flatten(0, 1))
 
 
 def _by_torch(
@@ -71,21 +143,38 @@ def _by_torch(
     b: Tensor,
     cell: Tensor,
     dof: Tensor,
+    points: Tensor | None = None,
+    k_frac: Tensor | None = None,
 ) -> Tensor:
-    """The same by torch's own rules, K formed at every hkl: slow, and differentiable at will."""
-    K = assemble_stiffness(onsite, coupling, a, b, cell, dof, hkl.reshape(-1, 3))
-    column = G.reshape(-1, G.shape[-1], 1)
-    v = torch.linalg.solve(K, column)
-    return (column.conj() * v).real.sum((1, 2)).reshape(G.shape[:2])
+    """The same by torch's own rules, differentiable at will.
+
+    Without `k_frac` K is formed at every hkl, slowly, and is differentiable in it.
+    """
+    if points is not None:
+        hkl, G = hkl[points], G[points]
+    columns = G.reshape(-1, G.shape[-1], 1) if k_frac is None else G.mT
+    k = hkl.reshape(-1, 3) if k_frac is None else k_frac
+    v = torch.linalg.solve(assemble_stiffness(onsite, coupling, a, b, cell, dof, k), columns)
+    return (columns.conj() * v).real.sum(1).reshape(G.shape[:2])
+
+
+def _one_by_one(function: Any, info: Any, in_dims: Any, args: Any) -> tuple[Any, Any]:
+    """Rule for `torch.vmap`: members of a batch one after the other, which are work enough."""
+    every = [
+        function.apply(
+            *(x if d is None else x.select(d, i) for x, d in zip(args, in_dims, strict=True))
+        )
+        for i in range(info.batch_size)
+    ]
+    stacked = tuple(torch.stack(outputs) for outputs in zip(*every, strict=True))
+    return stacked, (0,) * len(stacked)
 
 
 class _QuadraticForm(torch.autograd.Function):
-    """`quadratic_form` with the adjoint by hand.
+    """`quadratic_form` with the adjoint by hand, and what is kept for it.
 
     All tensors are arguments of their own: hidden inside an object they would escape torch.func.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -94,159 +183,150 @@ class _QuadraticForm(torch.autograd.Function):
         hkl: Tensor,  # noqa: ARG004
         G: Tensor,
         k_frac: Tensor,
-        *layout: Tensor,
+        a: Tensor,
+        b: Tensor,
+        cell: Tensor,
+        dof: Tensor,
+        points: Tensor | None = None,
+        keep: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        a, b, cell, dof = layout
-        factor = factorize(assemble_stiffness(onsite, coupling, a, b, cell, dof, k_frac))
-        half = torch.linalg.solve_triangular(factor, G.mT, upper=False)
-        v = torch.linalg.solve_triangular(factor.mH, half, upper=True).mT
-        return (half.real.square() + half.imag.square()).sum(1), v
+        """Values, and what is kept of K: v or, where so many G share it, inverse factors."""
+        sums = bloch_sum(onsite, coupling, a, b, cell, dof)
+        n_k, m = (G if points is None else points).shape[:2]
+        D = G.shape[-1]
+        value = G.real.new_empty(n_k, m)
+        kept = G.new_empty(n_k if keep else 0, D if _shared(m, D) else m, D)
+        for part, columns in _pieces(n_k, m, D):
+            factor = factorize(sums.stiffness(k_frac[part]))
+            if _shared(m, D):
+                found = _inverse_factor(factor)
+                for some in columns:
+                    value[part, some] = _square(found @ _take(G, points, part, some).mT)
+            else:
+                value[part], found = solve_form(factor, _take(G, points, part, slice(0, m)))
+            if keep:
+                kept[part] = found
+        return value, kept
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(*inputs, output[1])
-        ctx.save_for_forward(*inputs)
+        ctx.save_for_backward(*inputs[:10], output[1])
+        ctx.save_for_forward(*inputs[:10])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-        onsite, coupling, hkl, G, _, *layout, v = ctx.saved_tensors
-        rest = (None,) * 5
-        if torch.is_grad_enabled():  # somebody may want to differentiate once more
-            found = _QuadraticGradient.apply(onsite, coupling, hkl, G, grad, v.detach(), *layout)
-            return (*found, *rest)
+        onsite, coupling, hkl, G, *rest, points, kept = ctx.saved_tensors
         needs = ctx.needs_input_grad
-        through_K: tuple[Tensor | None, ...] = (None, None, None)
-        if any(needs[:3]):
-            through_K = _pull_back_K(coupling, hkl, v, grad, *layout)
-        g_G = 2 * grad[:, :, None] * v if needs[3] else None
-        return (*through_K, g_G, *rest)
+        wanted = (needs[0] or needs[1], needs[2], needs[3])
+        found = iter(
+            _QuadraticGradient.apply(
+                onsite, coupling, hkl, G, grad, kept.detach(), *rest, points, *wanted
+            )
+        )
+        by_blocks = (next(found), next(found)) if wanted[0] else (None, None)
+        return (*by_blocks, *(next(found) if w else None for w in wanted[1:]), *(None,) * 7)
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None]:
-        onsite, coupling, hkl, G, _, *layout = ctx.saved_tensors
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, None]:
+        onsite, coupling, hkl, G, k_frac, a, b, cell, dof, points = ctx.saved_tensors
+        at = None if tangents[2] is not None else k_frac
 
-        def form(*x: Tensor) -> Tensor:
-            return _by_torch(*x, *layout)
+        def form(onsite: Tensor, coupling: Tensor, hkl: Tensor, G: Tensor) -> Tensor:
+            return _by_torch(onsite, coupling, hkl, G, a, b, cell, dof, points, at)
 
         return push_forward(form, (onsite, coupling, hkl, G), tangents[:4]), None
 
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
+        return _one_by_one(_QuadraticForm, info, in_dims, args)
+
 
 class _QuadraticGradient(torch.autograd.Function):
-    """The gradient of `_QuadraticForm` as a function of its own, which keeps no K either."""
+    """The gradient of `_QuadraticForm` as a function of its own, which keeps no K either.
 
-    generate_vmap_rule = True
+    Its results are those wanted of the gradients by onsite and coupling (together), hkl and G.
+    """
 
     @staticmethod
     def forward(
-        onsite: Tensor,  # noqa: ARG004
+        onsite: Tensor,
         coupling: Tensor,
         hkl: Tensor,
-        G: Tensor,  # noqa: ARG004
+        G: Tensor,
         grad: Tensor,
-        v: Tensor,
-        *layout: Tensor,
+        kept: Tensor,
+        k_frac: Tensor,
+        a: Tensor,
+        b: Tensor,
+        cell: Tensor,
+        dof: Tensor,
+        points: Tensor | None,
+        by_K: bool,
+        by_k: bool,
+        by_G: bool,
     ) -> tuple[Tensor, ...]:
-        a, b, cell, dof = layout
-        through_K = _pull_back_K(coupling, hkl, v, grad, a, b, cell, dof)
-        return (*through_K, 2 * grad[:, :, None] * v)
+        sums = bloch_sum(onsite, coupling, a, b, cell, dof)
+        (n_k, m), D = grad.shape, G.shape[-1]
+        g_onsite, g_coupling = torch.zeros_like(onsite), torch.zeros_like(coupling)
+        g_hkl = torch.zeros_like(hkl) if by_k else None
+        g_G = torch.zeros_like(G) if by_G else None
+        for part, columns in _pieces(n_k, m, D):
+            k, v = k_frac[part], kept[part]
+            if _shared(m, D):
+                inverse = v.mH @ v
+            for some in columns:
+                if _shared(m, D):
+                    v = _take(G, points, part, some) @ inverse.mT
+                g = grad[part, some]
+                if by_K:
+                    shares = sums.pull_back(k, g, v)
+                    g_onsite, g_coupling = g_onsite + shares[0], g_coupling + shares[1]
+                if g_hkl is not None:
+                    _put(g_hkl, points, part, some, sums.pull_back_k(k, g, v))
+                if g_G is not None:
+                    _put(g_G, points, part, some, 2 * g[:, :, None] * v)
+        every = (*((g_onsite, g_coupling) if by_K else ()), g_hkl, g_G)
+        return tuple(g for g in every if g is not None)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:  # noqa: ARG004
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs[:12])
+        ctx.save_for_forward(*inputs[:12])
+        ctx.wanted = inputs[12:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, _, a, b, cell, dof = ctx.saved_tensors
-
-        def gradients(*x: Tensor) -> tuple[Tensor, ...]:
-            return _gradients_by_torch(*x, a, b, cell, dof)
-
-        return (*torch.func.vjp(gradients, *inputs)[1](grads), *(None,) * 5)
+        inputs, gradients = _gradients_by_torch(ctx.saved_tensors, ctx.wanted)
+        return (*torch.func.vjp(gradients, *inputs)[1](grads), *(None,) * 10)
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
-        *inputs, _, a, b, cell, dof = ctx.saved_tensors
-
-        def gradients(*x: Tensor) -> tuple[Tensor, ...]:
-            return _gradients_by_torch(*x, a, b, cell, dof)
-
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
+        inputs, gradients = _gradients_by_torch(ctx.saved_tensors, ctx.wanted)
         out: tuple[Tensor, ...] = push_forward(gradients, inputs, tangents[:5])
         return out
 
-
-def _gradients_by_torch(*inputs: Tensor) -> tuple[Tensor, ...]:
-    """Gradients of `_by_torch` by onsite, coupling, hkl and G; grad comes fifth."""
-    onsite, coupling, hkl, G, grad, *layout = inputs
-
-    def form(*x: Tensor) -> Tensor:
-        return _by_torch(*x, *layout)
-
-    found: tuple[Tensor, ...] = torch.func.vjp(form, onsite, coupling, hkl, G)[1](grad)
-    return found
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
+        return _one_by_one(_QuadraticGradient, info, in_dims, args)
 
 
-def _pull_back_K(
-    coupling: Tensor,
-    hkl: Tensor,
-    v: Tensor,
-    grad: Tensor,
-    a: Tensor,
-    b: Tensor,
-    cell: Tensor,
-    dof: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients through K: ``-grad v^H dK v`` for onsite and coupling blocks and for hkl."""
-    u = _by_body(v, coupling.shape[-1], dof)
-    g, k = grad.reshape(-1), hkl.reshape(-1, 3)
-    weighted = g[:, None, None] * u
-    g_onsite = -torch.einsum("qbi,qbj->bij", weighted.conj(), u).real
-    g_k = torch.zeros_like(k)
-    parts = []
-    step = max(1, GATHERED_AT_A_TIME // max(1, len(k) * u.shape[-1]))
-    for part in torch.arange(len(coupling), device=k.device).split(step):
-        at_a = weighted[:, a[part]].conj()
-        turned = phase(k, cell[part])[:, :, None] * u[:, b[part]]
-        parts.append(-2 * torch.einsum("qpi,qpj->pij", at_a, turned).real)
-        pulled = torch.einsum("qpi,pij,qpj->qp", at_a, coupling[part].to(u.dtype), turned)
-        g_k = g_k + 2 * TWO_PI * (pulled.imag @ cell[part].to(k))
-    g_coupling = torch.cat(parts) if parts else torch.zeros_like(coupling)
-    return g_onsite, g_coupling, g_k.reshape(hkl.shape)
+def _gradients_by_torch(
+    saved: tuple[Any, ...], wanted: tuple[bool, bool, bool]
+) -> tuple[list[Tensor], Callable[..., tuple[Tensor, ...]]]:
+    """The five differentiable inputs of `_QuadraticGradient`, and itself by torch's own rules."""
+    *inputs, _, k_frac, a, b, cell, dof, points = saved
+    by_K, by_k, by_G = wanted
+    chosen = [i for i, w in enumerate((by_K, by_K, by_k, by_G)) if w]
 
+    def gradients(*x: Tensor) -> tuple[Tensor, ...]:
+        def form(*some: Tensor) -> Tensor:
+            given = dict(enumerate(x[:4])) | dict(zip(chosen, some, strict=True))
+            at = None if by_k else k_frac
+            onsite, coupling, hkl, G = given.values()
+            return _by_torch(onsite, coupling, hkl, G, a, b, cell, dof, points, at)
 
-def _by_body(v: Tensor, width: int, dof: Tensor) -> Tensor:
-    """Solutions (..., D) in the bodies' padded layout, shape (n_q, n_bodies, width)."""
-    flat = v.reshape(-1, v.shape[-1])
-    # The last degree of freedom that exists belongs to the last body.
-    n = int(dof[-1]) // width + 1
-    if len(dof) < n * width:
-        padded = torch.zeros(len(flat), n * width, dtype=v.dtype, device=v.device)
-        flat = padded.index_copy(1, dof, flat)
-    return flat.reshape(len(flat), n, width)
+        found: tuple[Tensor, ...] = torch.func.vjp(form, *(x[i] for i in chosen))[1](x[4])
+        return found
 
-
-def pattern_products(
-    bodies: Bodies, constants: ForceConstants, k_frac: Tensor, v: Tensor
-) -> tuple[Tensor, Tensor]:
-    """What multiplies a change of each force constant in ``-v^H dK v``.
-
-    Parameters
-    ----------
-    bodies : Bodies
-    constants : ForceConstants
-        For the coupled pairs; their values play no part.
-    k_frac : Tensor, shape (n_q, 3)
-    v : Tensor, shape (n_q, D), complex
-
-    Returns
-    -------
-    onsite : Tensor, shape (n_q, n_bodies, width, width)
-    coupling : Tensor, shape (n_q, n_blocks, width, width)
-        ``-v^H dK v = sum(onsite * d_onsite) + sum(coupling * d_coupling)``.
-    """
-    u = _by_body(v, bodies.width, bodies.dof)
-    onsite = -(u.conj()[:, :, :, None] * u[:, :, None, :]).real
-    turned = phase(k_frac, constants.cell)[:, :, None] * u[:, constants.b]
-    coupling = -2 * (u.conj()[:, constants.a][:, :, :, None] * turned[:, :, None, :]).real
-    return onsite, coupling
+    return inputs, gradients

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from .bodies import Bodies
 from .contacts import Contacts, atoms_hold_together, find_contacts, name_bodies
-from .dynamics import mass_factor_inverse, stiffness, stiffness_without_drift
 from .errors import NetworkError
 from .network import ForceConstants, Springs, force_constants
+from .solver import Solver, make_solver
 
 #: A network whose softest mode is this much softer than its stiffest is floppy: rounding leaves
 #: true zeros at 1e-16 (1e-8), honest lattices stay above 1e-6 at the wavevectors probed.
@@ -94,35 +94,74 @@ def _cutoff_that_holds(bodies: Bodies, cutoff: float, assign: Callable[[Contacts
 def floppy_bodies(bodies: Bodies, constants: ForceConstants) -> list[int]:
     """Bodies that can move without stretching a spring, the freest first; empty if none."""
     with torch.no_grad():
-        inverse = mass_factor_inverse(bodies).to(torch.complex128)
-        at_gamma = stiffness_without_drift(bodies, constants).to(torch.complex128)
-        matrices = itertools.chain(
-            (stiffness(bodies, constants, constants.onsite.new_tensor([k]))[0] for k in PROBES),
-            [at_gamma],
-        )
-        limit = FLOPPY[constants.onsite.dtype]
-        for K in matrices:
-            motion = _free_motion(inverse @ K.to(torch.complex128) @ inverse.mH, limit)
-            if motion is None:
-                continue
-            moved = bodies.scatter(inverse.mH @ motion, 0)
-            amount = moved.reshape(bodies.n_bodies, bodies.width).abs().square().sum(1)
-            order = torch.argsort(amount, descending=True)
-            return [int(i) for i in order if float(amount[i]) > 0.05 * float(amount.max())]
+        inverse = _mass_factor_inverses(bodies)
+        scaled = _per_mass(constants, inverse)
+        shift = FLOPPY[constants.onsite.dtype] * _largest_row(scaled)
+        eye = torch.eye(bodies.width, dtype=torch.float64, device=inverse.device)
+        try:
+            solver = make_solver(bodies, replace(scaled, onsite=scaled.onsite + shift * eye))
+            for k in ((0.0, 0.0, 0.0), *PROBES):
+                motion = _free_motion(bodies, solver, inverse, k, shift)
+                if motion is None:
+                    continue
+                amount = motion.abs().square().sum(1)
+                order = torch.argsort(amount, descending=True)
+                return [int(i) for i in order if float(amount[i]) > 0.05 * float(amount.max())]
+        except NetworkError:  # not even positive: every body is suspect
+            return list(range(bodies.n_bodies))
         return []
 
 
-def _free_motion(D: Tensor, limit: float) -> Tensor | None:
-    """A motion that the dynamical matrix does not resist, shape (D,), or None."""
-    shift = limit * torch.linalg.matrix_norm(D, ord=1)
-    eye = torch.eye(len(D), dtype=D.dtype, device=D.device)
-    factor, info = torch.linalg.cholesky_ex(D + shift * eye)
-    if int(info) > 0:  # not even positive: every body is suspect
-        return torch.ones(len(D), dtype=D.dtype, device=D.device)
+def _mass_factor_inverses(bodies: Bodies) -> Tensor:
+    """``L^-1`` of each body's own mass matrix, shape (n_bodies, width, width), float64."""
+    mass = bodies.mass_matrix().double()
+    missing = torch.ones(bodies.n_bodies * bodies.width, dtype=mass.dtype, device=mass.device)
+    missing = missing.index_fill(0, bodies.dof, 0.0).reshape(bodies.n_bodies, -1)
+    factor = torch.linalg.cholesky(mass + torch.diag_embed(missing))
+    eye = torch.eye(bodies.width, dtype=mass.dtype, device=mass.device)
+    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+
+
+def _per_mass(constants: ForceConstants, inverse: Tensor) -> ForceConstants:
+    """Force constants whose K(k) is the dynamical matrix ``L^-1 K L^-T``."""
+    onsite = inverse @ constants.onsite.double() @ inverse.mT
+    coupling = inverse[constants.a] @ constants.coupling.double() @ inverse[constants.b].mT
+    return replace(constants, onsite=onsite, coupling=coupling)
+
+
+def _largest_row(constants: ForceConstants) -> float:
+    """Largest sum of magnitudes in a row of K(k), at any k: no eigenvalue exceeds it."""
+    rows = constants.onsite.abs().sum(2)
+    rows = rows.index_add(0, constants.a, constants.coupling.abs().sum(2))
+    rows = rows.index_add(0, constants.b, constants.coupling.abs().sum(1))
+    return float(rows.max())
+
+
+def _free_motion(
+    bodies: Bodies, solver: Solver, inverse: Tensor, k: Sequence[float], shift: float
+) -> Tensor | None:
+    """A motion that the dynamical matrix does not resist, shape (n_bodies, width), or None.
+
+    The solver is that of the dynamical matrix with `shift` added to its diagonal.
+    """
+    n, w, D = bodies.n_bodies, bodies.width, bodies.n_dof
+    drift = torch.zeros(D, 0, dtype=torch.complex128, device=inverse.device)
+    if not any(k):
+        moved = torch.linalg.inv(inverse)[:, :3].mT  # L^T times three translations
+        drift = bodies.gather(moved.reshape(n * w, 3), 0).to(drift.dtype)
+        drift = torch.linalg.qr(drift).Q
     # Inverse iteration: with a true zero the inverse of D + shift is dominated by it at once.
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(len(D), min(4, len(D)), dtype=D.dtype, generator=generator).to(D.device)
+    x = torch.randn(D, min(4, D), dtype=drift.dtype, generator=generator).to(drift.device)
+    x = torch.linalg.qr(x - drift @ (drift.mH @ x)).Q
+    solve = solver.solver_at(inverse.new_tensor([list(k)]))
     for _ in range(3):
-        x = torch.linalg.qr(torch.cholesky_solve(x, factor)).Q
-    softest, mix = torch.linalg.eigh(x.mH @ D @ x)
-    return x @ mix[:, 0] if float(softest[0]) < 10.0 * float(shift) else None
+        y = solve(x.mT[None])[1][0].mT
+        y = y - drift @ (drift.mH @ y)
+        strength, mix = torch.linalg.eigh(x.mH @ y)
+        x = torch.linalg.qr(y @ mix.flip(1)).Q
+    # The last Ritz value of the inverse bounds the softest mode from above.
+    if float(strength[-1]) * 11.0 * shift < 1.0:
+        return None
+    motion = bodies.scatter(x[:, 0], 0).reshape(n, w, 1)
+    return (inverse.mT.to(motion.dtype) @ motion)[:, :, 0]

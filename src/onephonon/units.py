@@ -6,3 +6,19 @@ import math
 EIGHT_PI_SQUARED: float = 8.0 * math.pi**2
 
 TWO_PI: float = 2.0 * math.pi
+
+#: Boltzmann constant, J/K: exact since 2019.
+BOLTZMANN: float = 1.380649e-23
+
+#: Dalton (atomic mass constant), kg: CODATA 2022.
+DALTON: float = 1.66053906892e-27
+
+
+def thermal_speed(temperature: float) -> float:
+    """``sqrt(kT/Da)`` in m/s, the unit of speed of reduced units, at a temperature in K."""
+    return math.sqrt(BOLTZMANN * temperature / DALTON)
+
+
+def thermal_frequency(temperature: float) -> float:
+    """``sqrt(kT/(Å^2 Da)) / 2 pi`` in THz, the unit of frequency, at a temperature in K."""
+    return thermal_speed(temperature) / 1e-10 / TWO_PI / 1e12

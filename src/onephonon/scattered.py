@@ -1,0 +1,150 @@
+"""Amplitudes G at any list of q from the bodies' densities: a non-uniform fast Fourier transform.
+
+The densities are those of the regular grid, on a Cartesian mesh; FINUFFT (Barnett, Magland & af
+Klinteberg, SIAM J. Sci. Comput. 41, C479, 2019) sums them at every q.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import finufft
+import numpy as np
+import torch
+from torch import Tensor
+
+from .bodies import Bodies
+from .density import Box, Domain, choose_mesh, deposit, extent, least_B
+from .errors import GradientError
+from .gridding import body_amplitudes
+
+#: Accuracy asked of the transform itself, in rtol over what dividing the blur out multiplies.
+TRANSFORM_SHARE = 0.2
+
+#: Bytes of densities transformed together.
+TRANSFORM_BYTES = 512 * 2**20
+
+
+def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> Tensor:
+    """G at a list of q, within a tolerance; `transform` gives it to rounding.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    q : Tensor, shape (n_q, 3)
+        1/Å, 2*pi included.
+    U : Tensor, shape (n_cell_atoms, 3, 3)
+        Mean-square displacements in the Debye-Waller factors, Å^2.
+    rtol : float
+        Wanted accuracy of intensities, relative to their rms.
+
+    Returns
+    -------
+    Tensor, shape (n_q, D), complex
+        First derivatives in q, the crystal's coordinates, cell and occupancies, and U. Computed
+        on the CPU, wherever the tensors are.
+    """
+    if not len(q):
+        return torch.zeros(0, bodies.n_dof, dtype=q.dtype.to_complex(), device=q.device)
+    corners = _corners(q.detach())
+    q_max = float(torch.linalg.vector_norm(q.detach(), dim=1).max())
+    eye = torch.eye(3, dtype=q.dtype, device=q.device)
+    mesh = choose_mesh(eye, Domain(corners, q_max), rtol, least_B(U), extent(bodies))
+    made = [deposit(bodies, body, mesh, U) for body in range(bodies.n_bodies)]
+    eps = TRANSFORM_SHARE * rtol / float(mesh.sharpen(torch.tensor(q_max**2)))
+    sums = [part for group in _groups(made) for part in _transform(group, q @ mesh.steps, eps)]
+    sharp = (q * mesh.sharpen((q * q).sum(1))[:, None]).T
+    parts = [
+        part for body, s in enumerate(sums) for part in body_amplitudes(bodies, body, s, sharp)
+    ]
+    return bodies.gather(torch.stack(parts, dim=1), 1)
+
+
+def _corners(q: Tensor) -> Tensor:
+    """Corners of the box around a list of q, shape (8, 3)."""
+    ends = torch.stack([q.min(0).values, q.max(0).values], dim=1)
+    return torch.cartesian_prod(*ends)
+
+
+def _groups(made: list[tuple[Tensor, Box]]) -> list[list[tuple[Tensor, Box]]]:
+    """Densities to transform together, within the memory set aside."""
+    largest = max(d.numel() * d.element_size() * 2 for d, _ in made)
+    n = max(1, TRANSFORM_BYTES // largest)
+    return [made[i : i + n] for i in range(0, len(made), n)]
+
+
+def _transform(group: list[tuple[Tensor, Box]], x: Tensor, eps: float) -> list[Tensor]:
+    """``sum_m rho_m exp(i m.x)`` of each body's densities, each of shape (n_weights, n_q)."""
+    shape = [max(box.shape[i] for _, box in group) for i in range(3)]
+    padded = []
+    for density, box in group:
+        after = [n - m for n, m in zip(shape, box.shape, strict=True)]
+        padded.append(torch.nn.functional.pad(density, (0, after[2], 0, after[1], 0, after[0])))
+    sums: Tensor = _FourierSums.apply(torch.cat(padded), x, eps)
+    found = []
+    for part, (_, box) in zip(sums.split(len(group[0][0])), group, strict=True):
+        # FINUFFT counts mesh points from the middle of the box.
+        middle = torch.tensor(
+            [start + n // 2 for start, n in zip(box.start, shape, strict=True)], device=x.device
+        )
+        angle = x @ middle.to(x)
+        found.append(part * torch.polar(torch.ones_like(angle), angle))
+    return found
+
+
+class _FourierSums(torch.autograd.Function):
+    """``sum_m f_m exp(i m.x)`` at every x, m counted from the middle of the box."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Tensor, x: Tensor, eps: float) -> Tensor:
+        ctx.save_for_backward(f, x)
+        ctx.eps = eps
+        return _plan(2, tuple(f.shape[1:]), len(f), x, eps, +1)(f)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise GradientError(
+                "transforms on a mesh have first derivatives only; use engine='direct' for more"
+            )
+        f, x = ctx.saved_tensors
+        shape = tuple(f.shape[1:])
+        g_f = g_x = None
+        if ctx.needs_input_grad[0]:
+            g_f = _plan(1, shape, len(f), x, ctx.eps, -1)(grad).real
+        if ctx.needs_input_grad[1]:
+            forward = _plan(2, shape, len(f), x, ctx.eps, +1)
+            slopes = []
+            for axis, n in enumerate(shape):
+                m = (torch.arange(n, device=f.device) - n // 2).to(f)
+                m = m.reshape([-1 if i == axis else 1 for i in range(3)])
+                slopes.append(-(grad.conj() * forward(m * f)).imag.sum(0))
+            g_x = torch.stack(slopes, dim=1)
+        return g_f, g_x, None
+
+
+def _plan(
+    kind: int, shape: tuple[int, ...], n: int, x: Tensor, eps: float, sign: int
+) -> Callable[[Tensor], Tensor]:
+    """A transform of FINUFFT at fixed points, for tensors."""
+    single = x.dtype == torch.float32
+    plan = finufft.Plan(
+        kind,
+        shape,
+        n_trans=n,
+        eps=max(eps, 1e-6 if single else 1e-14),
+        isign=sign,
+        dtype="complex64" if single else "complex128",
+        nthreads=torch.get_num_threads(),
+    )
+    plan.setpts(*(np.ascontiguousarray(c.numpy()) for c in x.detach().cpu().unbind(1)))
+
+    def apply(values: Tensor) -> Tensor:
+        data = values.detach().cpu().to(x.dtype.to_complex()).contiguous().numpy()
+        # One transform comes without its leading axis.
+        out = plan.execute(data if n > 1 else data[0])
+        result = torch.from_numpy(out).to(values.device)
+        return result.reshape(n, *(shape if kind == 1 else (len(x),)))
+
+    return apply
