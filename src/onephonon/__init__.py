@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .crystal import AtomLabel, Crystal
     from .formats import read_map, write_map
     from .lattice import UnitCell
-    from .maps import DiffuseMap
+    from .maps import DiffuseMap, MapGrid
     from .model import OnePhonon
     from .springs import SpringPlan
     from .structures import read_crystal
@@ -34,6 +34,7 @@ _HOMES = {
     "AtomLabel": ("crystal", "AtomLabel"),
     "Crystal": ("crystal", "Crystal"),
     "DiffuseMap": ("maps", "DiffuseMap"),
+    "MapGrid": ("maps", "MapGrid"),
     "OnePhonon": ("model", "OnePhonon"),
     "OnePhononTorch": ("model", "OnePhonon"),
     "SpringPlan": ("springs", "SpringPlan"),
@@ -50,6 +51,7 @@ __all__ = [
     "GradientError",
     "InputError",
     "MapFileError",
+    "MapGrid",
     "NetworkError",
     "OnePhonon",
     "OnePhononError",

@@ -1,4 +1,4 @@
-"""The command line: ``onephonon verify | simulate | visualize | contacts | demo``.
+"""The command line: ``onephonon verify | simulate | visualize | view | info | convert | ...``.
 
 Each command is a module of its own and imports the physics only when it runs, so that
 ``onephonon --help`` answers at once.
@@ -13,7 +13,17 @@ from typing import Any
 import typer
 
 from ..errors import OnePhononError
-from . import contacts, simulate, verify, visualize  # noqa: F401  (each adds its command)
+from . import (  # noqa: F401  (each adds its command)
+    compare,
+    contacts,
+    convert,
+    info,
+    modes,
+    simulate,
+    verify,
+    view,
+    visualize,
+)
 from .app import app
 
 #: Exit code of a program stopped by Ctrl-C.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 #: Points this close to a Bragg point, in Miller indices, are suspect: four decimals of q give 1e-3.
 NEAR_BRAGG = 1e-3
+
+#: Closer than this they are Bragg points, if nothing else is asked for.
+BRAGG = 1e-6
 
 
 @app.command(
@@ -105,6 +109,24 @@ def simulate(
     batch_size: Annotated[int | None, typer.Option(help="Most q-vectors at a time.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="auto, direct (sum over atoms) or mesh (fast; exact to --rtol). Maps on the mesh "
+            "go to .h5 as they grow; an interrupted one continues where it stopped."
+        ),
+    ] = "auto",
+    rtol: Annotated[
+        float, typer.Option(help="Accuracy of the mesh, relative to the map's rms.")
+    ] = 1e-6,
+    unique: Annotated[
+        bool,
+        typer.Option("--unique", help="Write only the part of the map that symmetry leaves."),
+    ] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(help="float32 or float64 in the file (default: float32 from the mesh)."),
+    ] = None,
     bragg_tolerance: Annotated[
         float | None,
         typer.Option(
@@ -133,51 +155,70 @@ def simulate(
         raise InputError("--mesh goes with --q; a grid's own sampling is its mesh")
     elif len(given) < 3:
         raise InputError("give --h, --k and --l (MIN MAX N each), or --q with a file of q-vectors")
-    diffuse = run_model(
-        structure,
-        samplings,
-        q_vectors,
-        shape,
-        quiet=quiet,
-        run={"rank": rank, "use_data_adp": use_data_adp},
-        dtype=dtype,
-        device=device,
-        res_limit=dmin,
-        group_by=group_by,
-        model=model,
-        gnm_cutoff=cutoff,
-        gamma_intra=gamma_intra,
-        gamma_inter=gamma_inter,
-        k_par=k_par,
-        k_perp=k_perp,
-        thermal_scale=thermal_scale,
-        batch_size=batch_size,
-        bragg_tolerance=bragg_tolerance,
-        expand_p1=not no_expand,
-        hydrogens=hydrogens,
-        waters=waters,
-        ligands=ligands,
-        conformers=conformers,
-        anisotropic=not isotropic,
-        model_number=model_number,
-        radiation=radiation,
-    )
-    write(diffuse, output, force, quiet)
+    run = {"rank": rank, "use_data_adp": use_data_adp}
+    options: dict[str, Any] = {
+        "res_limit": dmin,
+        "group_by": group_by,
+        "model": model,
+        "gnm_cutoff": cutoff,
+        "gamma_intra": gamma_intra,
+        "gamma_inter": gamma_inter,
+        "k_par": k_par,
+        "k_perp": k_perp,
+        "thermal_scale": thermal_scale,
+        "batch_size": batch_size,
+        "bragg_tolerance": bragg_tolerance,
+        "engine": engine,
+        "rtol": rtol,
+        "expand_p1": not no_expand,
+        "hydrogens": hydrogens,
+        "waters": waters,
+        "ligands": ligands,
+        "conformers": conformers,
+        "anisotropic": not isotropic,
+        "model_number": model_number,
+        "radiation": radiation,
+    }
+    built = make_model(structure, samplings, q_vectors, dtype, device, options)
+    made_with = {"structure": structure.name, **options, **run, "dtype": dtype}
+    chosen = built.chosen_engine
+    if not quiet:
+        typer.echo(f"engine: {chosen}", err=True)
+    stored = take_store(store, "float64" if chosen.name == "direct" else "float32")
+    if unique and (built.grid is None or chosen.name == "direct" or rank != -1):
+        raise InputError("--unique is for whole maps from the mesh; add --engine mesh and ranges")
+    if built.grid is not None and chosen.name == "mesh" and rank == -1 and is_hdf5(output):
+        from .stream import stream_map
+
+        header = header_of(built, made_with)
+        stream_map(built, output, stored, unique, use_data_adp, header, force, quiet)
+        return
+    if unique:
+        raise InputError(f"--unique writes as it computes, to .h5; {output} is something else")
+    write(run_model(built, shape, run, made_with, quiet, stored), output, force, quiet)
 
 
-def run_model(
+def is_hdf5(path: Path) -> bool:
+    """Whether a file's ending means our HDF5."""
+    return path.suffix.lower() in (".h5", ".hdf5")
+
+
+def take_store(store: str | None, default: str) -> str:
+    """The number type of values in the file."""
+    if store not in (None, "float32", "float64"):
+        raise InputError(f"--store {store!r} is neither float32 nor float64")
+    return store or default
+
+
+def make_model(
     structure: Path,
     samplings: list[Range | None],
     q_vectors: Any,
-    shape: tuple[int, int, int] | None,
-    *,
-    quiet: bool,
-    run: dict[str, Any],
-    dtype: str = "float64",
-    device: str = "cpu",
-    **options: Any,
-) -> DiffuseMap:
-    """Build the model, compute, and gather the result for a file."""
+    dtype: str,
+    device: str,
+    options: dict[str, Any],
+) -> OnePhonon:
+    """Build the model that the options describe."""
     import torch
 
     from ..model import OnePhonon
@@ -185,44 +226,67 @@ def run_model(
     dtypes = {"float64": torch.float64, "float32": torch.float32}
     if dtype not in dtypes:
         raise InputError(f"--dtype {dtype!r} is not one of {', '.join(dtypes)}")
-    if q_vectors is not None:
-        q_vectors = torch.from_numpy(q_vectors)
     with torch.no_grad():
         model = OnePhonon(
             structure,
             **dict(zip(("hsampling", "ksampling", "lsampling"), samplings, strict=True)),  # type: ignore[arg-type]
-            q_vectors=q_vectors,
+            q_vectors=None if q_vectors is None else torch.from_numpy(q_vectors),
             dtype=dtypes[dtype],
             device=_device(device),
             **options,
         )
         _warn_of_near_bragg_points(model)
-        with progress(quiet) as report:
-            intensity = model(**run, progress=report)
-        made_with = {"structure": structure.name, **options, **run, "dtype": dtype}
-        return _as_map(model, intensity, shape, made_with)
+    return model
 
 
-def _as_map(model: OnePhonon, intensity: Any, shape: Any, made_with: dict[str, Any]) -> DiffuseMap:
+def run_model(
+    model: OnePhonon,
+    shape: tuple[int, int, int] | None,
+    run: dict[str, Any],
+    made_with: dict[str, Any],
+    quiet: bool,
+    stored: str = "float64",
+) -> DiffuseMap:
+    """Compute, and gather the result for a file."""
     import torch
 
+    with torch.no_grad(), progress(quiet) as report:
+        intensity = model(**run, progress=report)
+        return _as_map(model, intensity, shape, made_with, stored)
+
+
+def header_of(model: OnePhonon, made_with: dict[str, Any]) -> dict[str, Any]:
+    """What a file says of a calculated map beside its values."""
     from .. import __version__
-    from ..maps import DiffuseMap
+
+    scale = float(model.thermal_scale.detach())
+    mesh = {"thermal_scale": scale, "mesh": list(model.mesh), "engine": str(model.chosen_engine)}
+    return {
+        "cell": model.crystal.cell.parameters,
+        "spacegroup": model.crystal.spacegroup,
+        "units": "e^2 per cell",
+        "parameters": made_with | mesh,
+        "version": __version__,
+    }
+
+
+def _as_map(
+    model: OnePhonon, intensity: Any, shape: Any, made_with: dict[str, Any], stored: str
+) -> DiffuseMap:
+    import torch
+
+    from ..maps import DiffuseMap, gridded
+    from .stream import map_grid
 
     def array(x: Any) -> Any:
         return x.detach().to("cpu", torch.float64).numpy()
 
-    scale = float(model.thermal_scale)
-    return DiffuseMap(
-        q_vectors=array(model.q_grid),
-        intensity=array(intensity),
-        map_shape=model.map_shape or shape,
-        hkl=array(model.hkl_grid),
-        cell=model.crystal.cell.parameters,
-        spacegroup=model.crystal.spacegroup,
-        parameters=made_with | {"thermal_scale": scale, "mesh": list(model.mesh)},
-        version=__version__,
-    )
+    header = header_of(model, made_with)
+    values = array(intensity).astype(stored)
+    if model.grid is not None:
+        return DiffuseMap.on_grid(values, map_grid(model), **header)
+    listed = DiffuseMap.at_points(array(model.q_grid), values, list_shape=shape, **header)
+    return listed if shape is None else gridded(listed, shape)
 
 
 def _device(name: str) -> Any:
@@ -239,7 +303,14 @@ def _warn_of_near_bragg_points(model: OnePhonon) -> None:
     """Say which points are all but Bragg points, as in lists rounded to a few decimals."""
     from ..lattice import is_bragg
 
-    near = int((is_bragg(model.hkl_grid, NEAR_BRAGG) & model.valid).sum())
+    if model.grid is not None:
+        near, exact = (
+            math.prod(int(((axis - axis.round()).abs() < within).sum()) for axis in model.grid.axes)
+            for within in (NEAR_BRAGG, model.bragg_tolerance or BRAGG)
+        )
+        near -= exact
+    else:
+        near = int((is_bragg(model.hkl_grid, NEAR_BRAGG) & model.valid).sum())
     if near:
         warnings.warn(
             f"{near} points are within {NEAR_BRAGG:g} of a Bragg point, where the intensity "

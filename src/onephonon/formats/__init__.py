@@ -1,23 +1,23 @@
-"""Files of diffuse maps and of q-vectors, chosen by their endings."""
+"""Files of diffuse maps, of q-vectors and of contacts, chosen by their endings."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from types import ModuleType
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from ..errors import MapFileError
-from ..files import check_writable
-from ..maps import DiffuseMap
-from . import hdf5, npz
-from .contact_table import labelling, read_contact_table, start_values, write_contact_table
+from .choice import check_map_path, format_name, not_kept, read_map, write_map
+from .given import MapGuessWarning
 from .qlist import read_q_vectors
 
-_BY_ENDING: dict[str, ModuleType] = {".npz": npz, ".h5": hdf5, ".hdf5": hdf5}
+if TYPE_CHECKING:
+    from .contact_table import labelling, read_contact_table, start_values, write_contact_table
 
 __all__ = [
+    "MapGuessWarning",
     "check_map_path",
+    "format_name",
     "labelling",
+    "not_kept",
     "read_contact_table",
     "read_map",
     "read_q_vectors",
@@ -27,52 +27,8 @@ __all__ = [
 ]
 
 
-def read_map(path: str | os.PathLike[str]) -> DiffuseMap:
-    """Read a map, the format by the file's ending (.npz, .h5).
-
-    Raises
-    ------
-    MapFileError
-        If the file is missing, of another kind, damaged, or holds no map.
-    """
-    path = Path(path)
-    module = _format(path)
-    if not path.is_file():
-        raise MapFileError(f"{path}: there is no such file; check the path")
-    diffuse: DiffuseMap = module.read(path)
-    return diffuse
-
-
-def write_map(diffuse: DiffuseMap, path: str | os.PathLike[str], force: bool = False) -> None:
-    """Write a map, the format by the file's ending (.npz, .h5).
-
-    Parameters
-    ----------
-    diffuse : DiffuseMap
-    path : path
-    force : bool
-        Overwrite an existing file.
-
-    Raises
-    ------
-    MapFileError
-        If the ending is unknown, or the file exists and `force` is not set.
-    """
-    path = Path(path)
-    _format(path).write(diffuse, path, force)
-
-
-def check_map_path(path: str | os.PathLike[str], force: bool = False) -> None:
-    """Check, before long work, that a map can be written to a path."""
-    _format(Path(path))
-    check_writable(path, force)
-
-
-def _format(path: Path) -> ModuleType:
-    module = _BY_ENDING.get(path.suffix.lower())
-    if module is None:
-        raise MapFileError(
-            f"{path}: ending {path.suffix!r} is not one of {', '.join(_BY_ENDING)}; "
-            "the ending chooses the format"
-        )
-    return module
+def __getattr__(name: str) -> Any:
+    """Import what concerns contacts on first use: it needs torch, and maps do not."""
+    if name in __all__:
+        return getattr(import_module(".contact_table", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

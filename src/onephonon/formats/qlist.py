@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MapFileError
-from ..maps import Array, read_shape
+from ..maps import Array
 from . import hdf5
+from .arrays import read_shape
 from .npz import read_arrays
 
 
@@ -47,7 +48,7 @@ def read_q_vectors(
             shape = read_shape(arrays, str(path))
         elif path.suffix in (".h5", ".hdf5"):
             diffuse = hdf5.read(path)
-            q, shape = diffuse.q_vectors, diffuse.map_shape
+            q, shape = diffuse.q_vectors, diffuse.map_shape or diffuse.list_shape
         elif path.suffix == ".npy":
             q = np.load(path, allow_pickle=False)
         else:

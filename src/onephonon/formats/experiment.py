@@ -1,0 +1,21 @@
+"""What a structure file says of its experiment."""
+
+from __future__ import annotations
+
+import os
+
+import gemmi
+
+
+def measured_temperature(path: str | os.PathLike[str]) -> float | None:
+    """The temperature at which the crystal was measured, K; None if the file does not say.
+
+    From REMARK 200 of PDB files and _diffrn.ambient_temp of mmCIF. Whatever is wrong with a file
+    is for `read_crystal` to say.
+    """
+    try:
+        structure = gemmi.read_structure(str(path))
+    except (RuntimeError, ValueError, OSError, EOFError, IndexError):
+        return None
+    said = [d.temperature for crystal in structure.meta.crystals for d in crystal.diffractions]
+    return next((float(t) for t in said if t > 0), None)

@@ -1,0 +1,384 @@
+"""A map of diffuse intensity: on a regular grid of hkl, or a list of q-vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError, MapFileError
+from ..units import TWO_PI
+from .cell import cell_matrix, reciprocal_axes, take_cell
+from .grid import SLAB, MapGrid
+
+#: Intensities and what goes with them: float32 or float64.
+Array = NDArray[Any]
+
+#: Names of what there may be for every voxel.
+ARRAYS = ("intensity", "sigma", "counts", "half1", "half2")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DiffuseMap:
+    """Diffuse intensities with all that is needed to use them.
+
+    `DiffuseMap.on_grid` and `DiffuseMap.at_points` make one; everything is checked then.
+
+    Parameters
+    ----------
+    intensity : ndarray, shape (n_h, n_k, n_l) on a grid or (N,) of a list
+        float32 or float64 (kept; other real numbers become float64). NaN where there is none:
+        that is the mask.
+    grid : MapGrid, optional
+        None for a list.
+    points : ndarray, shape (N, 3), float64, optional
+        The list's q-vectors, 1/Å, 2*pi included; None on a grid, whose q-vectors follow from
+        it. Read them as `q_vectors`, which both have.
+    cell : tuple of six float, optional
+        a, b, c in Å; alpha, beta, gamma in degrees. Needed on a grid.
+    spacegroup : str
+        Hermann-Mauguin symbol.
+    sigma : ndarray, optional
+        Standard uncertainty of the intensity, shape of `intensity`; may be NaN.
+    counts : ndarray, optional
+        Observations behind each voxel, shape of `intensity`; may be NaN.
+    halves : pair of ndarray, optional
+        Intensities from two random halves of the data, each of the shape of `intensity`.
+    units : str
+        "e^2 per cell" for calculated maps; "" or "arbitrary" if unknown.
+    history : tuple of str
+        What was done, oldest first; every operation appends a line.
+    parameters : dict
+        What the map was made with; JSON.
+    version : str
+        Of the program that made it.
+    list_shape : tuple of three int, optional
+        How a list is arranged (frames, rows and columns of a detector), last fastest.
+
+    Raises
+    ------
+    InputError
+        If shapes do not agree, a number is infinite, a sigma negative, the cell flat, or a grid
+        has no cell.
+    """
+
+    intensity: Array
+    grid: MapGrid | None = None
+    points: NDArray[np.float64] | None = None
+    cell: tuple[float, ...] | None = None
+    spacegroup: str = ""
+    sigma: Array | None = None
+    counts: Array | None = None
+    halves: tuple[Array, Array] | None = None
+    units: str = ""
+    history: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    list_shape: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        def keep(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        keep("intensity", _numbers("intensity", self.intensity))
+        self._check_place(keep)
+        for name in ("sigma", "counts"):
+            values = getattr(self, name)
+            if values is not None:
+                keep(name, self._beside(name, values, least=0.0))
+        if self.halves is not None:
+            if len(self.halves) != 2:
+                raise InputError(f"halves are two arrays of intensities, got {len(self.halves)}")
+            keep("halves", tuple(self._beside("halves", values) for values in self.halves))
+        keep("history", tuple(self.history))
+
+    def _check_place(self, keep: Any) -> None:
+        """Check where the intensities are: grid, list, cell."""
+        shape = self.intensity.shape
+        if self.cell is not None:
+            keep("cell", take_cell(self.cell))
+        if (self.grid is None) == (self.points is None):
+            raise InputError("a map has either a grid or a list of q-vectors; give one of the two")
+        if self.grid is not None:
+            if self.cell is None:
+                raise InputError("a map on a grid of hkl needs its cell; give the six parameters")
+            if shape != self.grid.shape:
+                raise InputError(f"intensity has shape {shape}, the grid {self.grid.shape}")
+        else:
+            points = np.asarray(self.points)
+            if points.dtype.kind not in "fiu":
+                raise InputError(f"q_vectors hold {points.dtype}, not real numbers")
+            points = points.astype(np.float64, copy=False)
+            if points.shape != (*shape, 3) or len(shape) != 1:
+                raise InputError(
+                    f"q_vectors {points.shape} and intensity {shape} do not belong together; "
+                    "expected shapes (N, 3) and (N,)"
+                )
+            if not np.isfinite(points).all():
+                row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+                raise InputError(f"q-vector {row} is {points[row].tolist()}; remove it")
+            keep("points", points)
+        if self.list_shape is not None:
+            arranged = tuple(int(n) for n in self.list_shape)
+            if self.grid is not None:
+                raise InputError(f"list_shape {arranged} is for lists; a grid has a shape")
+            if len(arranged) != 3 or math.prod(arranged) != self.intensity.size:
+                raise InputError(
+                    f"list_shape {arranged} is not three whole numbers whose product is "
+                    f"{self.intensity.size}, the number of q-vectors"
+                )
+            keep("list_shape", arranged)
+
+    def _beside(self, name: str, values: Any, least: float = -math.inf) -> Array:
+        """Check an array that goes with the intensities."""
+        values = _numbers(name, values)
+        if values.shape != self.intensity.shape:
+            raise InputError(f"{name} has shape {values.shape}, intensity {self.intensity.shape}")
+        if (values < least).any():
+            raise InputError(f"{name} has values below {least:g}; mark what is unknown by NaN")
+        return values
+
+    @classmethod
+    def on_grid(
+        cls,
+        intensity: ArrayLike,
+        grid: MapGrid,
+        cell: Sequence[float],
+        *,
+        spacegroup: str = "",
+        sigma: ArrayLike | None = None,
+        counts: ArrayLike | None = None,
+        halves: tuple[ArrayLike, ArrayLike] | None = None,
+        units: str = "",
+        history: Sequence[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+        version: str = "",
+    ) -> DiffuseMap:
+        """Map on a regular grid; arrays of its shape, or flat with l fastest.
+
+        Raises
+        ------
+        InputError
+            As the class says.
+        """
+
+        def shaped(values: ArrayLike | None) -> Any:
+            flat = None if values is None else np.asarray(values)
+            fits = flat is not None and flat.ndim == 1 and flat.size == grid.size
+            return flat.reshape(grid.shape) if fits and flat is not None else flat
+
+        return cls(
+            intensity=shaped(intensity),
+            grid=grid,
+            cell=tuple(cell),
+            spacegroup=spacegroup,
+            sigma=shaped(sigma),
+            counts=shaped(counts),
+            halves=None if halves is None else (shaped(halves[0]), shaped(halves[1])),
+            units=units,
+            history=tuple(history),
+            parameters=dict(parameters or {}),
+            version=version,
+        )
+
+    @classmethod
+    def at_points(
+        cls,
+        q_vectors: ArrayLike,
+        intensity: ArrayLike,
+        cell: Sequence[float] | None = None,
+        *,
+        spacegroup: str = "",
+        sigma: ArrayLike | None = None,
+        counts: ArrayLike | None = None,
+        halves: tuple[ArrayLike, ArrayLike] | None = None,
+        units: str = "",
+        history: Sequence[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+        version: str = "",
+        list_shape: Sequence[int] | None = None,
+    ) -> DiffuseMap:
+        """List of intensities (N,) at q-vectors (N, 3), 1/Å, 2*pi included.
+
+        Raises
+        ------
+        InputError
+            As the class says.
+        """
+        return cls(
+            intensity=np.asarray(intensity),
+            points=np.asarray(q_vectors),
+            cell=None if cell is None else tuple(cell),
+            spacegroup=spacegroup,
+            sigma=None if sigma is None else np.asarray(sigma),
+            counts=None if counts is None else np.asarray(counts),
+            halves=None if halves is None else (np.asarray(halves[0]), np.asarray(halves[1])),
+            units=units,
+            history=tuple(history),
+            parameters=dict(parameters or {}),
+            version=version,
+            list_shape=None if list_shape is None else tuple(list_shape),  # type: ignore[arg-type]
+        )
+
+    @property
+    def map_shape(self) -> tuple[int, int, int] | None:
+        """Voxels along h, k and l, or None for a list."""
+        return None if self.grid is None else self.grid.shape
+
+    @property
+    def volume(self) -> Array:
+        """The intensities as an array (n_h, n_k, n_l).
+
+        Raises
+        ------
+        MapFileError
+            For a list.
+        """
+        self.require_grid()
+        return self.intensity
+
+    def require_grid(self) -> tuple[MapGrid, tuple[float, ...]]:
+        """Return grid and cell, which a list does not have.
+
+        Raises
+        ------
+        MapFileError
+            For a list.
+        """
+        if self.grid is None or self.cell is None:
+            raise MapFileError(
+                f"{self.intensity.size} intensities are a list of q-vectors and not a map on a "
+                "grid of hkl, which this needs"
+            )
+        return self.grid, self.cell
+
+    @property
+    def hkl(self) -> NDArray[np.float64]:
+        """Miller indices, shape (N, 3), l fastest; computed on access, 24 bytes a voxel.
+
+        Raises
+        ------
+        MapFileError
+            For a list without a cell.
+        """
+        if self.grid is not None:
+            return self.grid.hkl
+        if self.cell is None:
+            raise MapFileError("a list of q-vectors without a cell has no hkl; give it a cell")
+        return (self.q_vectors @ cell_matrix(self.cell)) / TWO_PI
+
+    @property
+    def q_vectors(self) -> NDArray[np.float64]:
+        """Scattering vectors, shape (N, 3), 1/Å, 2*pi included; of a grid computed on access."""
+        if self.points is not None:
+            return self.points
+        grid, cell = self.require_grid()
+        return TWO_PI * (grid.hkl @ reciprocal_axes(cell))
+
+    def slabs(self, voxels: int = SLAB) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Go through the map part by part.
+
+        Yields
+        ------
+        part : slice
+            Of the first axis of `intensity`.
+        s : ndarray
+            1/d = |q|/2*pi of the part's voxels, 1/Å, in the shape of ``intensity[part]``.
+        """
+        if self.points is not None:
+            for start in range(0, len(self.points), voxels):
+                part = slice(start, min(start + voxels, len(self.points)))
+                yield part, np.linalg.norm(self.points[part], axis=1) / TWO_PI
+            return
+        grid, cell = self.require_grid()
+        h, k, l = grid.axes  # noqa: E741
+        axes = reciprocal_axes(cell)
+        in_plane = k[:, None, None] * axes[1] + l[None, :, None] * axes[2]
+        for part in grid.slabs(voxels):
+            along = h[part, None] * axes[0]
+            squared = np.zeros((len(along), *grid.shape[1:]))
+            for xyz in range(3):
+                squared += (along[:, xyz, None, None] + in_plane[..., xyz]) ** 2
+            yield part, np.sqrt(squared)
+
+    @property
+    def resolution(self) -> NDArray[np.float32]:
+        """Resolution d of each voxel in Å, shape of `intensity`, float32; infinite at q = 0."""
+        d = np.empty(self.intensity.shape, dtype=np.float32)
+        with np.errstate(divide="ignore"):
+            for part, s in self.slabs():
+                d[part] = 1.0 / s
+        return d
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """True where there is an intensity, shape of `intensity`."""
+        return ~np.isnan(self.intensity)
+
+    @property
+    def n_valid(self) -> int:
+        """Number of voxels that have an intensity."""
+        return int(np.count_nonzero(self.mask))
+
+    @property
+    def coverage(self) -> float:
+        """Share of the voxels that have an intensity."""
+        return self.n_valid / self.intensity.size if self.intensity.size else 0.0
+
+    @property
+    def d_min(self) -> float:
+        """Smallest d of a voxel that has an intensity, Å; infinite if none has."""
+        largest = max(
+            (
+                float(s[~np.isnan(self.intensity[part])].max(initial=0.0))
+                for part, s in self.slabs()
+            ),
+            default=0.0,
+        )
+        return 1.0 / largest if largest else math.inf
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What there is for every voxel: intensity, sigma, counts, half1, half2."""
+        halves = self.halves or (None, None)
+        named = zip(ARRAYS, (self.intensity, self.sigma, self.counts, *halves), strict=True)
+        return {name: values for name, values in named if values is not None}
+
+    def changed(
+        self, step: str, arrays: Mapping[str, Array] | None = None, **changes: Any
+    ) -> DiffuseMap:
+        """Return the map with other fields and a line more in its history.
+
+        Parameters
+        ----------
+        step : str
+            What was done.
+        arrays : mapping, optional
+            New `arrays`, by name, in place of all the old ones; what is not named is dropped.
+        **changes
+            Other fields, by name.
+        """
+        if arrays is not None:
+            halves = (arrays["half1"], arrays["half2"]) if "half1" in arrays else None
+            changes |= {name: arrays.get(name) for name in ARRAYS[:3]} | {"halves": halves}
+        return replace(self, **changes, history=(*self.history, step))
+
+    def __repr__(self) -> str:
+        where = f"{self.intensity.size} q-vectors" if self.grid is None else str(self.grid)
+        return f"DiffuseMap({where}; {self.n_valid} values, {self.spacegroup or 'no space group'})"
+
+
+def _numbers(name: str, given: Any) -> Array:
+    """Real numbers in this machine's byte order, float32 or float64, none infinite."""
+    values = np.asarray(given)
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"{name} holds {values.dtype}, not real numbers")
+    single = values.dtype.kind == "f" and values.dtype.itemsize <= 4
+    values = values.astype(np.float32 if single else np.float64, copy=False)
+    if np.isinf(values).any():
+        raise InputError(f"{name} has infinite values; mark what is missing by NaN")
+    return values

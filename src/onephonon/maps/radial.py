@@ -1,0 +1,214 @@
+"""Averages over shells of resolution, and what is left without them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+from .diffuse import Array, DiffuseMap
+
+Float64 = NDArray[np.float64]
+
+#: Most bins of a profile.
+MAX_BINS = 30_000
+
+
+@dataclass(frozen=True, eq=False)
+class RadialProfile:
+    """Intensity against s = 1/d = |q|/2*pi, in bins.
+
+    Parameters
+    ----------
+    edges : ndarray, shape (n + 1,)
+        Of the bins, 1/Å. A bin holds its lower edge; the last holds its upper one too.
+    count : ndarray, shape (n,), int64
+        Voxels with an intensity.
+    position : ndarray, shape (n,)
+        Mean s of these voxels, 1/Å; the middle of the bin if it is empty.
+    mean, median : ndarray, shape (n,)
+        Of their intensities; NaN if the bin is empty.
+    std : ndarray, shape (n,)
+        Their standard deviation (divided by n - 1); NaN for fewer than two.
+    """
+
+    edges: Float64
+    count: NDArray[np.int64]
+    position: Float64
+    mean: Float64
+    median: Float64
+    std: Float64
+
+    @property
+    def centre(self) -> Float64:
+        """Middle of each bin, 1/Å."""
+        return 0.5 * (self.edges[1:] + self.edges[:-1])
+
+    @property
+    def sem(self) -> Float64:
+        """Standard error of the mean; NaN for fewer than two voxels."""
+        return self.std / np.sqrt(np.maximum(self.count, 1))
+
+    def at(self, s: ArrayLike, *, interpolate: bool = True, of: str = "mean") -> Float64:
+        """Value of the profile at s (1/Å), in the shape of s.
+
+        Parameters
+        ----------
+        s : ndarray
+        interpolate : bool
+            Linearly between the bins' positions and constant beyond the first and last, empty
+            bins left out; otherwise the value of the bin that s lies in, NaN outside.
+        of : {'mean', 'median'}
+
+        Raises
+        ------
+        InputError
+            If every bin is empty, or `of` is neither.
+        """
+        if of not in ("mean", "median"):
+            raise InputError(f"a profile has a mean and a median, not {of!r}")
+        shape = np.shape(s)
+        s = np.asarray(s, dtype=np.float64).reshape(-1)
+        values: Float64 = self.median if of == "median" else self.mean
+        held = self.count > 0
+        if not held.any():
+            raise InputError("every bin of the profile is empty")
+        if interpolate:
+            return np.interp(s, self.position[held], values[held]).reshape(shape)
+        return np.append(values, np.nan)[bin_of(s, self.edges)].reshape(shape)
+
+
+def radial_average(
+    diffuse: DiffuseMap, n_bins: int = 50, edges: Sequence[float] | Float64 | None = None
+) -> RadialProfile:
+    """Average a map over directions, in bins of s = 1/d.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+        On a grid or a list.
+    n_bins : int
+        Bins of equal width from the smallest to the largest s of a valid voxel.
+    edges : sequence of float, optional
+        Bins to use instead, rising, 1/Å.
+
+    Raises
+    ------
+    InputError
+        If no voxel has an intensity, or edges do not rise.
+    """
+    given = shell_edges(diffuse, n_bins) if edges is None else _take_edges(edges)
+    n = len(given) - 1
+    shells: list[list[Array]] = [[] for _ in range(n)]
+    s_total = np.zeros(n)
+    for part, s in diffuse.slabs():
+        intensity = diffuse.intensity[part]
+        index = bin_of(s, given)
+        use = ~np.isnan(intensity) & (index < n)
+        index, intensity, s = index[use], intensity[use], s[use]
+        s_total += np.bincount(index, weights=s, minlength=n)[:n]
+        order = np.argsort(index, kind="stable")
+        starts = np.searchsorted(index[order], np.arange(1, n))
+        for shell, held in zip(shells, np.split(intensity[order], starts), strict=True):
+            if len(held):
+                shell.append(held)
+    count = np.array([sum(len(part) for part in shell) for shell in shells], dtype=np.int64)
+    mean, median, std = (np.full(n, np.nan) for _ in range(3))
+    for i, shell in enumerate(shells):
+        if shell:
+            held = np.concatenate(shell)
+            mean[i], median[i] = held.mean(dtype=np.float64), np.median(held)
+            if len(held) > 1:
+                std[i] = held.std(ddof=1, dtype=np.float64)
+    centre = 0.5 * (given[1:] + given[:-1])
+    position = np.where(count > 0, s_total / np.maximum(count, 1), centre)
+    return RadialProfile(given, count, position, mean, median, std)
+
+
+def split_isotropic(
+    diffuse: DiffuseMap,
+    n_bins: int = 50,
+    *,
+    profile: RadialProfile | None = None,
+    interpolate: bool = True,
+    of: str = "mean",
+) -> tuple[DiffuseMap, DiffuseMap]:
+    """Split a map into a part that depends on |q| alone and the rest.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+        On a grid or a list.
+    n_bins : int
+        See `radial_average`.
+    profile : RadialProfile, optional
+        Isotropic part to take instead of the map's own.
+    interpolate : bool
+        Between the bins, so that the isotropic part has no steps; see `RadialProfile.at`. In
+        whole bins the mean of the rest is zero in each.
+    of : {'mean', 'median'}
+        What the isotropic part is in each bin.
+
+    Returns
+    -------
+    isotropic : DiffuseMap
+        Missing where the map is. Without sigma, counts and halves.
+    anisotropic : DiffuseMap
+        The 'variational' part: intensity - isotropic, with the map's sigma and counts; both
+        halves are lessened by the same isotropic part.
+    """
+    taken = profile or radial_average(diffuse, n_bins)
+    isotropic = np.empty_like(diffuse.intensity)
+    for part, s in diffuse.slabs():
+        line = taken.at(s, interpolate=interpolate, of=of)
+        isotropic[part] = np.where(np.isnan(diffuse.intensity[part]), np.nan, line)
+    arrays = dict(diffuse.arrays)
+    for name in ("intensity", "half1", "half2"):
+        if name in arrays:
+            arrays[name] = arrays[name] - isotropic
+    said = f"{of} in {len(taken.count)} shells of 1/d"
+    return (
+        diffuse.changed(f"isotropic part: {said}", {"intensity": isotropic}),
+        diffuse.changed(f"anisotropic part: without the {said}", arrays),
+    )
+
+
+def shell_edges(diffuse: DiffuseMap, n_bins: int) -> Float64:
+    """Edges of shells of equal width in 1/d over the valid voxels, shape (n_bins + 1,), 1/Å.
+
+    Raises
+    ------
+    InputError
+        If no voxel has an intensity, or the number of bins is not positive.
+    """
+    if not 1 <= n_bins <= MAX_BINS:
+        raise InputError(f"{n_bins} bins: give a whole number from 1 to {MAX_BINS}")
+    low, high = np.inf, -np.inf
+    for part, s in diffuse.slabs():
+        valid = ~np.isnan(diffuse.intensity[part])
+        low = min(low, float(s.min(initial=np.inf, where=valid)))
+        high = max(high, float(s.max(initial=-np.inf, where=valid)))
+    if not np.isfinite(low):
+        raise InputError("no voxel of the map has an intensity, so there are no shells")
+    if high <= low:  # a single shell, as of one point
+        low, high = low * (1 - 1e-6), high * (1 + 1e-6) or 1e-6
+    return np.linspace(low, high, int(n_bins) + 1)
+
+
+def bin_of(s: Float64, edges: Float64) -> NDArray[np.int16]:
+    """Bin of each s: as NumPy's histogram has them; ``len(edges) - 1`` for what is in none."""
+    n = len(edges) - 1
+    index = np.searchsorted(edges, s, side="right") - 1
+    index[s == edges[-1]] = n - 1
+    index[(index < 0) | (s > edges[-1])] = n
+    return index.astype(np.int16)
+
+
+def _take_edges(edges: Sequence[float] | Float64) -> Float64:
+    taken = np.asarray(edges, dtype=np.float64).reshape(-1)
+    if not 2 <= len(taken) <= MAX_BINS or not (np.diff(taken) > 0).all():
+        raise InputError(f"edges of shells are two or more rising numbers (1/Å), got {edges}")
+    return taken

@@ -1,0 +1,136 @@
+"""The same map on another grid."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .diffuse import Array, DiffuseMap
+from .grid import MapGrid
+from .interpolation import trilinear
+
+Float64 = NDArray[np.float64]
+
+METHODS = ("linear", "nearest", "average")
+
+
+def resample(diffuse: DiffuseMap, grid: MapGrid, method: str = "linear") -> DiffuseMap:
+    """Put a map on another grid of Miller indices.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+        On a grid.
+    grid : MapGrid
+    method : {'linear', 'nearest', 'average'}
+        'linear' interpolates between the eight voxels around a point, and is missing where one
+        that counts is. 'nearest' takes the voxel that the point lies in. 'average' takes the mean
+        of the voxels inside each new voxel, each weighted by its share of volume inside; those
+        that are missing take no part. It is for coarser grids.
+
+    Returns
+    -------
+    DiffuseMap
+        Missing outside the old grid. Sigma follows as that of independent voxels. Counts are
+        interpolated, or in an average summed; without any, an average counts its voxels.
+
+    Raises
+    ------
+    InputError
+        If the method is none of the three.
+    """
+    old, _ = diffuse.require_grid()
+    if method not in METHODS:
+        raise InputError(f"method {method!r} is not one of {', '.join(METHODS)}")
+    said = f"resampled ({method}) to {grid}"
+    if method == "average":
+        return diffuse.changed(said, _average(diffuse, old, grid), grid=grid)
+    index = _indices(grid, old)
+    arrays: dict[str, Array] = {}
+    for name, values in diffuse.arrays.items():
+        arrays[name] = np.empty(grid.shape, dtype=values.dtype)
+        for part in grid.slabs():
+            at = (index[0][part, None, None], index[1][None, :, None], index[2][None, None, :])
+            arrays[name][part] = _sample(values, at, method, name == "sigma")
+    return diffuse.changed(said, arrays, grid=grid)
+
+
+def _indices(new: MapGrid, old: MapGrid) -> list[Float64]:
+    """Voxel indices in the old grid of the new grid's points along each axis."""
+    return [
+        (axis - origin) / step
+        for axis, origin, step in zip(new.axes, old.origin, old.step, strict=True)
+    ]
+
+
+def _sample(values: Array, at: tuple[Float64, ...], method: str, uncertain: bool) -> Float64:
+    """Values at voxel indices that broadcast together."""
+    if method == "linear":
+        return trilinear(values, at, sigma=uncertain)
+    index = [np.floor(i + 0.5) for i in at]
+    inside = np.ones(np.broadcast_shapes(*(i.shape for i in at)), dtype=bool)
+    for i, n in zip(index, values.shape, strict=True):
+        inside &= (i >= 0) & (i < n)
+    i, j, k = (
+        np.clip(i, 0, n - 1).astype(np.intp) for i, n in zip(index, values.shape, strict=True)
+    )
+    return np.where(inside, values[i, j, k], np.nan)
+
+
+def _average(diffuse: DiffuseMap, old: MapGrid, new: MapGrid) -> dict[str, Array]:
+    """Mean over each new voxel of what the old ones inside it have."""
+    weights = [
+        _overlaps(centres, new.step[a] / old.step[a], old.shape[a])
+        for a, centres in enumerate(_indices(new, old))
+    ]
+
+    def total(values: Array, power: int = 1) -> Float64:
+        """Weighted sum of values over each new voxel; missing ones are zero."""
+        along = [w**power for w in weights]
+        out = np.zeros(new.shape)
+        for part in old.slabs():
+            block = np.nan_to_num(values[part].astype(np.float64))
+            block = np.matmul(along[1], block @ along[2].T)
+            out += np.tensordot(along[0][:, part], block, axes=1)
+        return out
+
+    def missing_to_nan(values: Array, share: Float64) -> Array:
+        return np.where(share > 0, values, np.nan)
+
+    arrays: dict[str, Array] = {}
+    share = total(diffuse.mask)
+    for name in ("intensity", "half1", "half2"):
+        values = diffuse.arrays.get(name)
+        if values is not None:
+            held = share if name == "intensity" else total(~np.isnan(values))
+            with np.errstate(invalid="ignore"):
+                mean = total(values) / held
+            arrays[name] = missing_to_nan(mean, held).astype(values.dtype)
+    if diffuse.sigma is not None:
+        known = np.where(diffuse.mask, diffuse.sigma, 0)
+        with np.errstate(invalid="ignore"):
+            sigma = np.sqrt(total(known**2, power=2)) / share
+        sigma = np.where(total(np.isnan(known)) > 0, np.nan, sigma)
+        arrays["sigma"] = missing_to_nan(sigma, share).astype(diffuse.sigma.dtype)
+    counts = diffuse.mask if diffuse.counts is None else np.where(diffuse.mask, diffuse.counts, 0)
+    arrays["counts"] = total(counts).astype(diffuse.intensity.dtype)
+    return arrays
+
+
+def _overlaps(centres: Float64, width: float, n: int) -> Float64:
+    """Share of each old voxel that lies in each new one along an axis, shape (n_new, n).
+
+    Parameters
+    ----------
+    centres : ndarray, shape (n_new,)
+        Of the new voxels, in old voxels.
+    width : float
+        Of a new voxel, in old voxels.
+    n : int
+        Old voxels.
+    """
+    low, high = centres[:, None] - 0.5 * width, centres[:, None] + 0.5 * width
+    old = np.arange(n)
+    share = np.minimum(high, old + 0.5) - np.maximum(low, old - 0.5)
+    return np.where(share > 1e-9, share, 0.0)
