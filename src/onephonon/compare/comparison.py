@@ -1,0 +1,171 @@
+"""Comparing data with a calculated map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..maps import DiffuseMap, laue_operators
+from .agreement import Agreement, scales_of, shell_statistics, statistics
+from .matching import onto_coarser, values_of
+from .reindexing import Reindexing, find_reindexings, misfit_of, parse_reindexing
+from .settings import WEIGHTINGS, Settings
+from .target import Target
+from .trials import Values, choose, run_trials
+
+Float64 = NDArray[np.float64]
+
+#: A step this long (Miller indices) puts voxels nowhere near a Bragg point out of reach of points:
+#: from here on the model is averaged over voxels unless asked otherwise.
+COARSE = 0.5
+
+#: Cells of one crystal differ by less (relative, in 1/d of any hkl): temperature, another crystal.
+SAME_CELL = 0.03
+
+
+def compare_maps(
+    model: DiffuseMap,
+    data: DiffuseMap,
+    settings: Settings | None = None,
+    *,
+    multiplicity: NDArray[Any] | None = None,
+) -> Agreement:
+    """Compare a calculated map with data.
+
+    Parameters
+    ----------
+    model : DiffuseMap
+        On a grid that goes through the data's points; a finer one is averaged over the data's
+        voxels. Where it has no value that of an equivalent voxel is taken. Or a list of the
+        data's own q-vectors.
+    data : DiffuseMap
+        With sigma, counts and half-sets if it has them.
+    settings : Settings, optional
+    multiplicity : ndarray, shape of the data, optional
+        How often each voxel counts, such as that of `symmetrize`.
+
+    Returns
+    -------
+    Agreement
+
+    Raises
+    ------
+    InputError
+        If the two have no voxel in common, or the cells, settings or weights do not fit.
+    """
+    settings = settings or Settings()
+    data = with_cell(data, model.cell)
+    symmetry = model.spacegroup or data.spacegroup
+    cell = model.cell or data.cell
+    both = model.grid is not None and symmetry != ""
+    candidates = candidates_for(settings, symmetry if both else "", cell, data.cell)
+    laue = laue_operators(symmetry, cell) if both else np.eye(3, dtype=np.int64)[None]
+    taken, quadrature = onto_coarser(model, data)
+    target = Target.of(data, settings, multiplicity)
+
+    def values(reindexing: Reindexing) -> Float64:
+        return values_of(taken, target, reindexing, laue)
+
+    notes = notes_on(settings, symmetry, cell, data)
+    return compare_values(target, values, candidates, settings, laue, quadrature, notes, model)
+
+
+def suggested_order(data: DiffuseMap) -> int | None:
+    """Order of voxel averages that a map needs: 2 with voxels of half an index or more."""
+    return 2 if data.grid is not None and max(data.grid.step) >= COARSE else None
+
+
+def compare_values(
+    target: Target,
+    values: Values,
+    candidates: Sequence[Reindexing],
+    settings: Settings,
+    laue: NDArray[Any],
+    quadrature: str,
+    notes: Sequence[str],
+    source: DiffuseMap | None = None,
+) -> Agreement:
+    """Try the ways of indexing, choose one, and gather its statistics."""
+    operators = [c.operator @ L for c in candidates for L in laue]
+    trials = run_trials(target, values, candidates, settings, operators)
+    chosen, decision = choose(trials, settings)
+    model = values(chosen.reindexing)
+    pairs = target.pair(model, settings.isotropic)
+    scales = scales_of(pairs)
+    lacking = target.n - pairs.n
+    said = [f"the model has no value at {lacking} of {target.n} voxels"] if lacking else []
+    step = f"model at the data's voxels, indexed {chosen.reindexing.name}: {quadrature}"
+    return Agreement(
+        overall=statistics(pairs, target.limits, scales),
+        shells=tuple(shell_statistics(pairs, target.limits, settings.shells, scales)),
+        scale=scales[0],
+        scale_anisotropic=scales[1],
+        reindexing=chosen.reindexing,
+        trials=trials,
+        decision=decision,
+        isotropic=settings.isotropic,
+        weighting=WEIGHTINGS[settings.weighting],
+        quadrature=quadrature,
+        notes=(*notes, *said),
+        pairs=pairs,
+        model=target.data.changed(
+            step,
+            {"intensity": target.spread_out(model)},
+            units="e^2 per cell" if source is None else source.units,
+        ),
+        data=target.data,
+    )
+
+
+def candidates_for(
+    settings: Settings,
+    symmetry: str,
+    cell: Sequence[float] | None,
+    data_cell: Sequence[float] | None,
+) -> tuple[Reindexing, ...]:
+    """The ways of indexing to try, the data's own first."""
+    own = Reindexing(np.eye(3))
+    asked = settings.reindex
+    if cell is None or data_cell is None:
+        raise InputError("neither model nor data has a cell; give the data one when reading them")
+    if asked not in ("auto", "best", "none"):
+        given = parse_reindexing(asked, data_cell, cell)
+        others = find_reindexings(cell, symmetry) if symmetry else (own,)
+        if misfit_of(np.eye(3), data_cell, cell) > SAME_CELL:
+            return (given,)  # the data's own indices belong to another setting of the cell
+        return (*(o for o in others if o.name != given.name), given)
+    misfit = misfit_of(np.eye(3), data_cell, cell)
+    if misfit > SAME_CELL:
+        raise InputError(
+            f"the data's cell {_shown(data_cell)} is not the model's {_shown(cell)}: 1/d of some "
+            f"hkl differs by {100 * misfit:.2g} %; if the axes are named otherwise, give the "
+            "operator (reindex='l,h,k'), else the right structure"
+        )
+    return find_reindexings(cell, symmetry) if symmetry and asked != "none" else (own,)
+
+
+def notes_on(
+    settings: Settings, symmetry: str, cell: Sequence[float] | None, data: DiffuseMap
+) -> list[str]:
+    """What else must be known to read the numbers."""
+    notes = [f"resolution from the data's cell {_shown(data.cell or ())}"]
+    if cell is not None and tuple(cell) != data.cell:
+        notes[0] += f"; the model's is {_shown(cell)}, and is taken at the same hkl"
+    if not symmetry and settings.reindex != "none":
+        notes.append("no space group is known, so no other way of indexing was tried")
+    return notes
+
+
+def with_cell(data: DiffuseMap, cell: Sequence[float] | None) -> DiffuseMap:
+    """Data that have a cell: their own, or else the model's."""
+    if data.cell is not None or cell is None:
+        return data
+    return data.changed("cell of the model", cell=tuple(cell))
+
+
+def _shown(cell: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{x:.5g}" for x in cell) + ")"

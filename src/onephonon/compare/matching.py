@@ -1,0 +1,116 @@
+"""Values of one map at the voxels of another."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..maps import DiffuseMap, MapGrid, resample
+from .reindexing import Reindexing
+from .target import Target
+
+Float64 = NDArray[np.float64]
+
+#: Voxels of two maps are at the same point to a hundredth of a voxel.
+SAME_POINT = 1e-2
+
+#: A model this much finer than the data, in every direction, is averaged over the data's voxels.
+FINER = 1.5
+
+#: Voxels looked up at a time.
+AT_A_TIME = 1_000_000
+
+
+def values_of(
+    model: DiffuseMap, target: Target, reindexing: Reindexing, laue: NDArray[np.int64]
+) -> Float64:
+    """Intensities of a calculated map at a target's voxels, shape (N,).
+
+    Parameters
+    ----------
+    model : DiffuseMap
+        On a grid; or a list of the very q-vectors of the data.
+    target : Target
+    reindexing : Reindexing
+        From the data's indices to the model's.
+    laue : ndarray, shape (n, 3, 3)
+        Operators of the model's Laue group on rows of hkl, the identity first: where the model
+        has no value at a voxel, that of an equivalent one is taken.
+
+    Returns
+    -------
+    ndarray
+        NaN where the model has none.
+
+    Raises
+    ------
+    InputError
+        If the two have no points in common because their grids lie otherwise.
+    """
+    if model.grid is None:
+        return _of_list(model, target, reindexing)
+    found = np.full(target.n, np.nan)
+    on_point = False
+    for start in range(0, target.n, AT_A_TIME):
+        part = slice(start, start + AT_A_TIME)
+        hkl = target.hkl(part) @ reindexing.operator
+        for operator in laue:
+            missing = np.flatnonzero(np.isnan(found[part]))
+            if not len(missing):
+                break
+            index = model.grid.index_of(hkl[missing] @ operator)
+            near = np.rint(index)
+            fits = (np.abs(index - near) <= SAME_POINT).all(axis=1)
+            on_point |= bool(fits.any())
+            inside = fits & ((near >= 0) & (near < model.grid.shape)).all(axis=1)
+            i, j, k = near[inside].astype(np.int64).T
+            found[start + missing[inside]] = model.intensity[i, j, k]
+    if not on_point:
+        raise InputError(
+            f"no voxel of the data ({target.data.grid or 'a list'}) is at a point of the model's "
+            f"grid ({model.grid}) under {reindexing.name}; resample one to the other's grid, or "
+            "give the structure in place of the map"
+        )
+    return found
+
+
+def onto_coarser(model: DiffuseMap, data: DiffuseMap) -> tuple[DiffuseMap, str]:
+    """Average a model over the data's voxels if its own are finer, and say so.
+
+    Returns
+    -------
+    model : DiffuseMap
+        On a grid of the data's step that goes through the data's points; or as it was.
+    said : str
+        How the model is taken at the voxels.
+    """
+    if model.grid is None or data.grid is None:
+        return model, "the given map, point by point"
+    fine, coarse = np.array(model.grid.step), np.array(data.grid.step)
+    if not (coarse >= FINER * fine).all():
+        return model, "the given map, voxel by voxel"
+    first = np.ceil(data.grid.index_of(model.grid.origin) - SAME_POINT)
+    last = np.floor(data.grid.index_of(model.grid.end) + SAME_POINT)
+    if (last < first).any():
+        return model, "the given map, voxel by voxel"
+    origin = np.array(data.grid.origin) + first * coarse
+    shape = (last - first + 1).astype(int).tolist()
+    grid = MapGrid(tuple(origin.tolist()), data.grid.step, tuple(shape))
+    inside = " x ".join(f"{x:.3g}" for x in coarse / fine)
+    return resample(model, grid, "average"), (
+        f"the given map, averaged over the data's voxels ({inside} of its own in each; missing "
+        "ones, such as Bragg points, take no part)"
+    )
+
+
+def _of_list(model: DiffuseMap, target: Target, reindexing: Reindexing) -> Float64:
+    """Values of a list of the data's own q-vectors."""
+    data = target.data
+    same = data.intensity.size == model.intensity.size and reindexing.is_identity
+    if not same or not np.allclose(model.q_vectors, data.q_vectors, rtol=0, atol=1e-6):
+        raise InputError(
+            f"the model is a list of {model.intensity.size} q-vectors that are not the data's "
+            f"{data.intensity.size} points; lists are compared point by point, without reindexing"
+        )
+    return np.asarray(model.intensity.reshape(-1)[target.place], dtype=np.float64)

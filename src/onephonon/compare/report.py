@@ -1,0 +1,160 @@
+"""A comparison as a table, as CSV and as JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from dataclasses import asdict
+from typing import Any
+
+from ..files import replacing
+from .agreement import Agreement, Statistics
+
+#: Columns of a shell: heading, name of the number, and how it is written.
+Column = tuple[str, str, str]
+
+BASE: tuple[Column, ...] = (
+    ("voxels", "n", "d"),
+    ("CC", "cc", ".3f"),
+    ("CC aniso", "cc_anisotropic", ".3f"),
+)
+HALVES: tuple[Column, ...] = (
+    ("CC½", "cc_half", ".3f"),
+    ("CC*", "cc_star", ".3f"),
+    ("CC½ aniso", "cc_half_anisotropic", ".3f"),
+    ("CC* aniso", "cc_star_anisotropic", ".3f"),
+)
+REST: tuple[Column, ...] = (
+    ("R", "r", ".3f"),
+    ("wR", "wr", ".3f"),
+    ("R aniso", "r_anisotropic", ".3f"),
+    ("mean model", "mean_model", ".4g"),
+    ("mean data", "mean_data", ".4g"),
+)
+
+
+def table(agreement: Agreement) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row for each shell and one over all of them, as text."""
+    columns = (*BASE, *(HALVES if agreement.has_halves else ()), *REST)
+
+    def row(name: str, found: Statistics) -> list[str]:
+        return [name, *(_written(getattr(found, key), how) for _, key, how in columns)]
+
+    rows = [row(_range(shell), shell) for shell in agreement.shells]
+    return ["d / Å", *(name for name, _, _ in columns)], [*rows, row("all", agreement.overall)]
+
+
+def trial_table(agreement: Agreement) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row for each way of indexing, as text."""
+    rows = [
+        [
+            trial.reindexing.name + (" (used)" if trial.reindexing is agreement.reindexing else ""),
+            f"{100 * trial.reindexing.misfit:.2f} %",
+            str(trial.n),
+            _written(trial.cc, ".3f"),
+            f"{_written(trial.cc_anisotropic, '.3f')} ± {_written(trial.error, '.3f')}",
+            f"{_written(trial.behind, '.3f')} ± {_written(trial.behind_error, '.3f')}",
+        ]
+        for trial in agreement.trials
+    ]
+    return ["indices", "cell off by", "voxels", "CC", "CC aniso", "behind the best"], rows
+
+
+def summary(agreement: Agreement) -> list[str]:
+    """What must be said with the numbers, a line each."""
+    return [
+        f"indexing: {agreement.decision}",
+        f"model: {agreement.quadrature}",
+        f"isotropic part: {agreement.isotropic}, from model and data alike",
+        f"weights: {agreement.weighting}",
+        f"scale of the model: {agreement.scale:.5g} for intensities, "
+        f"{agreement.scale_anisotropic:.5g} for anisotropic parts; R aniso is on the latter",
+        *agreement.notes,
+    ]
+
+
+def as_dict(agreement: Agreement) -> dict[str, Any]:
+    """All numbers of a comparison, ready for JSON; NaN and infinity become None."""
+    found = {
+        "overall": asdict(agreement.overall),
+        "cc_anisotropic_error": agreement.error,
+        "shells": [asdict(shell) for shell in agreement.shells],
+        "scale": agreement.scale,
+        "scale_anisotropic": agreement.scale_anisotropic,
+        "indexing": {
+            "used": agreement.reindexing.name,
+            "matrix": agreement.reindexing.matrix.tolist(),
+            "decision": agreement.decision,
+            "tried": [
+                {
+                    "indices": trial.reindexing.name,
+                    "cell_misfit": trial.reindexing.misfit,
+                    "n": trial.n,
+                    "cc": trial.cc,
+                    "cc_anisotropic": trial.cc_anisotropic,
+                    "error": trial.error,
+                    "behind": trial.behind,
+                    "behind_error": trial.behind_error,
+                }
+                for trial in agreement.trials
+            ],
+        },
+        "isotropic": str(agreement.isotropic),
+        "weighting": agreement.weighting,
+        "quadrature": agreement.quadrature,
+        "notes": list(agreement.notes),
+    }
+    plain: dict[str, Any] = _plain(found)
+    return plain
+
+
+def write_json(agreement: Agreement, path: str | os.PathLike[str], force: bool = False) -> None:
+    """Write all numbers of a comparison as JSON.
+
+    Raises
+    ------
+    MapFileError
+        If the file exists and `force` is not set, or cannot be written.
+    """
+    with replacing(path, force) as temporary:
+        text = json.dumps(as_dict(agreement), indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_csv(agreement: Agreement, path: str | os.PathLike[str], force: bool = False) -> None:
+    """Write the shells of a comparison and the line over all of them as CSV, in full precision.
+
+    d in Å; empty where a number is not known. The last line is over all shells.
+
+    Raises
+    ------
+    MapFileError
+        If the file exists and `force` is not set, or cannot be written.
+    """
+    rows = [asdict(found) for found in (*agreement.shells, agreement.overall)]
+    with replacing(path, force) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["shell", *rows[0]])
+        writer.writeheader()
+        for i, row in enumerate(rows):
+            name = "all" if i == len(agreement.shells) else str(i + 1)
+            writer.writerow({"shell": name} | _plain(row))
+
+
+def _range(shell: Statistics) -> str:
+    low = "∞" if math.isinf(shell.d_max) else f"{shell.d_max:.2f}"
+    return f"{low}–{shell.d_min:.2f}"
+
+
+def _written(value: float, how: str) -> str:
+    return format(value, how) if math.isfinite(value) else "–"
+
+
+def _plain(value: Any) -> Any:
+    """The same with None in place of numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _plain(x) for key, x in value.items()}
+    if isinstance(value, list):
+        return [_plain(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

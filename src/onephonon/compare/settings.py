@@ -1,0 +1,76 @@
+"""What a user decides of a comparison."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from ..errors import InputError
+from .isotropic import Isotropic
+
+#: What voxels can be weighted by.
+WEIGHTINGS = {
+    "unit": "every voxel alike",
+    "sigma": "by 1/sigma^2",
+    "counts": "by the number of observations",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, and how.
+
+    Parameters
+    ----------
+    d_min, d_max : float
+        Range of resolution, Å.
+    shells : int
+        Shells of equal width in 1/d to report.
+    isotropic : Isotropic
+        What is taken out of both for the anisotropic statistics.
+    weighting : {'unit', 'sigma', 'counts'}
+        'sigma': 1/sigma^2; voxels without a positive sigma are left out.
+    reindex : str
+        'auto': try every way to index the lattice and use the best if it is clearly so; 'best':
+        use it in any case; 'none': take the data as they are indexed, and try no other way; or
+        an operator such as 'k,h,-l', from the data's indices to the model's.
+    clearly : float
+        'auto' leaves the data's indexing for one that is ahead of every other by so many standard
+        errors of the difference.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+    """
+
+    d_min: float = 0.0
+    d_max: float = math.inf
+    shells: int = 10
+    isotropic: Isotropic = field(default_factory=Isotropic)
+    weighting: str = "unit"
+    reindex: str = "auto"
+    clearly: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.d_min < self.d_max:
+            raise InputError(
+                f"d_min {self.d_min:g} Å and d_max {self.d_max:g} Å bound no range of resolution; "
+                "give 0 <= d_min < d_max (d_min is the finer one)"
+            )
+        if self.shells < 1 or self.shells != int(self.shells):
+            raise InputError(f"{self.shells} shells: give a whole number, 1 or more")
+        if self.weighting not in WEIGHTINGS:
+            raise InputError(f"weighting {self.weighting!r} is not one of {', '.join(WEIGHTINGS)}")
+        if not self.clearly >= 0:
+            raise InputError(f"clearly {self.clearly}: give a number of standard errors, 0 or more")
+
+    @property
+    def s_limits(self) -> tuple[float, float]:
+        """Range of 1/d, 1/Å; the upper end may be infinite."""
+        return 1 / self.d_max, 1 / self.d_min if self.d_min else math.inf
+
+    @property
+    def range_said(self) -> str:
+        """The range in words."""
+        return f"d of {self.d_max:.4g} and {self.d_min:.4g} Å"

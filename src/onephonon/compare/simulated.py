@@ -1,0 +1,177 @@
+"""Comparing data with a model that is computed at the data's voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..laue import friedel, laue_operators
+from ..mapping import has_symmetry
+from ..maps import DiffuseMap
+from ..maps import laue_operators as laue_of_group
+from ..model import OnePhonon
+from .agreement import Agreement
+from .comparison import candidates_for, compare_values, notes_on, with_cell
+from .frames import alike, find_frames, unique_voxels
+from .quadrature import Quadrature
+from .reindexing import Reindexing
+from .settings import Settings
+from .target import Target
+from .voxels import points_at, voxel_average
+
+Float64 = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+
+
+def compare_model(
+    model: OnePhonon,
+    data: DiffuseMap,
+    settings: Settings | None = None,
+    *,
+    average: int | None = None,
+    leave_out: float = 0.0,
+    use_data_adp: bool = False,
+    multiplicity: NDArray[Any] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    **run: Any,
+) -> Agreement:
+    """Compute a model at the voxels of data, and compare.
+
+    Parameters
+    ----------
+    model : OnePhonon
+        The q it is asked for play no part.
+    data : DiffuseMap
+    settings : Settings, optional
+    average : int, optional
+        Average the model over each voxel, to this order; see `Quadrature`. By default it is
+        taken at the voxels' centres.
+    leave_out : float
+        Share of the way from a Bragg point to the faces of its voxel that takes no part in the
+        average; see `Quadrature`.
+    use_data_adp : bool
+        Debye-Waller factors from the file's B or U.
+    multiplicity : ndarray, shape of the data, optional
+    progress : callable, optional
+    **run
+        Passed on to `OnePhonon.apply_disorder`.
+
+    Returns
+    -------
+    Agreement
+        Its `model` is the simulated map, in the data's indices.
+
+    Raises
+    ------
+    InputError
+        As `compare_maps`; or if a list is to be averaged, which has no voxels.
+    """
+    settings = settings or Settings()
+    crystal = model.crystal
+    data = with_cell(data, crystal.cell.parameters)
+    quadrature = None
+    if average is not None:
+        if data.grid is None:
+            raise InputError(
+                "the data are a list of q-vectors; there are no voxels to average over"
+            )
+        quadrature = Quadrature(data.grid.step, average, leave_out)
+    candidates = candidates_for(settings, crystal.spacegroup, crystal.cell.parameters, data.cell)
+    target = Target.of(data, settings, multiplicity)
+    found = simulate_at(
+        model,
+        target.hkl(),
+        candidates,
+        quadrature,
+        use_data_adp=use_data_adp,
+        progress=progress,
+        **run,
+    )
+    laue = laue_of_group(crystal.spacegroup, crystal.cell.parameters)
+    notes = notes_on(settings, crystal.spacegroup, crystal.cell.parameters, data)
+    said = "taken at the voxels' centres" if quadrature is None else str(quadrature)
+    return compare_values(target, lambda r: found[r.name], candidates, settings, laue, said, notes)
+
+
+def simulate_at(
+    model: OnePhonon,
+    hkl: Float64,
+    reindexings: Sequence[Reindexing],
+    quadrature: Quadrature | None = None,
+    *,
+    use_data_adp: bool = False,
+    progress: Progress | None = None,
+    **run: Any,
+) -> dict[str, Float64]:
+    """Intensity of a model at (or averaged over) voxels, under each way of indexing.
+
+    Parameters
+    ----------
+    model : OnePhonon
+    hkl : ndarray, shape (N, 3)
+        Centres of voxels, in the data's indices.
+    reindexings : sequence of Reindexing
+        From the data's indices to the model's.
+    quadrature : Quadrature, optional
+        Average over voxels, along the data's axes; by default the model is taken at the centres.
+    use_data_adp : bool
+    progress, **run
+        See `voxel_average`.
+
+    Returns
+    -------
+    dict
+        By the reindexing's name: intensities, shape (N,); NaN at Bragg points and beyond the
+        model's resolution limit.
+    """
+    laue = symmetry_of(model, use_data_adp)
+    step = None if quadrature is None else quadrature.step
+    run |= {"use_data_adp": use_data_adp, "progress": progress}
+    found: dict[str, Float64] = {}
+    with torch.no_grad():
+        for frame in find_frames(reindexings, laue, step):
+            asked = np.concatenate([hkl @ move for _, move in frame.moves])
+            unique, back = unique_voxels(asked, alike(frame, laue, step))
+            if quadrature is None:
+                values = _at_points(model, unique @ frame.turn, run)
+            else:
+                values = voxel_average(
+                    model,
+                    unique,
+                    quadrature.step,
+                    quadrature.order,
+                    leave_out=quadrature.leave_out,
+                    matrix=frame.turn.T,
+                    **run,
+                )
+            every = values.to("cpu", torch.float64).numpy()[back]
+            parts = every.reshape(len(frame.moves), len(hkl))
+            found |= {r.name: part for (r, _), part in zip(frame.moves, parts, strict=True)}
+    return found
+
+
+def symmetry_of(model: OnePhonon, use_data_adp: bool = False) -> Float64:
+    """Operators on rows of hkl that leave a model's intensity as it is, shape (n, 3, 3).
+
+    Those of the crystal's Laue group, if springs and displacements have its symmetry too; else
+    the inversion (Friedel's law).
+    """
+    every = laue_operators(model.crystal)
+    with torch.no_grad():
+        U, _ = model.displacements_and_scale(use_data_adp)
+        symmetric = has_symmetry(model.bodies, model.force_constants(), U, every)
+    operators = every if symmetric else friedel()
+    return np.asarray(operators.numpy(), dtype=np.float64)
+
+
+def _at_points(model: OnePhonon, hkl: Float64, run: dict[str, Any]) -> torch.Tensor:
+    """The model at Miller indices, NaN at Bragg points."""
+    asked = copy(model)  # shares everything with the model but the q it is asked for
+    asked.set_q(points_at(model, torch.from_numpy(np.ascontiguousarray(hkl))))
+    return asked(**run)

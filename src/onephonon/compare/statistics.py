@@ -1,0 +1,137 @@
+"""Statistics of agreement between two lists of intensities: weighted, and block by block."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+
+#: Fewer blocks than this say too little of how much a statistic varies.
+LEAST_BLOCKS = 8
+
+
+def pearson(x: Float64, y: Float64, weight: Float64 | None = None) -> float:
+    """Pearson's correlation coefficient, weighted.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (N,)
+    weight : ndarray, shape (N,), optional
+        One each if not given.
+
+    Returns
+    -------
+    float
+        NaN for fewer than two values, or if x or y is the same everywhere.
+    """
+    one_block = np.zeros(len(x), dtype=np.int64)
+    return BlockSums.of(x, y, weight, one_block, 1).cc
+
+
+def cc_star(cc_half: float) -> float:
+    """Correlation of merged data with the true signal, from that of their half-sets.
+
+    ``CC* = sqrt(2 CC_half / (1 + CC_half))``: what a perfect model would reach. Karplus and
+    Diederichs, Science 336 (2012) 1030. NaN if the half-sets do not agree at all.
+    """
+    return math.sqrt(2 * cc_half / (1 + cc_half)) if cc_half >= 0 else math.nan
+
+
+def least_squares_scale(model: Float64, data: Float64, weight: Float64 | None = None) -> float:
+    """Factor k of the model that makes ``sum w (data - k model)^2`` smallest; NaN if it is zero."""
+    w = np.ones(len(model)) if weight is None else weight
+    square = float((w * model) @ model)
+    return float((w * model) @ data) / square if square > 0 else math.nan
+
+
+def r_factor(model: Float64, data: Float64, weight: Float64 | None = None) -> float:
+    """``R = sum w |data - model| / sum w |data|``, of a model on the data's scale."""
+    w = np.ones(len(model)) if weight is None else weight
+    size = float(w @ np.abs(data))
+    return float(w @ np.abs(data - model)) / size if size > 0 else math.nan
+
+
+def weighted_r(model: Float64, data: Float64, weight: Float64 | None = None) -> float:
+    """``wR = sqrt(sum w (data - model)^2 / sum w data^2)``, of a model on the data's scale."""
+    w = np.ones(len(model)) if weight is None else weight
+    size = float((w * data) @ data)
+    return math.sqrt(float((w * (data - model)) @ (data - model)) / size) if size > 0 else math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSums:
+    """Weighted sums over blocks of values, from which a correlation and its error follow.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (6, n_blocks)
+        Of w, w x, w y, w x^2, w y^2 and w x y, with x and y counted from their means.
+    """
+
+    sums: Float64
+
+    @classmethod
+    def of(
+        cls,
+        x: Float64,
+        y: Float64,
+        weight: Float64 | None,
+        block: NDArray[np.int64],
+        n_blocks: int,
+    ) -> BlockSums:
+        """Sum over blocks; `block` holds each value's, shape (N,), from 0."""
+        w = np.ones(len(x)) if weight is None else weight
+        total = w.sum()
+        if total > 0:  # from the means, or squares would cancel
+            x, y = x - (w @ x) / total, y - (w @ y) / total
+        terms = (w, w * x, w * y, w * x * x, w * y * y, w * x * y)
+        return cls(np.array([np.bincount(block, t, n_blocks) for t in terms]))
+
+    @property
+    def cc(self) -> float:
+        """Correlation over all blocks."""
+        return float(_correlation(self.sums.sum(axis=1)))
+
+    @property
+    def left_out(self) -> Float64:
+        """Correlation with each block that holds something left out in turn."""
+        held = self.sums[:, self.sums[0] > 0]
+        return _correlation(self.sums.sum(axis=1)[:, None] - held)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the correlation; see `jackknife_error`."""
+        return jackknife_error(self.left_out)
+
+
+def jackknife_error(left_out: Float64) -> float:
+    """Standard error of a statistic from its values with each block left out in turn.
+
+    ``sqrt((n - 1)/n sum (value - mean)^2)``, the delete-one jackknife. Blocks much larger than
+    the distance over which errors are alike make it hold for voxels that are not independent.
+    NaN for fewer than `LEAST_BLOCKS` blocks.
+    """
+    n = len(left_out)
+    if n < LEAST_BLOCKS:
+        return math.nan
+    return math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
+
+
+def _correlation(sums: Float64) -> Float64:
+    """Correlation from the six sums, over the first axis."""
+    w, x, y, xx, yy, xy = sums
+    with np.errstate(divide="ignore", invalid="ignore"):
+        var_x, var_y = xx - x * x / w, yy - y * y / w
+        cc = (xy - x * y / w) / np.sqrt(var_x * var_y)
+        # What rounding leaves of a spread that is zero is no spread.
+        real = (var_x > ROUNDING * xx) & (var_y > ROUNDING * yy)
+    return np.where(real, np.clip(cc, -1.0, 1.0), np.nan)
+
+
+#: A variance this small beside the mean square is rounding: sums of N values lose about N^(1/2)
+#: of the last of 16 digits.
+ROUNDING = 1e-12

@@ -1,0 +1,196 @@
+"""The data of a comparison, made ready: which voxels, their weights, and blocks of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..maps import DiffuseMap, reciprocal_axes
+from .agreement import Pairs
+from .isotropic import Isotropic
+from .settings import Settings
+
+Float64 = NDArray[np.float64]
+
+#: Blocks across the sphere of the data, in every direction: wide beside what is alike in
+#: neighbouring voxels (one over a molecule's size), and enough of them.
+BLOCKS_ACROSS = 11
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Voxels of data to compare with, in the order of their resolution.
+
+    Parameters
+    ----------
+    data : DiffuseMap
+    place : ndarray, shape (N,), int64
+        Where the voxels stand in the data, counted flat.
+    s : ndarray, shape (N,)
+        1/d, 1/Å, rising.
+    weight, multiplicity : ndarray, shape (N,)
+    limits : (float, float)
+        Lowest and highest s of shells.
+    """
+
+    data: DiffuseMap
+    place: NDArray[np.int64]
+    s: Float64
+    weight: Float64
+    multiplicity: Float64
+    limits: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls, data: DiffuseMap, settings: Settings, multiplicity: NDArray[np.float64] | None = None
+    ) -> Target:
+        """Choose the voxels that have a value and a weight and are in the range of resolution.
+
+        Raises
+        ------
+        InputError
+            If there are none, or the map lacks what the weights need.
+        """
+        every = _weights(data, settings.weighting)
+        repeats = np.ones(data.intensity.shape) if multiplicity is None else multiplicity
+        if np.shape(repeats) != data.intensity.shape:
+            raise InputError(
+                f"multiplicity has shape {np.shape(repeats)}, the data {data.intensity.shape}"
+            )
+        keep = data.mask & np.isfinite(every) & (every > 0) & (np.asarray(repeats) > 0)
+        place, s = _in_range(data, keep, settings.s_limits)
+        if not len(place):
+            raise InputError(
+                f"none of the data's {data.n_valid} values has a weight and lies between "
+                f"{settings.range_said}; widen the range"
+            )
+        order = np.argsort(s, kind="stable")
+        place, s = place[order], s[order]
+        taken = np.asarray(repeats, dtype=np.float64).reshape(-1)[place]
+        low, high = settings.s_limits
+        limits = (low or float(s[0]), high if math.isfinite(high) else float(s[-1]))
+        weight = every.reshape(-1)[place] * taken
+        return cls(data, place, s, weight, taken, limits)
+
+    @property
+    def n(self) -> int:
+        """Number of voxels."""
+        return len(self.place)
+
+    def hkl(self, part: slice = slice(None)) -> Float64:
+        """Miller indices of some of the voxels, shape (n, 3)."""
+        return hkl_at(self.data, self.place[part])
+
+    def pair(self, model: Float64, isotropic: Isotropic) -> Pairs:
+        """Put a model's values (N,) beside the data's, where it has any.
+
+        Raises
+        ------
+        InputError
+            If it has none.
+        """
+        known = np.isfinite(model)
+        if not known.any():
+            raise InputError(
+                f"the model has no value at any of the {self.n} voxels of data that are compared: "
+                "it does not reach there, or they are all Bragg points; average it over the voxels"
+            )
+        place, s, weight = self.place[known], self.s[known], self.weight[known]
+        values = np.asarray(model[known], dtype=np.float64)
+        measured = self._taken(self.data.intensity, place)
+
+        def rest(given: Float64) -> Float64:
+            return isotropic.remove(given, s, self.limits, weight)
+
+        halves = rest_of_halves = None
+        if self.data.halves is not None:
+            halves = np.stack([self._taken(half, place) for half in self.data.halves])
+            rest_of_halves = np.full(halves.shape, np.nan)
+            both = np.isfinite(halves).all(axis=0)
+            for half, left in zip(halves, rest_of_halves, strict=True):
+                left[both] = isotropic.remove(half[both], s[both], self.limits, weight[both])
+        return Pairs(
+            place=place,
+            s=s,
+            model=values,
+            data=measured,
+            model_anisotropic=rest(values),
+            data_anisotropic=rest(measured),
+            weight=weight,
+            multiplicity=self.multiplicity[known],
+            halves=halves,
+            halves_anisotropic=rest_of_halves,
+        )
+
+    @staticmethod
+    def _taken(values: NDArray[np.float64], place: NDArray[np.int64]) -> Float64:
+        return values.reshape(-1)[place].astype(np.float64)
+
+    def spread_out(self, values: Float64) -> Float64:
+        """Values (N,) where the voxels stand in the data, NaN elsewhere, in the data's shape."""
+        whole = np.full(self.data.intensity.size, np.nan)
+        whole[self.place] = values
+        return whole.reshape(self.data.intensity.shape)
+
+    def blocks(self, operators: Sequence[Float64]) -> NDArray[np.int64]:
+        """Number the block that each voxel belongs to, shape (N,), from 0.
+
+        Blocks are boxes of about equal size in 1/Å; boxes that an operator (on rows of hkl) takes
+        to each other are one block, for what is in them is not independent.
+        """
+        cell = self.data.cell
+        assert cell is not None
+        lengths = np.linalg.norm(reciprocal_axes(cell), axis=1)
+        width = 2 * float(self.s[-1]) / BLOCKS_ACROSS / lengths
+        box = np.rint(self.hkl() / width).astype(np.int64)
+        reach = np.abs(box).max(axis=0)
+        shape = 2 * reach + 1
+        centres = np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), axis=1) - reach
+        label = np.full(len(centres), len(centres))
+        for operator in operators:
+            image = np.rint((centres * width) @ operator / width).astype(np.int64)
+            inside = (np.abs(image) <= reach).all(axis=1)
+            code = np.ravel_multi_index(tuple((np.clip(image, -reach, reach) + reach).T), shape)
+            label = np.where(inside, np.minimum(label, code), label)
+        own = label[np.ravel_multi_index(tuple((box + reach).T), shape)]
+        return np.asarray(np.unique(own, return_inverse=True)[1].reshape(-1))
+
+
+def hkl_at(data: DiffuseMap, place: NDArray[np.int64]) -> Float64:
+    """Miller indices of voxels of a map counted flat, shape (n, 3)."""
+    if data.grid is None:
+        return np.asarray(data.hkl[place])
+    index = np.unravel_index(place, data.grid.shape)
+    return np.stack([axis[i] for axis, i in zip(data.grid.axes, index, strict=True)], axis=1)
+
+
+def _in_range(
+    data: DiffuseMap, keep: NDArray[np.bool_], limits: tuple[float, float]
+) -> tuple[NDArray[np.int64], Float64]:
+    """Flat places of the voxels kept whose s is within limits, and their s."""
+    places, found, before = [], [], 0
+    for part, s in data.slabs():
+        chosen = keep[part] & (s >= limits[0]) & (s <= limits[1])
+        places.append(np.flatnonzero(chosen) + before)
+        found.append(s[chosen])
+        before += s.size
+    return np.concatenate(places), np.concatenate(found)
+
+
+def _weights(data: DiffuseMap, weighting: str) -> Float64:
+    """Weight of every voxel, NaN or 0 where there is none."""
+    if weighting == "unit":
+        return np.ones(data.intensity.shape)
+    source = {"sigma": data.sigma, "counts": data.counts}[weighting]
+    if source is None:
+        raise InputError(f"weights by {weighting}, but the data have none; take weighting='unit'")
+    values = source.astype(np.float64)
+    if weighting == "counts":
+        return values
+    with np.errstate(divide="ignore"):
+        return np.where(values > 0, values**-2.0, np.nan)
