@@ -1,0 +1,45 @@
+"""Pictures of diffuse maps.
+
+Figures are matplotlib's, as wide as a journal's page, and open in no window: `save` writes them.
+Colours are perceptually uniform and told apart with any colour vision; a hatched grey is what has
+no value. Maps on a grid lie as in reciprocal space: an oblique cell is drawn obliquely.
+"""
+
+from .animation import animate, check_film_path
+from .bfactors import draw_b_factors, draw_model_b_factors
+from .curves import draw_profiles, draw_shells
+from .halos import draw_halos, strongest_halos
+from .histograms import draw_histogram
+from .overview import draw
+from .planes import Plane, parse_plane
+from .saving import check_dpi, check_picture_path, save
+from .sections import Section, central_plane, cut
+from .slices import draw_comparison, draw_slices, match
+from .style import check_scale, choose_colours, intensity_label
+
+__all__ = [
+    "Plane",
+    "Section",
+    "animate",
+    "central_plane",
+    "check_dpi",
+    "check_film_path",
+    "check_picture_path",
+    "check_scale",
+    "choose_colours",
+    "cut",
+    "draw",
+    "draw_b_factors",
+    "draw_comparison",
+    "draw_halos",
+    "draw_histogram",
+    "draw_model_b_factors",
+    "draw_profiles",
+    "draw_shells",
+    "draw_slices",
+    "intensity_label",
+    "match",
+    "parse_plane",
+    "save",
+    "strongest_halos",
+]

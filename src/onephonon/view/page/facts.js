@@ -1,0 +1,44 @@
+// What the page says about its maps in words.
+import { indexText, numberText } from "onephonon/geometry";
+
+const by = (list) => list.join(" × ");
+
+/** Fill a list of names and texts. */
+export function describe(list, rows) {
+  list.replaceChildren(...rows.flatMap(([name, text]) => [
+    Object.assign(document.createElement("dt"), { textContent: name }),
+    Object.assign(document.createElement("dd"), { textContent: text }),
+  ]));
+}
+
+/** Cell and reduction in the heading, the rest under "About". */
+export function tellFacts(head, geometry) {
+  const [a, b, c, ...angles] = head.cell.map((x) => Number(x.toFixed(3)));
+  const cell = `${a} × ${b} × ${c} Å, ${angles.join("°, ")}°`;
+  document.getElementById("facts").textContent = [head.spacegroup, cell].filter(Boolean).join(" · ");
+  if (head.blocks.some((n) => n > 1)) {
+    const reduced = document.getElementById("reduced");
+    reduced.hidden = false;
+    reduced.textContent = `Reduced: each voxel here is the mean of ${by(head.blocks)} voxels of the map's ${by(head.fullShape)}.`;
+  }
+  const axes = ["h", "k", "l"].map((name, axis) => {
+    const high = geometry.origin[axis] + (geometry.shape[axis] - 1) * geometry.step[axis];
+    return `${name} ${indexText(geometry.origin[axis])} to ${indexText(high)}, ${indexText(1 / geometry.step[axis])} per index`;
+  });
+  describe(document.querySelector("#about dl"), [
+    ["Grid", `${by(geometry.shape)}: ${axes.join("; ")}`],
+    ...head.maps.flatMap((map, n) => aboutMap(map, head.maps.length > 1 ? ["First map", "Second map"][n] : "Map")),
+    ["Written by", `${head.generator}; 3-D by three.js`],
+  ]);
+}
+
+function aboutMap(map, title) {
+  const error = `${(100 * map.precision).toPrecision(1)} %`;
+  return [
+    [title, [map.name, map.note].filter(Boolean).join("; ")],
+    ["Units", map.units || "not stated"],
+    ["With data", `${(100 * map.coverage).toPrecision(3)} % of the voxels`],
+    ["Stored", `in 16 bits, within ${error} of the value, or of ${numberText(map.width)} where that is more`],
+    ["History", map.history.join("; ") || "not stated"],
+  ];
+}
