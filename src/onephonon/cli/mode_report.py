@@ -1,0 +1,248 @@
+"""What ``onephonon modes`` finds, shows and writes."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ..formats.mode_tables import (
+    DEGREES,
+    b_rows,
+    dispersion_rows,
+    states_rows,
+    tls_rows,
+    write_json,
+    write_rows,
+)
+from ..model import OnePhonon
+from ..spectra import (
+    DensityOfStates,
+    Dispersion,
+    density_of_states,
+    dispersion,
+    sound_speeds,
+)
+from ..tls import TLS, FittedTLS, b_factors_by_tls, fit_tls, model_tls, principal_rms
+from ..units import EIGHT_PI_SQUARED, thermal_frequency
+
+#: Modes and bodies listed on the terminal; files hold all.
+N_MODES, N_BODIES = 6, 12
+
+
+@dataclass(frozen=True)
+class ModeReport:
+    """Everything that the command computes.
+
+    Parameters
+    ----------
+    model : OnePhonon
+    name : str
+        The structure's.
+    temperature : float
+    dispersion : Dispersion
+    states : DensityOfStates
+    sound : list of dict
+        Speeds in m/s along the path's directions from Gamma.
+    tls : TLS
+        The model's.
+    fitted : FittedTLS
+        To the file's U.
+    B : dict of str to Tensor
+        Of each atom: 'file', 'model' and 'tls'.
+    """
+
+    model: OnePhonon
+    name: str
+    temperature: float
+    dispersion: Dispersion
+    states: DensityOfStates
+    sound: list[dict[str, Any]]
+    tls: TLS
+    fitted: FittedTLS
+    B: dict[str, Tensor]
+
+    def show(self) -> None:
+        """Print tables on the terminal."""
+        console = Console()
+        for table in (self._frequencies(), self._speeds(), self._rigid_motion()):
+            console.print(table)
+        file, ours, fitted = (self.B[name] for name in ("file", "model", "tls"))
+        console.print(
+            f"B-factors: mean {float(file.mean()):.1f} Å² in the file, {float(ours.mean()):.1f} in "
+            f"the model; correlation over {len(file)} atoms {_correlation(file, ours)}, "
+            f"of the fitted T, L, S {_correlation(file, fitted)}",
+            highlight=False,
+        )
+
+    def write(self, folder: Path, force: bool) -> None:
+        """Write tables and pictures."""
+        from ..plot import draw_model_b_factors, save
+        from ..plot.modes import draw_modes
+
+        crystal, names = self.model.crystal, self.model.bodies.names
+        tables = {
+            "dispersion": dispersion_rows(self.dispersion, self.temperature),
+            "density_of_states": states_rows(self.states, self.temperature),
+            "sound_speeds": self.sound,
+            "tls": tls_rows(names, self.tls, "model")
+            + tls_rows(names, self.fitted.tls, "file", self.fitted.residual),
+            "b_factors": b_rows(crystal, self.B),
+        }
+        for name, rows in tables.items():
+            write_rows(rows, folder / f"{name}.csv", force)
+        write_json(self._summary() | tables, folder / "modes.json", force)
+        picture = draw_modes(
+            self.dispersion, self.states, temperature=self.temperature, title=self._title()
+        )
+        save(picture, folder / "modes.png", force)
+        title = f"{self.name}: B-factors of the model and of the file"
+        save(draw_model_b_factors(self.model, title=title), folder / "b_factors.png", force)
+
+    def _title(self) -> str:
+        crystal, bodies = self.model.crystal, self.model.bodies
+        number = f"{bodies.n_bodies} bod{'y' if bodies.n_bodies == 1 else 'ies'}"
+        return f"{self.name}: {crystal.spacegroup}, {number} in the cell"
+
+    def _summary(self) -> dict[str, Any]:
+        path = self.dispersion.path
+        return {
+            "structure": self.name,
+            "spacegroup": self.model.crystal.spacegroup,
+            "cell": list(self.model.crystal.cell.parameters),
+            "temperature_K": self.temperature,
+            "thermal_scale": float(self.model.thermal_scale),
+            "THz_per_reduced": thermal_frequency(self.temperature),
+            "mesh": list(self.model.mesh),
+            "lattice": path.lattice,
+            "points": {name: list(k) for name, k in path.points.items()},
+            "path": [list(piece) for piece in path.pieces],
+            "dos_mesh": list(self.states.mesh),
+            "dos_modes": self.states.n_modes,
+            "tls_undetermined": self.fitted.said(),
+        }
+
+    def _frequencies(self) -> Table:
+        """Frequencies at the points of the path."""
+        found = self.dispersion
+        n = found.frequencies.shape[1]
+        lowest = f", the lowest {N_MODES} of {n}" if n > N_MODES else ""
+        table = Table(title=f"{self._title()}\nfrequencies / THz at {self.temperature:g} K{lowest}")
+        table.add_column("point")
+        table.add_column("h k l", justify="right", no_wrap=True)
+        for i in range(min(n, N_MODES)):
+            table.add_column(str(i), justify="right", no_wrap=True)
+        rows = {label: i for i, label in found.corners}
+        for name, k in found.path.points.items():
+            w = found.frequencies[rows[name], :N_MODES] * thermal_frequency(self.temperature)
+            indices = " ".join(_index(x) for x in k)
+            table.add_row(name, indices, *(f"{x:.3f}" for x in w.tolist()))
+        return table
+
+    def _speeds(self) -> Table:
+        table = Table(title=f"speeds of sound at {self.temperature:g} K, m/s")
+        table.add_column("from Γ towards")
+        for column in ("slow", "", "fast"):
+            table.add_column(column, justify="right")
+        for row in self.sound:
+            table.add_row(row["towards"], *(f"{row[f'speed_{i}']:.0f}" for i in (1, 2, 3)))
+        return table
+
+    def _rigid_motion(self) -> Table:
+        """Root mean squares of translation and libration, by model and file."""
+        names = self.model.bodies.names
+        table = Table(
+            title="rigid-body motion along its principal axes, about centroids",
+            caption=f"file: T, L and S fitted to its U; {self.fitted.said()}. A negative number "
+            "stands for a negative mean square, which is no motion.",
+        )
+        table.add_column("body")
+        table.add_column("")
+        for column in ("translation / Å", "libration / °", "|S| / Å°"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for b, name in list(enumerate(names))[:N_BODIES]:
+            for source, tls in (("model", self.tls), ("file", self.fitted.tls)):
+                T, L = principal_rms(tls.T[b]), principal_rms(tls.L[b]) * DEGREES
+                table.add_row(
+                    name if source == "model" else "",
+                    source,
+                    " ".join(f"{x:.2f}" for x in T.tolist()),
+                    " ".join(f"{x:.2f}" for x in L.tolist()),
+                    f"{float(tls.traceless_S()[b].norm()) * DEGREES:.3f}",
+                )
+        if len(names) > N_BODIES:
+            table.add_row(f"... {len(names) - N_BODIES} more", "", "", "", "")
+        return table
+
+
+def _index(x: float) -> str:
+    """A Miller index as a fraction, or to three decimals where it slides with the cell."""
+    fraction = Fraction(x).limit_denominator(4)
+    return str(fraction) if abs(fraction - x) < 1e-9 else f"{x:.3f}"
+
+
+def _correlation(one: Tensor, other: Tensor) -> str:
+    x, y = one - one.mean(), other - other.mean()
+    size = float(x.norm() * y.norm())
+    return f"{float((x * y).sum()) / size:.2f}" if size > 0 else "undefined (constant)"
+
+
+def make_report(
+    model: OnePhonon,
+    name: str,
+    *,
+    temperature: float,
+    points: int | None,
+    dos_mesh: tuple[int, int, int] | None,
+    width: float | None,
+    histogram: bool,
+    unfold: bool,
+) -> ModeReport:
+    """Compute everything."""
+    found = dispersion(model, n_points=points, unfold=unfold)
+    states = density_of_states(
+        model,
+        dos_mesh,
+        "histogram" if histogram else "gaussian",
+        None if width is None else width / thermal_frequency(temperature),
+    )
+    fitted = fit_tls(model.bodies, model.crystal.U)
+    return ModeReport(
+        model=model,
+        name=name,
+        temperature=temperature,
+        dispersion=found,
+        states=states,
+        sound=_sound(model, found, temperature),
+        tls=model_tls(model),
+        fitted=fitted,
+        B={
+            "file": model.crystal.B,
+            "model": EIGHT_PI_SQUARED * model.ADP,
+            "tls": b_factors_by_tls(model, fitted),
+        },
+    )
+
+
+def _sound(model: OnePhonon, found: Dispersion, temperature: float) -> list[dict[str, Any]]:
+    """Speeds along the segments of the path that start or end at Gamma."""
+    towards: dict[str, None] = {}
+    for piece in found.path.pieces:
+        for one, other in itertools.pairwise(piece):
+            if "Γ" in (one, other):
+                towards[other if one == "Γ" else one] = None
+    rows = []
+    for label in towards:
+        k = model.crystal.U.new_tensor(found.path.points[label])
+        direction = model.crystal.cell.q_from_hkl(k)
+        speeds = sound_speeds(model, direction, temperature).tolist()
+        unit = (direction / direction.norm()).tolist()
+        row = {"towards": label} | dict(zip("xyz", unit, strict=True))
+        rows.append(row | {f"speed_{i}": v for i, v in enumerate(speeds, start=1)})
+    return rows

@@ -1,0 +1,206 @@
+"""The Bravais lattice of a crystal and its standard axes, whatever the setting of its cell."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .crystal import Crystal
+
+Array = NDArray[np.float64]
+
+#: Fractional coordinates and cosines closer than this are the same: operators are exact twelfths,
+#: and refined cells fulfil their symmetry to 1e-3 or so.
+SAME = 1e-6
+SQUARE = 1e-2
+
+#: Order of a proper rotation from its trace.
+ORDERS = {3: 1, -1: 2, 0: 3, 1: 4, 2: 6}
+
+#: Multiples of the axes among which lattice vectors are looked for.
+REACH = 3
+
+
+@dataclass(frozen=True)
+class StandardCell:
+    """Standard axes of a Bravais lattice.
+
+    Parameters
+    ----------
+    lattice : str
+        Crystal family and centring: aP, mP, mC, oP, oC, oI, oF, tP, tI, hP, hR, cP, cI or cF.
+    axes : ndarray, shape (3, 3)
+        Columns are the standard axes in fractional coordinates of the crystal's own cell.
+    matrix : ndarray, shape (3, 3)
+        Columns are the standard axes, Cartesian, Å.
+    """
+
+    lattice: str
+    axes: Array
+    matrix: Array
+
+    @property
+    def lengths(self) -> Array:
+        """Lengths of the standard axes, Å."""
+        return np.linalg.norm(self.matrix, axis=0)
+
+
+def standard_cell(crystal: Crystal) -> StandardCell:
+    """Find the Bravais lattice and its standard axes from a crystal's operators.
+
+    The crystal's own axes are kept where they are standard. Monoclinic axes have b unique, and
+    a centred cell is C-centred with the shortest axes; orthorhombic axes with one centred face
+    are put so that it is C; rhombohedral lattices have hexagonal axes in the obverse setting.
+
+    Parameters
+    ----------
+    crystal : Crystal
+
+    Returns
+    -------
+    StandardCell
+    """
+    matrix = crystal.cell.matrix.detach().cpu().double().numpy()
+    centrings = pure_translations(crystal)
+    vectors = _lattice_vectors(matrix, centrings)
+    turns = _turns(crystal)
+    axes = {order: _axes(found) for order, found in turns.items()}
+    n_axes = {order: len(axes.get(order, ())) for order in (2, 3, 4, 6)}
+    if n_axes[3] > 1:
+        family, chosen = "c", [_along(vectors, axis) for axis in axes.get(4, axes[2])]
+    elif n_axes[3]:
+        family, chosen = "h", _around(matrix, vectors, turns[3])
+        if _contains(centrings, np.stack(chosen, 1) @ [1 / 3, 2 / 3, 1 / 3]):  # reverse
+            chosen = [-chosen[0], -chosen[1], chosen[2]]
+    elif n_axes[4]:
+        family, chosen = "t", _around(matrix, vectors, turns[4])
+    elif n_axes[2] > 1:
+        family, chosen = "o", [_along(vectors, axis) for axis in axes[2]]
+    elif n_axes[2]:
+        family, chosen = "m", _monoclinic(matrix, vectors, centrings, axes[2][0])
+    else:
+        family, chosen = "a", list(np.eye(3)) if len(centrings) == 1 else _shortest(vectors)
+    P, centring = _centring(np.stack(chosen, axis=1), centrings, family)
+    return StandardCell(family + centring, P, matrix @ P)
+
+
+def pure_translations(crystal: Crystal) -> Array:
+    """Translations of the operators that do not turn, shape (n, 3), each in [0, 1)."""
+    rotations = crystal.rotations.detach().cpu().double().numpy()
+    shifts = crystal.translations.detach().cpu().double().numpy()
+    still = np.abs(rotations - np.eye(3)).max(axis=(1, 2)) < SAME
+    found = shifts[still]
+    return np.asarray(found - np.floor(found + SAME))
+
+
+def _lattice_vectors(matrix: Array, centrings: Array) -> Array:
+    """Short lattice vectors in fractional coordinates, the shortest first, without zero."""
+    steps = range(-REACH, REACH + 1)
+    cells = np.array(list(itertools.product(steps, steps, steps)), dtype=np.float64)
+    every = (cells[:, None, :] + centrings).reshape(-1, 3)
+    every = every[np.abs(every).max(axis=1) > SAME]
+    lengths = np.linalg.norm(every @ matrix.T, axis=1)
+    # Of equally long ones (v and -v at least) the one along the cell's own axes.
+    v = np.round(every, 6)
+    order = np.lexsort((*-v.T[::-1], np.abs(v).sum(axis=1), np.round(lengths, 6)))
+    return every[order]
+
+
+def _turns(crystal: Crystal) -> dict[int, list[Array]]:
+    """The proper rotations of the point group by order, in fractional coordinates."""
+    found: dict[int, list[Array]] = {}
+    for rotation in crystal.rotations.detach().cpu().double().numpy():
+        proper = rotation * round(float(np.linalg.det(rotation)))
+        found.setdefault(ORDERS[round(float(np.trace(proper)))], []).append(proper)
+    return found
+
+
+def _axis(turn: Array) -> Array:
+    """Direction of a rotation's axis, its first index positive."""
+    order = ORDERS[round(float(np.trace(turn)))]
+    # Whatever is turned all the way round has no part left across the axis.
+    total = np.sum([np.linalg.matrix_power(turn, n) for n in range(order)], axis=0)
+    axis = total[:, np.argmax(np.abs(total).sum(axis=0))]
+    axis = axis / np.abs(axis).max()
+    return np.asarray(axis * np.sign(axis[np.argmax(np.abs(axis) > SAME)]))
+
+
+def _axes(turns: list[Array]) -> list[Array]:
+    """The different axes of some rotations; those along the cell's own come in its order."""
+    different = {tuple(np.round(_axis(turn), 6)) for turn in turns}
+    return [np.array(axis) for axis in sorted(different, reverse=True)]
+
+
+def _along(vectors: Array, axis: Array) -> Array:
+    """The shortest lattice vector along an axis."""
+    parallel = np.linalg.norm(np.cross(vectors, axis), axis=1) < SAME
+    return np.asarray(vectors[parallel & (vectors @ axis > 0)][0])
+
+
+def _across(matrix: Array, vectors: Array, axis: Array) -> Array:
+    """Lattice vectors at right angles to an axis, the shortest first."""
+    cart = vectors @ matrix.T
+    along = matrix @ axis
+    cosine = cart @ along / (np.linalg.norm(cart, axis=1) * np.linalg.norm(along))
+    return vectors[np.abs(cosine) < SQUARE]
+
+
+def _around(matrix: Array, vectors: Array, turns: list[Array]) -> list[Array]:
+    """a, b and c with c along the axis of these rotations, and b what one of them makes of a."""
+    axis = _axis(turns[0])
+    a, c = _across(matrix, vectors, axis)[0], _along(vectors, axis)
+    return next([a, turn @ a, c] for turn in turns if np.linalg.det([a, turn @ a, c]) > 0)
+
+
+def _monoclinic(matrix: Array, vectors: Array, centrings: Array, axis: Array) -> list[Array]:
+    """a, b and c with b unique; the cell's own a and c if it is primitive."""
+    b = _along(vectors, axis)
+    if len(centrings) == 1:
+        unique = int(np.argmax(np.abs(axis)))
+        c, a = np.eye(3)[(unique + 1) % 3], np.eye(3)[(unique + 2) % 3]
+        return [a, b, c]
+    across = _across(matrix, vectors, axis)
+    centred = [v for v in across if _contains(centrings, (v + b) / 2)]
+    a = centred[0] if centred else across[0]
+    square = np.linalg.norm(np.cross(across @ matrix.T, matrix @ a), axis=1)
+    least = square[square > SAME * square.max()].min()
+    c = across[np.abs(square - least) < SQUARE * least][0]
+    return [a, b, c]
+
+
+def _shortest(vectors: Array) -> list[Array]:
+    """The three shortest independent lattice vectors."""
+    chosen: list[Array] = []
+    for v in vectors:
+        if np.linalg.matrix_rank(np.stack([*chosen, v]), tol=SAME) > len(chosen):
+            chosen.append(v)
+        if len(chosen) == 3:
+            break
+    return chosen
+
+
+def _contains(centrings: Array, vector: Array) -> bool:
+    """Tell whether a vector, fractional, is one of the lattice's."""
+    off = centrings - vector
+    return bool((np.abs(off - np.round(off)).max(axis=1) < SAME).any())
+
+
+def _centring(P: Array, centrings: Array, family: str) -> tuple[Array, str]:
+    """The letter of the centring of the axes P, and P turned so that one centred face is C."""
+    n = round(abs(float(np.linalg.det(P))) * len(centrings))
+    if n == 1:
+        return P, "P"
+    if n == 3:
+        return P, "R"
+    if n == 4:
+        return P, "F"
+    if _contains(centrings, P @ [0.5, 0.5, 0.5]):
+        return P, "I"
+    if _contains(centrings, P @ [0.0, 0.5, 0.5]) and family == "o":
+        return P[:, [1, 2, 0]], "C"
+    if _contains(centrings, P @ [0.5, 0.0, 0.5]) and family == "o":
+        return P[:, [2, 0, 1]], "C"
+    return P, "C"
