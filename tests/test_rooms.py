@@ -61,6 +61,7 @@ ORDER = [
     "verify",
     "maps",
     "compare",
+    "refine",
     "formats",
     "plot",
     "view",

@@ -13,13 +13,16 @@ from .bodies import Bodies
 from .contacts import Contacts
 from .errors import InputError
 from .interfaces import Interfaces, find_interfaces
-from .network import ForceConstants, contact_directions
+from .network import ForceConstants, Springs, contact_directions
 from .springs import check_names
 from .tensors import first_of_each, map_tensors
 
 #: Added to the starting stiffness, relative to its mean in translation and in libration, so that
 #: an interface of few contacts has a Cholesky factor too.
 RIDGE = 1e-2
+
+#: Matrices are symmetric to this part of their largest element: rounding of their making.
+SYMMETRIC = 1e-8
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ class InterfaceStiffness(nn.Module):
             centre = _centres(bodies, contacts, self._pairs, len(self.names))
             self.centre: Tensor
             self.register_buffer("centre", centre, persistent=False)
-            S = start * _contact_stiffness(bodies, contacts, self._pairs, centre)
+            along = torch.full_like(contacts.distance, start)
+            S = self.from_springs(bodies, contacts, Springs(along, torch.zeros_like(along)))
             factor = torch.linalg.cholesky(S)
             diagonal = factor.diagonal(dim1=1, dim2=2)
             self.free = nn.Parameter(torch.tril(factor, -1) + torch.diag_embed(diagonal.log()))
@@ -118,6 +122,14 @@ class InterfaceStiffness(nn.Module):
         """Refuse matrices that were saved for other interfaces."""
         check_names(state["names"], self.names)
 
+    def from_springs(self, bodies: Bodies, contacts: Contacts, springs: Springs) -> Tensor:
+        """S that comes nearest to springs on the contacts, shape (n_interfaces, 6, 6).
+
+        As if the two atoms of a contact were in its middle, and with a small ridge: what springs
+        across a contact do against a rotation of the crystal as a whole is left out.
+        """
+        return _contact_stiffness(bodies, contacts, self._pairs, self.centre, springs)
+
     def values(self) -> Tensor:
         """S of each interface, shape (n_interfaces, 6, 6), positive definite; differentiable."""
         return self.from_free(self.free)
@@ -127,6 +139,30 @@ class InterfaceStiffness(nn.Module):
         diagonal = torch.diag_embed(free.diagonal(dim1=1, dim2=2).exp())
         factor = torch.tril(free, -1) + diagonal
         return factor @ factor.mT
+
+    def set_values(self, values: Tensor) -> None:
+        """Put a stiffness of each interface, (n_interfaces, 6, 6), in place.
+
+        Raises
+        ------
+        InputError
+            If the shape does not fit or a matrix is not symmetric and positive definite.
+        """
+        S = torch.as_tensor(values, dtype=self.free.dtype, device=self.free.device)
+        if S.shape != self.free.shape:
+            raise InputError(f"stiffness of shape {tuple(S.shape)} for {len(self.names)} interfaces")
+        factor, info = torch.linalg.cholesky_ex(S)
+        lopsided = (S - S.mT).abs().amax((1, 2)) > SYMMETRIC * S.abs().amax((1, 2))
+        bad = (info != 0) | lopsided | ~torch.isfinite(S).all(2).all(1)
+        if bool(bad.any()):
+            name = self.names[int(bad.nonzero()[0])]
+            raise InputError(
+                f"the stiffness of interface {name} is not symmetric and positive definite, so "
+                "that some displacement would cost no energy; give another"
+            )
+        diagonal = factor.diagonal(dim1=1, dim2=2)
+        with torch.no_grad():
+            self.free.copy_(torch.tril(factor, -1) + torch.diag_embed(diagonal.log()))
 
     def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:  # noqa: ARG002
         """Force constants between the copies."""
@@ -195,9 +231,9 @@ def _centres(bodies: Bodies, contacts: Contacts, pairs: CopyPairs, n: int) -> Te
 
 
 def _contact_stiffness(
-    bodies: Bodies, contacts: Contacts, pairs: CopyPairs, centre: Tensor
+    bodies: Bodies, contacts: Contacts, pairs: CopyPairs, centre: Tensor, springs: Springs
 ) -> Tensor:
-    """S of unit springs along the contacts, by interface, with a small ridge."""
+    """S of springs on the contacts, by interface, with a small ridge."""
     crystal = bodies.crystal
     matrix = crystal.cell.matrix
     i, j, cell = (x[pairs.contact] for x in (contacts.i, contacts.j, contacts.cell))
@@ -219,8 +255,11 @@ def _contact_stiffness(
     arm = torch.linalg.solve(turn, (middle - place)[:, :, None]).squeeze(2)
     n = torch.linalg.solve(turn, n[:, :, None]).squeeze(2)
     along = torch.cat([n, torch.linalg.cross(arm, n)], dim=1)
-    S = along.new_zeros(len(centre), 6, 6)
-    S = S.index_add(0, interface[own], along[own, :, None] * along[own, None, :])
+    k_par, k_perp = (k[pairs.contact][:, None, None] for k in (springs.k_par, springs.k_perp))
+    across = _carry(arm)[:, :3]
+    each = k_perp * (across.mT @ across)
+    each = each + (k_par - k_perp) * along[:, :, None] * along[:, None, :]
+    S = along.new_zeros(len(centre), 6, 6).index_add(0, interface[own], each[own])
     size = S.diagonal(dim1=1, dim2=2).reshape(-1, 2, 3).mean(2).repeat_interleave(3, dim=1)
     # Libration of contacts in one point has no scale of its own: take 1 Å as the arm.
     size = torch.maximum(size, size[:, :1])

@@ -159,7 +159,8 @@ def strongest_peaks(
     wanted = as_count("n_peaks", n_peaks)
     check_resolution_range(d_min, d_max)
     with torch.no_grad():
-        hkl = _present(crystal, _indices_between(crystal.cell, d_min, d_max))
+        hkl = _indices_between(crystal.cell, d_min, d_max)
+        hkl = hkl[~_absent(crystal, hkl)]
         if unique == "laue":
             hkl = hkl[(hkl == _representatives(crystal, hkl)).all(dim=1)]
         elif unique == "friedel":
@@ -174,6 +175,25 @@ def strongest_peaks(
         strength = _strengths(gather_bodies(crystal), orbits)[orbit]
         best = torch.argsort(strength, descending=True, stable=True)[:wanted]
     return BraggPeaks(hkl[best], strength[best])
+
+
+def peak_strengths(crystal: Crystal, hkl: Tensor) -> Tensor:
+    """``|F|^2`` of Bragg peaks as `strongest_peaks` has them; zero where absent.
+
+    Parameters
+    ----------
+    crystal : Crystal
+    hkl : Tensor, shape (n, 3), int64
+
+    Returns
+    -------
+    Tensor, shape (n,), e^2 (X-rays)
+        Not differentiable.
+    """
+    with torch.no_grad():
+        hkl = hkl.to(crystal.cell.matrix.device)
+        strength = _strengths(gather_bodies(crystal), hkl)
+        return torch.where(_absent(crystal, hkl), 0.0, strength)
 
 
 def _own_peaks(hkl: Tensor, like: Tensor) -> BraggPeaks:
@@ -218,8 +238,8 @@ def _indices_between(cell: UnitCell, d_min: float, d_max: float) -> Tensor:
     return torch.cat(layers)
 
 
-def _present(crystal: Crystal, hkl: Tensor) -> Tensor:
-    """Leave out the systematic absences.
+def _absent(crystal: Crystal, hkl: Tensor) -> Tensor:
+    """True for the systematic absences.
 
     A peak is absent if an operator maps it onto itself with another phase.
     """
@@ -230,7 +250,7 @@ def _present(crystal: Crystal, hkl: Tensor) -> Tensor:
         phase = indices @ translation
         # Phases are multiples of 1/24 turn.
         absent |= same & ((phase - torch.round(phase)).abs() > 0.01)
-    return hkl[~absent]
+    return absent
 
 
 def _representatives(crystal: Crystal, hkl: Tensor) -> Tensor:

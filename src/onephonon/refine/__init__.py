@@ -1,0 +1,34 @@
+"""Fitting a crystal's springs to a measured map."""
+
+from .certainty import Certainty
+from .families import RUNGS, LogSprings, MatrixSprings, Rung, make_family
+from .fit import fit_springs
+from .ladder import Known, Ladder, RungFit
+from .objective import Loss, Objective
+from .optimize import Minimum, minimize_objective
+from .quality import Quality
+from .result import Fit
+from .settings import FitSettings
+from .voxels import FitVoxels, select_voxels
+
+__all__ = [
+    "RUNGS",
+    "Certainty",
+    "Fit",
+    "FitSettings",
+    "FitVoxels",
+    "Known",
+    "Ladder",
+    "LogSprings",
+    "Loss",
+    "MatrixSprings",
+    "Minimum",
+    "Objective",
+    "Quality",
+    "Rung",
+    "RungFit",
+    "fit_springs",
+    "make_family",
+    "minimize_objective",
+    "select_voxels",
+]

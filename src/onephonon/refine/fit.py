@@ -1,0 +1,224 @@
+"""From a structure and a measured map to springs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ..compare import Agreement, Reindexing, Settings, compare_model
+from ..compare.comparison import candidates_for, with_cell
+from ..dynamics import Progress
+from ..errors import InputError
+from ..maps import DiffuseMap
+from ..model import OnePhonon
+from .background import make_background
+from .families import RUNGS, make_family
+from .forward import make_forward
+from .ladder import Climb, Done, Known, Watch
+from .objective import Loss, Objective
+from .result import ANYWHERE, Fit
+from .settings import FitSettings
+from .voxels import FitVoxels, average_order, resolution_range, select_voxels, takes_all
+
+#: Voxels on which ways of indexing are compared.
+TRIED = 40_000
+
+#: What calculated maps and data on an absolute scale have for units.
+ABSOLUTE = "e^2 per cell"
+
+
+def fit_springs(
+    model: OnePhonon,
+    data: DiffuseMap,
+    settings: FitSettings | None = None,
+    *,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+    say: Callable[[str], None] | None = None,
+    done: Done | None = None,
+    known: dict[str, Known] | None = None,
+) -> Fit:
+    """Fit the springs of a crystal to a measured map.
+
+    Parameters
+    ----------
+    model : OnePhonon
+        Structure, bodies and cutoff; its springs are the start, equal for all contacts. The q it
+        is asked for play no part.
+    data : DiffuseMap
+        On a grid.
+    settings : FitSettings, optional
+    progress : callable, optional
+        Told (what, steps done, steps in all) before the ladder.
+    watch, done : callable, optional
+        Told of every step and of every rung; see `Climb`.
+    say : callable, optional
+        Told every decision as it is made.
+    known : dict, optional
+        Rungs fitted before, to go on from.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        If the data hold too little, or model and data do not fit.
+    """
+    settings = settings or FitSettings()
+    crystal = model.crystal
+    data = with_cell(data, crystal.cell.parameters)
+    said: list[str] = []
+
+    def tell(*lines: str) -> None:
+        said.extend(lines)
+        for line in lines if say else ():
+            say(line)  # type: ignore[misc]
+
+    reindexing, indexing = choose_indexing(model, data, settings, progress)
+    tell(indexing.decision if indexing else "there is no other way to index this lattice")
+    voxels = select_voxels(data, crystal, reindexing, settings)
+    tell(*voxels.said)
+    if voxels.quadrature is not None:
+        tell(f"the model is {voxels.quadrature}")
+    absolute = is_absolute(data, settings)
+    tell(
+        f"intensities are taken to be in {ABSOLUTE}"
+        if absolute
+        else "a scale is fitted: springs are in kT/Å^2 by the mean B-factor of the file"
+    )
+    objective, kind = make_objective(model, data, voxels, settings, absolute, progress)
+    tell(f"background: {DESCRIBED[kind]}")
+    ladder = Climb(voxels, objective, settings, watch).climb(done, known)
+    tell(*ladder.said)
+    return Fit(
+        model=model,
+        data=data,
+        settings=settings,
+        voxels=voxels,
+        ladder=ladder,
+        background=kind,
+        absolute=absolute,
+        reindexing=reindexing,
+        indexing=indexing,
+        said=tuple(said),
+    )
+
+
+#: Kinds of background in words.
+DESCRIBED = {
+    "isotropic": "a smooth function of |q|, solved for with the scale",
+    "halo": "a constant and a slope in each halo, solved for with the scale",
+    "none": "none",
+}
+
+
+def is_absolute(data: DiffuseMap, settings: FitSettings) -> bool:
+    """Whether intensities are on an absolute scale: as asked, or by the map's units."""
+    return settings.scale == "absolute" or (settings.scale == "auto" and data.units == ABSOLUTE)
+
+
+def make_objective(
+    model: OnePhonon,
+    data: DiffuseMap,
+    voxels: FitVoxels,
+    settings: FitSettings,
+    absolute: bool,
+    progress: Progress | None = None,
+) -> tuple[Objective, str]:
+    """The objective of the untuned model, and the kind of its background."""
+    kind = settings.background
+    if kind == "auto":
+        kind = "isotropic" if takes_all(data, settings) else "halo"
+    forward = make_forward(model, voxels, progress)
+    like = model.bodies.U
+    background = make_background(kind, voxels, model.crystal.cell.parameters, settings.knots)
+    background = replace(
+        background,
+        columns=background.columns.to(like),
+        group=background.group.to(like.device),
+    )
+    start = 1 / float(unit_scale(model)) if absolute else 1.0
+    return (
+        Objective(
+            forward=forward,
+            family=make_family(RUNGS[0], model.bodies, model.contacts, start),
+            data=torch.from_numpy(voxels.data).to(like),
+            sigma=torch.from_numpy(voxels.sigma).to(like),
+            used=torch.from_numpy(~voxels.held_out).to(like.device),
+            background=background,
+            fit_scale=not absolute,
+            loss=Loss(settings.loss, settings.outlier),
+        ),
+        kind,
+    )
+
+
+def unit_scale(model: OnePhonon) -> torch.Tensor:
+    """Thermal scale that gives unit springs the mean B-factor of the file."""
+    unit = OnePhonon(
+        model.crystal,
+        group_by=model.group_by,
+        gnm_cutoff=model.gnm_cutoff,
+        q_vectors=ANYWHERE,
+        solver=model.solver,
+        dtype=model.crystal.U.dtype,
+        device=model.crystal.U.device,
+    )
+    unit.mesh = model.mesh
+    return unit.thermal_scale.detach()
+
+
+def choose_indexing(
+    model: OnePhonon,
+    data: DiffuseMap,
+    settings: FitSettings,
+    progress: Progress | None = None,
+) -> tuple[Reindexing, Agreement | None]:
+    """Put the ways of indexing the lattice to the test with the untuned model.
+
+    Returns
+    -------
+    reindexing : Reindexing
+    agreement : Agreement or None
+        None where there is only one way.
+    """
+    if data.grid is None:
+        raise InputError("the data are a list of q-vectors; a fit needs a map on a grid of hkl")
+    low, high = resolution_range(data, settings)
+    asked = Settings(d_min=low, d_max=high, reindex=settings.reindex)
+    cell = model.crystal.cell.parameters
+    candidates = candidates_for(asked, model.crystal.spacegroup, cell, data.cell)
+    if len(candidates) == 1:
+        return candidates[0], None
+    average = average_order(data, settings)
+    agreement = compare_model(
+        model,
+        _thinned(data, asked),
+        asked,
+        average=average or None,
+        leave_out=settings.leave_out if average else 0.0,
+        use_data_adp=True,
+        progress=progress,
+    )
+    return agreement.reindexing, agreement
+
+
+def _thinned(data: DiffuseMap, asked: Settings) -> DiffuseMap:
+    """Some of the voxels of a large map, for statistics that need no more."""
+    keep = np.zeros(data.intensity.shape, dtype=bool)
+    low, high = asked.s_limits
+    for part, s in data.slabs():
+        keep[part] = data.mask[part] & (s >= low) & (s <= high)
+    place = np.flatnonzero(keep)
+    if len(place) <= TRIED:
+        return data
+    chosen = np.random.default_rng(0).choice(place, TRIED, replace=False)
+    values = np.full(data.intensity.size, np.nan)
+    values[chosen] = data.intensity.reshape(-1)[chosen]
+    arrays = {"intensity": values.reshape(data.intensity.shape)}
+    return data.changed(f"{TRIED} voxels chosen at random", arrays)

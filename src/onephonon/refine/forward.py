@@ -1,0 +1,171 @@
+"""The model at the voxels of a fit: amplitudes kept, springs free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bodies import Bodies
+from ..compare import points_at, voxel_points
+from ..dynamics import Progress
+from ..errors import InputError
+from ..jacobian import SpringBasis, spring_slopes
+from ..model import OnePhonon
+from ..network import ForceConstants
+from ..points import QPoints
+from ..scattering import intensity
+from .voxels import FitVoxels
+
+#: Nodes handled at a time: what bounds the memory of a Jacobian.
+NODES_AT_A_TIME = 100_000
+
+#: Amplitudes may fill this many bytes unless more is allowed.
+MOST_BYTES = 12 * 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some voxels in a row: their nodes, what each counts, and G there.
+
+    `weight` and `voxel` are None where every voxel is one node.
+    """
+
+    voxels: slice
+    points: QPoints
+    G: Tensor
+    weight: Tensor | None
+    voxel: Tensor | None
+
+    def average(self, values: Tensor) -> Tensor:
+        """Values at the nodes (P, ...) averaged over the voxels."""
+        if self.weight is None or self.voxel is None:
+            return values
+        n = self.voxels.stop - self.voxels.start
+        weight = self.weight.reshape(-1, *[1] * (values.ndim - 1))
+        return values.new_zeros(n, *values.shape[1:]).index_add(0, self.voxel, weight * values)
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelModel:
+    """Intensity at the voxels of a fit as a function of force constants, at thermal scale 1.
+
+    Debye-Waller factors are the file's, so the amplitudes do not change with the springs.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    n : int
+        Number of voxels.
+    parts : tuple of _Part
+    """
+
+    bodies: Bodies
+    n: int
+    parts: tuple[_Part, ...]
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of q at which the model is evaluated."""
+        return sum(part.points.n_q for part in self.parts)
+
+    def intensity(self, constants: ForceConstants, solver: str = "auto") -> Tensor:
+        """Intensity, averaged over each voxel, shape (n,); differentiable."""
+        found = []
+        for part in self.parts:
+            U = self.bodies.U
+            I = intensity(self.bodies, constants, part.points, U, G=part.G, solver=solver)  # noqa: E741
+            found.append(part.average(I))
+        return torch.cat(found)
+
+    def slopes(self, basis: SpringBasis, values: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Intensity and its derivative by spring constants, some voxels at a time.
+
+        Yields
+        ------
+        voxels : slice
+        intensity : Tensor, shape (n,)
+        slopes : Tensor, shape (n, n_values)
+        """
+        for part in self.parts:
+            n = part.voxels.stop - part.voxels.start
+            total = values.new_zeros(n, 1 + basis.n_springs)
+            every = spring_slopes(self.bodies, basis, values, part.points, self.bodies.U, G=part.G)
+            for some in every:
+                rows = torch.cat([some.value[:, None], some.slopes], dim=1)
+                if part.weight is None or part.voxel is None:
+                    total[some.points] = rows
+                else:
+                    rows *= part.weight[some.points, None]
+                    total.index_add_(0, part.voxel[some.points], rows)
+            yield part.voxels, total[:, 0], total[:, 1:]
+
+
+def make_forward(
+    model: OnePhonon,
+    voxels: FitVoxels,
+    progress: Progress | None = None,
+    most_bytes: int = MOST_BYTES,
+) -> VoxelModel:
+    """Form and keep the amplitudes at every node.
+
+    Parameters
+    ----------
+    model : OnePhonon
+        For the crystal, bodies and engine; its springs play no part.
+    voxels : FitVoxels
+    progress : callable, optional
+        Told how many voxels are done.
+    most_bytes : int
+        Largest size of the amplitudes.
+
+    Raises
+    ------
+    InputError
+        If they would not fit, or a voxel's value does not exist because it is a Bragg point.
+    """
+    rule = voxels.quadrature
+    per_voxel = 1 if rule is None else rule.around_bragg
+    size = 16 * model.bodies.n_dof * per_voxel * voxels.n
+    if size > most_bytes:
+        raise InputError(
+            f"amplitudes at {voxels.n} voxels would take {size / 2**30:.1f} GB, more than "
+            f"{most_bytes / 2**30:.1f}; fit fewer halos, a narrower range or larger bodies"
+        )
+    step = max(1, NODES_AT_A_TIME // per_voxel)
+    parts = []
+    asked = copy(model)
+    with torch.no_grad():
+        for start in range(0, voxels.n, step):
+            stop = min(start + step, voxels.n)
+            parts.append(_make_part(asked, voxels, slice(start, stop)))
+            if progress:
+                progress("amplitudes", stop, voxels.n)
+    return VoxelModel(model.bodies, voxels.n, tuple(parts))
+
+
+def _make_part(model: OnePhonon, voxels: FitVoxels, where: slice) -> _Part:
+    hkl = voxels.hkl[where]
+    weight = voxel = None
+    if voxels.quadrature is None:
+        at = torch.from_numpy(np.ascontiguousarray(hkl))
+    else:
+        # Boxes are along the data's axes: nodes around the centre there, turned.
+        centre = hkl @ np.linalg.inv(voxels.turn)
+        rule = voxels.quadrature
+        nodes = voxel_points(centre, rule.step, rule.order, rule.leave_out)
+        at = nodes.hkl @ torch.from_numpy(voxels.turn)
+        weight, voxel = nodes.weight.to(model.bodies.U), nodes.voxel.to(model.bodies.U.device)
+    points = points_at(model, at)
+    if not bool(points.valid.all()):
+        bad = at[~points.valid.cpu()][0].tolist()
+        raise InputError(
+            f"hkl {bad} is a Bragg point or beyond the model's resolution limit, where there is "
+            "no intensity; give bragg_radius, or average over voxels"
+        )
+    model.set_q(points)
+    return _Part(where, points, model.amplitudes(use_data_adp=True), weight, voxel)

@@ -1,0 +1,222 @@
+"""The objective of a fit: chi-square with everything linear solved inside, and the prior.
+
+``Phi(x) = sum_used rho((y - c I(x) - B b)^2 / sigma^2) + lambda phi |x|^2``, minimal in the scale
+c and the background's coefficients b at every x (variable projection). ``phi`` is the dispersion:
+what chi-square per voxel a good model is expected to reach. The slopes are those of Gauss and
+Newton with the linear part eliminated exactly (Kaufman, BIT 15 (1975) 49).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..jacobian import SpringBasis
+from .background import Background
+from .families import Family, family_basis
+from .forward import VoxelModel
+
+#: Rounds of reweighting in which a robust loss finds its scale and background.
+MOST_ROUNDS = 50
+
+#: They end when no weight changes by more.
+SETTLED = 1e-10
+
+
+@dataclass(frozen=True)
+class Loss:
+    """rho of squared normalized residuals z.
+
+    Parameters
+    ----------
+    kind : {'squares', 'soft_l1'}
+        z; or ``2 a^2 (sqrt(1 + z/a^2) - 1)``.
+    outlier : float
+        a.
+    """
+
+    kind: str = "squares"
+    outlier: float = 3.0
+
+    def value(self, z: Tensor) -> Tensor:
+        """Return rho(z)."""
+        if self.kind == "squares":
+            return z
+        a = self.outlier**2
+        return 2 * a * z / (a * (1 + torch.sqrt(1 + z / a)))
+
+    def weight(self, z: Tensor) -> Tensor:
+        """Return rho'(z): what a residual's weight is multiplied by."""
+        if self.kind == "squares":
+            return torch.ones_like(z)
+        return 1 / torch.sqrt(1 + z / self.outlier**2)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The objective at some springs.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n,)
+        Free numbers.
+    intensity : Tensor, shape (N,)
+        The model's, at thermal scale 1.
+    scale : float
+        c.
+    background : Tensor, shape (N,)
+    residual : Tensor, shape (N,)
+        ``y - c I - B b``.
+    weight : Tensor, shape (N,)
+        ``rho'/sigma^2``, also of voxels held out.
+    loss : Tensor, shape (N,)
+        rho of every voxel.
+    objective : float
+        Phi.
+    """
+
+    x: Tensor
+    intensity: Tensor
+    scale: float
+    background: Tensor
+    residual: Tensor
+    weight: Tensor
+    loss: Tensor
+    objective: float
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """Gauss and Newton's quadratic of chi-square alone, the linear part eliminated.
+
+    Parameters
+    ----------
+    hessian : Tensor, shape (n, n)
+        ``J^T W J``; half the second derivative of chi-square.
+    gradient : Tensor, shape (n,)
+        Minus half the gradient of chi-square.
+    """
+
+    hessian: Tensor
+    gradient: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """What a rung of the ladder minimizes.
+
+    Parameters
+    ----------
+    forward : VoxelModel
+    family : Family
+    data, sigma : Tensor, shape (N,)
+    used : Tensor, shape (N,), bool
+    background : Background
+    fit_scale : bool
+    loss : Loss
+    prior : float
+        lambda.
+    dispersion : float
+        phi.
+    """
+
+    forward: VoxelModel
+    family: Family
+    data: Tensor
+    sigma: Tensor
+    used: Tensor
+    background: Background
+    fit_scale: bool
+    loss: Loss
+    prior: float = 0.0
+    dispersion: float = 1.0
+    basis: SpringBasis | None = field(default=None, repr=False)
+
+    @property
+    def n_used(self) -> int:
+        """Number of voxels that are fitted."""
+        return int(self.used.sum())
+
+    def penalty(self, x: Tensor) -> Tensor:
+        """``lambda phi |x|^2``."""
+        return self.prior * self.dispersion * x.square().sum()
+
+    def evaluate(self, x: Tensor) -> Evaluation:
+        """The objective at x, with its best scale and background."""
+        with torch.no_grad():
+            intensity = self.forward.intensity(self.family.constants(self.family.values(x)))
+            return self.project(x.detach(), intensity)
+
+    def project(self, x: Tensor, intensity: Tensor) -> Evaluation:
+        """Solve for scale and background, by reweighting where the loss is robust."""
+        plain = self.sigma**-2.0
+        weight = plain
+        for _ in range(MOST_ROUNDS):
+            scale, background = self._solve_linear(intensity, weight)
+            residual = self.data - scale * intensity - background
+            z = residual.square() * plain
+            new = plain * self.loss.weight(z)
+            settled = float(((new - weight).abs() / plain).max()) <= SETTLED
+            weight = new
+            if settled:
+                break
+        loss = self.loss.value(z)
+        objective = float(loss[self.used].sum() + self.penalty(x))
+        return Evaluation(x, intensity, scale, background, residual, weight, loss, objective)
+
+    def _solve_linear(self, intensity: Tensor, weight: Tensor) -> tuple[float, Tensor]:
+        """Scale and background of weighted least squares over the voxels used."""
+        used = weight * self.used
+        both = torch.stack([self.data, intensity], dim=1)
+        # Halos held out have a background of their own, solved for where it is, given the scale.
+        own = used if self.background.shared else weight
+        inverse = self.background.inverse_gram(own)
+        coefficients = inverse @ self.background.moments(own[:, None] * both)
+        left = both - self.background.evaluate(coefficients)
+        scale = 1.0
+        if self.fit_scale:
+            square = float((used * left[:, 1]) @ left[:, 1])
+            scale = float((used * left[:, 1]) @ left[:, 0]) / square if square > 0 else 0.0
+        mixed = coefficients[:, :, 0] - scale * coefficients[:, :, 1]
+        return scale, self.background.evaluate(mixed[:, :, None])[:, 0]
+
+    def slopes(self, at: Evaluation) -> Slopes:
+        """Gauss and Newton's quadratic at an evaluation."""
+        family, x = self.family, at.x
+        basis = self.basis or family_basis(family)
+        values, chain = family.values(x).detach(), family.slopes(x)
+        weight = at.weight * self.used
+        n = family.n
+        total = chain.new_zeros(n + 1, n + 2)
+        inverse = self.background.inverse_gram(weight)
+        crossed = chain.new_zeros(*inverse.shape[:2], n + 2)
+        for part, intensity, by_value in self.forward.slopes(basis, values):
+            rows = [at.scale * (by_value @ chain), intensity[:, None], at.residual[part, None]]
+            joined = torch.cat(rows, dim=1)
+            weighted = weight[part, None] * joined
+            total += joined[:, : n + 1].T @ weighted
+            crossed += self.background.moments(weighted, part)
+        # What the background explains of every column.
+        explained = torch.einsum("gwi,gwv,gvj->ij", crossed[:, :, : n + 1], inverse, crossed)
+        total = total - explained
+        if self.fit_scale and float(total[n, n]) > 0:
+            total = total - total[:, n, None] * total[None, n] / total[n, n]
+        return Slopes(_symmetric(total[:n, :n]), total[:n, n + 1])
+
+    def gradient(self, x: Tensor) -> tuple[Evaluation, Tensor]:
+        """The objective and its gradient by the adjoint, for many parameters.
+
+        Scale and background are at their best, so they may be held (the envelope theorem).
+        """
+        leaf = x.detach().clone().requires_grad_()
+        intensity = self.forward.intensity(self.family.constants(self.family.values(leaf)))
+        at = self.project(x.detach(), intensity.detach())
+        pull = -2 * at.scale * at.weight * self.used * at.residual
+        (g,) = torch.autograd.grad(intensity @ pull + self.penalty(leaf), leaf)
+        return at, g
+
+
+def _symmetric(matrix: Tensor) -> Tensor:
+    return 0.5 * (matrix + matrix.T)

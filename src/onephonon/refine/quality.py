@@ -1,0 +1,157 @@
+"""How well a fit explains voxels: overall and by shell, fitted and held out apart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..compare import Isotropic, pearson, r_factor
+from .voxels import FitVoxels
+
+Float64 = NDArray[np.float64]
+
+#: What is called the isotropic part here: what `compare` takes out, in fewer shells if few voxels.
+ISOTROPIC = Isotropic("line", 50)
+
+#: Voxels that a shell of the isotropic part should hold.
+PER_SHELL = 20
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Agreement over some voxels.
+
+    Parameters
+    ----------
+    d_max, d_min : float
+        Limits of resolution, Å.
+    n : int
+    chi2 : float
+        Mean of rho of the normalized residuals: chi-square per voxel.
+    cc : float
+        Pearson's correlation of the data with model and background.
+    cc_anisotropic : float
+        The same without the isotropic parts of data and model, background left out.
+    r : float
+        ``sum |y - fit| / sum |y|``.
+    background : float
+        Share of the background in the summed fit.
+    """
+
+    d_max: float
+    d_min: float
+    n: int
+    chi2: float
+    cc: float
+    cc_anisotropic: float
+    r: float
+    background: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What a fit says of every voxel.
+
+    Parameters
+    ----------
+    data, model, background : ndarray, shape (N,)
+        The model on the data's scale.
+    loss : ndarray, shape (N,)
+        rho of the normalized residuals.
+    data_anisotropic, model_anisotropic : ndarray, shape (N,)
+        Without isotropic parts; NaN where a shell holds too little.
+    """
+
+    data: Float64
+    model: Float64
+    background: Float64
+    loss: Float64
+    data_anisotropic: Float64
+    model_anisotropic: Float64
+
+    @classmethod
+    def of(cls, voxels: FitVoxels, model: Float64, background: Float64, loss: Float64) -> Explained:
+        """Take the isotropic parts out, of all voxels together."""
+        shells = max(1, min(ISOTROPIC.shells, voxels.n // PER_SHELL))
+        rule = Isotropic(ISOTROPIC.kind, shells)
+        limits = (float(voxels.s.min()), float(voxels.s.max()))
+        one = np.ones(voxels.n)
+        rest = [rule.remove(x, voxels.s, limits, one) for x in (voxels.data, model)]
+        return cls(voxels.data, model, background, loss, *rest)
+
+    def over(self, keep: NDArray[np.bool_], s: Float64) -> Quality:
+        """Agreement over the voxels kept, whose s are given."""
+        data, model, background = self.data[keep], self.model[keep], self.background[keep]
+        fit = model + background
+        a, b = self.data_anisotropic[keep], self.model_anisotropic[keep]
+        known = np.isfinite(a) & np.isfinite(b)
+        whole = float(np.abs(fit).sum())
+        here = s[keep]
+        return Quality(
+            d_max=1 / float(here.min()) if len(here) else math.nan,
+            d_min=1 / float(here.max()) if len(here) else math.nan,
+            n=len(here),
+            chi2=float(self.loss[keep].mean()) if len(here) else math.nan,
+            cc=pearson(fit, data),
+            cc_anisotropic=pearson(a[known], b[known]),
+            r=r_factor(fit, data),
+            background=float(np.abs(background).sum()) / whole if whole > 0 else math.nan,
+        )
+
+
+def shells(
+    explained: Explained, keep: NDArray[np.bool_], s: Float64, n_shells: int
+) -> tuple[Quality, ...]:
+    """Agreement in shells of equal width in s over the voxels kept; empty shells included."""
+    edges = np.linspace(float(s.min()), float(s.max()), n_shells + 1)
+    number = np.clip(np.searchsorted(edges, s, side="right") - 1, 0, n_shells - 1)
+    found = []
+    for i in range(n_shells):
+        q = explained.over(keep & (number == i), s)
+        limits = {"d_max": 1 / edges[i], "d_min": 1 / edges[i + 1]}
+        found.append(Quality(**(vars(q) | limits)))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better one fit is than another on the held-out halos.
+
+    Parameters
+    ----------
+    value : float
+        Drop of chi-square per voxel.
+    error : float
+        Its standard error, from halo to halo.
+    """
+
+    value: float
+    error: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the gain is more than its own standard error."""
+        return self.value > 0 and not self.value <= self.error
+
+
+def gain(before: Float64, after: Float64, halo: NDArray[np.int64]) -> Gain:
+    """Gain of one fit over another on held-out voxels, and its error.
+
+    Parameters
+    ----------
+    before, after : ndarray, shape (n,)
+        rho of the voxels held out.
+    halo : ndarray, shape (n,), int64
+        What is independent: halos of one orbit are one.
+    """
+    drop = before - after
+    _, number = np.unique(halo, return_inverse=True)
+    sums = np.bincount(number.reshape(-1), drop)
+    n = len(sums)
+    mean = float(drop.mean())
+    if n < 2:
+        return Gain(mean, math.nan)
+    return Gain(mean, math.sqrt(n / (n - 1) * float(((sums - sums.mean()) ** 2).sum())) / len(drop))

@@ -1,0 +1,131 @@
+"""What a fit is asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .families import RUNGS, find_rungs
+
+VOXELS = ("auto", "halos", "all")
+SCALES = ("auto", "absolute", "fitted")
+BACKGROUNDS = ("auto", "isotropic", "halo", "none")
+LOSSES = ("squares", "soft_l1")
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What is fitted to what, and how.
+
+    Parameters
+    ----------
+    voxels : {'auto', 'halos', 'all'}
+        Whole zones around the strongest Bragg peaks, or all voxels of the resolution range. Auto
+        takes halos if the map has more than one voxel in two indices along each axis.
+    n_peaks : int
+        Halos at most, the strongest |F|^2 of the model first.
+    d_min, d_max : float, optional
+        Range of resolution, Å; of the peaks for halos. By default 2.0 to 2.5 for halos, and all
+        that there is otherwise.
+    bragg_radius : float, optional
+        Voxels whose centre is nearer to a Bragg point (1/Å, without 2*pi) are left out. By
+        default half the diagonal of a voxel, and none where voxels are averaged over.
+    held_out : float
+        Share of the halos that is held out; all that symmetry relates goes together.
+    seed : int
+        Of that choice.
+    ladder : tuple of str
+        Names of the rungs, see `families.RUNGS`.
+    whole_ladder : bool
+        Climb on where the held-out data stop improving.
+    prior : float, optional
+        Weight of the squared log-ratios to the geometric start beside chi-square over its
+        dispersion: one over the variance expected of them. By default the best of several on the
+        held-out data.
+    scale : {'auto', 'absolute', 'fitted'}
+        Whether intensities are in e^2 per cell, or a factor is fitted. Auto looks at the units.
+    background : {'auto', 'isotropic', 'halo', 'none'}
+        A smooth function of |q|, a constant and a slope for each halo, or nothing. Auto takes
+        the first with all voxels and the second with halos.
+    knots : int
+        Of the isotropic background, from end to end.
+    loss : {'squares', 'soft_l1'}
+        soft_l1 is quadratic up to `outlier` sigma and linear beyond.
+    outlier : float
+    average : int, optional
+        Order of voxel averages (see `compare.Quadrature`); 0 takes the model at the centres. By
+        default 2 for voxels of half an index or more.
+    leave_out : float
+        Share of each voxel around its Bragg point that is left out; see `compare.Quadrature`.
+    reindex : str
+        'auto', 'best', 'none' or an operator such as k,h,-l; see `compare.Settings`.
+    max_steps : int
+        Of one minimization.
+    tolerance : float
+        A minimization ends when no logarithm of a spring would move by more.
+
+    Raises
+    ------
+    InputError
+        If a word is unknown or a number cannot be.
+    """
+
+    voxels: str = "auto"
+    n_peaks: int = 400
+    d_min: float | None = None
+    d_max: float | None = None
+    bragg_radius: float | None = None
+    held_out: float = 0.1
+    seed: int = 0
+    ladder: tuple[str, ...] = tuple(rung.name for rung in RUNGS)
+    whole_ladder: bool = False
+    prior: float | None = None
+    scale: str = "auto"
+    background: str = "auto"
+    knots: int = 12
+    loss: str = "squares"
+    outlier: float = 3.0
+    average: int | None = None
+    leave_out: float = 0.0
+    reindex: str = "auto"
+    max_steps: int = 50
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("voxels", VOXELS),
+            ("scale", SCALES),
+            ("background", BACKGROUNDS),
+            ("loss", LOSSES),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+        object.__setattr__(self, "ladder", tuple(self.ladder))
+        find_rungs(self.ladder)
+        limits: tuple[tuple[str, float, float, str], ...] = (
+            ("n_peaks", 1, math.inf, "a whole number, 1 or more"),
+            ("held_out", 0.01, 0.9, "a share of the halos, 0.01 to 0.9"),
+            ("knots", 2, 200, "2 to 200"),
+            ("outlier", 1e-3, 1e6, "a positive number of sigma"),
+            ("max_steps", 1, 10_000, "1 or more"),
+            ("tolerance", 1e-8, 1.0, "a small positive number, such as 0.001"),
+        )
+        for name, least, most, mend in limits:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and least <= value <= most):
+                raise InputError(f"{name} {value}: give {mend}")
+        if self.prior is not None and not (math.isfinite(self.prior) and self.prior >= 0):
+            raise InputError(f"prior {self.prior}: give a weight, 0 or more")
+        self._check_range()
+
+    def _check_range(self) -> None:
+        d_min, d_max = self.d_min, self.d_max
+        for name, d in (("d_min", d_min), ("d_max", d_max)):
+            if d is not None and not d > 0:
+                raise InputError(f"{name} {d} is not a resolution; give Å")
+        if d_min is not None and d_max is not None and d_min >= d_max:
+            raise InputError(f"d_min {d_min:g} and d_max {d_max:g} leave nothing; swap them")
+        radius = self.bragg_radius
+        if radius is not None and not (math.isfinite(radius) and radius >= 0):
+            raise InputError(f"bragg_radius {radius}: give a distance in 1/Å, 0 or more")

@@ -1,0 +1,364 @@
+"""Which voxels of a measured map are fitted, which are held out, and what each is worth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..compare import Quadrature, Reindexing
+from ..compare.comparison import COARSE
+from ..compare.frames import alike, find_frames, unique_voxels
+from ..compare.target import hkl_at
+from ..crystal import Crystal
+from ..errors import InputError
+from ..maps import DiffuseMap, laue_operators, reciprocal_axes
+from ..sampling import peak_strengths
+from .settings import FitSettings
+
+Float64 = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+#: Resolution of the halos' peaks when none is asked for, Å: strong, and fine in detail.
+HALO_RANGE = (2.0, 2.5)
+
+#: A halo must have this share of the voxels that the fullest has.
+LEAST_COVERED = 0.5
+
+#: Equivalent voxels this alike (relative) are copies of one number, not measurements.
+COPIES = 1e-6
+
+#: Shells of |q| in which the spread of data without sigma is taken for their sigma.
+SHELLS = 50
+
+#: Fewer voxels are too few to be fitted.
+LEAST_VOXELS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class FitVoxels:
+    """Voxels of data, one of each set that symmetry makes equal, in the order of their halos.
+
+    Parameters
+    ----------
+    hkl : ndarray, shape (N, 3)
+        Centres, in the model's indices.
+    place : ndarray, shape (N,), int64
+        A voxel of the map that each stands for, counted flat.
+    data, sigma : ndarray, shape (N,)
+        Means over equivalents, and their standard uncertainties.
+    s : ndarray, shape (N,)
+        1/d, 1/Å.
+    halo : ndarray, shape (N,), int64
+        Number of the halo, from 0.
+    peaks : ndarray, shape (n_halos, 3), int64
+        The Bragg peak of each halo.
+    orbit : ndarray, shape (N,), int64
+        Halos that symmetry makes equal share a number.
+    held_out : ndarray, shape (N,), bool
+    quadrature : Quadrature or None
+        How the model is averaged over each; None takes it at the centres.
+    turn : ndarray, shape (3, 3)
+        Voxels are boxes along the axes of the data: ``box @ turn`` in the model's indices.
+    sigma_known : bool
+    said : tuple of str
+        What was assumed.
+    """
+
+    hkl: Float64
+    place: Index
+    data: Float64
+    sigma: Float64
+    s: Float64
+    halo: Index
+    peaks: Index
+    orbit: Index
+    held_out: NDArray[np.bool_]
+    quadrature: Quadrature | None
+    turn: Float64
+    sigma_known: bool
+    said: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of voxels."""
+        return len(self.data)
+
+    @property
+    def n_halos(self) -> int:
+        """Number of halos."""
+        return len(self.peaks)
+
+    def part(self, keep: NDArray[np.bool_]) -> FitVoxels:
+        """Only some of the voxels, with their halos renumbered."""
+        names = ("hkl", "place", "data", "sigma", "s", "orbit", "held_out")
+        cut = {name: getattr(self, name)[keep] for name in names}
+        halos, number = np.unique(self.halo[keep], return_inverse=True)
+        return replace(self, **cut, halo=number.reshape(-1), peaks=self.peaks[halos])
+
+
+def select_voxels(
+    data: DiffuseMap, crystal: Crystal, reindexing: Reindexing, settings: FitSettings
+) -> FitVoxels:
+    """Choose the voxels to fit.
+
+    Parameters
+    ----------
+    data : DiffuseMap
+        On a grid.
+    crystal : Crystal
+    reindexing : Reindexing
+        From the data's indices to the model's.
+    settings : FitSettings
+
+    Returns
+    -------
+    FitVoxels
+
+    Raises
+    ------
+    InputError
+        If the range holds too few voxels or halos, or the data have no cell.
+    """
+    if data.grid is None:
+        raise InputError("the data are a list of q-vectors; a fit needs a map on a grid of hkl")
+    whole = takes_all(data, settings)
+    quadrature = _quadrature(data, settings)
+    said: list[str] = []
+    laue = laue_operators(crystal.spacegroup, crystal.cell.parameters).astype(np.float64)
+    place, hkl, peak, s = _in_range(data, crystal, reindexing, settings, whole, said)
+    if not whole:
+        place, hkl, peak, s = _strongest(crystal, settings, laue, place, hkl, peak, s, said)
+    radius = settings.bragg_radius
+    if radius is None:
+        radius = 0.0 if quadrature else _half_diagonal(data)
+    if radius > 0:
+        away = np.linalg.norm(
+            (hkl - np.rint(hkl)) @ reciprocal_axes(crystal.cell.parameters), axis=1
+        )
+        keep = away >= radius
+        said.append(
+            f"{int((~keep).sum())} voxels within {radius:.4g} 1/Å of a Bragg point are left out"
+        )
+        place, hkl, peak, s = place[keep], hkl[keep], peak[keep], s[keep]
+    if len(place) < LEAST_VOXELS:
+        raise InputError(
+            f"{len(place)} voxels are left to fit, fewer than {LEAST_VOXELS}; widen the "
+            "resolution range or ask for more peaks"
+        )
+    step = quadrature.step if quadrature else None
+    frame = find_frames([reindexing], laue, step)[0]
+    same = alike(frame, laue, step)
+    merged = _merged(data, place, hkl, same, said)
+    return _halved(merged, hkl, peak, s, laue, quadrature, reindexing, settings, said)
+
+
+def takes_all(data: DiffuseMap, settings: FitSettings) -> bool:
+    """Whether all voxels of a range are fitted, rather than halos: as asked, or if coarse."""
+    return settings.voxels == "all" or (settings.voxels == "auto" and _coarse(data))
+
+
+def average_order(data: DiffuseMap, settings: FitSettings) -> int:
+    """Order of voxel averages: as asked, or 2 for coarse voxels; 0 for none."""
+    if settings.average is not None:
+        return settings.average
+    return 2 if _coarse(data) else 0
+
+
+def resolution_range(data: DiffuseMap, settings: FitSettings) -> tuple[float, float]:
+    """Smallest and largest d, Å, as asked or by default."""
+    low, high = (0.0, math.inf) if takes_all(data, settings) else HALO_RANGE
+    low = low if settings.d_min is None else settings.d_min
+    high = high if settings.d_max is None else settings.d_max
+    if low >= high:
+        raise InputError(f"d from {low:g} to {high:g} Å is no range; give d_min and d_max both")
+    return low, high
+
+
+def _coarse(data: DiffuseMap) -> bool:
+    return data.grid is not None and max(data.grid.step) >= COARSE
+
+
+def _quadrature(data: DiffuseMap, settings: FitSettings) -> Quadrature | None:
+    order = average_order(data, settings)
+    assert data.grid is not None
+    if order:
+        return Quadrature(data.grid.step, order, settings.leave_out)
+    if settings.leave_out:
+        raise InputError("leave_out goes with voxel averages; ask for an order of 2 or more")
+    return None
+
+
+def _half_diagonal(data: DiffuseMap) -> float:
+    assert data.grid is not None
+    assert data.cell is not None
+    edges = np.asarray(data.grid.step)[:, None] * reciprocal_axes(data.cell)
+    signs = np.array([[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])
+    return 0.5 * float(np.linalg.norm(signs @ edges, axis=1).max())
+
+
+def _in_range(
+    data: DiffuseMap,
+    crystal: Crystal,
+    reindexing: Reindexing,
+    settings: FitSettings,
+    whole: bool,
+    said: list[str],
+) -> tuple[Index, Float64, Index, Float64]:
+    """Voxels with data in the range of resolution: their places, hkl, Bragg peaks and s."""
+    low, high = resolution_range(data, settings)
+    good = data.mask
+    if data.sigma is not None:
+        good = good & np.isfinite(data.sigma) & (data.sigma > 0)
+    place = np.flatnonzero(good)
+    hkl = hkl_at(data, place) @ reindexing.operator
+    peak = np.rint(hkl).astype(np.int64)
+    axes = reciprocal_axes(crystal.cell.parameters)
+    s = np.linalg.norm(hkl @ axes, axis=1)
+    # A halo is whole: the resolution of its peak decides.
+    limit = s if whole else np.linalg.norm(peak @ axes, axis=1)
+    with np.errstate(divide="ignore"):
+        keep = (limit >= (1 / high) * (1 - 1e-6)) & (limit <= np.divide(1, low) * (1 + 1e-6))
+    keep &= s > 0
+    if not keep.any():
+        reach = f"{1 / s.max():.3g} to {1 / max(s.min(), 1e-9):.3g} Å" if len(s) else "nothing"
+        raise InputError(
+            f"the data have no voxel between d = {low:g} and {high:g} Å; they reach {reach}: "
+            "give d_min and d_max"
+        )
+    limits = f"d >= {low:g} Å" if math.isinf(high) else f"{low:g} <= d <= {high:g} Å"
+    said.append(f"resolution {limits}{'' if whole else ' (of the Bragg peak)'}")
+    return place[keep], hkl[keep], peak[keep], s[keep]
+
+
+def _orbit(peak: Index, laue: Float64) -> tuple[Float64, Index]:
+    """One of each set of equivalent Bragg peaks, and which set each belongs to."""
+    return unique_voxels(peak.astype(np.float64), list(laue))
+
+
+def _strongest(
+    crystal: Crystal,
+    settings: FitSettings,
+    laue: Float64,
+    place: Index,
+    hkl: Float64,
+    peak: Index,
+    s: Float64,
+    said: list[str],
+) -> tuple[Index, Float64, Index, Float64]:
+    """Voxels of the halos whose peaks are strongest."""
+    orbits, orbit = _orbit(peak, laue)
+    _, inverse, count = np.unique(peak, axis=0, return_inverse=True, return_counts=True)
+    covered = np.zeros(len(orbits), dtype=np.int64)
+    np.maximum.at(covered, orbit, count[inverse.reshape(-1)])
+    usable = covered >= LEAST_COVERED * covered.max()
+    strength = peak_strengths(crystal, torch.as_tensor(np.rint(orbits).astype(np.int64))).numpy()
+    strength = np.where(usable & (strength > 0), strength, -1.0)
+    best = np.argsort(-strength, kind="stable")[: settings.n_peaks]
+    best = best[strength[best] > 0]
+    chosen = np.zeros(len(orbits), dtype=bool)
+    chosen[best] = True
+    keep = chosen[orbit]
+    fewer = "" if len(best) == settings.n_peaks else f" (of {settings.n_peaks} asked for)"
+    said.append(f"halos around the {len(best)} strongest Bragg peaks{fewer}")
+    return place[keep], hkl[keep], peak[keep], s[keep]
+
+
+@dataclass(frozen=True, eq=False)
+class _Merged:
+    place: Index
+    index: Index
+    data: Float64
+    sigma: Float64 | None
+
+
+def _merged(
+    data: DiffuseMap, place: Index, hkl: Float64, same: list[Float64], said: list[str]
+) -> _Merged:
+    """Equivalent voxels averaged; `index` says which of the given one stands for each."""
+    _, back = unique_voxels(hkl, same)
+    n = int(back.max()) + 1
+    first = np.full(n, len(back))
+    np.minimum.at(first, back, np.arange(len(back)))
+    values = data.intensity.reshape(-1)[place].astype(np.float64)
+    sigma = None if data.sigma is None else data.sigma.reshape(-1)[place].astype(np.float64)
+    weight = np.ones(len(place)) if sigma is None else sigma**-2.0
+    total = np.bincount(back, weight, n)
+    mean = np.bincount(back, weight * values, n) / total
+    spread = float(np.sqrt(np.mean((values - mean[back]) ** 2)))
+    repeats = len(place) / n
+    if repeats > 1.001:
+        copies = spread <= COPIES * float(np.std(values))
+        how = "copies of one number each" if copies else "averaged"
+        said.append(f"{len(place)} voxels are {n} by symmetry: {how}")
+        if copies and sigma is not None:
+            return _Merged(place[first], first, mean, sigma[first])
+    merged = None if sigma is None else np.asarray(total**-0.5, dtype=np.float64)
+    return _Merged(place[first], first, mean, merged)
+
+
+def _halved(
+    merged: _Merged,
+    hkl: Float64,
+    peak: Index,
+    s: Float64,
+    laue: Float64,
+    quadrature: Quadrature | None,
+    reindexing: Reindexing,
+    settings: FitSettings,
+    said: list[str],
+) -> FitVoxels:
+    """Number the halos, hold some out, and put everything in their order."""
+    hkl, peak, s = hkl[merged.index], peak[merged.index], s[merged.index]
+    orbits, orbit = _orbit(peak, laue)
+    if len(orbits) < 2:
+        raise InputError("one halo cannot be both fitted and held out; ask for more")
+    generator = np.random.default_rng(settings.seed)
+    n_held = min(len(orbits) - 1, max(1, round(settings.held_out * len(orbits))))
+    out = np.zeros(len(orbits), dtype=bool)
+    out[generator.permutation(len(orbits))[:n_held]] = True
+    # A halo's slope is along its own axes: each peak is a halo, held out with its equivalents.
+    peaks, halo = np.unique(peak, axis=0, return_inverse=True)
+    order = np.argsort(halo.reshape(-1), kind="stable")
+    sigma = merged.sigma
+    if sigma is None:
+        sigma = shell_spread(merged.data, s)
+        said.append(
+            f"no sigma: that of a voxel is taken as the spread of the data in its shell of |q| "
+            f"({SHELLS} shells)"
+        )
+    said.append(f"{n_held} of {len(orbits)} halos are held out (seed {settings.seed})")
+    return FitVoxels(
+        hkl=hkl[order],
+        place=merged.place[order],
+        data=merged.data[order],
+        sigma=sigma[order],
+        s=s[order],
+        halo=halo.reshape(-1)[order],
+        peaks=peaks,
+        orbit=orbit[order],
+        held_out=out[orbit][order],
+        quadrature=quadrature,
+        turn=reindexing.operator,
+        sigma_known=merged.sigma is not None,
+        said=tuple(said),
+    )
+
+
+def shell_spread(values: Float64, s: Float64, shells: int = SHELLS) -> Float64:
+    """Standard deviation of values in shells of equal number, about a line in s, shape (N,)."""
+    order = np.argsort(s, kind="stable")
+    found = np.empty(len(values))
+    for part in np.array_split(order, max(1, min(shells, len(values) // LEAST_VOXELS))):
+        x = s[part] - s[part].mean()
+        y = values[part] - values[part].mean()
+        spread = x @ x
+        left = y - (x @ y / spread if spread > 0 else 0.0) * x
+        found[part] = np.sqrt(np.mean(left**2))
+    smallest = found[found > 0]
+    if not len(smallest):
+        raise InputError("the data do not vary within any shell of |q|; there is nothing to fit")
+    return np.maximum(found, 1e-6 * float(np.median(smallest)))
