@@ -36,8 +36,12 @@ def midpoints(centre, step, n):
 
 
 def slow_average(model, centre, step):
-    """Midpoint rule, extrapolated: its error has terms in 1/n (the pole) and 1/n^2."""
-    a, b, c = (intensities(model, midpoints(centre, step, n)).mean() for n in (6, 12, 24))
+    """Midpoint rule, extrapolated: its error has terms in 1/n (the pole) and 1/n^2.
+
+    With these n the Bragg points of all voxels below are corners of the n^3 parts; elsewhere in
+    them the terms would differ from n to n.
+    """
+    a, b, c = (intensities(model, midpoints(centre, step, n)).mean() for n in (10, 20, 40))
     return (8 * c - 6 * b + a) / 3
 
 
@@ -55,8 +59,8 @@ VOXELS = [
 def test_average_against_fine_sampling(model, centre, step):
     slow = slow_average(model, centre, step)
     found = {n: voxel_average(model, [centre], step, n).item() for n in (2, 3, 6)}
-    # What is left of the slow average's error: terms in 1/n^3 and, off the nodes, 1/n.
-    assert found[6] == pytest.approx(slow, rel=0.01)
+    # What is left of the slow average's error: terms in 1/n^3.
+    assert found[6] == pytest.approx(slow, rel=2e-3)
     # What the orders are good for; measured 12 and 5 % at worst, in the long voxel.
     assert found[2] == pytest.approx(found[6], rel=0.15)
     assert found[3] == pytest.approx(found[6], rel=0.06)
