@@ -357,6 +357,7 @@ def _report(
 
 def _print(found: Agreement, title: str) -> None:
     """Tables of shells and of ways of indexing, and what must be said with them."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -365,9 +366,11 @@ def _print(found: Agreement, title: str) -> None:
     console = Console()
     for name, (headings, rows) in ((title, table(found)), ("", trial_table(found))):
         if name or len(rows) > 1:
-            shown = Table(title=name or "ways to index the lattice")
+            shown = Table(title=name or "ways to index the lattice", box=box.SIMPLE_HEAD)
+            shown.collapse_padding, shown.pad_edge = True, False  # the columns fit a narrow terminal
             for i, heading in enumerate(headings):
-                shown.add_column(heading, justify="right", no_wrap=i == 0)
+                widest = max(len(word) for word in heading.split())
+                shown.add_column(heading, justify="right", no_wrap=i == 0, min_width=widest)
             for row in rows:
                 last = row is rows[-1] and bool(name)
                 shown.add_row(*row, style="bold" if last else None)

@@ -380,7 +380,7 @@ function tellReadout() {
     if (document.activeElement !== input || document.body.dataset.state !== "ready") input.value = Number(hkl[axis].toFixed(4));
   }
   const s = norm(geometry.toS(state.cross));
-  const rows = [["d", resolutionText(s)], ["1/d", `${s.toFixed(4)} 1/Å`]];
+  const rows = [["d", resolutionText(s)], ["1/d", `${s.toFixed(4)}\u00a0/Å`]];
   for (const field of two ? [fields.first, fields.second] : [fields.first]) {
     rows.push([two ? field.name : "Value", valueText(field, state.cross)]);
   }
