@@ -78,6 +78,7 @@ ONLY = {"supercell": {"crystal", "errors"}}
 #: What a package outside is for, and the only rooms that need it.
 GUESTS = {
     "matplotlib": {"plot"},
+    "PIL": {"plot"},
     "typer": {"cli"},
     "rich": {"cli"},
     "h5py": {"formats"},
