@@ -93,6 +93,15 @@ def test_every_operator_keeps_the_cell_and_leaves_the_laue_group() -> None:
         assert not any((r.operator == L).all() for L in laue_operators("P 3", cell))
 
 
+@pytest.mark.parametrize("group", ["P 1 21 1", "P 3"])
+def test_no_two_ways_are_the_same(group: str) -> None:
+    # hkl @ R and hkl @ R @ L are equivalent; 2/m is no normal subgroup of m-3m: the order counts.
+    cell = (30, 30, 30, 90, 90, 90) if group == "P 1 21 1" else (30, 30, 50, 90, 90, 120)
+    found, laue = find_reindexings(cell, group), laue_operators(group, cell)
+    every = {(r.operator @ L).astype(int).tobytes() for r in found for L in laue}
+    assert len(every) == len(found) * len(laue) == {"P 1 21 1": 48, "P 3": 24}[group]
+
+
 def test_an_accident_of_the_cell_counts() -> None:
     # a and c alike within a degree's obliquity, as happens: h and l may be exchanged.
     found = find_reindexings((30.0, 40.0, 30.2, 90.0, 90.0, 90.0), "P 21 21 21")
@@ -141,6 +150,9 @@ def test_statistics_by_the_slow_way() -> None:
         for values in rest:
             values[inside] -= values[inside].mean()
     assert found.overall.cc_anisotropic == pytest.approx(np.corrcoef(*rest)[0, 1])
+    for found_r, (a, b) in ((found.overall.r, (x, y)), (found.overall.r_anisotropic, rest)):
+        scaled = (a @ b) / (a @ a) * a
+        assert found_r == pytest.approx(np.abs(scaled - b).sum() / np.abs(b).sum())
     thirds = np.linspace(1 / 15, 1 / 4.5, 4)
     for shell, low, high in zip(found.shells, thirds[:-1], thirds[1:], strict=True):
         inside = (s >= low) & (s < high)
@@ -173,12 +185,28 @@ def test_wrong_indices_are_found_out() -> None:
 def test_indices_stay_where_none_is_clearly_better() -> None:
     # Two maps that have nothing to do with each other.
     model, data = speckled("P 41", 1), speckled("P 41", 2)
-    found = compare_maps(model, data, Settings(d_max=20))
-    assert found.reindexing.is_identity
-    assert max(abs(t.cc_anisotropic) for t in found.trials) < 0.3
+    ahead = []
+    for indexed in (data, reindex(data, "k,h,-l")):
+        found = compare_maps(model, indexed, Settings(d_max=20))
+        assert found.reindexing.is_identity
+        assert max(abs(t.cc_anisotropic) for t in found.trials) < 0.3
+        ahead.append("not clear" in found.decision)
+    assert sorted(ahead) == [False, True]  # one of the two has the other way a little ahead
     best = compare_maps(model, data, Settings(d_max=20, reindex="best"))
     highest = max(t.cc_anisotropic for t in best.trials)
     assert best.overall.cc_anisotropic == pytest.approx(highest)
+
+
+def test_axes_named_otherwise() -> None:
+    cell = (31.0, 35.0, 40.0, 90.0, 90.0, 90.0)
+    grid = MapGrid((-2, -1, 0), (1 / 3, 1 / 3, 1 / 3), (13, 10, 8))
+    model = DiffuseMap.on_grid(smooth(grid.shape), grid, cell, spacegroup="P 1")
+    data = reindex(model, "k,l,h")  # its h is the model's k
+    with pytest.raises(InputError, match="if the axes are named otherwise"):
+        compare_maps(model, data)
+    found = compare_maps(model, data, Settings(reindex="l,h,k"))
+    assert found.overall.n == grid.size
+    assert found.overall.cc == pytest.approx(1)
 
 
 def test_missing_voxels_are_taken_from_their_mates() -> None:
@@ -332,6 +360,15 @@ def test_compare_maps_on_the_command_line(tmp_path: Path) -> None:
     assert image.imread(files["png"]).std() > 0.05
     with pytest.raises(OnePhononError, match="exists"):
         run(*command)
+
+
+def test_data_without_a_cell_take_the_models(tmp_path: Path) -> None:
+    one = speckled("P 41")
+    write_map(one, tmp_path / "model.h5")
+    np.save(tmp_path / "data.npy", one.intensity)
+    where = [x for name in ("--h", "--k", "--l") for x in (name, -8, 8, 1)]
+    said = run(tmp_path / "model.h5", tmp_path / "data.npy", "--d-max", 20, *where)
+    assert "1.000" in said
 
 
 def test_compare_a_structure_on_the_command_line(tmp_path: Path, measured: DiffuseMap) -> None:

@@ -200,6 +200,8 @@ def test_gradient_through_the_average():
         ("P 41", (6.3, 6.3, 8.1, 90, 90, 90), (1, 1 / 2, 1)),  # boxes that do not turn
         ("P 31 2 1", CELLS["P 31 2 1"], (1, 1, 1 / 2)),  # boxes that turned are none
         ("P 1 21 1", (6.0, 6.0, 6.0, 90, 90, 90), (1, 1, 1)),  # twelve ways
+        # A hexagonal lattice on orthogonal axes; mmm is no normal subgroup of 6/mmm.
+        ("C 2 2 21", (7.0, 7.0 * 3**0.5, 8.1, 90, 90, 90), (1, 1, 1)),
     ],
 )
 @pytest.mark.parametrize("average", [True, False])

@@ -301,6 +301,22 @@ def test_lunus_in_both_byte_orders(tmp_path: Path, order: str) -> None:
     assert any("1 voxels of 0 taken as missing" in line for line in diffuse.history)
 
 
+def test_lunus_as_written_byte_by_byte(tmp_path: Path) -> None:
+    # As lunus's own reader takes it: bounds n - 1 steps apart, x fastest, -32768 for 'no data'.
+    values = telling(GRID.hkl).reshape(GRID.shape).astype(np.float32)
+    values[1, 2, 3] = np.nan
+    write_map(DiffuseMap.on_grid(values, GRID, CELL), tmp_path / "map.lat")
+    raw = (tmp_path / "map.lat").read_bytes()
+    assert tuple(np.frombuffer(raw, "u4", 3)) == GRID.shape
+    ends = [(GRID.origin[i] / CELL[i], GRID.end[i] / CELL[i]) for i in range(3)]
+    np.testing.assert_array_equal(np.frombuffer(raw, "f4", 6, 12), np.ravel(ends).astype("f4"))
+    body = np.frombuffer(raw, "f4", -1, 36)
+    assert body[0] == values[0, 0, 0]
+    assert body[1] == values[1, 0, 0]
+    assert body[GRID.shape[0]] == values[0, 1, 0]
+    assert body[1 + GRID.shape[0] * (2 + GRID.shape[1] * 3)] == -32768
+
+
 def test_lunus_cell_a_little_off_and_far_off(tmp_path: Path) -> None:
     write_map(telling_map(), tmp_path / "map.lat")
     near = (*(x * 1.005 for x in CELL[:3]), *CELL[3:])

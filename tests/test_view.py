@@ -238,6 +238,8 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
         write_page(a_map(), page, a_map(grid=far), names=("here", "there"))
     with pytest.raises(InputError, match="voxels 0 must be positive"):
         write_page(a_map(), page, voxels=0)
+    with pytest.raises(MapFileError, match=r"written as \.html"):
+        write_page(a_map(), tmp_path / "map.h5", force=True)
     assert not page.exists()
     page.write_text("mine")
     with pytest.raises(MapFileError, match="exists"):

@@ -227,7 +227,7 @@ def compare(
                 f"--average, --leave-out and --use-data-adp are for structures; {model} is taken "
                 "for a map"
             )
-        found = compare_maps(read_map(model), read_with(data, **said), settings)
+        found = compare_maps(read_map(model), _read_data(data, model, said), settings)
         _report(found, (model, data), csv, json, png, output, force, quiet)
         return
     options: dict[str, Any] = {
@@ -282,14 +282,14 @@ def _check_outputs(
         check_map_path(output, force)
 
 
-def _read_data(data: Path, structure: Path, said: dict[str, Any]) -> DiffuseMap:
-    """Read the data; a cell that neither their file nor the user says is the structure's."""
+def _read_data(data: Path, model: Path, said: dict[str, Any]) -> DiffuseMap:
+    """Read the data; a cell that neither their file nor the user says is the model's."""
     try:
         return read_with(data, **said)
     except MapFileError:
         if said["cell"] is not None or said["cell_from"] is not None:
             raise
-        return read_with(data, **said | {"cell_from": structure})
+        return read_with(data, **said | {"cell_from": model})
 
 
 def _simulated(
@@ -367,7 +367,10 @@ def _print(found: Agreement, title: str) -> None:
     for name, (headings, rows) in ((title, table(found)), ("", trial_table(found))):
         if name or len(rows) > 1:
             shown = Table(title=name or "ways to index the lattice", box=box.SIMPLE_HEAD)
-            shown.collapse_padding, shown.pad_edge = True, False  # the columns fit a narrow terminal
+            shown.collapse_padding, shown.pad_edge = (
+                True,
+                False,
+            )  # the columns fit a narrow terminal
             for i, heading in enumerate(headings):
                 widest = max(len(word) for word in heading.split())
                 shown.add_column(heading, justify="right", no_wrap=i == 0, min_width=widest)

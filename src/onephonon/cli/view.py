@@ -70,10 +70,10 @@ def view(
     """
     from ..files import check_writable
     from ..maps import split_isotropic
-    from ..view import VOXELS, write_page
+    from ..view import VOXELS, check_page_path, write_page
 
     output = output or file.with_suffix(".html")
-    check_writable(output, force)
+    check_writable(check_page_path(output), force)
     given: dict[str, Any] = {
         "cell": cell,
         "cell_from": cell_from,

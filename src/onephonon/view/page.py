@@ -14,12 +14,13 @@ import json
 import math
 import os
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
-from ..errors import InputError
+from ..errors import InputError, MapFileError
 from ..files import replacing
 from ..maps import Array, DiffuseMap, MapGrid, reciprocal_axes, resample
 from .blocks import Factors, block_factors, block_grid, block_means
@@ -49,6 +50,20 @@ MODULES = {
     "onephonon/widgets": "widgets.js",
     "onephonon/app": "app.js",
 }
+
+
+def check_page_path(path: str | os.PathLike[str]) -> Path:
+    """Check that a page may have this name: .html or .htm; a map is easily named by mistake.
+
+    Raises
+    ------
+    MapFileError
+        If not.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise MapFileError(f"{path}: pages are written as .html; name the file so")
+    return path
 
 
 def write_page(
@@ -84,10 +99,12 @@ def write_page(
     Raises
     ------
     MapFileError
-        If a map is a list of q-vectors, or the file cannot be written.
+        If a map is a list of q-vectors, the name has another ending, or the file cannot be
+        written.
     InputError
         If a map has no values there, or `voxels` is not positive.
     """
+    path = check_page_path(path)
     if voxels < 1:
         raise InputError(f"voxels {voxels} must be positive: it is how many the page may hold")
     grid, cell = diffuse.require_grid()
