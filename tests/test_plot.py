@@ -217,7 +217,10 @@ def test_a_fine_model_is_averaged_over_coarse_voxels() -> None:
 def test_the_anisotropic_part_is_drawn_about_zero() -> None:
     data = flat_map(lambda h, k, l: 100 - h**2 / 25 - k**2 / 100 - l**2 / 225 + h * k)  # noqa: E741
     figure = draw_comparison(data, data, anisotropic=True)
-    assert figure.axes[0].images[0].norm.vmin == -figure.axes[0].images[0].norm.vmax
+    norms = [panel.images[0].norm for panel in figure.axes[:3]]
+    assert norms[0].vmin == -norms[0].vmax
+    assert norms[0] is norms[1] is norms[2]  # the difference too
+    assert len(figure.axes) == 4  # and one bar
     assert "anisotropic" in "".join(a.get_xlabel() for a in figure.axes)
 
 

@@ -238,6 +238,7 @@ def test_cartesian_planes_are_orthogonal_and_pass_through_their_origin() -> None
     np.testing.assert_allclose(e, np.array([1, 1, 0]) / np.sqrt(2), atol=1e-12)
     assert f @ (0, 1, 1) > 0
     assert abs(np.cross((1, 1, 0), (0, 1, 1)) @ f) < 1e-12
+    assert plane.note.startswith("u along (0.707, 0.707, 0), v along (−0.408, 0.408, 0.816)")
     with pytest.raises(InputError, match="needs a cell"):
         parse_plane("q=0,0,0:1,0,0:0,1,0")
 

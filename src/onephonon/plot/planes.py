@@ -52,6 +52,8 @@ class Plane:
         What the plane is called.
     indexed : bool
         Whether x and y count Miller indices; else they are 1/Å.
+    note : str
+        What must be said below a picture of it.
     """
 
     origin: Triple
@@ -60,6 +62,7 @@ class Plane:
     labels: tuple[str, str]
     title: str
     indexed: bool = True
+    note: str = ""
 
     def __post_init__(self) -> None:
         values = np.array([self.origin, self.along, self.up], dtype=np.float64)
@@ -173,9 +176,10 @@ class Plane:
             _as_triple(q @ to_hkl),
             _as_triple(e @ to_hkl),
             _as_triple(f @ to_hkl),
-            (f"q along {_triple(e)} / Å⁻¹", f"q along {_triple(f)} / Å⁻¹"),
-            f"through q = {_triple(q)} Å⁻¹",
+            ("u / Å⁻¹", "v / Å⁻¹"),
+            f"through q = {_triple(q)}",
             indexed=False,
+            note=f"u along {_triple(e.round(3))}, v along {_triple(f.round(3))}, Cartesian",
         )
 
     @property

@@ -110,8 +110,8 @@ def draw_comparison(
 ) -> Figure:
     """Draw model, data and data - model side by side, a row for each plane.
 
-    Both are drawn at the data's points and on one scale of colours; the difference has a scale
-    of its own, symmetric about zero.
+    All are drawn at the data's points and both maps on one scale of colours. If that is symmetric
+    about zero it is the difference's too; else the difference has one of its own, which is.
 
     Parameters
     ----------
@@ -142,7 +142,8 @@ def draw_comparison(
     factor = matching if factor is None else factor
     rows = [_compared(model, data, plane, factor) for plane in chosen]
     both = choose_colours([s.values for row in rows for s in row[:2]], limits, scale)
-    apart = choose_colours([row[2].values for row in rows], None, "diverging")
+    about_zero = both.norm.vmin == -(both.norm.vmax or 0)
+    apart = both if about_zero else choose_colours([r[2].values for r in rows], None, "diverging")
     unit = intensity_label(data, "anisotropic I" if anisotropic else "I")
     figure = _draw_rows(rows, data, names, both, apart, unit)
     figure.suptitle(title, parse_math=False)
@@ -164,7 +165,7 @@ def _draw_rows(
     apart: Colours,
     unit: str,
 ) -> Figure:
-    """Rows of three panels, and the two colour bars below them."""
+    """Rows of three panels, and the colour bars below them: one, or another for differences."""
     _, cell = data.require_grid()
     heads = (*names, f"{names[1]} − {names[0]}")
     windows = [window_of(row[2], cell) for row in rows]
@@ -186,6 +187,9 @@ def _draw_rows(
             )
             images.append(image)
     bars = {"location": "bottom", "fraction": 0.05}
+    if apart is both:
+        colour_bar(figure, images[1], panels, both, unit, shrink=0.5, aspect=40, **bars)
+        return figure
     of_both = [panel for i, panel in enumerate(panels) if i % 3 < 2]
     colour_bar(figure, images[1], of_both, both, unit, shrink=0.6, aspect=32, **bars)
     label = intensity_label(data, "difference")
@@ -235,9 +239,11 @@ def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
 
 
 def _between_voxels(sections: Sequence[Section]) -> str:
-    """Which planes are interpolated."""
+    """Which planes are interpolated, and what else must be said of planes."""
     names = ", ".join(s.plane.title for s in sections if s.interpolated)
-    return italic(f"{names}: interpolated between voxels") if names else ""
+    said = [f"{names}: interpolated between voxels"] if names else []
+    notes = dict.fromkeys(s.plane.note for s in sections if s.plane.note)
+    return italic(";  ".join([*said, *notes]))
 
 
 def _between_bragg_layers(planes: Sequence[Plane]) -> str:
