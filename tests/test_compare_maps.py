@@ -332,9 +332,9 @@ def test_numbers_agree_in_every_report() -> None:
 # the command
 
 
-def run(*arguments: object) -> str:
+def run(*arguments: object, width: int = 140) -> str:
     result = CliRunner().invoke(
-        app, ["compare", *(str(a) for a in arguments)], env={"COLUMNS": "140"}
+        app, ["compare", *(str(a) for a in arguments)], env={"COLUMNS": str(width)}
     )
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -360,6 +360,17 @@ def test_compare_maps_on_the_command_line(tmp_path: Path) -> None:
     assert image.imread(files["png"]).std() > 0.05
     with pytest.raises(OnePhononError, match="exists"):
         run(*command)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_number_is_cut_short_in_a_narrow_terminal(tmp_path: Path, width: int) -> None:
+    one = speckled("P 41")
+    write_map(replace(one, halves=(one.intensity + 1, one.intensity)), tmp_path / "a.h5")
+    said = run(tmp_path / "a.h5", tmp_path / "a.h5", "--d-max", 20, "--shells", 2, width=width)
+    assert "…" not in said
+    for heading in ("CC*", "CC½", "wR", "mean", "behind"):
+        assert heading in said
+    assert max(len(line) for line in said.splitlines()) <= width
 
 
 def test_data_without_a_cell_take_the_models(tmp_path: Path) -> None:

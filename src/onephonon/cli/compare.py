@@ -43,7 +43,7 @@ from .reading import (
     read_with,
 )
 from .simulate import make_model
-from .terminal import progress
+from .terminal import progress, tables_that_fit
 
 if TYPE_CHECKING:
     from ..compare import Agreement, Settings
@@ -357,26 +357,16 @@ def _report(
 
 def _print(found: Agreement, title: str) -> None:
     """Tables of shells and of ways of indexing, and what must be said with them."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     from ..compare import summary, table, trial_table
 
     console = Console()
-    for name, (headings, rows) in ((title, table(found)), ("", trial_table(found))):
-        if name or len(rows) > 1:
-            shown = Table(title=name or "ways to index the lattice", box=box.SIMPLE_HEAD)
-            shown.collapse_padding, shown.pad_edge = (
-                True,
-                False,
-            )  # the columns fit a narrow terminal
-            for i, heading in enumerate(headings):
-                widest = max(len(word) for word in heading.split())
-                shown.add_column(heading, justify="right", no_wrap=i == 0, min_width=widest)
-            for row in rows:
-                last = row is rows[-1] and bool(name)
-                shown.add_row(*row, style="bold" if last else None)
-            console.print(shown)
+    for part in tables_that_fit(title, *table(found), console.width, total=True):
+        console.print(part, end="\n\n")
+    headings, rows = trial_table(found)
+    if len(rows) > 1:
+        for part in tables_that_fit("ways to index the lattice", headings, rows, console.width):
+            console.print(part, end="\n\n")
     for line in summary(found):
         console.print(f"- {line}", markup=False, highlight=False)

@@ -1,11 +1,17 @@
-"""What a waiting user sees: spinners and progress bars, on standard error."""
+"""What users see in the terminal: spinners and progress bars, on standard error; tables."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: Between columns of a table, and at its sides.
+GAP = 2
 
 
 @contextmanager
@@ -41,3 +47,39 @@ def progress(quiet: bool) -> Iterator[Any]:
             bars.update(tasks[stage], completed=done)
 
         yield report
+
+
+def tables_that_fit(
+    title: str, headings: list[str], rows: list[list[str]], width: int, total: bool = False
+) -> list[Table]:
+    """One table, or as many as a terminal of a width needs; each with the first column.
+
+    Headings may be broken between words, what is in the rows may not. `total`: the last row is
+    over all others.
+    """
+    from rich import box
+    from rich.table import Table
+
+    cells = zip(*rows, strict=True)
+    needs = [
+        max(*(len(word) for word in heading.split()), *(len(text) for text in column))
+        for heading, column in zip(headings, cells, strict=True)
+    ]
+    parts: list[list[int]] = []
+    left = 0
+    for i, needed in enumerate(needs[1:], start=1):
+        if not parts or needed + GAP > left:
+            parts.append([0])
+            left = width - needs[0] - 2 * GAP
+        parts[-1].append(i)
+        left -= needed + GAP
+    found = []
+    for columns in parts:
+        table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+        for i in columns:
+            table.add_column(headings[i], justify="right", width=needs[i])
+        for row in rows:
+            bold = total and row is rows[-1]
+            table.add_row(*(row[i] for i in columns), style="bold" if bold else None)
+        found.append(table)
+    return found
