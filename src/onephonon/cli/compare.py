@@ -363,10 +363,10 @@ def _print(found: Agreement, title: str) -> None:
 
     console = Console()
     for part in tables_that_fit(title, *table(found), console.width, total=True):
-        console.print(part, end="\n\n")
+        console.print(part, "")
     headings, rows = trial_table(found)
     if len(rows) > 1:
         for part in tables_that_fit("ways to index the lattice", headings, rows, console.width):
-            console.print(part, end="\n\n")
+            console.print(part, "")
     for line in summary(found):
         console.print(f"- {line}", markup=False, highlight=False)
