@@ -57,8 +57,9 @@ WHAT, MODEL, RESULTS = "What is compared", "Model, if a structure is given", "Re
 
 
 @app.command(
-    epilog="Example: [bold]onephonon compare 1stn.pdb snase_diffuse.lat[/] --d-min 1.67 --d-max 10 "
-    "--average 2 --use-data-adp --csv agreement.csv --png agreement.png"
+    epilog="Examples: [bold]onephonon compare model.h5 data.nxs[/]; [bold]onephonon compare "
+    "1stn.pdb snase_diffuse.lat[/] --d-min 1.667 --d-max 10 --average 2 --leave-out 0.4 "
+    "--use-data-adp --csv agreement.csv --png agreement.png"
 )
 def compare(
     model: Annotated[
