@@ -71,8 +71,11 @@ def test_the_temperature_is_the_files_if_it_says(tmp_path: Path) -> None:
     assert measured_temperature(tmp_path / "a.cif") == 110.0
     assert measured_temperature(DATA / "5zck.pdb") is None
     assert measured_temperature(tmp_path / "none.pdb") is None
-    assert "at 110 K" in run(tmp_path / "a.pdb", *QUICK)
-    assert "at 295 K" in run(DATA / "5zck.pdb", *QUICK)
+    said, guessed = run(tmp_path / "a.pdb", *QUICK), run(DATA / "5zck.pdb", *QUICK)
+    assert "at 110 K" in said
+    assert "assumed" not in said
+    assert "at 295 K" in guessed
+    assert "295 K assumed" in guessed
 
 
 def test_the_terminal_tells_the_main_things(folder: Path) -> None:

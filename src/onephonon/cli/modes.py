@@ -153,7 +153,7 @@ def modes(
     """
     import torch
 
-    kelvin = _temperature(structure, temperature)
+    kelvin = _temperature(structure, temperature, quiet)
     _check_outputs(output, animate, mode, force)
     spectra: dict[str, Any] = {
         "points": points,
@@ -199,13 +199,19 @@ def modes(
                 typer.echo(f"wrote {animate}: {said}")
 
 
-def _temperature(structure: Path, given: float | None) -> float:
-    """The temperature given, or the file's, or that of a room."""
+def _temperature(structure: Path, given: float | None, quiet: bool) -> float:
+    """The temperature given, or the file's, or that of a room, which is said."""
     from ..formats.experiment import measured_temperature
 
     if given is not None and not given > 0:
         raise InputError(f"--temperature {given:g}: give a positive one, in K")
-    return given or measured_temperature(structure) or ROOM
+    known = given or measured_temperature(structure)
+    if known is None and not quiet and structure.exists():
+        typer.echo(
+            f"{structure.name} does not say the temperature of its B-factors: {ROOM:g} K assumed; "
+            "say --temperature"
+        )
+    return known or ROOM
 
 
 def _model(structure: Path, mesh: tuple[int, int, int] | None, **options: Any) -> OnePhonon:
