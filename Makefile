@@ -15,7 +15,8 @@ test: $(INSTALLED) lint
 	$(ONE_THREAD) $(BIN)/python -m pytest -n auto
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/gradients.py
+	$(BIN)/python benchmarks/speed.py --json speed.json
+	$(BIN)/python benchmarks/gradients.py --json gradients.json
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
