@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from onephonon import Crystal, OnePhonon, read_crystal
 from onephonon.data import crambin_path
 from onephonon.dynamics import stiffness
+from onephonon.network import ForceConstants
 
 #: Samples per Miller index along h, k and l.
 SAMPLES = (13, 11, 11)
@@ -47,7 +48,9 @@ def median_seconds(work: Callable[[], Any], repeats: int) -> float:
     return statistics.median(times)
 
 
-def plain_intensity(model: OnePhonon, q: NDArray[Any], hkl: NDArray[Any]) -> NDArray[Any]:
+def plain_intensity(
+    model: OnePhonon, constants: ForceConstants, q: NDArray[Any], hkl: NDArray[Any]
+) -> NDArray[Any]:
     """Intensity at s = 1 with the file's ADPs, point by point of the zone (not at Bragg points)."""
     bodies = model.bodies
     crystal = bodies.crystal
@@ -68,9 +71,8 @@ def plain_intensity(model: OnePhonon, q: NDArray[Any], hkl: NDArray[Any]) -> NDA
     G = bodies.gather(torch.as_tensor(G)).numpy()
     k, where = np.unique(np.round(hkl - np.round(hkl), 9), axis=0, return_inverse=True)
     found = np.empty(len(q))
-    for i, one in enumerate(k):
-        K = stiffness(bodies, model.force_constants(), torch.as_tensor(one)[None]).detach()[0]
-        w2, V = np.linalg.eigh(K.numpy())
+    for i, K in enumerate(stiffness(bodies, constants, torch.as_tensor(k)).detach().numpy()):
+        w2, V = np.linalg.eigh(K)
         here = np.flatnonzero(where.ravel() == i)
         found[here] = (np.abs(G[here].conj() @ V) ** 2 / w2).sum(1)
     return found
@@ -118,10 +120,17 @@ def measure(crystal: Crystal, n: int, mode: str, repeats: int) -> dict[str, Any]
     intensity = forward().flatten()
     seconds = median_seconds(forward, repeats)
     good = (~intensity.isnan()).nonzero().squeeze(1)
-    some = good[torch.randperm(len(good))[:PLAIN]]
+    if mode == "grid":  # few zone points, so that the plain way shares them as on a whole map
+        k = (model.points.hkl - model.points.hkl.round())[good].detach()
+        zones, where = torch.unique((1e6 * k).round(), dim=0, return_inverse=True)
+        good_few = good[torch.isin(where, torch.randperm(len(zones))[:8])]
+    else:
+        good_few = good
+    some = good_few[torch.randperm(len(good_few))[:PLAIN]]
     q_some, hkl_some = (x.detach()[some].numpy() for x in (model.points.q, model.points.hkl))
+    constants = model.force_constants()
     start = time.perf_counter()
-    plain = plain_intensity(model, q_some, hkl_some)
+    plain = plain_intensity(model, constants, q_some, hkl_some)
     plain_rate = len(some) / (time.perf_counter() - start)
     rms = float(intensity[good].square().mean().sqrt())
     return {
