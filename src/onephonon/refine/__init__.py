@@ -6,13 +6,16 @@ from .fit import fit_springs
 from .ladder import Known, Ladder, RungFit
 from .objective import Loss, Objective
 from .optimize import Minimum, minimize_objective
+from .predictions import Band, Predictions, predict
 from .quality import Quality
 from .result import Fit
 from .settings import FitSettings
+from .table import SpringRow, spring_table
 from .voxels import FitVoxels, select_voxels
 
 __all__ = [
     "RUNGS",
+    "Band",
     "Certainty",
     "Fit",
     "FitSettings",
@@ -24,11 +27,15 @@ __all__ = [
     "MatrixSprings",
     "Minimum",
     "Objective",
+    "Predictions",
     "Quality",
     "Rung",
     "RungFit",
+    "SpringRow",
     "fit_springs",
     "make_family",
     "minimize_objective",
+    "predict",
     "select_voxels",
+    "spring_table",
 ]

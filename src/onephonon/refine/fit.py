@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..compare import Agreement, Reindexing, Settings, compare_model
+from ..compare import Agreement, Quadrature, Reindexing, Settings, compare_model
 from ..compare.comparison import candidates_for, with_cell
 from ..dynamics import Progress
 from ..errors import InputError
@@ -23,8 +23,8 @@ from .result import ANYWHERE, Fit
 from .settings import FitSettings
 from .voxels import FitVoxels, average_order, resolution_range, select_voxels, takes_all
 
-#: Voxels on which ways of indexing are compared.
-TRIED = 40_000
+#: Nodes (of all voxels together) at which ways of indexing are compared.
+TRIED = 250_000
 
 #: What calculated maps and data on an absolute scale have for units.
 ABSOLUTE = "e^2 per cell"
@@ -198,7 +198,7 @@ def choose_indexing(
     average = average_order(data, settings)
     agreement = compare_model(
         model,
-        _thinned(data, asked),
+        _thinned(data, asked, average),
         asked,
         average=average or None,
         leave_out=settings.leave_out if average else 0.0,
@@ -208,17 +208,19 @@ def choose_indexing(
     return agreement.reindexing, agreement
 
 
-def _thinned(data: DiffuseMap, asked: Settings) -> DiffuseMap:
+def _thinned(data: DiffuseMap, asked: Settings, average: int) -> DiffuseMap:
     """Some of the voxels of a large map, for statistics that need no more."""
+    assert data.grid is not None
+    most = TRIED // Quadrature(data.grid.step, average).around_bragg if average else TRIED
     keep = np.zeros(data.intensity.shape, dtype=bool)
     low, high = asked.s_limits
     for part, s in data.slabs():
         keep[part] = data.mask[part] & (s >= low) & (s <= high)
     place = np.flatnonzero(keep)
-    if len(place) <= TRIED:
+    if len(place) <= most:
         return data
-    chosen = np.random.default_rng(0).choice(place, TRIED, replace=False)
+    chosen = np.random.default_rng(0).choice(place, most, replace=False)
     values = np.full(data.intensity.size, np.nan)
     values[chosen] = data.intensity.reshape(-1)[chosen]
     arrays = {"intensity": values.reshape(data.intensity.shape)}
-    return data.changed(f"{TRIED} voxels chosen at random", arrays)
+    return data.changed(f"{most} voxels chosen at random", arrays)

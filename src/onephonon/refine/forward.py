@@ -24,6 +24,9 @@ from .voxels import FitVoxels
 #: Nodes handled at a time: what bounds the memory of a Jacobian.
 NODES_AT_A_TIME = 100_000
 
+#: Nodes whose amplitudes are formed at a time: many, for the start of a mesh is paid each time.
+AMPLITUDES_AT_A_TIME = 1_000_000
+
 #: Amplitudes may fill this many bytes unless more is allowed.
 MOST_BYTES = 12 * 2**30
 
@@ -137,35 +140,57 @@ def make_forward(
             f"{most_bytes / 2**30:.1f}; fit fewer halos, a narrower range or larger bodies"
         )
     step = max(1, NODES_AT_A_TIME // per_voxel)
-    parts = []
+    batch = step * max(1, AMPLITUDES_AT_A_TIME // (step * per_voxel))
+    parts: list[_Part] = []
     asked = copy(model)
     with torch.no_grad():
-        for start in range(0, voxels.n, step):
-            stop = min(start + step, voxels.n)
-            parts.append(_make_part(asked, voxels, slice(start, stop)))
+        for start in range(0, voxels.n, batch):
+            stop = min(start + batch, voxels.n)
+            starts = range(start, stop, step)
+            some = [_nodes(voxels, slice(i, min(i + step, stop))) for i in starts]
+            parts += _make_parts(asked, some)
             if progress:
                 progress("amplitudes", stop, voxels.n)
     return VoxelModel(model.bodies, voxels.n, tuple(parts))
 
 
-def _make_part(model: OnePhonon, voxels: FitVoxels, where: slice) -> _Part:
+@dataclass(frozen=True, eq=False)
+class _Nodes:
+    """Where the model is taken for some voxels in a row, in the model's indices."""
+
+    voxels: slice
+    hkl: Tensor
+    weight: Tensor | None
+    voxel: Tensor | None
+
+
+def _nodes(voxels: FitVoxels, where: slice) -> _Nodes:
     hkl = voxels.hkl[where]
-    weight = voxel = None
     if voxels.quadrature is None:
-        at = torch.from_numpy(np.ascontiguousarray(hkl))
-    else:
-        # Boxes are along the data's axes: nodes around the centre there, turned.
-        centre = hkl @ np.linalg.inv(voxels.turn)
-        rule = voxels.quadrature
-        nodes = voxel_points(centre, rule.step, rule.order, rule.leave_out)
-        at = nodes.hkl @ torch.from_numpy(voxels.turn)
-        weight, voxel = nodes.weight.to(model.bodies.U), nodes.voxel.to(model.bodies.U.device)
-    points = points_at(model, at)
+        return _Nodes(where, torch.from_numpy(np.ascontiguousarray(hkl)), None, None)
+    # Boxes are along the data's axes: nodes around the centre there, turned.
+    centre = hkl @ np.linalg.inv(voxels.turn)
+    rule = voxels.quadrature
+    found = voxel_points(centre, rule.step, rule.order, rule.leave_out)
+    return _Nodes(where, found.hkl @ torch.from_numpy(voxels.turn), found.weight, found.voxel)
+
+
+def _make_parts(model: OnePhonon, some: list[_Nodes]) -> list[_Part]:
+    """Parts of these nodes, their amplitudes formed together."""
+    hkl = torch.cat([nodes.hkl for nodes in some])
+    points = points_at(model, hkl)
     if not bool(points.valid.all()):
-        bad = at[~points.valid.cpu()][0].tolist()
+        bad = hkl[~points.valid.cpu()][0].tolist()
         raise InputError(
             f"hkl {bad} is a Bragg point or beyond the model's resolution limit, where there is "
             "no intensity; give bragg_radius, or average over voxels"
         )
     model.set_q(points)
-    return _Part(where, points, model.amplitudes(use_data_adp=True), weight, voxel)
+    every = model.amplitudes(use_data_adp=True).split([len(nodes.hkl) for nodes in some])
+    parts = []
+    for nodes, G in zip(some, every, strict=True):
+        weight = None if nodes.weight is None else nodes.weight.to(model.bodies.U)
+        voxel = None if nodes.voxel is None else nodes.voxel.to(model.bodies.U.device)
+        at = points_at(model, nodes.hkl)
+        parts.append(_Part(nodes.voxels, at, G.clone(), weight, voxel))
+    return parts

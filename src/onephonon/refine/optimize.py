@@ -1,4 +1,9 @@
-"""Minimizing the objective: Levenberg and Marquardt with few parameters, L-BFGS with many."""
+"""Minimizing the objective: Levenberg and Marquardt with few parameters, L-BFGS with many.
+
+Where a model explains its data badly, Gauss and Newton's quadratic leaves out much of the second
+derivative and converges slowly. Then L-BFGS goes on in coordinates in which that quadratic is a
+sphere, and learns the rest from the gradients.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +28,23 @@ LONGEST = 2.0
 #: thousandth of what a move by one standard uncertainty costs.
 PROMISE = 1e-3
 
-#: Relative fall of the objective at which L-BFGS ends: rounding of a sum over many voxels.
-LEAST_FALL = 1e-11
+#: A step that promises more than this part of what the last one promised: convergence is slow.
+SLOW = 0.2
+
+#: Steps of L-BFGS in a row, before Gauss and Newton look again.
+IN_A_ROW = 40
+
+#: Gradients that L-BFGS remembers.
+REMEMBERED = 20
 
 #: Damping is multiplied by this after a step that made things worse, and divided after a good one.
 DAMPING = 4.0
 
 #: Damping at the start, and where it gives up, relative to the diagonal.
 FIRST_DAMPING, MOST_DAMPING = 1e-4, 1e10
+
+#: Rounding of the normal equations, relative: directions below it are not known to them.
+ROUNDING = 1e-12
 
 #: Told (steps done, objective, longest move) after each step.
 Watch = Callable[[int, float, float], None]
@@ -57,6 +71,194 @@ class Minimum:
     why: str
 
 
+@dataclass(frozen=True, eq=False)
+class Minimizer:
+    """Ways to the smallest value of an objective.
+
+    Parameters
+    ----------
+    objective : Objective
+    max_steps : int
+    tolerance : float
+        Converged when no logarithm of a spring would move by more, and ...
+    promise : float
+        ... the objective would not fall by more, in dispersions.
+    watch : callable, optional
+    """
+
+    objective: Objective
+    max_steps: int = 50
+    tolerance: float = 1e-3
+    promise: float = PROMISE
+    watch: Watch | None = None
+
+    def settled(self, moved: float, promise: float) -> bool:
+        """Whether a step by so much, for a fall by so much, is not worth taking."""
+        return moved <= self.tolerance and promise <= self.promise * self.objective.dispersion
+
+    def levenberg_marquardt(self, start: Tensor) -> Minimum:
+        """Damped steps, with the exact Jacobian; L-BFGS in between where they get slow."""
+        objective = self.objective
+        at, damping, last = objective.evaluate(start), FIRST_DAMPING, np.inf
+        step, moved = 0, np.inf
+        while step < self.max_steps:
+            quadratic = Quadratic.at(objective, at)
+            newton = quadratic.step(0.0)
+            moved, promise = float(newton.abs().max()), quadratic.promise(newton)
+            if promise <= 0 or self.settled(moved, promise):
+                return Minimum(at, step, moved, True, "springs and objective have settled")
+            if promise > SLOW * last and promise < objective.n_used * objective.dispersion:
+                better, taken = self._learn(at, quadratic, min(IN_A_ROW, self.max_steps - step))
+                step, last = step + taken, np.inf
+            else:
+                better, damping = self._damped(at, quadratic, damping)
+                step, last = step + 1, promise
+            if better is None:
+                small = self.settled(moved, 0.0) or promise <= 1e-8 * at.objective
+                why = "no step lowers the objective any more"
+                return Minimum(at, step, moved, small, why)
+            at = better
+            if self.watch:
+                self.watch(step, at.objective, moved)
+        return Minimum(at, step, moved, False, f"stopped after {self.max_steps} steps")
+
+    def _damped(
+        self, at: Evaluation, quadratic: Quadratic, damping: float
+    ) -> tuple[Evaluation | None, float]:
+        """A step that lowers the objective, and the damping for the next."""
+        while damping < MOST_DAMPING:
+            move = quadratic.step(damping)
+            longest = float(move.abs().max())
+            move = move * min(1.0, LONGEST / longest) if longest > 0 else move
+            trial = self.objective.evaluate(at.x + move)
+            if trial.objective < at.objective:
+                return trial, max(damping / DAMPING, ROUNDING)
+            damping *= DAMPING
+        return None, damping
+
+    def _learn(
+        self, at: Evaluation, quadratic: Quadratic, steps: int
+    ) -> tuple[Evaluation | None, int]:
+        """L-BFGS in coordinates in which the quadratic is a sphere."""
+        scale = quadratic.root()
+        # Half the objective, in dispersions: then the quadratic has unit curvature.
+        unit = 2 * self.objective.dispersion
+        scale = scale * self.objective.dispersion**0.5
+        taken = 0
+
+        def function(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            there = at.x + scale @ torch.from_numpy(z).to(at.x)
+            found, g = self.objective.gradient(there)
+            fall = (found.objective - at.objective) / unit
+            return fall, (scale.T @ g).numpy(force=True) / unit
+
+        def after(intermediate_result: object) -> None:
+            nonlocal taken
+            taken += 1
+            x = torch.from_numpy(np.asarray(intermediate_result.x)).to(at.x)  # type: ignore[attr-defined]
+            if self.watch:
+                value = at.objective + unit * float(intermediate_result.fun)  # type: ignore[attr-defined]
+                self.watch(taken, value, float((scale @ x).abs().max()))
+
+        found = minimize(
+            function,
+            np.zeros(len(at.x)),
+            jac=True,
+            method="L-BFGS-B",
+            callback=after,
+            options={
+                "maxiter": steps,
+                "maxcor": REMEMBERED,
+                "ftol": 0.0,
+                # The promise of a step is the square of the gradient, over all coordinates.
+                "gtol": 0.3 * (2 * self.promise / len(at.x)) ** 0.5,
+            },
+        )
+        trial = self.objective.evaluate(at.x + scale @ torch.from_numpy(found.x).to(at.x))
+        return (trial if trial.objective < at.objective else None), max(1, taken)
+
+    def lbfgs(self, start: Tensor) -> Minimum:
+        """Gradients by the adjoint alone, for many parameters."""
+        objective, taken, moved = self.objective, 0, np.inf
+        last = start.numpy(force=True).astype(np.float64)
+        unit = 2 * objective.dispersion
+
+        def function(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            at, g = objective.gradient(torch.from_numpy(x).to(start))
+            return at.objective / unit, g.numpy(force=True).astype(np.float64) / unit
+
+        def after(intermediate_result: object) -> None:
+            nonlocal taken, moved, last
+            x = np.asarray(intermediate_result.x)  # type: ignore[attr-defined]
+            taken, moved, last = taken + 1, float(np.abs(x - last).max()), x.copy()
+            if self.watch:
+                self.watch(taken, unit * float(intermediate_result.fun), moved)  # type: ignore[attr-defined]
+
+        found = minimize(
+            function,
+            last.copy(),
+            jac=True,
+            method="L-BFGS-B",
+            callback=after,
+            options={
+                "maxiter": 10 * self.max_steps,
+                "maxcor": REMEMBERED,
+                "ftol": ROUNDING,
+                "gtol": 0.3 * (2 * self.promise / len(start)) ** 0.5 * self.tolerance,
+            },
+        )
+        at = objective.evaluate(torch.from_numpy(found.x).to(start))
+        small = bool(found.success) and moved <= 10 * self.tolerance
+        return Minimum(at, taken, moved, small, str(found.message).lower())
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """Gauss and Newton's model of half the objective around a point.
+
+    Parameters
+    ----------
+    hessian : Tensor, shape (n, n)
+    gradient : Tensor, shape (n,)
+        Downhill.
+    """
+
+    hessian: Tensor
+    gradient: Tensor
+
+    @classmethod
+    def at(cls, objective: Objective, at: Evaluation) -> Quadratic:
+        """Of data and prior."""
+        slopes, ridge = objective.slopes(at), objective.prior * objective.dispersion
+        eye = torch.eye(len(at.x)).to(slopes.hessian)
+        return cls(slopes.hessian + ridge * eye, slopes.gradient - ridge * at.x)
+
+    def step(self, damping: float) -> Tensor:
+        """The best step with damping relative to the diagonal.
+
+        Directions that nothing speaks for keep still.
+        """
+        diagonal = self.hessian.diagonal()
+        # The floor is rounding of the others.
+        floor = ROUNDING * float(diagonal.max().clamp(min=1e-300))
+        values, vectors = torch.linalg.eigh(
+            self.hessian + torch.diag(damping * diagonal.clamp(min=floor))
+        )
+        good = values > ROUNDING * values[-1].clamp(min=1e-300)
+        along = vectors.T @ self.gradient
+        return vectors @ torch.where(good, along / torch.where(good, values, 1.0), 0.0)
+
+    def promise(self, step: Tensor) -> float:
+        """Fall of the objective that the model expects of a step."""
+        return float(step @ (2 * self.gradient - self.hessian @ step))
+
+    def root(self) -> Tensor:
+        """R with ``R^T H R = 1`` where the model knows of a direction, 0 elsewhere."""
+        values, vectors = torch.linalg.eigh(self.hessian)
+        good = values > ROUNDING * values[-1].clamp(min=1e-300)
+        return vectors * torch.where(good, torch.where(good, values, 1.0).rsqrt(), 0.0)
+
+
 def minimize_objective(
     objective: Objective,
     start: Tensor,
@@ -71,104 +273,14 @@ def minimize_objective(
     ----------
     objective : Objective
     start : Tensor, shape (n,)
-    max_steps : int
-    tolerance : float
-        Converged when no logarithm of a spring would move by more, and the objective would not
-        fall by more than a thousandth of the dispersion.
-    watch : callable, optional
-    promise : float
-        The fall of chi-square, in dispersions, that is not worth a step.
+    max_steps, tolerance, promise, watch
+        See `Minimizer`.
 
     Returns
     -------
     Minimum
     """
+    minimizer = Minimizer(objective, max_steps, tolerance, promise, watch)
     if objective.family.n <= FEW:
-        return _levenberg_marquardt(objective, start, max_steps, tolerance, watch, promise)
-    return _lbfgs(objective, start, max_steps, tolerance, watch)
-
-
-def _levenberg_marquardt(
-    objective: Objective,
-    start: Tensor,
-    max_steps: int,
-    tolerance: float,
-    watch: Watch | None,
-    least: float,
-) -> Minimum:
-    """Damping follows the objective; the Jacobian is exact and never held."""
-    at, damping, moved = objective.evaluate(start), FIRST_DAMPING, np.inf
-    ridge = objective.prior * objective.dispersion
-    for step in range(max_steps):
-        slopes = objective.slopes(at)
-        hessian = slopes.hessian + ridge * torch.eye(len(start)).to(slopes.hessian)
-        gradient = slopes.gradient - ridge * at.x
-        # Springs that nothing speaks for keep still: the floor is rounding of the others'.
-        size = hessian.diagonal().clamp(
-            min=1e-12 * float(hessian.diagonal().max().clamp(min=1e-300))
-        )
-        newton = _step(hessian, gradient, 1e-12 * size)
-        moved = float(newton.abs().max())
-        promise = float(newton @ (2 * gradient - hessian @ newton))
-        if promise <= 0 or (moved <= tolerance and promise <= least * objective.dispersion):
-            return Minimum(at, step, moved, True, "springs and objective have settled")
-        better = None
-        while better is None and damping < MOST_DAMPING:
-            move = _step(hessian, gradient, damping * size)
-            longest = float(move.abs().max())
-            move = move * min(1.0, LONGEST / longest) if longest > 0 else move
-            trial = objective.evaluate(at.x + move)
-            if trial.objective < at.objective:
-                better, damping = trial, max(damping / DAMPING, 1e-12)
-            else:
-                damping *= DAMPING
-        if better is None:
-            small = moved <= tolerance
-            why = "no step lowers the objective any more"
-            return Minimum(at, step, moved, small or promise <= 1e-8 * at.objective, why)
-        at = better
-        if watch:
-            watch(step + 1, at.objective, moved)
-    return Minimum(at, max_steps, moved, False, f"stopped after {max_steps} steps")
-
-
-def _step(hessian: Tensor, gradient: Tensor, damping: Tensor) -> Tensor:
-    """Solve the damped normal equations."""
-    factor, info = torch.linalg.cholesky_ex(hessian + torch.diag(damping))
-    if int(info) == 0:
-        return torch.cholesky_solve(gradient[:, None], factor)[:, 0]
-    values, vectors = torch.linalg.eigh(hessian + torch.diag(damping))
-    floor = 1e-12 * float(values.abs().max().clamp(min=1e-300))
-    good = values > floor
-    along = torch.where(good, (vectors.T @ gradient) / torch.where(good, values, 1.0), 0.0)
-    return vectors @ along
-
-
-def _lbfgs(
-    objective: Objective, start: Tensor, max_steps: int, tolerance: float, watch: Watch | None
-) -> Minimum:
-    """SciPy's L-BFGS with gradients from the adjoint."""
-    steps, last = 0, start.numpy(force=True).copy()
-    moved = np.inf
-    scale = max(objective.evaluate(start).objective, 1e-300)
-
-    def function(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        at, g = objective.gradient(torch.from_numpy(x).to(start))
-        return at.objective / scale, g.numpy(force=True) / scale
-
-    def after(x: NDArray[np.float64]) -> None:
-        nonlocal steps, last, moved
-        steps, moved, last = steps + 1, float(np.abs(x - last).max()), x.copy()
-        if watch:
-            watch(steps, function(x)[0] * scale, moved)
-
-    found = minimize(
-        function,
-        last,
-        jac=True,
-        method="L-BFGS-B",
-        callback=after,
-        options={"maxiter": 10 * max_steps, "ftol": LEAST_FALL, "gtol": 1e-9, "maxcor": 20},
-    )
-    at = objective.evaluate(torch.from_numpy(np.asarray(found.x)).to(start))
-    return Minimum(at, steps, moved, bool(found.success) and moved <= 10 * tolerance, found.message)
+        return minimizer.levenberg_marquardt(start)
+    return minimizer.lbfgs(start)

@@ -89,7 +89,7 @@ class FitSettings:
     average: int | None = None
     leave_out: float = 0.0
     reindex: str = "auto"
-    max_steps: int = 50
+    max_steps: int = 200
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:

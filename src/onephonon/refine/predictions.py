@@ -1,0 +1,225 @@
+"""What fitted springs predict beyond the map: B-factors, TLS, dispersion and speeds of sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..crystal import mean_square
+from ..dynamics import Progress
+from ..errors import InputError, NetworkError
+from ..model import OnePhonon
+from ..spectra import Dispersion, dispersion, frequencies, sound_speeds
+from ..tls import TLS, FittedTLS, fit_tls, model_tls, principal_rms
+from ..units import EIGHT_PI_SQUARED
+from ..zone_path import zone_path
+from .ladder import RungFit
+from .result import Fit, put_springs
+from .table import LOW_MIDDLE_HIGH, draws
+
+Float64 = NDArray[np.float64]
+
+#: Points of the dispersion, about.
+PATH_POINTS = 120
+
+#: Of more degrees of freedom in the cell, dispersion has no band: each draw would take as long as
+#: the rest together.
+MOST_DOF = 400
+
+#: Directions of the speeds of sound.
+DIRECTIONS = ("a*", "b*", "c*")
+
+
+@dataclass(frozen=True)
+class Band:
+    """Numbers with 68 % intervals.
+
+    Parameters
+    ----------
+    value, low, high : ndarray
+        At the best springs, and the 16th and 84th percentiles of draws, times what brings their
+        median to the best value (see `table.LOW_MIDDLE_HIGH`); NaN where nothing was drawn.
+    """
+
+    value: Float64
+    low: Float64
+    high: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What fitted springs predict, and what the file says of it.
+
+    Parameters
+    ----------
+    b_factors : Band, shape (n_atoms,), Å^2
+        ``8 pi^2 tr(U)/3``.
+    b_file : ndarray, shape (n_atoms,), Å^2
+    tls : TLS
+        Of the bodies of the asymmetric unit, about their centroids.
+    tls_file : FittedTLS
+        What comes nearest to the file's U.
+    dispersion : Dispersion
+        Reduced frequencies along the standard path, at the best springs.
+    frequencies : Band, shape (n, m)
+        The same.
+    directions : tuple of str
+    speeds : Band, shape (n_directions, 3), m/s
+        The slowest first.
+    temperature : float
+        K, at which the crystal was measured; speeds go with its square root.
+    n_draws : int
+        Draws behind the bands.
+    n_skipped : int
+        Draws that were left out, since their springs do not hold the crystal together.
+    rms : Band, shape (n_bodies, 2, 3)
+        Principal root mean squares of T (Å) and L (rad) about the centroids, the largest first.
+    said : tuple of str
+        What was left out.
+    """
+
+    b_factors: Band
+    b_file: Float64
+    tls: TLS
+    tls_file: FittedTLS
+    dispersion: Dispersion
+    frequencies: Band
+    directions: tuple[str, ...]
+    speeds: Band
+    temperature: float
+    n_draws: int
+    n_skipped: int
+    rms: Band
+    said: tuple[str, ...]
+
+
+def predict(
+    fit: Fit,
+    rung: RungFit | None = None,
+    temperature: float = 295.0,
+    n_draws: int = 40,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Predictions:
+    """Predict from a rung's springs, with bands by drawing springs as likely as the fit has them.
+
+    Parameters
+    ----------
+    fit : Fit
+    rung : RungFit, optional
+        By default the one to believe.
+    temperature : float
+        K, at which the crystal was measured.
+    n_draws : int
+        None leaves out the bands.
+    seed : int
+        Of the draws.
+    progress : callable, optional
+        Told (what, draws done, draws in all).
+
+    Raises
+    ------
+    InputError
+        If the temperature is not positive or the number of draws is negative.
+    """
+    if not temperature > 0:
+        raise InputError(f"temperature {temperature:g} K: give a positive one")
+    if n_draws < 0:
+        raise InputError(f"n_draws {n_draws}: give how many springs to draw, 0 or more")
+    rung = rung or fit.best
+    with torch.no_grad():
+        model = fit.fitted_model(rung)
+        path = zone_path(model.crystal)
+        n_segments = sum(len(piece) - 1 for piece in path.pieces)
+        found = dispersion(model, path, max(PATH_POINTS, n_segments))
+        tls = model_tls(model)
+        banded = model.bodies.n_dof <= MOST_DOF
+        k_frac = found.k_frac if banded else found.k_frac[:0]
+        best = _numbers(model, tls, found.frequencies, temperature)
+        drawn, n_skipped = [], 0
+        for i, x in enumerate(draws(fit, rung, n_draws, seed)):
+            if progress:
+                progress("bands of predictions", i, n_draws)
+            try:
+                drawn.append(_at(model, fit, rung, x, k_frac, temperature))
+            except (InputError, NetworkError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+                n_skipped += 1
+        if progress:
+            progress("bands of predictions", n_draws, n_draws)
+    crystal = model.crystal
+    b_factors, rms, speeds, w = (_band(best, drawn, i) for i in range(4))
+    return Predictions(
+        b_factors=b_factors,
+        b_file=_numpy(EIGHT_PI_SQUARED * mean_square(crystal.U)),
+        tls=tls,
+        tls_file=fit_tls(model.bodies, crystal.U),
+        dispersion=found,
+        frequencies=w,
+        directions=DIRECTIONS,
+        speeds=speeds,
+        temperature=temperature,
+        n_draws=len(drawn),
+        n_skipped=n_skipped,
+        rms=rms,
+        said=_said(model, banded, n_draws, n_skipped),
+    )
+
+
+def _at(
+    model: OnePhonon, fit: Fit, rung: RungFit, x: Tensor, k_frac: Tensor, temperature: float
+) -> list[Float64]:
+    """All numbers at other springs."""
+    put_springs(model, fit, rung, x)
+    w = frequencies(model, k_frac)[0] if len(k_frac) else None
+    numbers = _numbers(model, model_tls(model), w, temperature)
+    if not all(np.isfinite(part).all() for part in numbers):
+        raise NetworkError("the springs drawn do not hold the crystal together")
+    return numbers
+
+
+def _numbers(model: OnePhonon, tls: TLS, w: Tensor | None, temperature: float) -> list[Float64]:
+    """B-factors, rms of the bodies, speeds of sound, and frequencies unless None."""
+    axes = model.crystal.cell.q_from_hkl(torch.eye(3).to(model.crystal.U))
+    numbers = [
+        EIGHT_PI_SQUARED * model.ADP,
+        torch.stack([principal_rms(tls.T), principal_rms(tls.L)], dim=1),
+        torch.stack([sound_speeds(model, axis, temperature) for axis in axes]),
+    ]
+    return [_numpy(x) for x in (numbers if w is None else [*numbers, w])]
+
+
+def _band(best: list[Float64], drawn: list[list[Float64]], i: int) -> Band:
+    """Best numbers with what draws say of them."""
+    parts = [numbers[i] for numbers in drawn if len(numbers) > i]
+    if not parts:
+        none = np.full_like(best[i], np.nan)
+        return Band(best[i], none, none)
+    low, middle, high = np.percentile(np.stack(parts), LOW_MIDDLE_HIGH, axis=0)
+    moved = np.where(middle > 0, best[i] / np.where(middle > 0, middle, 1.0), 1.0)
+    return Band(best[i], moved * low, moved * high)
+
+
+def _said(model: OnePhonon, banded: bool, n_draws: int, n_skipped: int) -> tuple[str, ...]:
+    """What was left out, in words."""
+    said = []
+    if not banded and n_draws:
+        said.append(
+            f"dispersion has no band: the cell has {model.bodies.n_dof} degrees of freedom, more "
+            f"than {MOST_DOF}"
+        )
+    if model.bodies.width == 3:
+        said.append("bodies are single atoms, which have no L or S")
+    if n_skipped:
+        said.append(
+            f"{n_skipped} of {n_draws} draws were left out: their springs do not hold the crystal "
+            "together"
+        )
+    return tuple(said)
+
+
+def _numpy(x: Tensor) -> Float64:
+    return np.asarray(x.detach().cpu().double().numpy())

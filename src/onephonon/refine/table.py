@@ -1,0 +1,266 @@
+"""Springs as a table: constants in kT/Å^2 with their uncertainties, by interface."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..interfaces import find_interfaces, residue_pairs
+from .families import MatrixSprings
+from .ladder import RungFit
+from .result import Fit
+
+Float64 = NDArray[np.float64]
+
+#: Residue pairs named in a row.
+MOST_RESIDUES = 3
+
+#: Draws behind the intervals of principal stiffnesses.
+DRAWS = 400
+
+#: Percentiles of a 68 % interval and its middle. Where many springs are poorly known, draws by
+#: Gauss and Newton's quadratic miss in the mean what the data do know of their sums, since it
+#: leaves out how those curve: intervals are moved so that the middle is the best value.
+LOW_MIDDLE_HIGH = (16.0, 50.0, 84.0)
+
+#: A logarithm whose squared slope by the free numbers is less does not depend on them: rounding of
+#: the mean B-factor's slope.
+NO_SLOPE = 1e-12
+
+
+@dataclass(frozen=True)
+class SpringRow:
+    """A spring constant of a fit.
+
+    Parameters
+    ----------
+    name : str
+        Interface, or pair of residues, and way.
+    interface : str
+        Operator, ``within`` a copy, or ``all``.
+    way : str
+        ``along`` or ``across`` contacts or in ``all`` directions; or the principal axes
+        ``translation 1`` to 3 and ``libration 1`` to 3 of a stiffness, the softest first.
+    value : float
+        kT/Å^2; librations kT/rad^2, about the centre of the interface.
+    low, high : float
+        68 % interval.
+    ratio : float
+        To the geometric start, for the same motion.
+    sigma_log : float
+        Standard uncertainty of the logarithm.
+    by_data : float
+        Share of what is known of the logarithm that comes from the data, in [0, 1]; 0 where it
+        is the mean B-factor alone that sets it.
+    n_contacts : int
+        Per unit cell.
+    residues : tuple of str
+        Pairs of residues with most contacts.
+    """
+
+    name: str
+    interface: str
+    way: str
+    value: float
+    low: float
+    high: float
+    ratio: float
+    sigma_log: float
+    by_data: float
+    n_contacts: int
+    residues: tuple[str, ...]
+
+
+def spring_table(fit: Fit, rung: RungFit | None = None) -> tuple[SpringRow, ...]:
+    """Spring constants of a rung in kT/Å^2, with 68 % intervals.
+
+    The uncertainty of a logarithm is that of Gauss and Newton; where a scale was fitted it counts
+    that of the springs' unit too, so that what all springs have in common cancels. Intervals of
+    principal stiffnesses are those of draws.
+
+    Parameters
+    ----------
+    fit : Fit
+    rung : RungFit, optional
+        By default the one to believe.
+    """
+    rung = rung or fit.best
+    x = rung.x.detach()
+    logs, slopes = log_slopes(fit, rung, x)
+    sigma = (slopes @ root(fit, rung)).square().sum(1).sqrt()
+    log = _numpy(logs)
+    low, high = log - _numpy(sigma), log + _numpy(sigma)
+    spread = _numpy(sigma)
+    if isinstance(rung.family, MatrixSprings):
+        low, high = _drawn_interval(fit, rung)
+        spread = 0.5 * (high - low)
+    by_data = _share(rung, slopes, sigma)
+    ratio = _ratios(fit, rung)
+    rows = []
+    for i, (group, interface, way) in enumerate(row_names(rung)):
+        n_contacts, residues = _contacts_of(rung, group)
+        rows.append(
+            SpringRow(
+                name=f"{group} {way}" if way != "all" else group,
+                interface=interface,
+                way=way,
+                value=float(np.exp(log[i])),
+                low=float(np.exp(low[i])),
+                high=float(np.exp(high[i])),
+                ratio=float(ratio[i]),
+                sigma_log=float(spread[i]),
+                by_data=float(by_data[i]),
+                n_contacts=n_contacts,
+                residues=residues,
+            )
+        )
+    return tuple(rows)
+
+
+def row_names(rung: RungFit) -> list[tuple[str, str, str]]:
+    """Group of contacts, interface and way of each row of the table."""
+    family = rung.family
+    if isinstance(family, MatrixSprings):
+        ways = [f"{kind} {n}" for kind in ("translation", "libration") for n in (1, 2, 3)]
+        return [(name, name, way) for name in family.module.names for way in ways]
+    ways = ["all"] if family.n_constants == 1 else ["along", "across"]
+    return [(name, _interface(name), way) for name in family.module.names for way in ways]
+
+
+def log_values(fit: Fit, rung: RungFit, x: Tensor) -> Tensor:
+    """Logarithms of the table's values, kT/Å^2 or kT/rad^2; differentiable in x."""
+    family = rung.family
+    if isinstance(family, MatrixSprings):
+        logs = principal(family.stiffness(x)).log().reshape(-1)
+    else:
+        logs = family.values(x).log()
+    return logs + fit.unit(rung, x).log()
+
+
+def principal(S: Tensor) -> Tensor:
+    """Principal stiffnesses of translation and libration, the softest first, shape (n, 6)."""
+    blocks = (S[:, :3, :3], S[:, 3:, 3:])
+    return torch.cat([torch.linalg.eigvalsh(block) for block in blocks], dim=1)
+
+
+def log_slopes(fit: Fit, rung: RungFit, x: Tensor) -> tuple[Tensor, Tensor]:
+    """`log_values` and their derivative, (n_rows,) and (n_rows, n)."""
+    family = rung.family
+    if isinstance(family, MatrixSprings):
+        leaf = x.detach().clone().requires_grad_()
+        logs = principal(family.stiffness(leaf)).log().reshape(-1)
+        every = [torch.autograd.grad(log, leaf, retain_graph=True)[0] for log in logs]
+        logs, slopes = logs.detach(), torch.stack(every)
+    else:
+        logs = family.values(x.detach()).log()
+        slopes = torch.eye(family.n).to(x)
+    unit, slope = _log_unit(fit, rung, x)
+    return logs + unit, slopes + slope
+
+
+def _log_unit(fit: Fit, rung: RungFit, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logarithm of the springs' unit, and its slope."""
+    if fit.absolute:
+        return x.new_zeros(()), torch.zeros_like(x)
+    with torch.enable_grad():
+        leaf = x.detach().clone().requires_grad_()
+        unit = fit.unit(rung, leaf).log()
+        (slope,) = torch.autograd.grad(unit, leaf)
+    return unit.detach(), slope
+
+
+def root(fit: Fit, rung: RungFit) -> Tensor:
+    """A root R of the covariance ``R R^T``, without what all springs have in common.
+
+    Where a scale is fitted the data cannot know a factor that all springs share, and the unit
+    makes up for it: leaving it out changes no spring constant.
+    """
+    certainty = rung.certainty
+    values, vectors = certainty.spectrum
+    floor = 1e-12 * float(values[:1].max())
+    R = vectors / (values + certainty.prior).clamp(min=max(floor, 1e-300)).sqrt()
+    return without_common(fit, rung, R.T).T
+
+
+def without_common(fit: Fit, rung: RungFit, moves: Tensor) -> Tensor:
+    """Moves of the free numbers, (m, n), less the factor that all springs share."""
+    if fit.absolute:
+        return moves
+    common = torch.ones_like(moves[0])
+    if isinstance(rung.family, MatrixSprings):
+        rows, columns = torch.triu_indices(6, 6).tolist()
+        entry = [float(i == j) for i, j in zip(rows, columns, strict=True)]
+        common = common.new_tensor(entry * len(rung.family.root))
+    common = common / torch.linalg.vector_norm(common)
+    # The unit makes up for any share of it, so the whole of it may go.
+    return moves - (moves @ common)[:, None] * common
+
+
+def draws(fit: Fit, rung: RungFit, n: int, seed: int = 0) -> Tensor:
+    """Free numbers as likely as data and prior make them, shape (n, len(x))."""
+    x = rung.x.detach()
+    return x + without_common(fit, rung, rung.certainty.draw(x, n, seed) - x)
+
+
+def _drawn_interval(fit: Fit, rung: RungFit) -> tuple[Float64, Float64]:
+    """68 % intervals of the logarithms."""
+    with torch.no_grad():
+        every = [_numpy(log_values(fit, rung, x)) for x in draws(fit, rung, DRAWS)]
+    low, middle, high = np.nanpercentile(np.stack(every), LOW_MIDDLE_HIGH, axis=0)
+    best = _numpy(log_values(fit, rung, rung.x.detach()))
+    return best + low - middle, best + high - middle
+
+
+def _share(rung: RungFit, slopes: Tensor, sigma: Tensor) -> Float64:
+    """How much of what is known of each logarithm the data know."""
+    size = slopes.square().sum(1)
+    free = size > NO_SLOPE
+    share = 1 - rung.certainty.prior * sigma.square() / torch.where(free, size, 1.0)
+    return _numpy(torch.where(free, share.clamp(0.0, 1.0), 0.0))
+
+
+def _ratios(fit: Fit, rung: RungFit) -> Float64:
+    """Of the values to those of the geometric start."""
+    family, x = rung.family, rung.x.detach()
+    with torch.no_grad():
+        unit = fit.unit(rung, x) / fit.unit(rung, torch.zeros_like(x))
+        if not isinstance(family, MatrixSprings):
+            return _numpy(unit * torch.exp(x))
+        ratios = []
+        S, start = family.stiffness(x), family.root @ family.root.mT
+        for part in (slice(0, 3), slice(3, 6)):
+            values, Q = torch.linalg.eigh(S[:, part, part])
+            same = (Q.mT @ start[:, part, part] @ Q).diagonal(dim1=1, dim2=2)
+            ratios.append(values / same)
+        return _numpy(unit * torch.cat(ratios, dim=1).reshape(-1))
+
+
+def _interface(name: str) -> str:
+    """Interface of a class of contacts."""
+    if name == "global":
+        return "all"
+    return name.rsplit("(", 1)[1].rstrip(")") if name.endswith(")") else name
+
+
+def _contacts_of(rung: RungFit, group: str) -> tuple[int, tuple[str, ...]]:
+    """How many contacts a group has, and between which residues."""
+    family = rung.family
+    found = find_interfaces(family.bodies, family.contacts)
+    if isinstance(family, MatrixSprings):
+        here = found.index == found.names.index(group)
+    else:
+        here = family.module.contact_class == family.module.names.index(group)
+    pairs = residue_pairs(family.bodies, family.contacts, found)
+    which = here.nonzero().squeeze(1).tolist()
+    count = Counter(f"{pairs[c][0]} - {pairs[c][1]}" for c in which)
+    most = sorted(count, key=lambda pair: (-count[pair], pair))[:MOST_RESIDUES]
+    return len(which), tuple(most)
+
+
+def _numpy(x: Tensor) -> Float64:
+    return np.asarray(x.detach().cpu().double().numpy())
