@@ -150,7 +150,10 @@ class InterfaceStiffness(nn.Module):
         """
         S = torch.as_tensor(values, dtype=self.free.dtype, device=self.free.device)
         if S.shape != self.free.shape:
-            raise InputError(f"stiffness of shape {tuple(S.shape)} for {len(self.names)} interfaces")
+            raise InputError(
+                f"stiffness of shape {tuple(S.shape)} for {len(self.names)} interfaces; give 6 x 6 "
+                "for each"
+            )
         factor, info = torch.linalg.cholesky_ex(S)
         lopsided = (S - S.mT).abs().amax((1, 2)) > SYMMETRIC * S.abs().amax((1, 2))
         bad = (info != 0) | lopsided | ~torch.isfinite(S).all(2).all(1)

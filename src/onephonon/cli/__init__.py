@@ -17,6 +17,7 @@ from . import (  # noqa: F401  (each adds its command)
     compare,
     contacts,
     convert,
+    fit,
     info,
     modes,
     simulate,

@@ -228,7 +228,7 @@ def compare(
                 f"--average, --leave-out and --use-data-adp are for structures; {model} is taken "
                 "for a map"
             )
-        found = compare_maps(read_map(model), _read_data(data, model, said), settings)
+        found = compare_maps(read_map(model), read_data(data, model, said), settings)
         _report(found, (model, data), csv, json, png, output, force, quiet)
         return
     options: dict[str, Any] = {
@@ -252,7 +252,7 @@ def compare(
         "model_number": model_number,
         "radiation": radiation,
     }
-    measured = _read_data(data, model, said)
+    measured = read_data(data, model, said)
     run = {"average": average, "leave_out": leave_out, "use_data_adp": use_data_adp}
     found = _simulated(model, measured, settings, options, run, (dtype, device), quiet)
     _report(found, (model, data), csv, json, png, output, force, quiet)
@@ -283,7 +283,7 @@ def _check_outputs(
         check_map_path(output, force)
 
 
-def _read_data(data: Path, model: Path, said: dict[str, Any]) -> DiffuseMap:
+def read_data(data: Path, model: Path, said: dict[str, Any]) -> DiffuseMap:
     """Read the data; a cell that neither their file nor the user says is the model's."""
     try:
         return read_with(data, **said)

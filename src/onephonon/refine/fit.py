@@ -106,6 +106,7 @@ def fit_springs(
         reindexing=reindexing,
         indexing=indexing,
         said=tuple(said),
+        objective=objective,
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..compare import Agreement, Reindexing
@@ -15,6 +17,7 @@ from ..solver import displacement_covariance
 from ..springs import SpringPlan
 from .families import MatrixSprings
 from .ladder import Ladder, RungFit
+from .objective import Objective
 from .settings import FitSettings
 from .voxels import FitVoxels
 
@@ -45,6 +48,8 @@ class Fit:
         Of the untuned model with the data under every way of indexing; None if there is one.
     said : tuple of str
         What was assumed and decided.
+    objective : Objective
+        Of the untuned model, with the amplitudes; `ladder.RungFit` says what rungs replace in it.
     """
 
     model: OnePhonon
@@ -57,6 +62,7 @@ class Fit:
     reindexing: Reindexing
     indexing: Agreement | None
     said: tuple[str, ...]
+    objective: Objective
 
     @property
     def best(self) -> RungFit:
@@ -72,6 +78,24 @@ class Fit:
         constants = family.constants(family.values(x))
         U = displacement_covariance(model.bodies, constants, model.mesh, None, model.solver)
         return mean_square(U).mean() / mean_square(model.crystal.U).mean()
+
+    def maps(self, rung: RungFit | None = None) -> tuple[DiffuseMap, DiffuseMap, DiffuseMap]:
+        """Model on the data's scale, background, and data as fitted, on the data's own grid.
+
+        At the voxels of the fit and their equivalents; NaN elsewhere. In the data's indices.
+        """
+        rung = rung or self.best
+        what = rung.explained
+
+        def put(values: NDArray[np.float64], name: str) -> DiffuseMap:
+            arrays = {"intensity": self.voxels.spread_out(values, self.data)}
+            return self.data.changed(f"{name} of a fit ({rung.rung.said})", arrays)
+
+        return (
+            put(what.model, "model, on the data's scale,"),
+            put(what.background, "background"),
+            put(what.data, "data, averaged over equivalents,"),
+        )
 
     def fitted_model(self, rung: RungFit | None = None, x: Tensor | None = None) -> OnePhonon:
         """The model with a rung's springs in kT/Å^2, at thermal scale 1.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -66,6 +66,8 @@ class FitVoxels:
     sigma_known : bool
     said : tuple of str
         What was assumed.
+    mate_place, mate_of : ndarray, shape (M,), int64
+        All voxels of the map that were looked at, counted flat, and which one stands for each.
     """
 
     hkl: Float64
@@ -81,6 +83,8 @@ class FitVoxels:
     turn: Float64
     sigma_known: bool
     said: tuple[str, ...]
+    mate_place: Index
+    mate_of: Index
 
     @property
     def n(self) -> int:
@@ -92,12 +96,11 @@ class FitVoxels:
         """Number of halos."""
         return len(self.peaks)
 
-    def part(self, keep: NDArray[np.bool_]) -> FitVoxels:
-        """Only some of the voxels, with their halos renumbered."""
-        names = ("hkl", "place", "data", "sigma", "s", "orbit", "held_out")
-        cut = {name: getattr(self, name)[keep] for name in names}
-        halos, number = np.unique(self.halo[keep], return_inverse=True)
-        return replace(self, **cut, halo=number.reshape(-1), peaks=self.peaks[halos])
+    def spread_out(self, values: Float64, data: DiffuseMap) -> Float64:
+        """Values (N,) at all equivalent voxels, in the shape of the map; NaN elsewhere."""
+        whole = np.full(data.intensity.size, np.nan)
+        whole[self.mate_place] = values[self.mate_of]
+        return whole.reshape(data.intensity.shape)
 
 
 def select_voxels(
@@ -270,6 +273,7 @@ def _strongest(
 @dataclass(frozen=True, eq=False)
 class _Merged:
     place: Index
+    back: Index
     index: Index
     data: Float64
     sigma: Float64 | None
@@ -295,9 +299,9 @@ def _merged(
         how = "copies of one number each" if copies else "averaged"
         said.append(f"{len(place)} voxels are {n} by symmetry: {how}")
         if copies and sigma is not None:
-            return _Merged(place[first], first, mean, sigma[first])
+            return _Merged(place, back, first, mean, sigma[first])
     merged = None if sigma is None else np.asarray(total**-0.5, dtype=np.float64)
-    return _Merged(place[first], first, mean, merged)
+    return _Merged(place, back, first, mean, merged)
 
 
 def _halved(
@@ -333,7 +337,7 @@ def _halved(
     said.append(f"{n_held} of {len(orbits)} halos are held out (seed {settings.seed})")
     return FitVoxels(
         hkl=hkl[order],
-        place=merged.place[order],
+        place=merged.place[merged.index][order],
         data=merged.data[order],
         sigma=sigma[order],
         s=s[order],
@@ -345,6 +349,8 @@ def _halved(
         turn=reindexing.operator,
         sigma_known=merged.sigma is not None,
         said=tuple(said),
+        mate_place=merged.place,
+        mate_of=np.argsort(order)[merged.back],
     )
 
 
