@@ -7,6 +7,7 @@ from .ladder import Known, Ladder, RungFit
 from .objective import Loss, Objective
 from .optimize import Minimum, minimize_objective
 from .predictions import Band, Predictions, predict
+from .profile import Profile, profile
 from .quality import Quality
 from .result import Fit
 from .settings import FitSettings
@@ -28,6 +29,7 @@ __all__ = [
     "Minimum",
     "Objective",
     "Predictions",
+    "Profile",
     "Quality",
     "Rung",
     "RungFit",
@@ -36,6 +38,7 @@ __all__ = [
     "make_family",
     "minimize_objective",
     "predict",
+    "profile",
     "select_voxels",
     "spring_table",
 ]

@@ -106,7 +106,7 @@ def spring_table(fit: Fit, rung: RungFit | None = None) -> tuple[SpringRow, ...]
         n_contacts, residues = _contacts_of(rung, group)
         rows.append(
             SpringRow(
-                name=f"{group} {way}" if way != "all" else group,
+                name=row_title(group, way),
                 interface=interface,
                 way=way,
                 value=float(np.exp(log[i])),
@@ -130,6 +130,11 @@ def row_names(rung: RungFit) -> list[tuple[str, str, str]]:
         return [(name, name, way) for name in family.module.names for way in ways]
     ways = ["all"] if family.n_constants == 1 else ["along", "across"]
     return [(name, _interface(name), way) for name in family.module.names for way in ways]
+
+
+def row_title(group: str, way: str) -> str:
+    """Name of a row."""
+    return group if way == "all" else f"{group} {way}"
 
 
 def log_values(fit: Fit, rung: RungFit, x: Tensor) -> Tensor:
@@ -161,6 +166,15 @@ def log_slopes(fit: Fit, rung: RungFit, x: Tensor) -> tuple[Tensor, Tensor]:
         slopes = torch.eye(family.n).to(x)
     unit, slope = _log_unit(fit, rung, x)
     return logs + unit, slopes + slope
+
+
+def log_slope(fit: Fit, rung: RungFit, row: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    """One of `log_values` and its derivative, () and (n,)."""
+    with torch.enable_grad():
+        leaf = x.detach().clone().requires_grad_()
+        log = log_values(fit, rung, leaf)[row]
+        (slope,) = torch.autograd.grad(log, leaf)
+    return log.detach(), slope
 
 
 def _log_unit(fit: Fit, rung: RungFit, x: Tensor) -> tuple[Tensor, Tensor]:

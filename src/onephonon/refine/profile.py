@@ -1,0 +1,267 @@
+"""Profile of a spring: how badly the data take it to be another, all else at its best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch import Tensor
+
+from ..dynamics import Progress
+from ..errors import InputError, NetworkError
+from .fit import make_objective
+from .ladder import RungFit
+from .objective import Evaluation, Objective
+from .result import Fit
+from .table import NO_SLOPE, log_slope, root, row_names, row_title
+
+Float64 = NDArray[np.float64]
+
+#: A profile reaches this many standard uncertainties to both sides, and at most this factor.
+REACH, MOST_FACTOR = 3.0, 100.0
+
+#: A point has settled when another step promises to lower the objective by less, in dispersions:
+#: a thousandth of the rise at the ends of a 68 % interval.
+PROMISE = 1e-3
+
+#: Steps of a point.
+MOST_STEPS = 50
+
+#: What springs that do not hold the crystal together count for, in dispersions, times 1 + |u|^2.
+WALL = 1e6
+
+#: How springs that do not hold the crystal together show.
+LOOSE = (NetworkError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
+
+#: The spring's logarithm is held to this, in at most so many rounds.
+HELD, MOST_ROUNDS = 1e-10, 20
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """The objective as a function of one spring, all others and the background at their best.
+
+    Parameters
+    ----------
+    name : str
+        Of a row of the spring table.
+    x : ndarray, shape (n,)
+        Logarithm of the spring constant in kT/Å^2 (kT/rad^2), from the lowest.
+    value : ndarray, shape (n,)
+        The spring constant.
+    chi2 : ndarray, shape (n,)
+        Rise of chi-square and prior above their least, in dispersions; infinite where no springs
+        were found that hold the crystal together.
+    data_chi2 : ndarray, shape (n,)
+        Chi-square's own part of it.
+    parabola : ndarray, shape (n,)
+        The rise by Gauss and Newton's quadratic.
+    best : float
+        The spring constant of the fit.
+    sigma_log : float
+        Standard uncertainty of its logarithm by Gauss and Newton.
+    interval_68, interval_95 : (float, float)
+        Where the rise is 1 and 4; 0 or infinite where that is out of reach.
+    settled : bool
+        All points did.
+    """
+
+    name: str
+    x: Float64
+    value: Float64
+    chi2: Float64
+    data_chi2: Float64
+    parabola: Float64
+    best: float
+    sigma_log: float
+    interval_68: tuple[float, float]
+    interval_95: tuple[float, float]
+    settled: bool
+
+
+def profile(
+    fit: Fit,
+    name: str,
+    rung: RungFit | None = None,
+    n_points: int = 13,
+    objective: Objective | None = None,
+    progress: Progress | None = None,
+) -> Profile:
+    """Hold one spring constant at a row of values, and fit everything else again at each.
+
+    What is held is the logarithm of the constant in kT/Å^2: where a scale was fitted, a factor
+    that all springs share is no part of it.
+
+    Parameters
+    ----------
+    fit : Fit
+    name : str
+        Of a row of the spring table.
+    rung : RungFit, optional
+        By default the one to believe.
+    n_points : int
+        Over three standard uncertainties to both sides, or factors of 100 if those are less, the
+        best in the middle.
+    objective : Objective, optional
+        The fit's own, of `make_objective`, to be used for several springs; else it is made.
+    progress : callable, optional
+        Told (what, points done, points in all).
+
+    Raises
+    ------
+    InputError
+        If there is no such spring, the number of points is even or less than 5, or the mean
+        B-factor alone sets the spring.
+    """
+    rung = rung or fit.best
+    titles = [row_title(group, way) for group, _, way in row_names(rung)]
+    if name not in titles:
+        raise InputError(f"spring {name!r} is not one of {', '.join(titles)}")
+    if n_points < 5 or n_points % 2 == 0:
+        raise InputError(f"n_points {n_points}: give an odd number, 5 or more")
+    if objective is None:
+        objective, _ = make_objective(fit.model, fit.data, fit.voxels, fit.settings, fit.absolute)
+    objective = replace(
+        objective,
+        family=rung.family,
+        basis=None,
+        prior=rung.certainty.prior,
+        dispersion=rung.dispersion,
+    )
+    held = _Held(fit, rung, titles.index(name), objective)
+    log, slope = held.log(rung.x.detach())
+    if float(slope.square().sum()) < NO_SLOPE:
+        raise InputError(f"spring {name!r} has no profile: the mean B-factor alone sets it")
+    sigma = float(torch.linalg.vector_norm(held.root.T @ slope))
+    offsets = np.linspace(-1, 1, n_points) * min(REACH, np.log(MOST_FACTOR) / sigma)
+    x = log + sigma * offsets
+    points = held.walk(rung.x.detach(), x, progress)
+    both = np.array([point.rises(objective) for point in points])
+    total, data = both.T
+    rise = total - total.min()
+    return Profile(
+        name=name,
+        x=x,
+        value=np.exp(x),
+        chi2=rise,
+        data_chi2=data - data[int(total.argmin())],
+        parabola=offsets**2,
+        best=float(np.exp(log)),
+        sigma_log=sigma,
+        interval_68=crossings(x, rise, 1.0),
+        interval_95=crossings(x, rise, 4.0),
+        settled=all(point.settled for point in points),
+    )
+
+
+def crossings(x: Float64, rise: Float64, level: float) -> tuple[float, float]:
+    """``exp(x)`` on both sides of the least rise where it reaches a level; 0 or inf if it does not.
+
+    The root of the rise, nearly straight, is interpolated.
+    """
+    least, root_of = int(rise.argmin()), np.sqrt(rise)
+    ends = [0.0, np.inf]
+    for side, step in enumerate((-1, 1)):
+        i = least
+        while 0 <= i + step < len(x):
+            i += step
+            if rise[i] >= level:
+                j = i - step
+                if not np.isfinite(rise[i]):
+                    break
+                part = (np.sqrt(level) - root_of[j]) / (root_of[i] - root_of[j])
+                ends[side] = float(np.exp(x[j] + part * (x[i] - x[j])))
+                break
+    return ends[0], ends[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """The best with a spring held; None where nothing holds the crystal together."""
+
+    at: Evaluation | None
+    settled: bool
+
+    def rises(self, objective: Objective) -> tuple[float, float]:
+        """The objective and the data's part of it, in dispersions."""
+        if self.at is None:
+            return np.inf, np.inf
+        data = self.at.objective - float(objective.penalty(self.at.x))
+        return self.at.objective / objective.dispersion, data / objective.dispersion
+
+
+class _Held:
+    """The objective with one spring held.
+
+    Springs move by ``R u``, R R^T being the covariance, in which the objective is nearly a
+    sphere, and then along ``v = R R^T a`` until the spring is where it is held, a being the slope
+    of its logarithm.
+    """
+
+    def __init__(self, fit: Fit, rung: RungFit, row: int, objective: Objective) -> None:
+        self.fit, self.rung, self.row, self.objective = fit, rung, row, objective
+        self.root = root(fit, rung)
+        slope = self.log(rung.x.detach())[1]
+        along = self.root @ (self.root.T @ slope)
+        self.along = along / (slope @ along)
+
+    def log(self, x: Tensor) -> tuple[float, Tensor]:
+        """Logarithm of the spring constant, and its slope."""
+        value, slope = log_slope(self.fit, self.rung, self.row, x)
+        return float(value), slope
+
+    def place(self, x: Tensor, log: float) -> tuple[Tensor, Tensor]:
+        """Free numbers with the spring at a logarithm, and the slope there."""
+        for _ in range(MOST_ROUNDS):
+            value, slope = self.log(x)
+            if abs(log - value) <= HELD:
+                break
+            x = x + (log - value) / (slope @ self.along) * self.along
+        return x, slope
+
+    def walk(self, best: Tensor, logs: Float64, progress: Progress | None) -> list[_Point]:
+        """Points from the middle to both sides, each begun where the one before ended."""
+        n, middle = len(logs), len(logs) // 2
+        found: dict[int, _Point] = {}
+        for way in (range(middle, n), range(middle - 1, -1, -1)):
+            start = found[middle].at if found else None
+            x = best if start is None else start.x
+            for i in way:
+                if progress:
+                    progress("profile", len(found), n)
+                found[i] = self.minimize(x, logs[i])
+                at = found[i].at
+                x = x if at is None else at.x
+        if progress:
+            progress("profile", n, n)
+        return [found[i] for i in range(n)]
+
+    def minimize(self, start: Tensor, log: float) -> _Point:
+        """The best of everything else."""
+        phi, n = self.objective.dispersion, self.root.shape[1]
+        try:
+            start, _ = self.place(start, log)
+            first = self.objective.evaluate(start).objective
+        except LOOSE:
+            return _Point(None, False)
+
+        def function(u: Float64) -> tuple[float, Float64]:
+            try:
+                x, slope = self.place(start + self.root @ torch.from_numpy(u).to(start), log)
+                at, g = self.objective.gradient(x)
+            except LOOSE:
+                return WALL * (1 + float(u @ u)), 2 * WALL * u
+            g = g - slope * ((g @ self.along) / (slope @ self.along))
+            return (at.objective - first) / phi, (self.root.T @ g).numpy(force=True) / phi
+
+        # The fall still to come is a quarter of the squared gradient.
+        end = 2 * np.sqrt(PROMISE / n)
+        options = {"maxiter": MOST_STEPS, "ftol": 0.0, "gtol": end, "maxcor": 20}
+        found = minimize(function, np.zeros(n), jac=True, method="L-BFGS-B", options=options)
+        if not found.fun <= 0:
+            return _Point(self.objective.evaluate(start), False)
+        x, _ = self.place(start + self.root @ torch.from_numpy(np.asarray(found.x)).to(start), log)
+        return _Point(self.objective.evaluate(x), bool(found.success))
