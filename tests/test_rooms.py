@@ -20,6 +20,8 @@ ORDER = [
     "lattice",
     "form_factors",
     "crystal",
+    "solvent",
+    "ranges",
     "standard_cell",
     "zone_path",
     "structures",
@@ -83,7 +85,16 @@ GUESTS = {
     "rich": {"cli"},
     "h5py": {"formats"},
     "finufft": {"scattered"},
-    "gemmi": {"form_factors", "crystal", "structures", "interfaces", "maps", "compare", "formats"},
+    "gemmi": {
+        "form_factors",
+        "crystal",
+        "solvent",
+        "structures",
+        "interfaces",
+        "maps",
+        "compare",
+        "formats",
+    },
 }
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .lattice import UnitCell
     from .maps import DiffuseMap, MapGrid
     from .model import OnePhonon
+    from .solvent import with_solvent
     from .springs import SpringPlan
     from .structures import read_crystal
 
@@ -41,6 +42,7 @@ _HOMES = {
     "UnitCell": ("lattice", "UnitCell"),
     "read_crystal": ("structures", "read_crystal"),
     "read_map": ("formats", "read_map"),
+    "with_solvent": ("solvent", "with_solvent"),
     "write_map": ("formats", "write_map"),
 }
 
@@ -62,6 +64,7 @@ __all__ = [
     "__version__",
     "read_crystal",
     "read_map",
+    "with_solvent",
     "write_map",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from .crystal import Crystal
 from .errors import InputError
+from .ranges import named_ranges
 
 GROUPINGS = ("asu", "chain", "residue", "atom")
 
@@ -163,9 +165,10 @@ def gather_bodies(crystal: Crystal, group_by: GroupBy = "asu") -> Bodies:
     Parameters
     ----------
     crystal : Crystal
-    group_by : {'asu', 'chain', 'residue', 'atom', None} or sequence of int
+    group_by : {'asu', 'chain', 'residue', 'atom', None}, ranges, or sequence of int
         One body per copy of the asymmetric unit, per chain or per residue of it, or every atom
-        its own body ('atom' or None). A sequence numbers the body of each atom.
+        its own body ('atom' or None). Ranges such as 'A:1-60 A:61-129,B' name the residues of
+        each body (`ranges.named_ranges`). A sequence numbers the body of each atom.
 
     Returns
     -------
@@ -235,7 +238,14 @@ def _grouping(crystal: Crystal, group_by: GroupBy) -> tuple[list[int], tuple[str
     elif group_by == "residue":
         keys = [label.residue for label in labels]
     elif isinstance(group_by, str):
-        raise InputError(f"group_by {group_by!r} is not one of {', '.join(GROUPINGS)} or None")
+        try:
+            return named_ranges(crystal, group_by)
+        except InputError as error:
+            if re.search(r"[\s:;,]", group_by):
+                raise
+            raise InputError(
+                f"group_by {group_by!r} is not one of {', '.join(GROUPINGS)} or None; {error}"
+            ) from error
     elif len(group_by) != len(labels):
         raise InputError(f"group_by numbers {len(group_by)} atoms, the crystal has {len(labels)}")
     else:

@@ -26,12 +26,14 @@ class FormFactors:
     c : Tensor, shape (n_kinds,)
     kind : Tensor, shape (n_atoms,), int64
         The kind of each atom.
+    radiation : {'xray', 'electron', 'neutron'}
     """
 
     a: Tensor
     b: Tensor
     c: Tensor
     kind: Tensor
+    radiation: str = "xray"
 
     def evaluate(self, q_squared: Tensor) -> Tensor:
         """Scattering factor of each kind at ``|q|^2`` (1/Å^2), shape (..., n_kinds).
@@ -66,7 +68,7 @@ def form_factors(elements: Sequence[str], radiation: str = "xray") -> FormFactor
     rows = [_coefficients(name, radiation) for name in names]
     number = {name: i for i, name in enumerate(names)}
     a, b, c = (torch.tensor(x, dtype=torch.float64) for x in zip(*rows, strict=True))
-    return FormFactors(a, b, c, torch.tensor([number[e] for e in elements]))
+    return FormFactors(a, b, c, torch.tensor([number[e] for e in elements]), radiation)
 
 
 def _coefficients(name: str, radiation: str) -> tuple[list[float], list[float], float]:

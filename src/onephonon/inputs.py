@@ -20,6 +20,7 @@ from .errors import InputError
 from .lattice import UnitCell
 from .network import SpringValue
 from .points import QPoints
+from .solvent import with_solvent
 from .springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
 from .stiffness import InterfaceStiffness
 from .structures import read_crystal
@@ -52,13 +53,21 @@ def default_mesh(cell: UnitCell) -> tuple[int, int, int]:
 def take_crystal(
     source: str | os.PathLike[str] | Crystal, expand_p1: bool, options: dict[str, Any]
 ) -> Crystal:
-    """A crystal from a file, or one already read."""
+    """A crystal from a file, or one already read; with the solvent it displaces, if asked for."""
+    options = dict(options)
+    solvent = options.pop("solvent", 0.0), options.pop("solvent_smoothing", 0.0)
+    return with_solvent(_read(source, expand_p1, options), *solvent)
+
+
+def _read(
+    source: str | os.PathLike[str] | Crystal, expand_p1: bool, options: dict[str, Any]
+) -> Crystal:
     known = [name for name in inspect.signature(read_crystal).parameters if name != "path"]
     wrong = [name for name in options if name not in known]
     if wrong:
         raise TypeError(
             f"OnePhonon() got unexpected keyword arguments {', '.join(wrong)}; beside its own it "
-            f"takes those of read_crystal: {', '.join(known)}"
+            f"takes solvent, solvent_smoothing and those of read_crystal: {', '.join(known)}"
         )
     if not isinstance(source, Crystal):
         return read_crystal(source, expand_p1=expand_p1, **options)

@@ -51,8 +51,9 @@ class OnePhonon(Assembly):
         motion; 1 is Gamma alone). With `q_vectors` they are optional and set only that mesh.
     expand_p1 : bool
         True: the file holds one asymmetric unit. False: it holds the whole cell.
-    group_by : {'asu', 'chain', 'residue', 'atom', None} or sequence of int
-        What moves as one body; None is 'atom'.
+    group_by : {'asu', 'chain', 'residue', 'atom', None}, ranges, or sequence of int
+        What moves as one body; None is 'atom'. Ranges are text such as 'A:1-60 A:61-129,B'
+        (`onephonon.ranges`).
     res_limit : float
         Points of smaller d (Å) are masked.
     model : {'gnm', 'anm', 'hybrid'}
@@ -92,7 +93,8 @@ class OnePhonon(Assembly):
     device : torch.device or str, optional
     **structure_options
         Passed on to `read_crystal` (hydrogens, waters, ligands, conformers, anisotropic,
-        model_number, radiation).
+        model_number, radiation). And `solvent` (e/Å^3, 0.334 for water; 0, none, by default)
+        and `solvent_smoothing` (Å^2): the flat solvent that atoms displace (`with_solvent`).
 
     Raises
     ------

@@ -28,6 +28,8 @@ from .options import (
     PerpOption,
     QuietOption,
     RadiationOption,
+    SmoothingOption,
+    SolventOption,
     WatersOption,
 )
 from .reading import (
@@ -174,6 +176,8 @@ def compare(
     isotropic: IsotropicOption = False,
     model_number: ModelNumberOption = 1,
     radiation: RadiationOption = "xray",
+    solvent: SolventOption = 0.0,
+    solvent_smoothing: SmoothingOption = 0.0,
     no_expand: NoExpandOption = False,
     batch_size: Annotated[int | None, typer.Option(help="Most q-vectors at a time.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
@@ -251,6 +255,8 @@ def compare(
         "anisotropic": not isotropic,
         "model_number": model_number,
         "radiation": radiation,
+        "solvent": solvent,
+        "solvent_smoothing": solvent_smoothing,
     }
     measured = read_data(data, model, said)
     run = {"average": average, "leave_out": leave_out, "use_data_adp": use_data_adp}

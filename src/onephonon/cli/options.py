@@ -10,7 +10,12 @@ import typer
 Range = tuple[float, float, float]
 Structure = Annotated[Path, typer.Argument(help="PDB or mmCIF file, plain or .gz.")]
 GroupByOption = Annotated[
-    str, typer.Option("--group-by", help="What moves as one body: asu, chain, residue or atom.")
+    str,
+    typer.Option(
+        "--group-by",
+        help="What moves as one body: asu, chain, residue, atom, or ranges such as "
+        "'A:1-60 A:61-129,B' (CHAIN:FIRST-LAST; a last word rest: all other atoms).",
+    ),
 ]
 ModelOption = Annotated[
     str, typer.Option("--model", help="Springs: gnm (Gaussian), anm (central) or hybrid.")
@@ -43,6 +48,18 @@ ModelNumberOption = Annotated[
 ]
 RadiationOption = Annotated[
     str, typer.Option("--radiation", help="Form factors: xray, electron or neutron.")
+]
+SolventOption = Annotated[
+    float,
+    typer.Option(
+        "--solvent",
+        metavar="DENSITY",
+        help="Electron density of the solvent that atoms displace, e/Å³: water 0.334; 0: none.",
+    ),
+]
+SmoothingOption = Annotated[
+    float,
+    typer.Option("--solvent-smoothing", help="B-factor that blurs displaced solvent further, Å²."),
 ]
 NoExpandOption = Annotated[
     bool, typer.Option("--no-expand", help="The file holds the whole cell: apply no operators.")

@@ -29,6 +29,8 @@ from .options import (
     QuietOption,
     RadiationOption,
     Range,
+    SmoothingOption,
+    SolventOption,
     Structure,
     WatersOption,
 )
@@ -105,6 +107,8 @@ def simulate(
     isotropic: IsotropicOption = False,
     model_number: ModelNumberOption = 1,
     radiation: RadiationOption = "xray",
+    solvent: SolventOption = 0.0,
+    solvent_smoothing: SmoothingOption = 0.0,
     no_expand: NoExpandOption = False,
     batch_size: Annotated[int | None, typer.Option(help="Most q-vectors at a time.")] = None,
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
@@ -178,6 +182,8 @@ def simulate(
         "anisotropic": not isotropic,
         "model_number": model_number,
         "radiation": radiation,
+        "solvent": solvent,
+        "solvent_smoothing": solvent_smoothing,
     }
     built = make_model(structure, samplings, q_vectors, dtype, device, options)
     made_with = {"structure": structure.name, **options, **run, "dtype": dtype}
