@@ -18,7 +18,7 @@ from torch import Tensor
 from .bodies import Bodies
 from .density import Box, Domain, Mesh, choose_mesh, deposit, extent, least_B
 from .lattice import HklGrid, UnitCell, fold, is_bragg
-from .points import SAME_RESOLUTION, within
+from .points import SAME_RESOLUTION, within_square
 from .units import TWO_PI
 
 #: Points of a tile times the complex numbers held for each: about the size of a cache.
@@ -262,8 +262,7 @@ def _tile(
     q_squared = (q * q).sum(1)
     k_frac = fold(torch.stack([h[:1].expand(n), k[:1].expand(n), l[:, 0]], dim=1))
     possible = (index < end) & ~is_bragg(k_frac, walk.bragg_tolerance)[:, None]
-    near = within(walk.cell, q.detach().movedim(1, -1), walk.res_limit)
-    valid = near & possible[:, :, None]
+    valid = possible[:, :, None] & within_square(q_squared.detach(), walk.res_limit)
     sharp = q * densities.mesh.sharpen(q_squared)[:, None]
     parts = []
     for body, partial in enumerate(along_k):

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .bloch import bloch_sum
 from .bodies import Bodies
-from .dynamics import Progress, factorize, stiffness
+from .dynamics import Progress, factorize
 from .gridding import (
     BLOCK_BYTES,
     TILE_NUMBERS,
@@ -43,6 +44,10 @@ DEPOSIT_BYTES = 100 * 2**20
 
 #: Bytes of a block of rows whose graph is built at a time, in passes that are differentiated.
 GRAPH_BYTES = 256 * 2**20
+
+
+#: ``G^H K(k)^-1 G`` of zone points and amplitudes.
+Form = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -124,8 +129,9 @@ class MapJob:
         where, values = [], []
         index = torch.arange(out.numel(), device=like.device).reshape(out.shape)
         graph = torch.is_grad_enabled()
+        form = self._form()
         for tile in tiles(self.bodies, self.densities, self.walk, block):
-            value = tile.in_order(self._intensity(tile))
+            value = tile.in_order(self._intensity(tile, form))
             if not graph:
                 out[:, tile.k, tile.l[0] : tile.l[1]] = self.scale * value
                 continue
@@ -137,18 +143,32 @@ class MapJob:
             out = flat.reshape(out.shape)
         return out
 
-    def _intensity(self, tile: Tile) -> Tensor:
+    def _intensity(self, tile: Tile, form: Form) -> Tensor:
         """``G^H K^-1 G`` of a tile, shape (n_classes, n_points)."""
         bragg = is_bragg(tile.k_frac, self.walk.bragg_tolerance)[:, None]
         k_frac = torch.where(bragg, tile.k_frac.new_tensor(ELSEWHERE), tile.k_frac)
+        return torch.where(tile.valid, form(k_frac, tile.G), torch.nan)
+
+    def _form(self) -> Form:
+        """``G^H K^-1 G`` as a function of zone points (n, 3) and G (n, D, n_points)."""
+        bodies, constants = self.bodies, self.constants
         if torch.is_grad_enabled():
-            hkl = k_frac[:, None].expand(-1, tile.G.shape[2], 3)
-            return quadratic_form(self.bodies, self.constants, k_frac, hkl, tile.G.mT)
-        factor = factorize(stiffness(self.bodies, self.constants, k_frac))
-        eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-        half = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False) @ tile.G
-        value = (half.real.square() + half.imag.square()).sum(1)
-        return torch.where(tile.valid, value, torch.nan)
+
+            def differentiable(k_frac: Tensor, G: Tensor) -> Tensor:
+                hkl = k_frac[:, None].expand(-1, G.shape[2], 3)
+                return quadratic_form(bodies, constants, k_frac, hkl, G.mT)
+
+            return differentiable
+        c = constants
+        sums = bloch_sum(c.onsite, c.coupling, c.a, c.b, c.cell, bodies.dof)
+
+        def plain(k_frac: Tensor, G: Tensor) -> Tensor:
+            factor = factorize(sums.stiffness(k_frac))
+            eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+            half = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False) @ G
+            return (half.real.square() + half.imag.square()).sum(1)
+
+        return plain
 
 
 def map_intensity(job: MapJob, symmetry: Symmetry, progress: Progress | None = None) -> Tensor:

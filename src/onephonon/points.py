@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from .chunks import Sharing, find_sharing
 from .lattice import HklGrid, UnitCell, ZonePoints, find_zone_points, is_bragg
 from .memory import Memory
+from .units import TWO_PI
 
 #: Resolutions this close (relative) are the same: a limit at a reflection's own d keeps it.
 SAME_RESOLUTION = 1e-6
@@ -97,3 +99,10 @@ def grid_points(
 def within(cell: UnitCell, q: Tensor, res_limit: float) -> Tensor:
     """Tell which q have a resolution of at least `res_limit`, shape (n_q,), bool."""
     return cell.resolution(q.detach()) >= res_limit * (1 - SAME_RESOLUTION)
+
+
+def within_square(q_squared: Tensor, res_limit: float) -> Tensor:
+    """`within` from ``|q|^2`` (1/Å^2), of the same shape."""
+    if res_limit == 0:
+        return torch.ones_like(q_squared, dtype=torch.bool)
+    return q_squared <= (TWO_PI / (res_limit * (1 - SAME_RESOLUTION))) ** 2
