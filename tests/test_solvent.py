@@ -134,6 +134,8 @@ def test_atoms_of_a_kind_whose_labels_differ():
 def test_no_density_is_the_crystal_itself():
     crystal = made_up("P 1 21 1")
     assert with_solvent(crystal, 0.0, 30.0) is crystal
+    neutrons = made_up("P 1", radiation="neutron")
+    assert with_solvent(neutrons, 0.0) is neutrons
     q = torch.rand(5, 3, dtype=torch.float64)
     plain = OnePhonon(crystal, q_vectors=q, gnm_cutoff=8.0)()
     none = OnePhonon(crystal, q_vectors=q, gnm_cutoff=8.0, solvent=0.0, solvent_smoothing=9.0)()

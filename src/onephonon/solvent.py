@@ -88,14 +88,14 @@ def with_solvent(
     _check("density", density, "e/Å^3, 0.334 for water")
     _check("smoothing", smoothing, "a B-factor in Å^2")
     _check("specific_volume", specific_volume, "Å^3/Da, 1.21 for proteins")
+    if not isinstance(density, Tensor) and density == 0:
+        return crystal
     radiation = crystal.form_factors.radiation
     if radiation != "xray":
         raise InputError(
             f"solvent of a density in e/Å^3 scatters X-rays, not {radiation}s; "
             "use X-ray scattering factors or leave the solvent out"
         )
-    if not isinstance(density, Tensor) and density == 0:
-        return crystal
     volumes = displaced_volumes(crystal, specific_volume)
     factors, pairs = _kinds_by_volume(crystal.form_factors, volumes)
     like = factors.a
