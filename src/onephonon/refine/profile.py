@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..dynamics import Progress
 from ..errors import InputError, NetworkError
-from .fit import make_objective
 from .ladder import RungFit
 from .objective import Evaluation, Objective
 from .result import Fit
@@ -87,7 +86,6 @@ def profile(
     name: str,
     rung: RungFit | None = None,
     n_points: int = 13,
-    objective: Objective | None = None,
     progress: Progress | None = None,
 ) -> Profile:
     """Hold one spring constant at a row of values, and fit everything else again at each.
@@ -105,8 +103,6 @@ def profile(
     n_points : int
         Over three standard uncertainties to both sides, or factors of 100 if those are less, the
         best in the middle.
-    objective : Objective, optional
-        The fit's own, of `make_objective`, to be used for several springs; else it is made.
     progress : callable, optional
         Told (what, points done, points in all).
 
@@ -122,10 +118,8 @@ def profile(
         raise InputError(f"spring {name!r} is not one of {', '.join(titles)}")
     if n_points < 5 or n_points % 2 == 0:
         raise InputError(f"n_points {n_points}: give an odd number, 5 or more")
-    if objective is None:
-        objective, _ = make_objective(fit.model, fit.data, fit.voxels, fit.settings, fit.absolute)
     objective = replace(
-        objective,
+        fit.objective,
         family=rung.family,
         basis=None,
         prior=rung.certainty.prior,

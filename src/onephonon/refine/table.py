@@ -99,6 +99,9 @@ def spring_table(fit: Fit, rung: RungFit | None = None) -> tuple[SpringRow, ...]
     if isinstance(rung.family, MatrixSprings):
         low, high = _drawn_interval(fit, rung)
         spread = 0.5 * (high - low)
+    # Springs that nothing speaks for reach from 0 to infinity.
+    with np.errstate(over="ignore"):
+        value, low, high = np.exp(log), np.exp(low), np.exp(high)
     by_data = _share(rung, slopes, sigma)
     ratio = _ratios(fit, rung)
     rows = []
@@ -109,9 +112,9 @@ def spring_table(fit: Fit, rung: RungFit | None = None) -> tuple[SpringRow, ...]
                 name=row_title(group, way),
                 interface=interface,
                 way=way,
-                value=float(np.exp(log[i])),
-                low=float(np.exp(low[i])),
-                high=float(np.exp(high[i])),
+                value=float(value[i]),
+                low=float(low[i]),
+                high=float(high[i]),
                 ratio=float(ratio[i]),
                 sigma_log=float(spread[i]),
                 by_data=float(by_data[i]),
