@@ -29,4 +29,4 @@ def test_speed(tmp_path: Path) -> None:
     rows = json.loads(saved.read_text())
     assert [row["mode"] for row in rows] == ["grid", "scattered"]
     # The plain sum shares no code with the mesh; 1e-6 of the rms is the default accuracy.
-    assert all(row["error_of_rms"] < 1e-6 for row in rows)
+    assert all(row["error/rms"] < 1e-6 for row in rows)
