@@ -1,13 +1,19 @@
 """What moves as one, and how far it carries its atoms."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crystals import made_up
-from onephonon import AtomLabel, Crystal, InputError
+from onephonon import AtomLabel, Crystal, InputError, OnePhonon, read_crystal
 from onephonon.bodies import gather_bodies
+from onephonon.data import crambin_path
+from onephonon.ranges import body_ranges
+
+DATA = Path(__file__).parent / "data"
 
 P1 = (10.0, 11.0, 12.0, 80.0, 95.0, 105.0)
 
@@ -74,6 +80,111 @@ def test_residues_of_two_chains_with_one_number_are_two():
 def test_grouping_that_is_none(group_by, message):
     with pytest.raises(InputError, match=message):
         gather_bodies(made_up("P 1"), group_by)
+
+
+# ---- chosen ranges ----------------------------------------------------------------------------
+
+
+def of_residues(*residues):
+    """One atom for each (chain, residue number)."""
+    labels = [AtomLabel(chain, number, "GLY", "CA", "C") for chain, number in residues]
+    x = [[0.05 * i, 0.02 * i * i, 0.0] for i in range(len(labels))]
+    return Crystal.from_atoms(P1, "P 1", ["C"] * len(labels), x, labels=labels)
+
+
+def residues_of(*numbers, chain="A"):
+    return [(chain, str(n)) for n in numbers]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "names"),
+    [
+        ("A:1-2 A:3-4", [0, 0, 1, 1], ("A:1-2", "A:3-4")),
+        ("A", [0, 0, 0, 0], ("A",)),
+        ("A:3-4;A:1-2", [1, 1, 0, 0], ("A:3-4", "A:1-2")),
+        ("A:1,A:4  A:2-3\n", [0, 1, 1, 0], ("A:1,A:4", "A:2-3")),
+        ("A:2; rest", [1, 0, 1, 1], ("A:2", "rest")),
+        ("rest", [0, 0, 0, 0], ("rest",)),
+        # Ends may lie beyond the chain's.
+        ("A:-10-2 A:3-999", [0, 0, 1, 1], ("A:-10-2", "A:3-999")),
+    ],
+)
+def test_ranges(text, numbers, names):
+    crystal = of_residues(*residues_of(1, 2, 3, 4))
+    assert body_ranges(crystal, text) == numbers
+    bodies = gather_bodies(crystal, text)
+    assert bodies.names == names
+    assert bodies.body.tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("A:-5--1 A:0-60 A:60A-60B A:61", [0, 0, 1, 1, 2, 2, 3]),
+        ("A:-5 A:-1-60A A:60B-61", [0, 1, 1, 1, 1, 2, 2]),
+        ("A:-5,A:60A rest", [0, 1, 1, 1, 0, 1, 1]),
+    ],
+)
+def test_negative_numbers_and_insertion_codes(text, numbers):
+    crystal = of_residues(*residues_of(-5, -1, 0, 60, "60A", "60B", 61))
+    assert body_ranges(crystal, text) == numbers
+
+
+def test_chains_with_odd_names():
+    chains = ["", "A-2", "B:1", "1", "a", "rest", "AAA"]
+    crystal = of_residues(*[(chain, "7") for chain in chains])
+    text = "_:7 A-2:7 B:1 1:7 a rest:7 AAA:1-9"
+    assert body_ranges(crystal, text) == list(range(7))
+    assert body_ranges(crystal, "B:1:7,_ rest") == [0, 1, 0, 1, 1, 1, 1]
+
+
+def test_ranges_of_structures():
+    crystal = read_crystal(crambin_path())
+    bodies = gather_bodies(crystal, "A:1-20 A:21-46")
+    numbers = [int(label.residue_number) for label in crystal.labels]
+    assert bodies.body[: crystal.n_atoms].tolist() == [int(n > 20) for n in numbers]
+    assert bodies.name(0) == "A:1-20 (copy 1)"
+    assert bodies.name(3) == "A:21-46 (copy 2)"
+    peptide = read_crystal(DATA / "2ol9.pdb")
+    assert body_ranges(peptide, "A:2 rest") == [
+        int(label.residue_number != "2") for label in peptide.labels
+    ]
+    # Text and numbers are the same model; residues written out one by one are those of 'residue'.
+    q = torch.rand(4, 3, dtype=torch.float64)
+    by_text, by_numbers = (
+        OnePhonon(peptide, q_vectors=q, group_by=g)()
+        for g in ("A:1-3 A:4-6", body_ranges(peptide, "A:1-3 A:4-6"))
+    )
+    assert torch.equal(by_text, by_numbers)
+    each = " ".join(f"A:{n}" for n in range(1, 7))
+    assert body_ranges(peptide, each) == gather_bodies(peptide, "residue").body.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("A:1-2", r"3 of 5 atoms are in no range, the first A/GLY 3/CA; .* 'rest'"),
+        ("A:1-2 A:2-4 B", "atom A/GLY 2/CA is in 'A:1-2' and in 'A:2-4'"),
+        ("A,A:1 B", "atom A/GLY 1/CA is in 'A' and in 'A:1'"),
+        ("A B A", "atom A/GLY 1/CA is in 'A' and in 'A'"),
+        ("C:1-2 rest", "range 'C:1-2' names no chain of the crystal, which has A, B"),
+        ("A B,", "range '' names no chain"),
+        (":1-2 rest", "range ':1-2' names no chain"),
+        ("A:5-9 rest", "range 'A:5-9' holds no atom .* residues of chain A are 1 to 4"),
+        ("A:3-1 rest", "range 'A:3-1' ends before it begins"),
+        ("A:x-y rest", "range 'A:x-y': 'x-y' is neither a residue nor FIRST-LAST"),
+        ("A: rest", "range 'A:': '' is neither"),
+        ("A:1-2-3 rest", "'1-2-3' is neither"),
+        ("A B rest", "'rest' is empty: the ranges name every atom"),
+        ("rest A", "range 'rest' names no chain"),
+        (" ; ", "there are no ranges in the text"),
+        ("C", "group_by 'C' is not one of asu, chain, residue, atom or None; range 'C' names no"),
+    ],
+)
+def test_ranges_that_are_none(text, message):
+    crystal = of_residues(*residues_of(1, 2, 3, 4), ("B", "9"))
+    with pytest.raises(InputError, match=message):
+        gather_bodies(crystal, text)
 
 
 # ---- copies ---------------------------------------------------------------------------------

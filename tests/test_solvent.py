@@ -1,6 +1,7 @@
 """The solvent that atoms displace, against integrals of its density and the plain crystal."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_transform_of_a_density_summed_on_a_mesh(smoothing):
 
 
 def test_contrast_at_low_resolution_only():
-    crystal = read_crystal("tests/data/2ol9.pdb", hydrogens=True)
+    crystal = read_crystal(Path(__file__).parent / "data" / "2ol9.pdb", hydrogens=True)
     wet = with_solvent(crystal, WATER)
     zero = torch.zeros(1, 3, dtype=torch.float64)
     displaced = (
