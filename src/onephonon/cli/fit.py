@@ -25,6 +25,8 @@ from .options import (
     NoExpandOption,
     QuietOption,
     RadiationOption,
+    SmoothingOption,
+    SolventOption,
     Structure,
     WatersOption,
 )
@@ -187,6 +189,8 @@ def fit(
     model_number: ModelNumberOption = 1,
     radiation: RadiationOption = "xray",
     no_expand: NoExpandOption = False,
+    solvent: SolventOption = 0.0,
+    solvent_smoothing: SmoothingOption = 0.0,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...", rich_help_panel=MODEL)] = "cpu",
     temperature: Annotated[
         float | None,
@@ -270,6 +274,8 @@ def fit(
         "anisotropic": not isotropic,
         "model_number": model_number,
         "radiation": radiation,
+        "solvent": solvent,
+        "solvent_smoothing": solvent_smoothing,
     }
     if draws < 0:
         raise InputError(f"--draws {draws}: give a whole number, 0 or more")
