@@ -6,6 +6,7 @@ The data are computed from a small crystal with known springs, with noise and a 
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -277,6 +278,35 @@ def test_draws_are_repeated_and_leave_the_common_factor_out(scaled):
     assert bool((one == two).all())
     assert not bool((one == draws(fit, fitted, 3, seed=5)).all())
     np.testing.assert_allclose((one - fitted.x).sum(1).numpy(), 0, atol=1e-12)
+
+
+def test_draws_spread_as_the_covariance(absolute):
+    _, fit = absolute
+    fitted = rung(fit, "hybrid")
+    spread = (draws(fit, fitted, 2000) - fitted.x).square().mean(0).sqrt()
+    # Of 2000 normal numbers the root mean square is known to 1/sqrt(4000) = 1.6 %; four of those.
+    np.testing.assert_allclose(spread.numpy(), fitted.certainty.sigma.numpy(), rtol=0.065)
+
+
+def test_bands_are_68_percent(absolute, monkeypatch):
+    from onephonon.refine import predictions
+
+    _, fit = absolute
+    fitted = rung(fit, "global")
+    n = 24
+    evenly = torch.tensor(
+        [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)], dtype=torch.float64
+    )
+    x = fitted.x + fitted.certainty.sigma * evenly[:, None]
+    monkeypatch.setattr(predictions, "draws", lambda *_: x)
+    found = predict(fit, fitted, n_draws=n)
+    # All mean squares go with one over the one spring, and speeds with its root.
+    sigma = float(fitted.certainty.sigma[0])
+    expected = 0.5 * float(np.diff(np.percentile(evenly.numpy(), [16, 84]))[0])
+    for band, power in ((found.b_factors, 1.0), (found.speeds, 0.5), (found.rms, 0.5)):
+        half = 0.5 * np.log(band.high / band.low) / (power * sigma)
+        # A per cent of a spring is straight to its square, between draws too.
+        np.testing.assert_allclose(half, expected, rtol=1e-4)
 
 
 def test_draws_that_let_the_crystal_fall_apart_are_counted(absolute, monkeypatch):
