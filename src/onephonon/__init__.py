@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .lattice import UnitCell
     from .maps import DiffuseMap, MapGrid
     from .model import OnePhonon
+    from .refine import FitSettings, fit_springs
     from .solvent import with_solvent
     from .springs import SpringPlan
     from .structures import read_crystal
@@ -35,11 +36,13 @@ _HOMES = {
     "AtomLabel": ("crystal", "AtomLabel"),
     "Crystal": ("crystal", "Crystal"),
     "DiffuseMap": ("maps", "DiffuseMap"),
+    "FitSettings": ("refine", "FitSettings"),
     "MapGrid": ("maps", "MapGrid"),
     "OnePhonon": ("model", "OnePhonon"),
     "OnePhononTorch": ("model", "OnePhonon"),
     "SpringPlan": ("springs", "SpringPlan"),
     "UnitCell": ("lattice", "UnitCell"),
+    "fit_springs": ("refine", "fit_springs"),
     "read_crystal": ("structures", "read_crystal"),
     "read_map": ("formats", "read_map"),
     "with_solvent": ("solvent", "with_solvent"),
@@ -50,6 +53,7 @@ __all__ = [
     "AtomLabel",
     "Crystal",
     "DiffuseMap",
+    "FitSettings",
     "GradientError",
     "InputError",
     "MapFileError",
@@ -62,6 +66,7 @@ __all__ = [
     "StructureError",
     "UnitCell",
     "__version__",
+    "fit_springs",
     "read_crystal",
     "read_map",
     "with_solvent",

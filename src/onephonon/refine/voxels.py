@@ -31,6 +31,11 @@ LEAST_COVERED = 0.5
 #: Equivalent voxels this alike (relative) are copies of one number, not measurements.
 COPIES = 1e-6
 
+#: Halos of fewer voxels than this on average (maps with one voxel per hkl) are held out in blocks
+#: of so many hkl along each axis: wider than one over a molecule's size, within which what a model
+#: leaves unexplained is alike.
+SMALL_HALO, BLOCK = 8, 4
+
 #: Shells of |q| in which the spread of data without sigma is taken for their sigma.
 SHELLS = 50
 
@@ -57,7 +62,8 @@ class FitVoxels:
     peaks : ndarray, shape (n_halos, 3), int64
         The Bragg peak of each halo.
     orbit : ndarray, shape (N,), int64
-        Halos that symmetry makes equal share a number.
+        What is held out as one and is independent of the rest: halos that symmetry makes equal
+        share a number, and where halos are single voxels those of a block of hkl.
     held_out : ndarray, shape (N,), bool
     quadrature : Quadrature or None
         How the model is averaged over each; None takes it at the centres.
@@ -318,6 +324,10 @@ def _halved(
     """Number the halos, hold some out, and put everything in their order."""
     hkl, peak, s = hkl[merged.index], peak[merged.index], s[merged.index]
     orbits, orbit = _orbit(peak, laue)
+    what = "halos"
+    if len(peak) < SMALL_HALO * len(orbits):
+        blocks, block = np.unique(np.rint(orbits / BLOCK), axis=0, return_inverse=True)
+        orbits, orbit, what = blocks, block.reshape(-1)[orbit], f"blocks of {BLOCK}^3 hkl"
     if len(orbits) < 2:
         raise InputError("one halo cannot be both fitted and held out; ask for more")
     generator = np.random.default_rng(settings.seed)
@@ -334,7 +344,7 @@ def _halved(
             f"no sigma: that of a voxel is taken as the spread of the data in its shell of |q| "
             f"({SHELLS} shells)"
         )
-    said.append(f"{n_held} of {len(orbits)} halos are held out (seed {settings.seed})")
+    said.append(f"{n_held} of {len(orbits)} {what} are held out (seed {settings.seed})")
     return FitVoxels(
         hkl=hkl[order],
         place=merged.place[merged.index][order],
