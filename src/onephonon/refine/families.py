@@ -288,7 +288,7 @@ def _weights(like: Tensor) -> Tensor:
     """What free numbers are divided by to be entries of X."""
     rows, columns = _upper()
     off = torch.tensor([i != j for i, j in zip(rows, columns, strict=True)], device=like.device)
-    return torch.where(off, 2.0**0.5, 1.0).to(like)
+    return torch.where(off, like.new_tensor(2.0).sqrt(), 1.0)
 
 
 def _symmetric(x: Tensor) -> Tensor:
