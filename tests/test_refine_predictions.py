@@ -309,6 +309,20 @@ def test_bands_are_68_percent(absolute, monkeypatch):
         np.testing.assert_allclose(half, expected, rtol=1e-4)
 
 
+def test_large_cells_have_dispersion_without_a_band(absolute, monkeypatch):
+    from onephonon.refine import predictions
+
+    _, fit = absolute
+    monkeypatch.setattr(predictions, "MOST_DOF", 23)
+    found = predict(fit, rung(fit, "hybrid"), n_draws=2)
+    assert found.said == (
+        "dispersion has no band: the cell has 24 degrees of freedom, more than 23",
+    )
+    assert np.isnan(found.frequencies.low).all()
+    assert np.isfinite(found.frequencies.value).all()
+    assert np.isfinite(found.speeds.low).all()
+
+
 def test_draws_that_let_the_crystal_fall_apart_are_counted(absolute, monkeypatch):
     from onephonon.refine import predictions
 

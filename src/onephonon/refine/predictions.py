@@ -28,7 +28,7 @@ PATH_POINTS = 120
 
 #: Of more degrees of freedom in the cell, dispersion has no band: each draw would take as long as
 #: the rest together.
-MOST_DOF = 400
+MOST_DOF = 150
 
 #: Directions of the speeds of sound.
 DIRECTIONS = ("a*", "b*", "c*")
