@@ -1,8 +1,8 @@
 """Rates, memory and error of both engines, beside a plain direct sum and the FFTs alone.
 
     python benchmarks/speed.py                              # structures bundled, 1e4 to 1e6 points
-    python benchmarks/speed.py --points 1e4 1e6 1e8 FILE... # other sizes, structures of one's own
-    python benchmarks/speed.py --copies 8 FILE              # a cell of 2 x 2 x 2, each its own body
+    python benchmarks/speed.py FILE... --points 1e4 1e7     # other sizes, structures of one's own
+    python benchmarks/speed.py FILE --copies 8              # a cell of 2 x 2 x 2, each its own body
     python benchmarks/speed.py --small                      # seconds, for continuous integration
 
 The plain way is the usual one: NumPy, G by summing over atoms in chunks, an eigendecomposition for
