@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .bodies import Bodies
-from .density import Box, Domain, Mesh, choose_mesh, deposit, extent, least_B
+from .density import Box, Domain, Mesh, choose_mesh, deposit, extent, least_B, wary
 from .lattice import HklGrid, UnitCell, fold, is_bragg
 from .points import SAME_RESOLUTION, within_square
 from .units import TWO_PI
@@ -83,7 +83,8 @@ def mesh_for_grid(bodies: Bodies, grid: HklGrid, U: Tensor, rtol: float, q_max: 
     ends = [axis[[0, -1]] for axis in grid.axes]
     corners = UnitCell(matrix).q_from_hkl(torch.cartesian_prod(*ends).to(matrix))
     q_max = min(q_max, float(torch.linalg.vector_norm(corners, dim=1).max()))
-    return choose_mesh(matrix, Domain(corners, q_max), rtol, least_B(U), extent(bodies))
+    domain = Domain(corners, q_max)
+    return choose_mesh(matrix, domain, wary(rtol, bodies), least_B(U), extent(bodies))
 
 
 @dataclass(frozen=True)

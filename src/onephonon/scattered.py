@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .bodies import Bodies
-from .density import Box, Domain, choose_mesh, deposit, extent, least_B
+from .density import Box, Domain, choose_mesh, deposit, extent, least_B, wary
 from .errors import GradientError
 from .gridding import body_amplitudes
 
@@ -50,6 +50,7 @@ def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> T
     corners = _corners(q.detach())
     q_max = float(torch.linalg.vector_norm(q.detach(), dim=1).max())
     eye = torch.eye(3, dtype=q.dtype, device=q.device)
+    rtol = wary(rtol, bodies)
     mesh = choose_mesh(eye, Domain(corners, q_max), rtol, least_B(U), extent(bodies))
     made = [deposit(bodies, body, mesh, U) for body in range(bodies.n_bodies)]
     eps = TRANSFORM_SHARE * rtol / float(mesh.sharpen(torch.tensor(q_max**2)))
