@@ -67,6 +67,7 @@ ORDER = [
     "formats",
     "plot",
     "view",
+    "report",
     "data",
     "cli",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from .layout import panel_figure
 from .panels import aspect_of, draw_section, whole_window
 from .planes import AXES, Plane, tidy
 from .sections import Section, cut
-from .style import caption, choose_colours, colour_bar, intensity_label, styled
+from .style import caption, choose_colours, colour_bar, intensity_label, literal, styled
 
 #: A halo is seen with so many voxels, or more, per Miller index.
 FINE = 1.99
@@ -96,6 +97,73 @@ def draw_halos(
         f"cuts at constant ${AXES[normal]}$ through the Bragg points, {order}",
     ]
     caption(figure, lines)
+    return figure
+
+
+@styled
+def draw_halo_comparison(
+    model: DiffuseMap,
+    data: DiffuseMap,
+    peaks: Sequence[Sequence[int]] | NDArray[np.int64],
+    *,
+    title: str = "",
+    names: tuple[str, str] = ("model", "data"),
+) -> Figure:
+    """Draw the neighbourhood of Bragg points in model, data and their difference, a row for each.
+
+    Each row has a scale of colours of its own, and one for the difference that is symmetric
+    about zero.
+
+    Parameters
+    ----------
+    model, data : DiffuseMap
+        On one grid, on one scale.
+    peaks : sequence of three int
+        Miller indices, one or more.
+    title : str
+    names : pair of str
+
+    Raises
+    ------
+    InputError
+        If the grids differ, or a Bragg point is outside the map or has no values.
+    """
+    grid, cell = data.require_grid()
+    if model.grid != grid:
+        raise InputError("model and data are on different grids; put them on one")
+    normal = 2 - int(np.argmax(np.round(grid.step, 9)[::-1]))
+    rows = []
+    for peak in np.asarray(peaks):
+        first, second = (_close_up(m, peak, normal) for m in (model, data))
+        rows.append((first, second, replace(first, values=second.values - first.values)))
+    windows = [whole_window(row[0], cell) for row in rows]
+    aspects = [aspect_of(window) for window in windows for _ in range(3)]
+    figure, panels = panel_figure(aspects, 3, margins=(0.75, 0.55))
+    heads = (*names, f"{names[1]} − {names[0]}")
+    for i, (row, peak) in enumerate(zip(rows, np.asarray(peaks), strict=True)):
+        both = choose_colours([s.values for s in row[:2]])
+        apart = choose_colours([row[2].values], None, "diverging")
+        hkl = " ".join(tidy(int(x)) for x in peak)
+        for j, (section, head) in enumerate(zip(row, heads, strict=True)):
+            panel, colours = panels[3 * i + j], both if j < 2 else apart
+            image = draw_section(
+                panel,
+                section,
+                cell,
+                colours,
+                circles=False,
+                scales=False,
+                title=f"{hkl}: {literal(head)}",
+                window=windows[i],
+                ticks=3,
+            )
+            if j:
+                colour_bar(figure, image, panel, colours, "", shrink=0.85, aspect=14)
+    figure.suptitle(title, parse_math=False)
+    unit = intensity_label(data)
+    caption(
+        figure, [f"no value;  {unit};  cuts at constant ${AXES[normal]}$; a scale for each row"]
+    )
     return figure
 
 

@@ -33,6 +33,7 @@ def draw_modes(
     *,
     temperature: float,
     title: str = "",
+    band: tuple[Float64, Float64] | None = None,
 ) -> Figure:
     """Draw branches along the path, and the density of states on the same axis.
 
@@ -43,13 +44,19 @@ def draw_modes(
     temperature : float
         K: turns reduced frequencies into THz.
     title : str
+    band : pair of ndarray, shape (n, m), optional
+        Between which reduced frequencies the branches lie, drawn behind them.
     """
     unit = thermal_frequency(temperature)
     figure = new_figure(PAGE, 0.5 * PAGE)
     panels = figure.subplots(1, 2 if states else 1, sharey=True, squeeze=False).ravel().tolist()
     mixed = _branches(panels[0], dispersion, unit)
+    highest = float(dispersion.frequencies.max())
+    if band is not None and np.isfinite(band[1]).all():
+        _band(panels[0], dispersion, unit * band[0], unit * band[1])
+        highest = max(highest, float(band[1].max()))
     panels[0].set_ylabel(f"ν / THz at {temperature:g} K")
-    panels[0].set_ylim(0.0, 1.03 * unit * float(dispersion.frequencies.max()))
+    panels[0].set_ylim(0.0, 1.03 * unit * highest)
     if states:
         panels[0].get_gridspec().set_width_ratios((3.6, 1.0))
         mixed |= _states(panels[1], states, unit)
@@ -98,6 +105,17 @@ def _branches(panel: Axes, dispersion: Dispersion, unit: float) -> bool:
         broken = "|" in name
         panel.axvline(at, color="0.25" if broken else "0.75", lw=0.8 if broken else 0.5, zorder=0)
     return mixed
+
+
+def _band(panel: Axes, dispersion: Dispersion, low: Float64, high: Float64) -> None:
+    """How sure every branch is, piece by piece."""
+    x, _ = _drawn_way(dispersion)
+    piece = dispersion.piece.numpy(force=True)
+    for own in (piece == number for number in np.unique(piece)):
+        for branch in range(low.shape[1]):
+            panel.fill_between(
+                x[own], low[own, branch], high[own, branch], color="0.5", alpha=0.25, lw=0, zorder=0
+            )
 
 
 def _drawn_way(dispersion: Dispersion) -> tuple[Float64, list[tuple[float, str]]]:

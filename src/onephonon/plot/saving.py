@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,22 @@ def save(
             pad_inches=0.08,
             metadata=FORMATS[ending],
         )
+
+
+@styled
+def as_svg(figure: Figure, dpi: float = DPI) -> bytes:
+    """A figure as the bytes of an SVG file, to be put into something else; see `save`."""
+    check_dpi(dpi)
+    whole = io.BytesIO()
+    figure.savefig(
+        whole,
+        format="svg",
+        dpi=dpi,
+        bbox_inches="tight",
+        pad_inches=0.08,
+        metadata=FORMATS[".svg"],
+    )
+    return whole.getvalue()
 
 
 def check_dpi(dpi: float) -> None:
