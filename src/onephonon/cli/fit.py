@@ -122,7 +122,7 @@ def fit(
     ] = "auto",
     held_out: Annotated[
         float, typer.Option(help="Share of the halos held out.", rich_help_panel=VOXELS)
-    ] = 0.1,
+    ] = 0.2,
     seed: Annotated[
         int, typer.Option(help="Of the choice of what is held out.", rich_help_panel=VOXELS)
     ] = 0,
@@ -133,14 +133,13 @@ def fit(
             rich_help_panel=LADDER,
         ),
     ] = "global,interface,hybrid,residue,stiffness",
-    whole_ladder: Annotated[
-        bool,
+    patience: Annotated[
+        int,
         typer.Option(
-            "--whole-ladder",
-            help="Climb on where held-out data stop improving.",
+            help="Rungs without a clear gain on held-out data before the ladder ends.",
             rich_help_panel=LADDER,
         ),
-    ] = False,
+    ] = 1,
     prior: Annotated[
         float | None,
         typer.Option(
@@ -242,7 +241,7 @@ def fit(
         held_out=held_out,
         seed=seed,
         ladder=tuple(ladder.replace(",", " ").split()),
-        whole_ladder=whole_ladder,
+        patience=patience,
         prior=prior,
         scale=scale,
         background=background,

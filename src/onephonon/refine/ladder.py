@@ -144,7 +144,8 @@ class Climb:
         """
         untuned = self._untuned()
         rungs: list[RungFit] = []
-        chosen, said = 0, []
+        chosen, waited = 0, 0
+        said: list[str] = []
         for rung in find_rungs(self.settings.ladder):
             try:
                 family = self._family(rung, rungs)
@@ -158,12 +159,13 @@ class Climb:
                 done(fitted)
             better = fitted.gain is not None and fitted.gain.clear
             if better or len(rungs) == 1:
-                chosen = len(rungs) - 1
-            elif not self.settings.whole_ladder:
-                said.append(f"the ladder ends at {rung.said}: {_no_gain(fitted)}")
+                chosen, waited = len(rungs) - 1, 0
+                continue
+            said.append(f"{rung.said}: {_no_gain(fitted)}")
+            waited += 1
+            if waited > self.settings.patience:
+                said.append("the ladder ends here")
                 break
-            else:
-                said.append(f"{rung.said}: {_no_gain(fitted)}")
         if not rungs:
             raise InputError(f"no rung of the ladder suits this crystal: {'; '.join(said)}")
         return Ladder(untuned, tuple(rungs), chosen, tuple(said))

@@ -37,8 +37,9 @@ class FitSettings:
         Of that choice.
     ladder : tuple of str
         Names of the rungs, see `families.RUNGS`.
-    whole_ladder : bool
-        Climb on where the held-out data stop improving.
+    patience : int
+        Rungs without a clear gain on the held-out data that may follow each other before the
+        ladder ends.
     prior : float, optional
         Weight of the squared log-ratios to the geometric start beside chi-square over its
         dispersion: one over the variance expected of them. By default the best of several on the
@@ -76,10 +77,10 @@ class FitSettings:
     d_min: float | None = None
     d_max: float | None = None
     bragg_radius: float | None = None
-    held_out: float = 0.1
+    held_out: float = 0.2
     seed: int = 0
     ladder: tuple[str, ...] = tuple(rung.name for rung in RUNGS)
-    whole_ladder: bool = False
+    patience: int = 1
     prior: float | None = None
     scale: str = "auto"
     background: str = "auto"
@@ -106,6 +107,7 @@ class FitSettings:
         limits: tuple[tuple[str, float, float, str], ...] = (
             ("n_peaks", 1, math.inf, "a whole number, 1 or more"),
             ("held_out", 0.01, 0.9, "a share of the halos, 0.01 to 0.9"),
+            ("patience", 0, 100, "a number of rungs, 0 or more"),
             ("knots", 2, 200, "2 to 200"),
             ("outlier", 1e-3, 1e6, "a positive number of sigma"),
             ("max_steps", 1, 10_000, "1 or more"),
