@@ -59,7 +59,7 @@ def synthetic(units, ladder):
     )
     model = OnePhonon(crystal, q_vectors=torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64))
     settings = FitSettings(
-        voxels="all", d_min=D_MIN, whole_ladder=True, ladder=ladder, prior=1.0, max_steps=20
+        voxels="all", d_min=D_MIN, patience=9, ladder=ladder, prior=1.0, max_steps=20
     )
     return truth, fit_springs(model, measured, settings)
 
