@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from .style import FAINT, LINES, PAGE, new_figure, resolution_scale, styled, written
@@ -25,6 +25,9 @@ WIDE = 5.0
 #: Of springs, intervals are drawn this far beyond the outermost best values: some reach from zero
 #: to infinity.
 BEYOND = 6.0
+
+#: Directions are drawn at this part of the prior where the data know less.
+DEEP = 1e-2
 
 #: Bins of the profile over |q|.
 BINS = 60
@@ -143,11 +146,9 @@ def _forest(panel: Axes, rows: Sequence[SpringRow]) -> None:
         zorder=4,
     )
     panel.set_xscale("log")
-    reach = max(1.25, min(BEYOND, float(max(high.max() / middle.max(), middle.min() / low.min()))))
-    panel.set_xlim(min(low.min(), middle.min()) / 1.15, max(high.max(), middle.max()) * 1.15)
-    if reach < 3:
-        panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda v, _: written(v)))
+    left, right = min(low.min(), middle.min()) / 1.15, max(high.max(), middle.max()) * 1.15
+    panel.set_xlim(left, right)
+    _log_ticks(panel, left, right)
     panel.set_yticks(y, [r.name for r in rows], parse_math=False)
     panel.set_ylim(len(rows) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
@@ -168,14 +169,18 @@ def draw_spectrum(certainty: Certainty, *, title: str = "") -> Figure:
     """
     values = certainty.spectrum[0].numpy(force=True)
     floor = max(1e-12 * float(values.max(initial=0.0)), 1e-300)
-    shown = np.maximum(values, floor)
     known = values > max(certainty.prior, floor)
+    # What is far below the prior is drawn at one depth: only that it is below can be seen.
+    shown = np.maximum(values, max(floor, DEEP * certainty.prior))
     figure = new_figure(PAGE, 0.36 * PAGE)
     panel = figure.subplots()
     number = np.arange(1, len(values) + 1)
     lowest = min(float(shown.min()), certainty.prior or math.inf) / 3
     size = 4.5 if len(values) <= 60 else 2.5
-    for which, name, face in ((known, "known by the data", LINES[0]), (~known, "not", "white")):
+    for which, name, face in (
+        (known, "known by the data", LINES[0]),
+        (~known, "known less than by the prior", "white"),
+    ):
         if which.any():
             panel.vlines(number[which], lowest, shown[which], color=LINES[0], lw=0.6, alpha=0.4)
             panel.plot(number[which], shown[which], "o", ms=size, mfc=face, mec=LINES[0],
@@ -261,15 +266,24 @@ def draw_spring_profiles(profiles: Sequence[Profile], *, title: str = "") -> Fig
             panel.text(1.0, level, name, transform=panel.get_yaxis_transform(), ha="right",
                        va="bottom", color=FAINT, size=6)  # fmt: skip
         panel.set(ylim=(-0.3, 10), xscale="log")
-        panel.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda v, _: written(float(f"{v:.3g}"))))
-        panel.xaxis.set_minor_formatter(NullFormatter())
+        _log_ticks(panel, float(found.value.min()), float(found.value.max()))
         panel.set_title(found.name, parse_math=False)
         panel.set_xlabel("spring constant / kT Å⁻²")
     panels[0].set_ylabel("rise of chi-square, dispersions")
     panels[0].legend(frameon=False)
     figure.suptitle(title, parse_math=False)
     return figure
+
+
+def _log_ticks(panel: Axes, low: float, high: float) -> None:
+    """Round numbers along a logarithmic axis, also where it is shorter than a decade."""
+    decades = math.log10(high / low)
+    if decades < 0.6:
+        panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    else:
+        panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda v, _: written(float(f"{v:.3g}"))))
+    panel.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _parts() -> tuple[tuple[str, str, str, str], ...]:

@@ -14,7 +14,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7ea; --faint: #9aa4ae; --page: #15181c;
   --line: #363c43; --band: #1f2429; --good: #4fc79d; --bad: #f2a065; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1.25rem 4rem; max-width: 60rem; color: var(--ink);
+body { margin: 0 auto; padding: 1.5rem 1.25rem 4rem; max-width: 64rem; color: var(--ink);
   background: var(--page); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.5rem 0 0.25rem; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 0.5rem; padding-top: 0.75rem;
@@ -33,9 +33,9 @@ li { margin: 0.15rem 0; }
 .tiles b { display: block; font-size: 1.4rem; font-weight: 600; line-height: 1.3; }
 .tiles span { display: block; color: var(--faint); font-size: 0.8125rem; }
 .wide { overflow-x: auto; margin: 0.75rem 0; }
-table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: 0.84rem; font-variant-numeric: tabular-nums; }
 caption { caption-side: top; text-align: left; padding-bottom: 0.25rem; }
-th, td { padding: 0.2rem 0.65rem; border-bottom: 1px solid var(--line); text-align: right;
+th, td { padding: 0.2rem 0.55rem; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: top; white-space: nowrap; }
 th { font-weight: 600; vertical-align: bottom; }
 .text { text-align: left; }

@@ -83,14 +83,14 @@ def map_pictures(model: DiffuseMap, data: DiffuseMap) -> list[Markup]:
     if covered < COVERED:
         return []
     parts = []
-    for anisotropic, what in ((False, "whole"), (True, "without isotropic parts")):
+    for anisotropic, what in ((False, "whole intensities"), (True, "without isotropic parts")):
         parts.append(
             drawn(
                 lambda a=anisotropic: plot.draw_comparison(  # type: ignore[misc]
                     model, data, [plane], names=NAMES, factor=1.0, anisotropic=a
                 ),
                 f"Model, data and difference, {what}",
-                f"Intensities {what}.",
+                f"{what.capitalize()}.",
             )
         )
     return parts

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..maps import DiffuseMap
 from ..refine import Quality, RungFit, SpringRow
+from ..refine.quality import Gain
 from .html import (
     Markup,
     element,
@@ -137,12 +138,16 @@ def what_was_fitted(material: Material) -> list[Markup]:
         f"{out} of them, in {halos} whole halos, were held out of the fit",
         f"the map: {' x '.join(str(n) for n in grid.shape)} voxels, "
         f"{' x '.join(f'{1 / step:.3g}' for step in grid.step)} per Miller index, "
-        f"in {fit.data.units or 'arbitrary units'}",
+        f"in {_units(fit.data)}",
         f"bodies: {len(fit.model.bodies.names)} in the asymmetric unit, "
         f"{fit.model.bodies.n_dof} degrees of freedom in the cell; contacts up to "
         f"{fit.model.gnm_cutoff:g} Å",
     ]
     return [listed([*lines, *(_sentence(line) for line in fit.said)])]
+
+
+def _units(data: DiffuseMap) -> str:
+    return "arbitrary units" if data.units in ("", "arbitrary") else _sentence(data.units)
 
 
 def _sentence(line: str) -> str:
@@ -171,6 +176,11 @@ def ladder(material: Material) -> list[Markup]:
             "from the rung believed before.",
             kind="faint",
         ),
+        *(
+            paragraph(f"{r.rung.name} has not converged: {r.minimum.why}.", kind="faint bad")
+            for r in fit.ladder.rungs
+            if not r.minimum.converged
+        ),
         ladder_picture(fit),
     ]
     if tried:
@@ -185,9 +195,9 @@ def ladder(material: Material) -> list[Markup]:
 
 
 def _rung_row(name: str, r: RungFit) -> list[object]:
-    gained = "–" if r.gain is None else f"{number(r.gain.value)} ± {number(r.gain.error, 2)}"
+    gained = "–" if r.gain is None else _gained(r.gain)
     certainty = r.certainty
-    ended = "–" if r.gain is None else ("yes" if r.minimum.converged else r.minimum.why)
+    ended = "–" if r.gain is None else ("yes" if r.minimum.converged else "no")
     fitted = r.gain is not None
     return [
         name,
@@ -201,6 +211,12 @@ def _rung_row(name: str, r: RungFit) -> list[object]:
         gained,
         ended,
     ]
+
+
+def _gained(gain: Gain) -> str:
+    """A gain with its error, if it has one; rounding is no gain."""
+    value = "0" if abs(gain.value) < 1e-9 else number(gain.value)
+    return f"{value} ± {number(gain.error, 2)}" if math.isfinite(gain.error) else value
 
 
 def _folded(title: str, *content: Markup) -> Markup:

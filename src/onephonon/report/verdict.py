@@ -23,6 +23,12 @@ HARDLY = 0.2
 #: Standard errors between ways of indexing that tell them apart.
 APART = 2.0
 
+#: Share of the background in the intensity that leaves little to the model.
+MOSTLY = 0.9
+
+#: Fewer independent sets of halos held out than this decide little.
+FEW = 4
+
 #: Springs further from the start than this factor, either way, are suspect.
 SUSPECT = 100.0
 
@@ -138,10 +144,14 @@ def _of_fit(fit: Fit) -> tuple[str, ...]:
     if not best.minimum.converged:
         found.append(f"The fit has not converged: {best.minimum.why}.")
     share = best.held_out.background
-    if share > 0.5:
+    if share > MOSTLY:
         found.append(
             f"The background is {percent(share)} of the intensity fitted: look at what it takes."
         )
+    sets = len(np.unique(fit.voxels.orbit[fit.voxels.held_out]))
+    if sets < FEW:
+        few = f"Only {sets} independent set{'s were' if sets != 1 else ' was'} held out"
+        found.append(f"{few}: what is believed rests on little.")
     far = best.x.abs() > math.log(SUSPECT)
     if bool(far.any()) and isinstance(best.family, LogSprings):
         names = [n for n, f in zip(best.family.names, far.tolist(), strict=True) if f]
