@@ -26,6 +26,9 @@ WIDE = 5.0
 #: to infinity.
 BEYOND = 6.0
 
+#: Correlations below this are drawn from zero.
+NEAR_ZERO = 0.4
+
 #: Directions are drawn at this part of the prior where the data know less.
 DEEP = 1e-2
 
@@ -93,7 +96,8 @@ def draw_fit_shells(untuned: RungFit, best: RungFit, *, title: str = "") -> Figu
             _chi2_axis(panel, np.concatenate(every))
         else:
             panel.set_ylabel("anisotropic CC")
-            panel.axhline(0, color="0.7", lw=0.6, zorder=0)
+            if np.nanmin(np.concatenate(every), initial=1.0) < NEAR_ZERO:
+                panel.axhline(0, color="0.7", lw=0.6, zorder=0)
         panel.set_xlabel("1/d / Å⁻¹")
         resolution_scale(panel)
     right.legend(frameon=False)
@@ -281,7 +285,9 @@ def _log_ticks(panel: Axes, low: float, high: float) -> None:
     if decades < 0.6:
         panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     else:
-        panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+        few = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
+        subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if decades < 1.2 else few
+        panel.xaxis.set_major_locator(LogLocator(subs=subs))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda v, _: written(float(f"{v:.3g}"))))
     panel.xaxis.set_minor_formatter(NullFormatter())
 

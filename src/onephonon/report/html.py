@@ -162,7 +162,8 @@ def number(value: float, digits: int = 3) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
-    size = math.floor(math.log10(abs(value)))
+    value = float(f"{value:.{digits - 1}e}")
+    size = math.floor(math.log10(abs(value)) + 1e-12)
     if not -4 <= size < 6:
         front, power = f"{value:.{digits - 1}e}".split("e")
         signs = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -179,7 +180,9 @@ def fixed(value: float, decimals: int = 3, sign: bool = False) -> str:
 
 def percent(share: float) -> str:
     """A share in percent."""
-    return "–" if not math.isfinite(share) else f"{number(100 * share, 2)} %"
+    if not math.isfinite(share):
+        return "–"
+    return "0 %" if abs(share) < 1e-5 else f"{number(100 * share, 2)} %"
 
 
 def interval(low: float, high: float) -> str:

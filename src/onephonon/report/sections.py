@@ -216,7 +216,8 @@ def _rung_row(name: str, r: RungFit) -> list[object]:
 def _gained(gain: Gain) -> str:
     """A gain with its error, if it has one; rounding is no gain."""
     value = "0" if abs(gain.value) < 1e-9 else number(gain.value)
-    return f"{value} ± {number(gain.error, 2)}" if math.isfinite(gain.error) else value
+    known = math.isfinite(gain.error) and gain.error > 1e-9
+    return f"{value} ± {number(gain.error, 2)}" if known else value
 
 
 def _folded(title: str, *content: Markup) -> Markup:
@@ -372,8 +373,8 @@ def motion(material: Material) -> list[Markup]:
     if given.std() > 0 and band.value.std() > 0:
         cc = float(np.corrcoef(given, band.value)[0, 1])
     said = (
-        f"Springs from diffuse scattering predict a mean B of {number(mean)} Å² "
-        f"({interval(low, high)}); the Bragg refinement in the file has {number(given.mean())} Å². "
+        f"Springs from diffuse scattering predict a mean B of {number(mean)} Å²"
+        f"{f' ({interval(low, high)})' if math.isfinite(low) else ''}; the Bragg refinement in the file has {number(given.mean())} Å². "
         f"Correlation over the atoms: {fixed(cc, 2)}."
     )
     if not fit.absolute:
