@@ -12,7 +12,7 @@ from .errors import InputError
 ENGINES = ("auto", "direct", "mesh")
 
 #: Seconds that costs are counted in, measured on one core of a small machine. Only ratios matter.
-DIRECT_WAVE = 16e-9  # an atom's wave at one q
+DIRECT_WAVE = 25e-9  # an atom's wave at one q
 GRID_POINT = 200e-9  # a body at one point of a regular grid, on the mesh
 LIST_POINT = 6e-6  # a body at one q of a list, on the mesh
 DEPOSITED_ATOM = 3e-3  # an atom's Gaussians on the mesh
