@@ -162,8 +162,8 @@ def number(value: float, digits: int = 3) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
-    value = float(f"{value:.{digits - 1}e}")
-    size = math.floor(math.log10(abs(value)) + 1e-12)
+    # Rounding may carry to the next power of ten.
+    size = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))) + 1e-12)
     if not -4 <= size < 6:
         front, power = f"{value:.{digits - 1}e}".split("e")
         signs = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -372,9 +372,10 @@ def motion(material: Material) -> list[Markup]:
     cc = math.nan
     if given.std() > 0 and band.value.std() > 0:
         cc = float(np.corrcoef(given, band.value)[0, 1])
+    between = f" ({interval(low, high)})" if math.isfinite(low) else ""
     said = (
-        f"Springs from diffuse scattering predict a mean B of {number(mean)} Å²"
-        f"{f' ({interval(low, high)})' if math.isfinite(low) else ''}; the Bragg refinement in the file has {number(given.mean())} Å². "
+        f"Springs from diffuse scattering predict a mean B of {number(mean)} Å²{between}; the "
+        f"Bragg refinement in the file has {number(given.mean())} Å². "
         f"Correlation over the atoms: {fixed(cc, 2)}."
     )
     if not fit.absolute:
