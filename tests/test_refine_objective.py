@@ -16,6 +16,7 @@ from onephonon.refine import optimize as optimize_module
 from onephonon.refine.families import family_basis, find_rungs
 from onephonon.refine.fit import make_objective
 from onephonon.refine.forward import make_forward
+from onephonon.refine.optimize import Quadratic
 
 D_MIN = 4.0
 
@@ -334,6 +335,19 @@ def test_both_optimizers_reach_the_same_minimum(background, loss, monkeypatch):
     # A step by one sigma changes the objective by the dispersion at least.
     assert float((gradient * sigma).abs().max()) < 0.2 * objective.dispersion
     assert one.at.objective < 0.9 * objective.evaluate(start).objective
+
+
+def test_steps_keep_out_of_directions_that_are_not_known():
+    Q = torch.linalg.qr(random_x(problem()).outer(random_x(problem(), 1)) + torch.eye(12))[0]
+    values = torch.tensor([0.0, 1e-15, *range(1, 11)], dtype=torch.float64)
+    along = torch.ones(12, dtype=torch.float64)
+    quadratic = Quadratic(Q @ torch.diag(values) @ Q.T, Q @ along)
+    expected = torch.where(values > 1e-12, along / values, 0.0)
+    np.testing.assert_allclose(Q.T @ quadratic.step(0.0), expected, atol=1e-9)
+    root = quadratic.root()
+    # A sphere in what is known, nothing in the rest.
+    square = root.T @ quadratic.hessian @ root
+    np.testing.assert_allclose(torch.linalg.eigvalsh(square), [0, 0, *[1] * 10], atol=1e-9)
 
 
 def test_springs_that_nothing_speaks_for_do_no_harm():

@@ -98,7 +98,7 @@ def make_background(
     if kind == "none":
         return Background(kind, torch.zeros(n, 0, dtype=torch.float64), group, n_groups)
     if kind == "isotropic":
-        columns = _splines(voxels.s, knots)
+        columns = _splines(voxels.s, knots, ~voxels.held_out)
     else:
         away = (voxels.hkl - voxels.peaks[voxels.halo]) @ reciprocal_axes(cell)
         columns = np.column_stack([np.ones(n), away / max(1e-12, float(np.abs(away).max()))])
@@ -109,9 +109,13 @@ def make_background(
     return Background(kind, torch.from_numpy(columns), group, n_groups)
 
 
-def _splines(s: np.ndarray, knots: int) -> np.ndarray:
-    """Cubic B-splines with knots at equal steps of s, shape (N, knots + 2)."""
-    low, high = float(s.min()), float(s.max())
+def _splines(s: np.ndarray, knots: int, used: np.ndarray) -> np.ndarray:
+    """Cubic B-splines with knots at equal steps of s, shape (N, knots + 2).
+
+    Where no voxel is used, below the smallest s or beyond the largest, they stay what they are
+    there: nothing could tell how they go on.
+    """
+    low, high = float(s[used].min()), float(s[used].max())
     high = high if high > low else low + 1.0
     inner = np.linspace(low, high, knots)
     t = np.concatenate([[low] * CUBIC, inner, [high] * CUBIC])
