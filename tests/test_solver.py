@@ -105,3 +105,21 @@ def test_normal_equations_are_the_jacobians(group_by, solver):
     # Sums of a few hundred numbers, in another order.
     torch.testing.assert_close(matrix, A.T @ (weights[good, None] * A), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(vector, A.T @ (weights * residual)[good], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("group_by", ["residue", "atom"])
+def test_condensed_derivatives_by_differences(group_by):
+    crystal = made_up("P 1 21 1")
+    q = torch.tensor([[0.9, -0.4, 1.3], [0.2, 1.1, -0.5]], dtype=torch.float64)
+    springs = torch.tensor([1.3, 0.7], dtype=torch.float64)
+
+    def value(q, springs):
+        intra, inter = springs
+        options = {"gamma_intra": intra, "gamma_inter": inter, "thermal_scale": 1.0}
+        options |= {"gnm_cutoff": 8.0, "group_by": group_by, "solver": "condensed"}
+        return OnePhonon(crystal, q_vectors=q, engine="direct", **options)(use_data_adp=True)
+
+    inputs = (q.requires_grad_(), springs.requires_grad_())
+    # Central differences by 1e-6: rounding of intensities of 1e2 and slopes of 1e3 over the step.
+    assert torch.autograd.gradcheck(value, inputs, rtol=1e-5)
+    assert torch.autograd.gradgradcheck(value, inputs, rtol=1e-4, atol=1e-3)
