@@ -198,7 +198,10 @@ class Climb:
         rung = family.rung.name
         start = family.begin(below.family, below.x)
         tried: list[tuple[float, float, float]] = []
-        if rung in known and len(known[rung].x) == family.n:
+        if family.n == 1 and objective.fit_scale:
+            at = objective.evaluate(start)
+            minimum = Minimum(at, 0, 0.0, True, "one spring for all is the scale")
+        elif rung in known and len(known[rung].x) == family.n:
             saved = known[rung]
             objective = replace(objective, prior=saved.prior)
             minimum = self._minimize(objective, saved.x.to(start))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from ..errors import NetworkError
 from .objective import Evaluation, Objective
 
 #: More parameters than this and slopes of all voxels cost more than many gradients.
@@ -43,8 +44,15 @@ DAMPING = 4.0
 #: Damping at the start, and where it gives up, relative to the diagonal.
 FIRST_DAMPING, MOST_DAMPING = 1e-4, 1e10
 
-#: Rounding of the normal equations, relative: directions below it are not known to them.
-ROUNDING = 1e-12
+#: Rounding of the normal equations, relative: directions below it are not known to them. They are
+#: sums over many voxels of which scale and background have been subtracted.
+ROUNDING = 1e-10
+
+#: Relative fall at which L-BFGS ends: rounding of the objective.
+LEAST_FALL = 1e-12
+
+#: Rise of the objective, in dispersions a voxel, that stands for springs that hold no crystal.
+FORBIDDEN = 1e3
 
 #: Told (steps done, objective, longest move) after each step.
 Watch = Callable[[int, float, float], None]
@@ -130,11 +138,18 @@ class Minimizer:
             move = quadratic.step(damping)
             longest = float(move.abs().max())
             move = move * min(1.0, LONGEST / longest) if longest > 0 else move
-            trial = self.objective.evaluate(at.x + move)
-            if trial.objective < at.objective:
+            trial = self._evaluate(at.x + move)
+            if trial is not None and trial.objective < at.objective:
                 return trial, max(damping / DAMPING, ROUNDING)
             damping *= DAMPING
         return None, damping
+
+    def _evaluate(self, x: Tensor) -> Evaluation | None:
+        """The objective; None where the springs do not hold the crystal together."""
+        try:
+            return self.objective.evaluate(x)
+        except NetworkError:
+            return None
 
     def _learn(
         self, at: Evaluation, quadratic: Quadratic, steps: int
@@ -148,7 +163,10 @@ class Minimizer:
 
         def function(z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             there = at.x + scale @ torch.from_numpy(z).to(at.x)
-            found, g = self.objective.gradient(there)
+            try:
+                found, g = self.objective.gradient(there)
+            except NetworkError:
+                return FORBIDDEN * self.objective.n_used, np.zeros(len(z))
             fall = (found.objective - at.objective) / unit
             return fall, (scale.T @ g).numpy(force=True) / unit
 
@@ -174,8 +192,9 @@ class Minimizer:
                 "gtol": 0.3 * (2 * self.promise / len(at.x)) ** 0.5,
             },
         )
-        trial = self.objective.evaluate(at.x + scale @ torch.from_numpy(found.x).to(at.x))
-        return (trial if trial.objective < at.objective else None), max(1, taken)
+        trial = self._evaluate(at.x + scale @ torch.from_numpy(found.x).to(at.x))
+        better = trial is not None and trial.objective < at.objective
+        return (trial if better else None), max(1, taken)
 
     def lbfgs(self, start: Tensor) -> Minimum:
         """Gradients by the adjoint alone, for many parameters."""
@@ -184,7 +203,10 @@ class Minimizer:
         unit = 2 * objective.dispersion
 
         def function(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            at, g = objective.gradient(torch.from_numpy(x).to(start))
+            try:
+                at, g = objective.gradient(torch.from_numpy(x).to(start))
+            except NetworkError:
+                return FORBIDDEN * objective.n_used, np.zeros(len(x))
             return at.objective / unit, g.numpy(force=True).astype(np.float64) / unit
 
         def after(intermediate_result: object) -> None:
@@ -203,7 +225,7 @@ class Minimizer:
             options={
                 "maxiter": 10 * self.max_steps,
                 "maxcor": REMEMBERED,
-                "ftol": ROUNDING,
+                "ftol": LEAST_FALL,
                 "gtol": 0.3 * (2 * self.promise / len(start)) ** 0.5 * self.tolerance,
             },
         )
