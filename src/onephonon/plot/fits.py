@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -66,7 +67,11 @@ def draw_ladder(ladder: Ladder, *, title: str = "") -> Figure:
             _chi2_axis(panel, np.concatenate(every))
         else:
             panel.set_ylabel("anisotropic CC")
-    left.legend(frameon=False, title="grey: the rung believed", alignment="left")
+    handles, said = left.get_legend_handles_labels()
+    handles.append(Patch(color="0.85"))
+    figure.legend(
+        handles, [*said, "the rung believed"], loc="outside lower center", ncols=3, frameon=False
+    )
     figure.suptitle(title, parse_math=False)
     return figure
 
@@ -313,4 +318,4 @@ def _chi2_axis(panel: Axes, values: Float64) -> None:
         panel.yaxis.set_major_formatter(FuncFormatter(lambda v, _: written(v)))
         panel.yaxis.set_minor_formatter(NullFormatter())
     else:
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.08 * float(known.max()) if len(known) else 1.0)

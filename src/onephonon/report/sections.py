@@ -134,8 +134,8 @@ def what_was_fitted(material: Material) -> list[Markup]:
     grid, _ = fit.data.require_grid()
     lines = [
         f"{voxels.n} voxels that symmetry makes different, {1 / voxels.s.min():.3g} to "
-        f"{1 / voxels.s.max():.3g} Å, in {voxels.n_halos} halos",
-        f"{out} of them, in {halos} whole halos, were held out of the fit",
+        f"{1 / voxels.s.max():.3g} Å, around {voxels.n_halos} Bragg points",
+        f"{out} of them, around {halos} Bragg points, were held out of the fit",
         f"the map: {' x '.join(str(n) for n in grid.shape)} voxels, "
         f"{' x '.join(f'{1 / step:.3g}' for step in grid.step)} per Miller index, "
         f"in {_units(fit.data)}",
@@ -472,7 +472,7 @@ def indexing(material: Material) -> list[Markup]:
         rows.append([t.reindexing.name, str(t.n), fixed(t.cc), cc, behind])
     head = ["model's h,k,l", "voxels", "CC", "anisotropic CC", "behind the best"]
     return [
-        paragraph(f"{_capital(fit.indexing.decision)}. Compared with the untuned model."),
+        paragraph(f"Used: {fit.indexing.decision}. Compared with the untuned model."),
         table(head, rows, believed=used),
     ]
 

@@ -146,7 +146,8 @@ def _of_fit(fit: Fit) -> tuple[str, ...]:
     share = best.held_out.background
     if share > MOSTLY:
         found.append(
-            f"The background is {percent(share)} of the intensity fitted: look at what it takes."
+            f"The background is {percent(share)} of the intensity fitted: the model accounts for "
+            "little."
         )
     sets = len(np.unique(fit.voxels.orbit[fit.voxels.held_out]))
     if sets < FEW:
