@@ -272,7 +272,9 @@ def plain_intensity(model: OnePhonon, q: NDArray[Any], hkl: NDArray[Any]) -> NDA
             along = np.einsum("qa,jad->qjd", q[some], A[atoms, :, :width])
             G[np.ix_(some, columns[body])] = np.einsum("qj,qjd->qd", waves[:, atoms], along)
     G = bodies.gather(torch.as_tensor(G)).numpy()
-    k, where = np.unique(np.round(hkl - np.round(hkl), 9), axis=0, return_inverse=True)
+    k = hkl - np.round(hkl)
+    _, first, where = np.unique(np.round(k, 9), axis=0, return_index=True, return_inverse=True)
+    k = k[first]
     found = np.empty(len(q))
     order = np.argsort(where.ravel(), kind="stable")
     each = np.split(order, np.cumsum(np.bincount(where.ravel()))[:-1])
