@@ -65,6 +65,14 @@ class Certainty:
         total = values + self.prior
         return float(torch.where(total > 0, values / torch.where(total > 0, total, 1.0), 0.0).sum())
 
+    def fitting_prior(self, x: Tensor) -> float:
+        """Weight of the prior that agrees with how far springs went from the start.
+
+        ``n_effective / |x|^2``: where the evidence of the data is largest (MacKay, Neural Comput.
+        4 (1992) 415).
+        """
+        return max(self.n_effective, 1e-6) / max(float(x.square().sum()), 1e-6)
+
     @property
     def by_data(self) -> Tensor:
         """Share of what is known of each free number that comes from the data, in [0, 1]."""

@@ -32,6 +32,9 @@ PATIENCE = 2
 #: by this much in dispersions.
 ROUGH = (0.1, 0.3)
 
+#: A dispersion is settled when it changes by less than this, relative; and how often it is tried.
+SAME_DISPERSION, DISPERSIONS = 0.02, 4
+
 #: Shells of reports.
 SHELLS = 10
 
@@ -193,7 +196,7 @@ class Climb:
             self.objective,
             family=family,
             basis=family_basis(family),
-            dispersion=self._dispersion(below),
+            dispersion=self._expected(below.minimum.at),
         )
         rung = family.rung.name
         start = family.begin(below.family, below.x)
@@ -204,44 +207,67 @@ class Climb:
         elif rung in known and len(known[rung].x) == family.n:
             saved = known[rung]
             objective = replace(objective, prior=saved.prior)
-            minimum = self._minimize(objective, saved.x.to(start))
+            objective, minimum = self._settle(objective, saved.x.to(start))
             tried = list(saved.tried)
         elif self.settings.prior is not None or family.n == 1:
             # One spring for all has no start to be drawn to.
             prior = 0.0 if family.n == 1 else float(self.settings.prior or 0.0)
             objective = replace(objective, prior=prior)
-            minimum = self._minimize(objective, start)
+            objective, minimum = self._settle(objective, start)
             tried.append((prior, *self._both(minimum.at)))
         else:
             objective, minimum, tried = self._best_prior(objective, start)
-        gained = gain(
-            best.explained.loss[self.voxels.held_out],
-            _numpy(minimum.at.loss)[self.voxels.held_out],
-            self._independent(),
-        )
+        gained = self._gain(best.minimum.at.loss, minimum.at.loss)
         return self._report(objective, minimum, tuple(tried), gained)
 
     def _best_prior(
         self, objective: Objective, start: Tensor
     ) -> tuple[Objective, Minimum, list[tuple[float, float, float]]]:
-        """Weaken the prior for as long as the held-out data gain."""
-        best: tuple[float, Objective, Minimum] | None = None
+        """Weaken the prior for as long as the held-out data gain, and choose.
+
+        Of weights that the held-out data cannot tell from the best, the one nearest to what the
+        springs' own spread asks for; see `Certainty.fitting_prior`. The held-out data alone would
+        choose between those by chance, and a prior that is too strong understates uncertainties.
+        """
+        ways: list[tuple[Objective, Minimum]] = []
         tried: list[tuple[float, float, float]] = []
-        worse = 0
+        best = 0
         for prior in PRIORS:
             objective = replace(objective, prior=prior)
             minimum = self._minimize(objective, start, *ROUGH)
             start = minimum.at.x
-            both = self._both(minimum.at)
-            tried.append((prior, *both))
-            if best is None or both[1] < best[0]:
-                best, worse = (both[1], objective, minimum), 0
-            else:
-                worse += 1
-            if worse == PATIENCE:
+            ways.append((objective, minimum))
+            objective = replace(objective, dispersion=self._expected(minimum.at))
+            tried.append((prior, *self._both(minimum.at)))
+            best = min(range(len(tried)), key=lambda i: tried[i][2])
+            if len(tried) - 1 - best >= PATIENCE:
                 break
-        assert best is not None
-        return best[1], self._minimize(best[1], best[2].at.x), tried
+        objective, minimum = ways[best]
+        wanted = self._certainty(objective, minimum.at).fitting_prior(minimum.at.x)
+        equals = [way for way in ways if not self._gain(way[1].at.loss, minimum.at.loss).clear]
+        objective, minimum = min(equals, key=lambda w: abs(math.log(w[0].prior / wanted)))
+        return *self._settle(objective, minimum.at.x), tried
+
+    def _settle(self, objective: Objective, start: Tensor) -> tuple[Objective, Minimum]:
+        """Minimize with the dispersion that the minimum has itself."""
+        for _ in range(DISPERSIONS):
+            minimum = self._minimize(objective, start)
+            found, start = self._expected(minimum.at), minimum.at.x
+            if abs(math.log(found / objective.dispersion)) < SAME_DISPERSION:
+                break
+            objective = replace(objective, dispersion=found)
+        return objective, minimum
+
+    def _certainty(self, objective: Objective, at: Evaluation) -> Certainty:
+        """Information of data and prior, in units of the dispersion found."""
+        found = self._expected(at)
+        information = objective.slopes(at).hessian / found
+        return Certainty(information, objective.prior * objective.dispersion / found)
+
+    def _gain(self, before: Tensor, after: Tensor) -> Gain:
+        """Gain on the held-out voxels, from rho of every voxel."""
+        out = self.voxels.held_out
+        return gain(_numpy(before)[out], _numpy(after)[out], self.voxels.orbit[out])
 
     def _minimize(self, objective: Objective, start: Tensor, *rough: float) -> Minimum:
         def watch(steps: int, value: float, moved: float) -> None:
@@ -258,13 +284,10 @@ class Climb:
         loss, out = _numpy(at.loss), self.voxels.held_out
         return float(loss[~out].mean()), float(loss[out].mean())
 
-    def _dispersion(self, fitted: RungFit) -> float:
+    def _expected(self, at: Evaluation) -> float:
         """Chi-square per voxel to expect: never less than 1 where sigma are known."""
-        found = fitted.used.chi2
+        found = self._both(at)[0]
         return max(1.0, found) if self.voxels.sigma_known else max(found, 1e-12)
-
-    def _independent(self) -> NDArray[np.int64]:
-        return self.voxels.orbit[self.voxels.held_out]
 
     def _report(
         self,
@@ -283,14 +306,12 @@ class Climb:
         )
         out = voxels.held_out
         used = explained.over(~out, voxels.s)
-        dispersion = max(1.0, used.chi2) if voxels.sigma_known else used.chi2
-        information = objective.slopes(at).hessian / dispersion
         return RungFit(
             family=objective.family,
             minimum=minimum,
             prior=objective.prior,
-            dispersion=dispersion,
-            certainty=Certainty(information, objective.prior * objective.dispersion / dispersion),
+            dispersion=self._expected(at),
+            certainty=self._certainty(objective, at),
             explained=explained,
             used=used,
             held_out=explained.over(out, voxels.s),
