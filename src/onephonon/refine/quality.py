@@ -133,8 +133,8 @@ class Gain:
 
     @property
     def clear(self) -> bool:
-        """Whether the gain is more than its own standard error."""
-        return self.value > 0 and not self.value <= self.error
+        """Whether the gain is more than its own standard error; never where that is not known."""
+        return self.value > max(self.error, 0.0)
 
 
 def gain(before: Float64, after: Float64, halo: NDArray[np.int64]) -> Gain:
