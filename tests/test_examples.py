@@ -93,3 +93,23 @@ def test_b_factors_and_springs_are_refined_together(run):
     # Springs move many data at once: some 1 %, and 5 % for the interface of four contacts.
     assert (result["k"] / result["k_true"]).log().abs().max() < 0.15
     assert result["loss"] < 1.5
+
+
+def test_photons_tell_springs_by_a_loss_of_ones_own(run):
+    result = run("own_loss")
+    # Six normal deviates beyond 4 sigma: once in 2600 seeds, and this seed is fixed.
+    deviation = (result["found"] - result["true"]) / result["error"]
+    assert deviation.abs().max() < 4
+    # Two photons in each of 800 voxels: springs of many contacts to some 20 %.
+    assert result["error"].min() < 0.3
+    assert abs(result["level"] - 1) < 0.3
+
+
+def test_two_maps_tell_more_than_one(run):
+    result = run("several_maps")
+    assert abs((result["x"] - result["true"]) / result["sigma"]).max() < 4
+    # Information adds up: with both no spring is known worse than with one (rounding aside, and
+    # that errors are taken at slightly different springs).
+    first, second, both = result["sigma"]
+    assert (both < 1.05 * first).all()
+    assert (both < 1.05 * second).all()
