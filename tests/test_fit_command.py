@@ -106,6 +106,14 @@ def test_the_same_command_goes_on_from_what_is_known(fitted, measured):
         assert after[name]["x"] == pytest.approx(saved["x"], abs=2e-3)  # the fit's own tolerance
 
 
+def test_a_longer_ladder_goes_on_from_what_is_known(fitted, measured):
+    folder, _ = fitted
+    longer = [*QUICK, "--ladder", "global,interface,hybrid"]
+    output = run("fit", STRUCTURE, measured[0], "-o", folder, *longer)
+    assert "global, interface known" in output
+    assert list(json.loads((folder / "state.json").read_text())["rungs"])[2] == "hybrid"
+
+
 def test_other_options_are_refused_in_the_same_folder(fitted, measured):
     with pytest.raises(MapFileError, match="another structure or other options"):
         run("fit", STRUCTURE, measured[0], "-o", fitted[0], *QUICK, "--seed", 5)

@@ -313,7 +313,12 @@ class State:
 
         if folder.exists() and not folder.is_dir():
             raise MapFileError(f"{folder} is a file; name a folder for the results")
-        mark = fingerprint(structure, data, asdict(settings) | options)
+        asked = asdict(settings) | options
+        # Rungs stay what they are on a longer ladder, if it begins with the same single spring.
+        asked["ladder"] = settings.ladder[0] == "global"
+        for name in ("patience", "max_steps"):
+            asked.pop(name)
+        mark = fingerprint(structure, data, asked)
         known: dict[str, Known] = {}
         path = folder / STATE
         if path.exists() and not force:
