@@ -57,6 +57,7 @@ ORDER = [
     "engines",
     "assembly",
     "model",
+    "softest",
     "spectra",
     "tls",
     "trajectory",

@@ -100,6 +100,14 @@ def simulate(
         typer.Option("--use-data-adp", help="Debye-Waller factors from the file's B or U."),
     ] = False,
     rank: Annotated[int, typer.Option(help="One mode's share, from 0; -1 for all.")] = -1,
+    softest: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="The share of the N softest modes at each wavevector; says what that neglects. "
+            "For many bodies.",
+        ),
+    ] = None,
     hydrogens: HydrogensOption = False,
     waters: WatersOption = False,
     ligands: LigandsOption = False,
@@ -159,7 +167,11 @@ def simulate(
         raise InputError("--mesh goes with --q; a grid's own sampling is its mesh")
     elif len(given) < 3:
         raise InputError("give --h, --k and --l (MIN MAX N each), or --q with a file of q-vectors")
-    run = {"rank": rank, "use_data_adp": use_data_adp}
+    run: dict[str, Any] = {"rank": rank, "use_data_adp": use_data_adp}
+    if softest is not None:
+        if rank != -1:
+            raise InputError("--softest and --rank are two choices of modes; give one")
+        run["softest"] = softest
     options: dict[str, Any] = {
         "res_limit": dmin,
         "group_by": group_by,
@@ -196,6 +208,11 @@ def simulate(
     if built.grid is not None and chosen.name == "mesh" and rank == -1 and is_hdf5(output):
         from .stream import stream_map
 
+        if softest is not None:
+            raise InputError(
+                "--softest needs all amplitudes at once, and maps on the mesh are streamed to .h5; "
+                "write .npz, or add --engine direct"
+            )
         header = header_of(built, made_with)
         stream_map(built, output, stored, unique, use_data_adp, header, force, quiet)
         return
@@ -256,9 +273,30 @@ def run_model(
     """Compute, and gather the result for a file."""
     import torch
 
+    if "softest" in run:
+        intensity = _softest(model, run["softest"], run["use_data_adp"], quiet)
+        return _as_map(model, intensity, shape, made_with, stored)
     with torch.no_grad(), progress(quiet) as report:
         intensity = model(**run, progress=report)
         return _as_map(model, intensity, shape, made_with, stored)
+
+
+def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Any:
+    """Intensity of the softest modes; says what the others have, also when quiet."""
+    from ..softest import softest_intensity
+
+    with progress(quiet) as report:
+        found = softest_intensity(model, n, use_data_adp, report)
+    typer.echo(
+        f"{n} softest of {model.bodies.n_dof} modes: {100 * found.neglected:.2f} % of the summed "
+        f"intensity is neglected, at most {100 * found.neglected_most:.2f} % at one q"
+    )
+    if found.n_split:
+        typer.echo(
+            f"at {found.n_split} wavevectors {n} modes end within a set of equal frequencies: "
+            "their share is an arbitrary part of the set's"
+        )
+    return found.intensity
 
 
 def header_of(model: OnePhonon, made_with: dict[str, Any]) -> dict[str, Any]:
