@@ -13,6 +13,7 @@ import typer
 
 from ..errors import InputError, MapFileError
 from .app import app
+from .modes import temperature_of
 from .options import (
     ConformersOption,
     CutoffOption,
@@ -52,9 +53,6 @@ VOXELS, LADDER, MODEL, RESULTS = "Which data", "How it is fitted", "What moves",
 
 #: File that an interrupted fit goes on from.
 STATE = "state.json"
-
-#: Room temperature, K, for files that do not say theirs.
-ROOM = 295.0
 
 
 @app.command(
@@ -437,13 +435,12 @@ def _write(
 ) -> None:
     """Write the report, the numbers and the maps, and name the files."""
     from ..formats import write_contact_table, write_map
-    from ..formats.experiment import measured_temperature
     from ..refine import predict, profile
     from ..refine.families import LogSprings
     from ..report import write_report
 
     folder = state.folder
-    kelvin = temperature or measured_temperature(structure) or ROOM
+    kelvin = temperature_of(structure, temperature, quiet)
     with _telling(quiet) as (say, progress, _):
         predictions = None
         if draws:

@@ -153,7 +153,7 @@ def modes(
     """
     import torch
 
-    kelvin = _temperature(structure, temperature, quiet)
+    kelvin = temperature_of(structure, temperature, quiet)
     _check_outputs(output, animate, mode, force)
     spectra: dict[str, Any] = {
         "points": points,
@@ -199,7 +199,7 @@ def modes(
                 typer.echo(f"wrote {animate}: {said}")
 
 
-def _temperature(structure: Path, given: float | None, quiet: bool) -> float:
+def temperature_of(structure: Path, given: float | None, quiet: bool) -> float:
     """The temperature given, or the file's, or that of a room, which is said."""
     from ..formats.experiment import measured_temperature
 

@@ -15,7 +15,7 @@ from ..files import replacing
 
 if TYPE_CHECKING:
     from ..maps import DiffuseMap
-    from ..refine import Known, RungFit
+    from ..refine import Known
 
 #: Of this layout.
 VERSION = 1
@@ -79,10 +79,3 @@ def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, Known]]
         raise MapFileError(
             f"{path} is not the state of a fit ({error}); remove it to begin anew"
         ) from error
-
-
-def known_of(rungs: list[RungFit]) -> dict[str, Known]:
-    """What is saved of rungs."""
-    from ..refine import Known
-
-    return {fitted.rung.name: Known.of(fitted) for fitted in rungs}

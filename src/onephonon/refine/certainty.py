@@ -41,10 +41,13 @@ class Certainty:
         Without a prior, directions that the data do not determine at all get the largest variance
         that rounding lets through.
         """
-        values, vectors = self.spectrum
-        floor = 1e-12 * float(values[:1].max()) if len(values) else 0.0
-        total = (values + self.prior).clamp(min=max(floor, 1e-300))
+        total, vectors = self.precision()
         return vectors / total @ vectors.T
+
+    def precision(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of data and prior together, none zero, and directions in columns."""
+        values, vectors = self.spectrum
+        return (values + self.prior).clamp(min=max(_rounding(values), 1e-300)), vectors
 
     @property
     def sigma(self) -> Tensor:
@@ -55,8 +58,7 @@ class Certainty:
     def n_determined(self) -> int:
         """Directions of which the data know more than the prior."""
         values, _ = self.spectrum
-        floor = 1e-12 * float(values[:1].max()) if len(values) else 0.0
-        return int((values > max(self.prior, floor)).sum())
+        return int((values > max(self.prior, _rounding(values))).sum())
 
     @property
     def n_effective(self) -> float:
@@ -80,9 +82,12 @@ class Certainty:
 
     def draw(self, x: Tensor, n: int, seed: int = 0) -> Tensor:
         """Draw free numbers as likely as data and prior make them, shape (n, len(x))."""
-        values, vectors = self.spectrum
-        floor = 1e-12 * float(values[:1].max()) if len(values) else 0.0
-        total = (values + self.prior).clamp(min=max(floor, 1e-300))
+        total, vectors = self.precision()
         generator = torch.Generator().manual_seed(seed)
         normal = torch.randn(n, len(x), generator=generator, dtype=torch.float64).to(x)
         return x + (normal / total.sqrt()) @ vectors.T
+
+
+def _rounding(values: Tensor) -> float:
+    """What is left of an eigenvalue that is zero, beside the largest, which comes first."""
+    return 1e-12 * float(values[0]) if len(values) else 0.0

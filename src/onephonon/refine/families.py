@@ -8,6 +8,7 @@ the log ratio, for a 6 x 6 stiffness S the affine-invariant distance ``|log(S0^-
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -137,7 +138,7 @@ class LogSprings:
             return torch.zeros_like(self.contacts.distance[:1]).repeat(self.n)
         springs = other.springs(x.detach())
         index = self.module.contact_class
-        logs = torch.stack([springs.k_par, springs.k_perp], dim=1).log() - _log(self.start)
+        logs = torch.stack([springs.k_par, springs.k_perp], dim=1).log() - math.log(self.start)
         if self.n_constants == 1:
             logs = logs.mean(1, keepdim=True)
         n_classes = len(self.module.names)
@@ -264,10 +265,6 @@ def family_basis(family: Family) -> SpringBasis:
     """What each spring constant adds to the force constants."""
     like = family.contacts.distance.new_zeros(family.n)
     return spring_basis(family.constants, like)
-
-
-def _log(value: float) -> float:
-    return float(torch.tensor(value, dtype=torch.float64).log())
 
 
 def _upper() -> tuple[list[int], list[int]]:

@@ -19,7 +19,7 @@ from .families import RUNGS, make_family
 from .forward import make_forward
 from .ladder import Climb, Done, Known, Watch
 from .objective import Loss, Objective
-from .result import ANYWHERE, Fit
+from .result import Fit, sibling
 from .settings import FitSettings
 from .voxels import FitVoxels, average_order, resolution_range, select_voxels, takes_all
 
@@ -161,17 +161,7 @@ def make_objective(
 
 def unit_scale(model: OnePhonon) -> torch.Tensor:
     """Thermal scale that gives unit springs the mean B-factor of the file."""
-    unit = OnePhonon(
-        model.crystal,
-        group_by=model.group_by,
-        gnm_cutoff=model.gnm_cutoff,
-        q_vectors=ANYWHERE,
-        solver=model.solver,
-        dtype=model.crystal.U.dtype,
-        device=model.crystal.U.device,
-    )
-    unit.mesh = model.mesh
-    return unit.thermal_scale.detach()
+    return sibling(model).thermal_scale.detach()
 
 
 def choose_indexing(

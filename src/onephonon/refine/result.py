@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,22 +111,28 @@ class Fit:
         rung = rung or self.best
         model, family = self.model, rung.family
         plan = SpringPlan(by=family.rung.by, kind=family.rung.kind)
-        made = OnePhonon(
-            model.crystal,
-            group_by=model.group_by,
-            gnm_cutoff=model.gnm_cutoff,
-            springs=plan,
-            thermal_scale=1.0,
-            q_vectors=ANYWHERE,
-            solver=model.solver,
-            engine=model.engine,
-            rtol=model.rtol,
-            dtype=model.crystal.U.dtype,
-            device=model.crystal.U.device,
-        )
-        made.mesh = model.mesh
+        made = sibling(model, springs=plan, thermal_scale=1.0)
         put_springs(made, self, rung, rung.x if x is None else x)
         return made
+
+
+def sibling(model: OnePhonon, **springs: Any) -> OnePhonon:
+    """A model of the same crystal, bodies and contacts with other springs."""
+    like = model.crystal.U
+    made = OnePhonon(
+        model.crystal,
+        group_by=model.group_by,
+        gnm_cutoff=model.gnm_cutoff,
+        q_vectors=ANYWHERE,
+        solver=model.solver,
+        engine=model.engine,
+        rtol=model.rtol,
+        dtype=like.dtype,
+        device=like.device,
+        **springs,
+    )
+    made.mesh = model.mesh
+    return made
 
 
 def put_springs(model: OnePhonon, fit: Fit, rung: RungFit, x: Tensor) -> None:

@@ -197,11 +197,8 @@ def root(fit: Fit, rung: RungFit) -> Tensor:
     Where a scale is fitted the data cannot know a factor that all springs share, and the unit
     makes up for it: leaving it out changes no spring constant.
     """
-    certainty = rung.certainty
-    values, vectors = certainty.spectrum
-    floor = 1e-12 * float(values[:1].max())
-    R = vectors / (values + certainty.prior).clamp(min=max(floor, 1e-300)).sqrt()
-    return without_common(fit, rung, R.T).T
+    total, vectors = rung.certainty.precision()
+    return without_common(fit, rung, (vectors / total.sqrt()).T).T
 
 
 def without_common(fit: Fit, rung: RungFit, moves: Tensor) -> Tensor:
