@@ -29,7 +29,7 @@ from .inputs import (
     take_scale,
 )
 from .interfaces import ContactTable, contact_rows, find_interfaces
-from .lattice import HklGrid
+from .lattice import HklGrid, UnitCell
 from .memory import Memory
 from .network import ForceConstants, Springs, SpringValue, assign_springs, check_springs
 from .network import force_constants as assemble
@@ -211,20 +211,28 @@ class Assembly(nn.Module):
     @property
     def points(self) -> QPoints:
         """The q-vectors, the zone points they share, and which are valid."""
-        cell = self.crystal.cell
-
-        limits = (self.res_limit, self.bragg_tolerance)
+        cell, limits = self.crystal.cell, (self.res_limit, self.bragg_tolerance)
+        if self.grid is None and "points" not in self._asked:
+            return self._listed(cell, limits)
 
         def find() -> QPoints:
             if self.grid is not None:
                 return grid_points(cell, self.grid, *limits)
-            if "points" in self._asked:
-                known = map_tensors(self._asked["points"], lambda t: follow(t, cell.matrix))
-                return known.in_cell(cell, *limits)
-            return list_points(cell, self._asked["q"].to(cell.matrix), *limits)
+            known = map_tensors(self._asked["points"], lambda t: follow(t, cell.matrix))
+            return known.in_cell(cell, *limits)
 
         tensors = [cell.matrix, *self._asked_tensors()]
         return self._memory.get("points", tensors, find, limits)
+
+    def _listed(self, cell: UnitCell, limits: tuple[float, float | None]) -> QPoints:
+        """Points of a list of q, sorted once for their values, whatever graph they carry."""
+        q = self._asked["q"].to(cell.matrix)
+        bare = UnitCell(cell.matrix.detach())
+        tensors = [bare.matrix, q.detach()]
+        known = self._memory.get(
+            "points", tensors, lambda: list_points(bare, q.detach(), *limits), limits
+        )
+        return known.carrying(cell, q)
 
     def _asked_tensors(self) -> list[Tensor]:
         points: QPoints | None = self._asked.get("points")

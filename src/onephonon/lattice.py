@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .tensors import first_of_each
+from .tensors import first_of_each, rank_rows
 from .units import TWO_PI
 
 #: Grid bounds this close (in Miller indices) to a multiple of the step are put on it, so that
@@ -184,7 +184,7 @@ def find_zone_points(hkl: Tensor) -> ZonePoints:
     tolerance = ZONE_TOLERANCE[hkl.dtype]
     n = round(1.0 / tolerance)
     keys = torch.round(fold(hkl.detach()).to(torch.float64) * n).to(torch.int64).remainder(n)
-    _, index = torch.unique(keys, dim=0, return_inverse=True)
+    index = rank_rows(keys)
     n_k = int(index.max()) + 1 if index.numel() else 0
     first = first_of_each(index, n_k)
     return ZonePoints(fold(hkl[first]), index)

@@ -36,7 +36,7 @@ class QPoints:
     hkl: Tensor
     zone: ZonePoints
     valid: Tensor
-    _memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
+    _memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
     @property
     def n_q(self) -> int:
@@ -51,6 +51,10 @@ class QPoints:
             lambda: find_sharing(self.zone, self.valid),
             (self.zone.n_k,),
         )
+
+    def carrying(self, cell: UnitCell, q: Tensor) -> QPoints:
+        """The same points with the graphs of a cell and q; what is discrete is not found again."""
+        return replace(self, q=q, hkl=cell.hkl_from_q(q))
 
     def in_cell(
         self, cell: UnitCell, res_limit: float, bragg_tolerance: float | None = None
