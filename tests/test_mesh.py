@@ -62,6 +62,27 @@ def test_lists_agree_within_rtol(spacegroup, group_by):
     assert 1e-13 < largest_error(mesh(), direct()) < 1e-6
 
 
+@pytest.mark.parametrize("B", [2.0, 80.0])
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6])
+@pytest.mark.parametrize("spacegroup", ["P 1", "P 31 2 1"])
+def test_peaks_and_their_slopes_are_within_rtol(spacegroup, rtol, B):
+    crystal = made_up(spacegroup)
+    crystal = crystal.with_tensors(B=torch.full((crystal.n_atoms,), B, dtype=torch.float64))
+    # Next to Bragg points, in the far tail of blunt atoms, and anywhere: rms says little of these.
+    near = crystal.cell.q_from_hkl(torch.randint(-3, 4, (100, 3)) + 1e-3 * scattered_q(100))
+    q = torch.cat([near, scattered_q(400, q_max=5.0)]).requires_grad_()
+    found = []
+    for model in by_both(crystal, q_vectors=q, rtol=rtol):
+        value = model(use_data_adp=True)
+        found.append((value.detach()[:, None], torch.autograd.grad(value.nansum(), q)[0]))
+    for reference, got in zip(*found, strict=True):
+        size = torch.linalg.vector_norm(reference, dim=1)
+        error = torch.linalg.vector_norm(got - reference, dim=1)
+        good = ~size.isnan()
+        rms = size[good].square().mean().sqrt()
+        assert 1e-13 < float((error / (size + rms))[good].max()) < rtol
+
+
 @pytest.mark.parametrize("rtol", [1e-3, 1e-5, 1e-8, 1e-11])
 def test_error_follows_rtol(rtol):
     crystal = made_up("P 1 21 1")

@@ -39,6 +39,7 @@ ORDER = [
     "transform",
     "density",
     "gridding",
+    "slopes",
     "scattered",
     "quadratic",
     "elimination",

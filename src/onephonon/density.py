@@ -27,7 +27,7 @@ ALIAS_SHARE = 0.1
 
 #: Height, times the blur divided out, at which Gaussians may be cut, in rtol. The steps of a cut
 #: scatter mostly elsewhere: errors found are 0.003 to 0.03 of this height.
-CUT_SHARE = 2.0
+CUT_SHARE = 0.5
 
 #: Largest power of e that dividing the blur out may cost: it multiplies rounding, too.
 AMPLIFICATION = {torch.float64: 6.0, torch.float32: 3.0}
@@ -314,29 +314,55 @@ def _batches(spread: Tensor, b: Tensor, mesh: Mesh) -> Iterator[_Batch]:
             yield _Batch(some, which, stencil, half)
 
 
-def _gaussians(
-    r: Tensor, spread: Tensor, strength: Tensor, b: Tensor, steps: Tensor, mesh: Mesh, batch: _Batch
-) -> tuple[Tensor, Tensor]:
-    """Values of Gaussians on their stencils, (n, n_points), and the mesh points nearest to them."""
-    centre, atoms = r[batch.atoms], batch.atoms
-    nearest = torch.round(centre.detach() @ torch.linalg.inv(steps.detach()).T)
-    eye = torch.eye(3, dtype=r.dtype, device=r.device)
-    width = (b[atoms, batch.gaussians] + mesh.blur) / EIGHT_PI_SQUARED
-    covariance = spread[atoms] + width[:, None, None] * eye
-    precision = torch.linalg.inv(covariance)
-    away = nearest @ steps.T - centre
-    # (away + o)^T P (away + o) for all points o of the stencil: two matrix products.
-    o = batch.stencil.to(r) @ steps.T
-    x, y, z = o.unbind(1)
-    squares = torch.stack([x * x, y * y, z * z, 2 * y * z, 2 * x * z, 2 * x * y], dim=0)
-    pull = (precision @ away[:, :, None]).squeeze(2)
-    rows, columns = (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)
-    exponent = precision[:, rows, columns] @ squares + 2 * (pull @ o.T)
-    exponent = exponent + (pull * away).sum(1, keepdim=True)
-    voxel = torch.linalg.det(steps).abs()
-    peak = strength[atoms, batch.gaussians] * voxel
-    peak = peak / torch.sqrt(TWO_PI**3 * torch.linalg.det(covariance))
-    return peak[:, None] * torch.exp(-0.5 * exponent), nearest.long()
+@dataclass(frozen=True)
+class _Gaussians:
+    """Gaussians of a batch, each normalized to a mesh step's volume, on their stencils.
+
+    ``d = away + o`` leads from a centre to the mesh point o steps from the nearest one.
+    """
+
+    value: Tensor  # (n, n_points)
+    nearest: Tensor  # (n, 3), mesh points
+    away: Tensor  # (n, 3), Å, from the centre to the nearest mesh point
+    precision: Tensor  # (n, 3, 3), inverse covariances
+    monomials: Tensor  # (10, n_points): 1, o and the products of its components
+
+    @classmethod
+    def of(
+        cls, r: Tensor, spread: Tensor, b: Tensor, steps: Tensor, mesh: Mesh, batch: _Batch
+    ) -> _Gaussians:
+        centre, atoms = r[batch.atoms], batch.atoms
+        nearest = torch.round(centre @ torch.linalg.inv(steps).T)
+        eye = torch.eye(3, dtype=r.dtype, device=r.device)
+        width = (b[atoms, batch.gaussians] + mesh.blur) / EIGHT_PI_SQUARED
+        covariance = spread[atoms] + width[:, None, None] * eye
+        precision = torch.linalg.inv(covariance)
+        away = nearest @ steps.T - centre
+        x, y, z = (batch.stencil.to(r) @ steps.T).T
+        monomials = torch.stack(
+            [torch.ones_like(x), x, y, z, x * x, y * y, z * z, y * z, x * z, x * y]
+        )
+        # -d^T P d / 2 and the logarithm of the height, for all points: one matrix product.
+        pull = (precision @ away[:, :, None]).squeeze(2)
+        log_height = torch.log(torch.linalg.det(steps).abs()) - 0.5 * torch.log(
+            TWO_PI**3 * torch.linalg.det(covariance)
+        )
+        constant = log_height - 0.5 * (pull * away).sum(1)
+        squares = -0.5 * precision[:, (0, 1, 2), (0, 1, 2)]
+        products = -precision[:, (1, 0, 0), (2, 2, 1)]
+        coefficients = torch.cat([constant[:, None], -pull, squares, products], dim=1)
+        value = (coefficients @ monomials).exp_()
+        return cls(value, nearest.long(), away, precision, monomials)
+
+    def moments(self, along: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums of ``along * value`` times 1, d and d d^T: (n,), (n, 3) and (n, 3, 3)."""
+        found = (along * self.value) @ self.monomials.T
+        zeroth, about, a = found[:, 0], found[:, 1:4], self.away
+        xx, yy, zz, yz, xz, xy = found[:, 4:].unbind(1)
+        second = torch.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], dim=1).reshape(-1, 3, 3)
+        cross = about[:, :, None] * a[:, None]
+        second = second + cross + cross.mT + (zeroth[:, None] * a)[:, :, None] * a[:, None]
+        return zeroth, about + zeroth[:, None] * a, second
 
 
 def _windows(nearest: Tensor, batch: _Batch, box: Box) -> list[tuple[slice, ...]]:
@@ -358,37 +384,57 @@ class _Deposit(torch.autograd.Function):
         ctx.mesh, ctx.box = mesh, box
         density = r.new_zeros(weight.shape[1], *box.shape)
         for batch in _batches(spread, b, mesh):
-            value, nearest = _gaussians(r, spread, strength, b, steps, mesh, batch)
+            made = _Gaussians.of(r, spread, b, steps, mesh, batch)
             shape = [2 * h + 1 for h in batch.half]
-            windows = _windows(nearest, batch, box)
-            for window, v, w in zip(windows, value, weight[batch.atoms], strict=True):
+            height = weight[batch.atoms] * strength[batch.atoms, batch.gaussians][:, None]
+            windows = _windows(made.nearest, batch, box)
+            for window, v, w in zip(windows, made.value, height, strict=True):
                 density[:, *window] += w[:, None, None, None] * v.reshape(shape)
         return density
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """By the moments of the gradient under each Gaussian.
+
+        Of ``L = sum_p along_p s g(d_p)``, s the strength and g a normalized Gaussian of covariance
+        C and inverse P, with ``S0, S1, S2`` the sums over p of ``along g`` times 1, d and d d^T:
+
+            dL/ds = S0,   dL/dr = s P S1,   dL/dC = s (P S2 P - S0 P) / 2
+
+        and by the mesh's steps, ``d = steps m - r`` and the volume of a step,
+        ``(s S0 - s P (S2 + S1 r^T)) steps^-T``.
+        """
         if torch.is_grad_enabled():
             raise GradientError(
                 "transforms on a mesh have first derivatives only; use engine='direct' for more"
             )
-        tensors = ctx.saved_tensors
-        leaves = [t.detach().requires_grad_() for t in tensors]
-        r, spread, strength, b, weight, steps = leaves
-        needed = [leaf for leaf, need in zip(leaves, ctx.needs_input_grad, strict=False) if need]
-        total = [torch.zeros_like(leaf) for leaf in needed]
-        for batch in _batches(spread.detach(), b.detach(), ctx.mesh):
-            with torch.enable_grad():
-                value, nearest = _gaussians(r, spread, strength, b, steps, ctx.mesh, batch)
-                windows = _windows(nearest, batch, ctx.box)
-                cut = torch.stack([grad[:, *window].reshape(len(grad), -1) for window in windows])
-                along = torch.einsum("nw,nwp->np", weight[batch.atoms], cut)
-                found = torch.autograd.grad((value * along).sum(), needed, allow_unused=True)
-            for sum_, part in zip(total, found, strict=True):
-                if part is not None:
-                    sum_ += part
-        gradients = iter(total)
-        return (
-            *(next(gradients) if need else None for need in ctx.needs_input_grad[:6]),
-            None,
-            None,
-        )
+        r, spread, strength, b, weight, steps = ctx.saved_tensors
+        total = [torch.zeros_like(x) for x in (r, spread, strength, b, weight, steps)]
+        g_r, g_spread, g_strength, g_b, g_weight, g_steps = total
+        unit = torch.eye(3, dtype=r.dtype, device=r.device)
+        for batch in _batches(spread, b, ctx.mesh):
+            made = _Gaussians.of(r, spread, b, steps, ctx.mesh, batch)
+            atoms, which, P = batch.atoms, batch.gaussians, made.precision
+            windows = _windows(made.nearest, batch, ctx.box)
+            cut = torch.stack([grad[:, *window].flatten(1) for window in windows])
+            along = (weight[atoms][:, None] @ cut).squeeze(1)
+            S0, S1, S2 = made.moments(along)
+            s = strength[atoms, which]
+            by_r = s[:, None] * (P @ S1[:, :, None]).squeeze(2)
+            by_C = 0.5 * s[:, None, None] * (P @ S2 @ P - S0[:, None, None] * P)
+            by_weight = s[:, None] * (cut @ made.value[:, :, None]).squeeze(2)
+            moved = P @ S2 + (P @ S1[:, :, None]) * r[atoms][:, None]
+            g_r.index_add_(0, atoms, by_r)
+            g_spread.index_add_(0, atoms, by_C)
+            g_strength.index_put_((atoms, which), S0, accumulate=True)
+            g_b.index_put_((atoms, which), _trace(by_C) / EIGHT_PI_SQUARED, accumulate=True)
+            g_weight.index_add_(0, atoms, by_weight)
+            g_steps += (s[:, None, None] * (S0[:, None, None] * unit - moved)).sum(0)
+        g_steps = g_steps @ torch.linalg.inv(steps).T
+        total[-1] = g_steps
+        needed = zip(total, ctx.needs_input_grad, strict=False)
+        return (*(g if need else None for g, need in needed), None, None)
+
+
+def _trace(matrix: Tensor) -> Tensor:
+    return torch.diagonal(matrix, dim1=-2, dim2=-1).sum(-1)

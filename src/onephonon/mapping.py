@@ -92,7 +92,7 @@ class MapJob:
             As for `scattering.intensity`.
         grid : HklGrid
         rtol : float
-            Wanted accuracy, relative to the map's rms.
+            Wanted accuracy, relative to the intensity and the map's rms, added.
         res_limit : float
             Points of smaller d are left out, Å.
         bragg_tolerance : float, optional

@@ -88,7 +88,8 @@ class OnePhonon(Assembly):
         with the inside of the cell factored once for all of them, as single atoms and residues
         need it; by default whichever is quicker, see `chosen_solver`.
     rtol : float
-        Accuracy of intensities from the mesh, relative to their rms.
+        Accuracy of intensities from the mesh: errors are less than rtol times the intensity
+        itself and its rms over the points, added.
     dtype : torch.dtype
     device : torch.device or str, optional
     **structure_options

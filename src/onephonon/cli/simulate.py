@@ -129,7 +129,8 @@ def simulate(
         ),
     ] = "auto",
     rtol: Annotated[
-        float, typer.Option(help="Accuracy of the mesh, relative to the map's rms.")
+        float,
+        typer.Option(help="Accuracy of the mesh, relative to the intensity and the map's rms."),
     ] = 1e-6,
     unique: Annotated[
         bool,
