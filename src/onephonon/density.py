@@ -7,16 +7,14 @@ known extra blur that keeps the mesh's alias images out and is divided out of th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .bodies import Bodies
-from .errors import GradientError, InputError
+from .errors import InputError
 from .units import EIGHT_PI_SQUARED, TWO_PI
 
 #: ``B / BLUR_UNIT`` multiplies |q|^2 in a Debye-Waller factor.
@@ -27,7 +25,7 @@ ALIAS_SHARE = 0.1
 
 #: Height, times the blur divided out, at which Gaussians may be cut, in rtol. The steps of a cut
 #: scatter mostly elsewhere: errors found are 0.003 to 0.03 of this height.
-CUT_SHARE = 0.5
+CUT_SHARE = 0.01
 
 #: Largest power of e that dividing the blur out may cost: it multiplies rounding, too.
 AMPLIFICATION = {torch.float64: 6.0, torch.float32: 3.0}
@@ -40,12 +38,6 @@ RISING_Q = torch.linspace(0.0, 6.0, 25, dtype=torch.float64)
 
 #: A domain is taken to reach this far at least, 1/Å: meshes coarser than 10 Å gain nothing.
 LEAST_Q = 0.3
-
-#: Gaussians whose radii differ by less than this factor share a stencil.
-LEVEL = 1.05
-
-#: Gaussians (atoms x mesh points) formed at a time: 8 MB an array.
-GAUSSIANS_AT_A_TIME = 1_000_000
 
 #: Smallest extent of a domain along a mesh axis, in its largest |q|.
 LEAST_REACH = 0.4
@@ -208,233 +200,3 @@ def extent(bodies: Bodies) -> float:
     away = bodies.offsets.detach().abs().max(1).values
     furthest = furthest.scatter_reduce(0, bodies.body, away, "amax")
     return 2.0 * float(furthest.mean())
-
-
-def deposit(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tensor, Box]:
-    """Blurred scattering density of one body, and its first moments about the body's centroid.
-
-    Its transform, sharpened, is ``sum_j w_j occ_j f_j(|q|) exp(-q^T U_j q / 2) exp(i q.r_j)``
-    with ``w_j = 1, x_j, y_j, z_j``: what the body's amplitudes G are made of.
-
-    Parameters
-    ----------
-    bodies : Bodies
-    body : int
-        Of the cell.
-    mesh : Mesh
-    U : Tensor, shape (n_cell_atoms, 3, 3)
-        Mean-square displacements in the Debye-Waller factors, Å^2.
-
-    Returns
-    -------
-    density : Tensor, shape (n_weights, n_1, n_2, n_3)
-        Times the volume of a mesh step. One weight for single atoms, four otherwise. First
-        derivatives in the crystal's coordinates, cell and occupancies, U and the mesh's steps.
-    box : Box
-        Where on the mesh.
-    """
-    atoms = bodies.table[body]
-    atoms = atoms[atoms < bodies.n_cell_atoms]
-    r = bodies.positions[atoms]
-    weight = torch.ones_like(r[:, :1])
-    if bodies.width > 3:
-        weight = torch.cat([weight, bodies.offsets[atoms]], dim=1)
-    asu = bodies.asu_atom[atoms]
-    factors = bodies.crystal.form_factors
-    kind = factors.kind[asu]
-    a = torch.cat([factors.a, factors.c[:, None]], dim=1)[kind]
-    b = torch.cat([factors.b, torch.zeros_like(factors.c)[:, None]], dim=1)[kind]
-    strength = a * bodies.crystal.occupancies[asu][:, None]
-    spread = 0.5 * (U + U.mT)[atoms]
-    widest = _radii(spread.detach(), b.detach(), mesh).max(1).values
-    box = _box_around(r.detach(), widest, mesh)
-    density: Tensor = _Deposit.apply(r, spread, strength, b, weight, mesh.steps, mesh, box)
-    return density, box
-
-
-def _radii(spread: Tensor, b: Tensor, mesh: Mesh) -> Tensor:
-    """Where each Gaussian of each atom is cut, Å, shape (n, n_gauss)."""
-    largest = torch.linalg.eigvalsh(spread)[:, 2:]
-    return mesh.reach * torch.sqrt(largest + (b + mesh.blur) / EIGHT_PI_SQUARED)
-
-
-def _box_around(r: Tensor, radius: Tensor, mesh: Mesh) -> Box:
-    """Mesh points within each atom's radius, along every axis."""
-    inverse = torch.linalg.inv(mesh.steps.detach())
-    centre = r @ inverse.T
-    margin = LEVEL * radius[:, None] + _half_diagonal(mesh)
-    margin = margin * torch.linalg.vector_norm(inverse, dim=1)
-    first = torch.floor((centre - margin).min(0).values).long() - 1
-    last = torch.ceil((centre + margin).max(0).values).long() + 1
-    start, shape = first.tolist(), (last - first + 1).tolist()
-    return Box((start[0], start[1], start[2]), (shape[0], shape[1], shape[2]))
-
-
-def _half_diagonal(mesh: Mesh) -> float:
-    """Farthest that an atom is from the nearest mesh point, Å."""
-    return 0.5 * float(torch.linalg.vector_norm(mesh.steps.detach().abs().sum(1)))
-
-
-def _stencil(radius: float, mesh: Mesh) -> tuple[Tensor, tuple[int, int, int]]:
-    """Mesh points around one that may lie within a radius of a point in its voxel.
-
-    Returns
-    -------
-    points : Tensor, shape (n, 3)
-        They fill a parallelepiped, the last index fastest.
-    half : tuple of three int
-        How far it goes on either side.
-    """
-    radius = radius + _half_diagonal(mesh)
-    inverse = torch.linalg.inv(mesh.steps.detach())
-    half = torch.floor(radius * torch.linalg.vector_norm(inverse, dim=1)).long().tolist()
-    ranges = [torch.arange(-m, m + 1, device=inverse.device) for m in half]
-    return torch.cartesian_prod(*ranges), (half[0], half[1], half[2])
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Atoms whose Gaussians fit one stencil."""
-
-    atoms: Tensor
-    gaussians: Tensor
-    stencil: Tensor
-    half: tuple[int, int, int]
-
-
-def _batches(spread: Tensor, b: Tensor, mesh: Mesh) -> Iterator[_Batch]:
-    """Gather (atom, Gaussian) pairs of about the same radius."""
-    radii = _radii(spread, b, mesh)
-    level = torch.ceil(torch.log(radii) / math.log(LEVEL)).long()
-    for value in torch.unique(level).tolist():
-        stencil, half = _stencil(LEVEL**value, mesh)
-        atoms, gaussians = (level == value).nonzero().unbind(1)
-        step = max(1, GAUSSIANS_AT_A_TIME // len(stencil))
-        for some, which in zip(atoms.split(step), gaussians.split(step), strict=True):
-            yield _Batch(some, which, stencil, half)
-
-
-@dataclass(frozen=True)
-class _Gaussians:
-    """Gaussians of a batch, each normalized to a mesh step's volume, on their stencils.
-
-    ``d = away + o`` leads from a centre to the mesh point o steps from the nearest one.
-    """
-
-    value: Tensor  # (n, n_points)
-    nearest: Tensor  # (n, 3), mesh points
-    away: Tensor  # (n, 3), Å, from the centre to the nearest mesh point
-    precision: Tensor  # (n, 3, 3), inverse covariances
-    monomials: Tensor  # (10, n_points): 1, o and the products of its components
-
-    @classmethod
-    def of(
-        cls, r: Tensor, spread: Tensor, b: Tensor, steps: Tensor, mesh: Mesh, batch: _Batch
-    ) -> _Gaussians:
-        centre, atoms = r[batch.atoms], batch.atoms
-        nearest = torch.round(centre @ torch.linalg.inv(steps).T)
-        eye = torch.eye(3, dtype=r.dtype, device=r.device)
-        width = (b[atoms, batch.gaussians] + mesh.blur) / EIGHT_PI_SQUARED
-        covariance = spread[atoms] + width[:, None, None] * eye
-        precision = torch.linalg.inv(covariance)
-        away = nearest @ steps.T - centre
-        x, y, z = (batch.stencil.to(r) @ steps.T).T
-        monomials = torch.stack(
-            [torch.ones_like(x), x, y, z, x * x, y * y, z * z, y * z, x * z, x * y]
-        )
-        # -d^T P d / 2 and the logarithm of the height, for all points: one matrix product.
-        pull = (precision @ away[:, :, None]).squeeze(2)
-        log_height = torch.log(torch.linalg.det(steps).abs()) - 0.5 * torch.log(
-            TWO_PI**3 * torch.linalg.det(covariance)
-        )
-        constant = log_height - 0.5 * (pull * away).sum(1)
-        squares = -0.5 * precision[:, (0, 1, 2), (0, 1, 2)]
-        products = -precision[:, (1, 0, 0), (2, 2, 1)]
-        coefficients = torch.cat([constant[:, None], -pull, squares, products], dim=1)
-        value = (coefficients @ monomials).exp_()
-        return cls(value, nearest.long(), away, precision, monomials)
-
-    def moments(self, along: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums of ``along * value`` times 1, d and d d^T: (n,), (n, 3) and (n, 3, 3)."""
-        found = (along * self.value) @ self.monomials.T
-        zeroth, about, a = found[:, 0], found[:, 1:4], self.away
-        xx, yy, zz, yz, xz, xy = found[:, 4:].unbind(1)
-        second = torch.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], dim=1).reshape(-1, 3, 3)
-        cross = about[:, :, None] * a[:, None]
-        second = second + cross + cross.mT + (zeroth[:, None] * a)[:, :, None] * a[:, None]
-        return zeroth, about + zeroth[:, None] * a, second
-
-
-def _windows(nearest: Tensor, batch: _Batch, box: Box) -> list[tuple[slice, ...]]:
-    """The part of a box that each Gaussian's stencil covers."""
-    half, start = batch.half, box.start
-    return [
-        tuple(slice(m - h - s, m + h - s + 1) for m, h, s in zip(point, half, start, strict=True))
-        for point in nearest.tolist()
-    ]
-
-
-class _Deposit(torch.autograd.Function):
-    """Sum of Gaussians on a box, whose backward pass forms them anew."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        r, spread, strength, b, weight, steps, mesh, box = inputs
-        ctx.save_for_backward(r, spread, strength, b, weight, steps)
-        ctx.mesh, ctx.box = mesh, box
-        density = r.new_zeros(weight.shape[1], *box.shape)
-        for batch in _batches(spread, b, mesh):
-            made = _Gaussians.of(r, spread, b, steps, mesh, batch)
-            shape = [2 * h + 1 for h in batch.half]
-            height = weight[batch.atoms] * strength[batch.atoms, batch.gaussians][:, None]
-            windows = _windows(made.nearest, batch, box)
-            for window, v, w in zip(windows, made.value, height, strict=True):
-                density[:, *window] += w[:, None, None, None] * v.reshape(shape)
-        return density
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """By the moments of the gradient under each Gaussian.
-
-        Of ``L = sum_p along_p s g(d_p)``, s the strength and g a normalized Gaussian of covariance
-        C and inverse P, with ``S0, S1, S2`` the sums over p of ``along g`` times 1, d and d d^T:
-
-            dL/ds = S0,   dL/dr = s P S1,   dL/dC = s (P S2 P - S0 P) / 2
-
-        and by the mesh's steps, ``d = steps m - r`` and the volume of a step,
-        ``(s S0 - s P (S2 + S1 r^T)) steps^-T``.
-        """
-        if torch.is_grad_enabled():
-            raise GradientError(
-                "transforms on a mesh have first derivatives only; use engine='direct' for more"
-            )
-        r, spread, strength, b, weight, steps = ctx.saved_tensors
-        total = [torch.zeros_like(x) for x in (r, spread, strength, b, weight, steps)]
-        g_r, g_spread, g_strength, g_b, g_weight, g_steps = total
-        unit = torch.eye(3, dtype=r.dtype, device=r.device)
-        for batch in _batches(spread, b, ctx.mesh):
-            made = _Gaussians.of(r, spread, b, steps, ctx.mesh, batch)
-            atoms, which, P = batch.atoms, batch.gaussians, made.precision
-            windows = _windows(made.nearest, batch, ctx.box)
-            cut = torch.stack([grad[:, *window].flatten(1) for window in windows])
-            along = (weight[atoms][:, None] @ cut).squeeze(1)
-            S0, S1, S2 = made.moments(along)
-            s = strength[atoms, which]
-            by_r = s[:, None] * (P @ S1[:, :, None]).squeeze(2)
-            by_C = 0.5 * s[:, None, None] * (P @ S2 @ P - S0[:, None, None] * P)
-            by_weight = s[:, None] * (cut @ made.value[:, :, None]).squeeze(2)
-            moved = P @ S2 + (P @ S1[:, :, None]) * r[atoms][:, None]
-            g_r.index_add_(0, atoms, by_r)
-            g_spread.index_add_(0, atoms, by_C)
-            g_strength.index_put_((atoms, which), S0, accumulate=True)
-            g_b.index_put_((atoms, which), _trace(by_C) / EIGHT_PI_SQUARED, accumulate=True)
-            g_weight.index_add_(0, atoms, by_weight)
-            g_steps += (s[:, None, None] * (S0[:, None, None] * unit - moved)).sum(0)
-        g_steps = g_steps @ torch.linalg.inv(steps).T
-        total[-1] = g_steps
-        needed = zip(total, ctx.needs_input_grad, strict=False)
-        return (*(g if need else None for g, need in needed), None, None)
-
-
-def _trace(matrix: Tensor) -> Tensor:
-    return torch.diagonal(matrix, dim1=-2, dim2=-1).sum(-1)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from .bodies import Bodies
-from .density import Box, Domain, Mesh, choose_mesh, deposit, extent, least_B, wary
+from .density import Box, Domain, Mesh, choose_mesh, extent, least_B, wary
+from .deposit import deposit
 from .lattice import HklGrid, UnitCell, fold, is_bragg
 from .points import SAME_RESOLUTION, within_square
 from .units import TWO_PI

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from .bodies import Bodies
-from .density import Box, Domain, choose_mesh, deposit, extent, least_B, wary
+from .density import Box, Domain, choose_mesh, extent, least_B, wary
+from .deposit import deposit
 from .errors import GradientError
 from .gridding import body_amplitudes
+from .slopes import slopes_along
 
 #: Accuracy asked of the transform itself, in rtol. Its error at q follows its value near q, which
 #: dividing the blur out multiplies alike: errors found do not grow before this is 0.1 or more.
@@ -128,8 +130,6 @@ class _FourierSums(torch.autograd.Function):
             sums = torch.view_as_real(_plan(1, f, x, ctx.eps)(0.5 * _pack(both)))
             g_f = sums.movedim(-1, 1).flatten(0, 1)[: len(f)]
         if ctx.needs_input_grad[1]:
-            from .slopes import slopes_along  # its compiler is slow to import
-
             few = zip(f.split(MESHES_AT_A_TIME), grad.split(MESHES_AT_A_TIME), strict=True)
             g_x = torch.stack([slopes_along(part, x, g, ctx.eps) for part, g in few]).sum(0)
         return g_f, g_x, None

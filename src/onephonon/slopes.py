@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import scipy.fft
 import torch
-from numba import njit
 from numpy.polynomial import chebyshev, polynomial
 from numpy.typing import NDArray
 from scipy.special import i0
 from torch import Tensor
 
+from .compiled import compiled, in_threads
 from .units import TWO_PI
 
 #: Oversampling of the transformed mesh.
@@ -66,9 +66,10 @@ class Window:
 @lru_cache
 def window(eps: float) -> Window:
     """The narrowest window whose derivative leaves alias images below eps."""
-    # Images fall as exp(-pi width sqrt(1 - 1/oversampling)); a slope multiplies them by a few.
+    # Images fall as exp(-pi width sqrt(1 - 1/oversampling)); a slope multiplies them by their
+    # order, which is up to a hundred times that of what a small body's mesh holds.
     rate = math.pi * math.sqrt(1 - 1 / OVERSAMPLING)
-    width = min(16, max(4, math.ceil(math.log(10 / eps) / rate)))
+    width = min(16, max(4, math.ceil(math.log(100 / eps) / rate)))
     beta = math.pi * math.sqrt((width / OVERSAMPLING * (OVERSAMPLING - 0.5)) ** 2 - 0.8)
     degree = width + 6
     t = np.cos(math.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
@@ -99,13 +100,12 @@ def slopes_along(f: Tensor, x: Tensor, grad: Tensor, eps: float) -> Tensor:
     -------
     Tensor, shape (n, 3)
     """
-    kernel = window(eps)
     position = x.detach().cpu().numpy().astype(np.float64)
     g = grad.detach().cpu().numpy().T
     # F of a real f at -x is the complex conjugate: half the mesh is enough.
     sign = np.where(position[:, :1] < 0, -1.0, 1.0)
     position *= sign
-    sizes = np.array([_size(n, kernel, position[:, i]) for i, n in enumerate(f.shape[1:])])
+    kernel, sizes = _sizes(f.shape[1:], position, eps)
     planes = _planes(f.detach().cpu().numpy(), sizes, kernel)
     along = np.stack([g.real, -sign * g.imag], axis=2).reshape(len(g), 2 * len(f))
     middle = (_before(kernel), sizes[1] // 2, sizes[2] // 2)
@@ -114,11 +114,15 @@ def slopes_along(f: Tensor, x: Tensor, grad: Tensor, eps: float) -> Tensor:
     return torch.from_numpy(found * sign * (sizes / TWO_PI)).to(f)
 
 
-def _size(n: int, kernel: Window, x: NDArray[np.float64]) -> int:
-    """Points of the transformed mesh along an axis: even, and with room for windows at its ends."""
-    room = 0.5 - float(np.abs(x).max(initial=0.0)) / TWO_PI
-    least = math.ceil(max(OVERSAMPLING * n, (kernel.width / 2 + 1) / room))
-    return 2 * int(scipy.fft.next_fast_len(-(-least // 2)))
+def _sizes(
+    shape: Sequence[int], x: NDArray[np.float64], eps: float
+) -> tuple[Window, NDArray[np.int64]]:
+    """A window, and points of the transformed mesh: even, with room for windows at its ends."""
+    kernel = window(eps)
+    room = 0.5 - np.abs(x).max(0, initial=0.0) / TWO_PI
+    least = np.maximum(OVERSAMPLING * np.array(shape), (kernel.width / 2 + 1) / room)
+    even = [2 * int(scipy.fft.next_fast_len(-(-math.ceil(n) // 2))) for n in least]
+    return kernel, np.array(even)
 
 
 def _before(kernel: Window) -> int:
@@ -166,13 +170,15 @@ def _interpolate(
 ) -> NDArray[np.float64]:
     """Slopes at positions in units of the transformed mesh, a few of its planes at a time."""
     first = np.ceil(at - kernel.width / 2).astype(np.int64)
+    if not len(at):
+        return np.zeros((0, 3))
     order = np.lexsort([first[:, 2], first[:, 1] // NEAR, first[:, 0] // PLANES])
     slabs, begin = np.unique(first[order, 0] // PLANES, return_index=True)
     found = np.empty_like(at)
     own = threading.local()
 
-    def work(slab: int, members: NDArray[np.int64]) -> None:
-        start = slab * PLANES
+    def work(slab: tuple[int, NDArray[np.int64]]) -> None:
+        start, members = slab[0] * PLANES, slab[1]
         part = planes[start : start + PLANES + kernel.width - 1]
         shape = (PLANES + kernel.width - 1, sizes[1], sizes[2], part.shape[3])
         if not hasattr(own, "mesh"):
@@ -186,12 +192,11 @@ def _interpolate(
         _gather(rows, moved, along[members], kernel.values, kernel.slopes, out)
         found[members] = out
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(work, slabs, np.split(order, begin[1:])))
+    in_threads(work, zip(slabs.tolist(), np.split(order, begin[1:]), strict=True))
     return found
 
 
-@njit(nogil=True, fastmath=True)  # a second to compile; a cache on disk may not be writable
+@compiled
 def _gather(
     fine: NDArray[Any],
     at: NDArray[np.float64],
