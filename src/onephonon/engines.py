@@ -11,14 +11,14 @@ from .errors import InputError
 
 ENGINES = ("auto", "direct", "mesh")
 
-#: Seconds that costs are counted in, measured on one core of a small machine. Only ratios matter.
+#: Seconds that costs are counted in, measured on two cores of a small machine. Only ratios matter.
 DIRECT_WAVE = 25e-9  # an atom's wave at one q
-GRID_POINT = 200e-9  # a body at one point of a regular grid, on the mesh
-LIST_POINT = 6e-6  # a body at one q of a list, on the mesh
-DEPOSITED_ATOM = 3e-3  # an atom's Gaussians on the mesh
+GRID_POINT = 500e-9  # a body at one point of a regular grid, on the mesh
+LIST_POINT = 3.5e-6  # a body at one q of a list, on the mesh
+DEPOSITED_ATOM = 5e-4  # an atom on the mesh, and the transforms that its body needs
 
 #: Direct sums cheaper than this (s) are not worth an approximation.
-QUICK = 2.0
+QUICK = 1.0
 
 #: How many times cheaper the mesh must look before it is taken unasked.
 MARGIN = 2.0

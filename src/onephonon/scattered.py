@@ -144,10 +144,13 @@ def _pack(f: Tensor) -> Tensor:
 
 def _unpack(packed: Tensor, n: int) -> Tensor:
     """Transforms of n real arrays from packed ones at x and -x."""
-    here, mirrored = packed.unflatten(1, (2, -1)).unbind(1)
+    here, mirrored = (0.5 * packed).unflatten(1, (2, -1)).unbind(1)
     mirrored = mirrored.conj()
-    pair = torch.stack([here + mirrored, (here - mirrored) / 1j], dim=1)
-    return 0.5 * pair.flatten(0, 1)[:n]
+    every = torch.empty(2 * len(here), here.shape[1], dtype=here.dtype, device=here.device)
+    torch.add(here, mirrored, out=every[0::2])
+    torch.sub(here, mirrored, out=every[1::2])
+    every[1::2] *= -1j
+    return every[:n]
 
 
 def _plan(kind: int, f: Tensor, x: Tensor, eps: float) -> Callable[[Tensor], Tensor]:
