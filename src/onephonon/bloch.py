@@ -17,7 +17,7 @@ from .units import TWO_PI
 #: Numbers in the matrices of all cells, up to which they are formed.
 DENSE_NUMBERS = 4_000_000
 
-#: Complex numbers gathered at a time while derivatives by single pairs are summed.
+#: Numbers gathered at a time while derivatives by k and by single pairs are summed.
 GATHERED_AT_A_TIME = 2_000_000
 
 #: Apart from each other by more than any cell number.
@@ -127,13 +127,16 @@ class CellSum:
 
     def pull_back_k(self, k_frac: Tensor, g: Tensor, v: Tensor) -> Tensor:
         """``-g v^H (dK/dk) v`` by k in reciprocal lattice units, shape (n_k, m, 3)."""
-        angle = TWO_PI * (k_frac @ self.cells.T)
-        cos, sin = torch.cos(angle), torch.sin(angle)
+        # v^H H v is <H, P>, with P of each v: its slope along k is one sum over cells.
+        n_k, m, D = v.shape
+        angle = TWO_PI * (k_frac @ self.cells.T).repeat_interleave(m, dim=0)
         found = []
-        for along in TWO_PI * self.cells.T:
-            slope = self._matrices((-along * sin) @ self.even, (along * cos) @ self.odd)
-            found.append((v.conj() * (v @ slope.mT)).real.sum(-1))
-        return -g[:, :, None] * torch.stack(found, dim=-1)
+        step = max(1, GATHERED_AT_A_TIME // D**2)
+        each = (x.split(step) for x in (angle, g.reshape(-1, 1), v.reshape(-1, 1, D)))
+        for at, weight, one in zip(*each, strict=True):
+            P = _moment(weight, one).flatten(1)
+            found.append(torch.cos(at) * (P @ self.odd.T) - torch.sin(at) * (P @ self.even.T))
+        return -TWO_PI * (torch.cat(found) @ self.cells).reshape(n_k, m, 3)
 
 
 def _moment(g: Tensor, v: Tensor) -> Tensor:
