@@ -126,9 +126,9 @@ class _FourierSums(torch.autograd.Function):
         f, x = ctx.saved_tensors
         g_f = g_x = None
         if ctx.needs_input_grad[0]:
-            halves = torch.cat([_pack(0.5 * grad), _pack(0.5 * grad.conj())], dim=1)
-            sums = torch.view_as_real(_plan(1, f, x, ctx.eps)(halves))
-            g_f = sums.movedim(-1, 1).flatten(0, 1)[: len(f)]
+            both = torch.cat([_pack(grad), _pack(grad.conj())], dim=1)
+            sums = torch.view_as_real(_plan(1, f, x, ctx.eps)(both))
+            g_f = 0.5 * sums.movedim(-1, 1).flatten(0, 1)[: len(f)]
         if ctx.needs_input_grad[1]:
             few = zip(f.split(MESHES_AT_A_TIME), grad.split(MESHES_AT_A_TIME), strict=True)
             g_x = torch.stack([slopes_along(part, x, g, ctx.eps) for part, g in few]).sum(0)

@@ -180,10 +180,12 @@ def _interpolate(
     def work(slab: tuple[int, NDArray[np.int64]]) -> None:
         start, members = slab[0] * PLANES, slab[1]
         part = planes[start : start + PLANES + kernel.width - 1]
-        shape = (PLANES + kernel.width - 1, sizes[1], sizes[2], part.shape[3])
-        if not hasattr(own, "mesh"):
-            own.mesh = np.empty(shape, planes.dtype)  # new memory is slow: it is used again
-        half = scipy.fft.fft(_spread(part, 1, sizes[1]), axis=1, overwrite_x=True)
+        if not hasattr(own, "mesh"):  # new memory is slow: it is used again
+            n, m = (PLANES + kernel.width - 1, sizes[1]), part.shape[2:]
+            own.half = np.empty((*n, *m), planes.dtype)
+            own.mesh = np.empty((*n, sizes[2], m[1]), planes.dtype)
+        half = _spread(part, 1, sizes[1], own.half[: len(part)])
+        half = scipy.fft.fft(half, axis=1, overwrite_x=True)
         mesh = _spread(half, 2, sizes[2], own.mesh[: len(part)])
         mesh = scipy.fft.fft(mesh, axis=2, overwrite_x=True)
         rows = mesh.reshape(*mesh.shape[:2], -1).view(along.dtype)
