@@ -130,6 +130,8 @@ def _put(total: Tensor, points: Tensor | None, part: slice, some: slice, rows: T
     """Add rows where `_take` took them."""
     if points is None:
         total[part, some] = rows
+    elif points.shape[1] == 1:  # each has a zone point of its own
+        total.index_copy_(0, points[part, 0], rows[:, 0])
     else:
         total.index_add_(0, points[part, some].reshape(-1), rows.flatten(0, 1))
 

@@ -25,6 +25,9 @@ from .slopes import slopes_along
 #: dividing the blur out multiplies alike: errors found do not grow before this is 0.1 or more.
 TRANSFORM_SHARE = 0.03
 
+#: The same for its adjoint, in units of that: a gradient's errors at many q average out.
+ADJOINT_SHARE = 3.0
+
 #: Points for each mesh point from which spreading, not the fast Fourier transform, takes the time.
 DENSE = 0.3
 
@@ -127,7 +130,7 @@ class _FourierSums(torch.autograd.Function):
         g_f = g_x = None
         if ctx.needs_input_grad[0]:
             both = torch.cat([_pack(grad), _pack(grad.conj())], dim=1)
-            sums = torch.view_as_real(_plan(1, f, x, ctx.eps)(both))
+            sums = torch.view_as_real(_plan(1, f, x, ADJOINT_SHARE * ctx.eps)(both))
             g_f = 0.5 * sums.movedim(-1, 1).flatten(0, 1)[: len(f)]
         if ctx.needs_input_grad[1]:
             few = zip(f.split(MESHES_AT_A_TIME), grad.split(MESHES_AT_A_TIME), strict=True)

@@ -172,8 +172,9 @@ def _interpolate(
     first = np.ceil(at - kernel.width / 2).astype(np.int64)
     if not len(at):
         return np.zeros((0, 3))
-    order = np.lexsort([first[:, 2], first[:, 1] // NEAR, first[:, 0] // PLANES])
-    slabs, begin = np.unique(first[order, 0] // PLANES, return_index=True)
+    slab = first[:, 0] // PLANES
+    order = np.argsort((slab * sizes[1] + first[:, 1] // NEAR) * sizes[2] + first[:, 2])
+    slabs, begin = np.unique(slab[order], return_index=True)
     found = np.empty_like(at)
     own = threading.local()
 
