@@ -90,6 +90,7 @@ GUESTS = {
     "rich": {"cli"},
     "h5py": {"formats"},
     "finufft": {"scattered"},
+    "numba": {"compiled"},
     "gemmi": {
         "form_factors",
         "crystal",

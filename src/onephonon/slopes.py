@@ -120,6 +120,7 @@ def _sizes(
     """A window, and points of the transformed mesh: even, with room for windows at its ends."""
     kernel = window(eps)
     room = 0.5 - np.abs(x).max(0, initial=0.0) / TWO_PI
+    assert room.min() > 0.02, "the compiled loops would read beyond the mesh"
     least = np.maximum(OVERSAMPLING * np.array(shape), (kernel.width / 2 + 1) / room)
     even = [2 * int(scipy.fft.next_fast_len(-(-math.ceil(n) // 2))) for n in least]
     return kernel, np.array(even)
