@@ -21,19 +21,24 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     left, right = figure.subplots(1, 2)
     curves: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        what = "map" if row["mode"] == "grid" else "list"
-        n = row["bodies"]
-        bodies = "1 body" if n == 1 else f"{n} bodies"
-        name = f"{row['structure']}, {what}, {row['engine']} ({row['atoms']} atoms, {bodies})"
+        what = "map" if row["mode"] == "grid" else "list of q"
+        bodies = "1 body" if row["bodies"] == 1 else f"{row['bodies']} bodies"
+        name = f"{row['structure']} ({row['atoms']} atoms, {bodies}), {what}"
         curves.setdefault(name, []).append(row)
-    for i, (name, curve) in enumerate(curves.items()):
+    structures = list(dict.fromkeys(row["structure"] for row in rows))
+    for name, curve in curves.items():
         curve.sort(key=lambda row: row["points"])
-        style = {"marker": MARKS[i % len(MARKS)], "ms": 5, "lw": 1.3, "color": f"C{i % 10}"}
-        style["ls"] = "-" if ", map" in name else "--" if "mesh" in name else ":"
+        i = structures.index(curve[0]["structure"])
+        style = {"color": f"C{i}", "lw": 1.3, "ls": "-" if name.endswith("map") else ":"}
         n = [row["points"] for row in curve]
-        left.loglog(n, [row["forward_s"] for row in curve], label=name, **style)
-        right.loglog(n, [row["over_plain"] for row in curve], **style)
-    left.set(xlabel="points", ylabel="seconds", title="Time of the intensity")
+        for panel, key in ((left, "forward_s"), (right, "over_plain")):
+            own = name if panel is left else None
+            panel.loglog(n, [row[key] for row in curve], label=own, **style)
+            for row in curve:
+                face = f"C{i}" if row["engine"] == "mesh" else "white"
+                mark = {"marker": MARKS[i % len(MARKS)], "ms": 5, "mfc": face, "mec": f"C{i}"}
+                panel.loglog(row["points"], row[key], **mark)
+    left.set(xlabel="points", ylabel="seconds", title="Time (filled: mesh, open: direct sum)")
     right.set(xlabel="points", ylabel="rate / rate of the plain sum", title="Gain over plain NumPy")
     right.axhline(1, color="0.5", lw=0.8)
     for panel in (left, right):
