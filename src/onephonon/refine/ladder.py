@@ -347,7 +347,7 @@ def _no_gain(fitted: RungFit) -> str:
     assert fitted.gain is not None
     gained = fitted.gain
     return (
-        f"chi-square of the held-out voxels changes by {-gained.value:+.3g} per voxel, with a "
+        f"chi-square of the held-out voxels changes by {0 - gained.value:+.3g} per voxel, with a "
         f"standard error of {gained.error:.2g}, which is no clear gain"
     )
 
