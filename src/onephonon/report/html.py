@@ -56,7 +56,8 @@ a { color: inherit; }
 @media print { :root { color-scheme: light; --ink: #000; --faint: #444; --page: #fff;
   --line: #bbb; --band: #f4f4f4; } body { font-size: 10.5pt; max-width: none; padding: 0; }
   nav { display: none; } img { min-width: 0; } .wide { overflow: visible; }
-  figure, tr, .tiles, .verdict { break-inside: avoid; } h2, h2 + p { break-after: avoid; } p { break-inside: avoid; }
+  figure, tr, .tiles, .verdict { break-inside: avoid; }
+  p { break-inside: avoid; } h2, h2 + p { break-after: avoid; }
   table { font-size: 8pt; } th, td { padding: 0.15rem 0.4rem; white-space: normal; } }
 """.strip()
 
