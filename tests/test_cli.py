@@ -14,6 +14,7 @@ import pytest
 from matplotlib import image
 from typer.testing import CliRunner
 
+from commands import run_command
 from onephonon import OnePhononError
 from onephonon.cli import app
 
@@ -21,21 +22,13 @@ DATA = Path(__file__).parent / "data"
 RANGES = ["--h", "-1", "1", "2", "--k", "-1", "1", "2", "--l", "-1", "1", "3"]
 
 
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 @pytest.mark.parametrize("command", ["verify", "simulate", "visualize", "contacts", "demo"])
 def test_help_has_an_example(command: str) -> None:
-    assert f"onephonon {command}" in run(command, "--help")
+    assert f"onephonon {command}" in run_command(command, "--help")
 
 
 def test_verify_prints_a_table_and_passes() -> None:
-    output = run("verify", DATA / "2ol9.pdb", "--supercell", 3, 1, 1)
+    output = run_command("verify", DATA / "2ol9.pdb", "--supercell", 3, 1, 1)
     assert output.count("pass") == 8
     assert "FAIL" not in output
 
@@ -54,39 +47,41 @@ def test_verify_fails_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("ending", [".npz", ".h5"])
 def test_simulate_a_map_then_its_points_then_draw_both(tmp_path: Path, ending: str) -> None:
     first, second = tmp_path / f"map{ending}", tmp_path / "list.npz"
-    run("simulate", DATA / "5zck.pdb", *RANGES, "--dmin", 5, "-o", first)
+    run_command("simulate", DATA / "5zck.pdb", *RANGES, "--dmin", 5, "-o", first)
     if ending == ".npz":
-        run("simulate", DATA / "5zck.pdb", "--q", first, "--mesh", 2, 2, 3, "-o", second)
+        run_command("simulate", DATA / "5zck.pdb", "--q", first, "--mesh", 2, 2, 3, "-o", second)
         a, b = np.load(first), np.load(second)
         assert a["map_shape"].tolist() == b["map_shape"].tolist() == [5, 5, 7]
         both = np.isfinite(a["intensity"])
         # The same sums, reached through q instead of hkl: rounding only.
         np.testing.assert_allclose(a["intensity"][both], b["intensity"][both], rtol=1e-10)
         assert both.sum() < np.isfinite(b["intensity"]).sum()
-    run("visualize", first)
+    run_command("visualize", first)
     picture = image.imread(first.with_suffix(".png"))
     assert picture[..., :3].std() > 0.05  # something is drawn
 
 
 def test_a_list_is_drawn_as_one_and_says_so(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "q.txt", np.random.default_rng(0).uniform(0.1, 2, (40, 3)))
-    run("simulate", DATA / "5zck.pdb", "--q", tmp_path / "q.txt", "-o", tmp_path / "list.npz")
-    output = run("visualize", tmp_path / "list.npz", "-o", tmp_path / "list.png")
+    run_command(
+        "simulate", DATA / "5zck.pdb", "--q", tmp_path / "q.txt", "-o", tmp_path / "list.npz"
+    )
+    output = run_command("visualize", tmp_path / "list.npz", "-o", tmp_path / "list.png")
     assert "no map_shape" in output
     assert image.imread(tmp_path / "list.png")[..., :3].std() > 0.02  # points and bars
 
 
 def test_quiet_prints_nothing(tmp_path: Path) -> None:
     out = tmp_path / "m.npz"
-    assert run("simulate", DATA / "2ol9.pdb", *RANGES, "-o", out, "--quiet") == ""
-    assert run("visualize", out, "--quiet") == ""
+    assert run_command("simulate", DATA / "2ol9.pdb", *RANGES, "-o", out, "--quiet") == ""
+    assert run_command("visualize", out, "--quiet") == ""
 
 
 def test_contacts_are_listed_by_class_and_saved(tmp_path: Path) -> None:
     from onephonon.formats import read_contact_table
 
     table = tmp_path / "contacts.csv"
-    output = run("contacts", DATA / "5zck.pdb", "--by", "interface", "-o", table)
+    output = run_command("contacts", DATA / "5zck.pdb", "--by", "interface", "-o", table)
     rows = read_contact_table(table)
     assert "x+1,y,z" in output
     assert {row.spring_class for row in rows} >= {"within", "x+1,y,z"}
@@ -108,18 +103,18 @@ def test_contacts_are_listed_by_class_and_saved(tmp_path: Path) -> None:
 )
 def test_wrong_arguments_are_named(tmp_path: Path, arguments: list[object], message: str) -> None:
     with pytest.raises(OnePhononError, match=message):
-        run("simulate", DATA / "2ol9.pdb", *arguments, "-o", tmp_path / "m.npz")
+        run_command("simulate", DATA / "2ol9.pdb", *arguments, "-o", tmp_path / "m.npz")
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_computed_for_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "m.npz").write_text("mine")
     with pytest.raises(OnePhononError, match="--force"):
-        run("simulate", "no-such.pdb", *RANGES, "-o", tmp_path / "m.npz")
+        run_command("simulate", "no-such.pdb", *RANGES, "-o", tmp_path / "m.npz")
     with pytest.raises(OnePhononError, match="no folder"):
-        run("simulate", "no-such.pdb", *RANGES, "-o", tmp_path / "no" / "m.npz")
+        run_command("simulate", "no-such.pdb", *RANGES, "-o", tmp_path / "no" / "m.npz")
     with pytest.raises(OnePhononError, match=r"\.xyz"):
-        run("simulate", "no-such.pdb", *RANGES, "-o", tmp_path / "m.xyz")
+        run_command("simulate", "no-such.pdb", *RANGES, "-o", tmp_path / "m.xyz")
 
 
 def test_an_error_is_one_line_without_traceback(tmp_path: Path) -> None:

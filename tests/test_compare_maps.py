@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import image
-from typer.testing import CliRunner
 
+from commands import run_command
 from onephonon import DiffuseMap, InputError, MapGrid, OnePhonon, OnePhononError, write_map
-from onephonon.cli import app
 from onephonon.compare import (
     Isotropic,
     Settings,
@@ -333,13 +332,7 @@ def test_numbers_agree_in_every_report() -> None:
 
 
 def run(*arguments: object, width: int = 140) -> str:
-    result = CliRunner().invoke(
-        app, ["compare", *(str(a) for a in arguments)], env={"COLUMNS": str(width)}
-    )
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
+    return run_command("compare", *arguments, COLUMNS=str(width))
 
 
 def test_compare_maps_on_the_command_line(tmp_path: Path) -> None:

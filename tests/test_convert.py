@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib import image
-from typer.testing import CliRunner
 
+from commands import run_command
 from foreign_maps import CELL, GRID, MAPS, assert_tells, made_up, telling, telling_map, write_lunus
 from onephonon import DiffuseMap, MapGrid, OnePhononError, read_map, write_map
-from onephonon.cli import app
 from onephonon.cli.picture import COLOURS, sections
 from onephonon.maps import symmetrize
 from onephonon.maps.mates import symmetry_agreement
@@ -28,13 +27,7 @@ TETRAGONAL = (40.0, 40.0, 60.0, 90.0, 90.0, 90.0)
 
 
 def run(*arguments: object, width: int = 120) -> str:
-    result = CliRunner().invoke(
-        app, [str(a) for a in arguments], env={"COLUMNS": str(width), "TERM": "xterm-256color"}
-    )
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
+    return run_command(*arguments, COLUMNS=str(width), TERM="xterm-256color")
 
 
 # convert

@@ -8,6 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from commands import run_command
 from onephonon import (
     DiffuseMap,
     InputError,
@@ -24,14 +25,6 @@ DATA = Path(__file__).parent / "data"
 STRUCTURE = DATA / "5zck.pdb"
 RANGE = ((-2, 2, 3), (-6, 6, 3), (-6, 6, 3))
 QUICK = ["--voxels", "all", "--d-min", 2.3, "--ladder", "global,interface", "--draws", 4]
-
-
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +56,7 @@ def measured(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(measured, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fit") / "results"
-    return folder, run("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)
+    return folder, run_command("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)
 
 
 def test_a_fit_writes_a_report_numbers_and_maps(fitted, measured):
@@ -99,7 +92,7 @@ def test_the_calculated_map_lies_on_the_data(fitted, measured):
 def test_the_same_command_goes_on_from_what_is_known(fitted, measured):
     folder, _ = fitted
     before = json.loads((folder / "state.json").read_text())["rungs"]
-    output = run("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)
+    output = run_command("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)
     assert "going on" in output
     after = json.loads((folder / "state.json").read_text())["rungs"]
     for name, saved in before.items():
@@ -109,27 +102,27 @@ def test_the_same_command_goes_on_from_what_is_known(fitted, measured):
 def test_a_longer_ladder_goes_on_from_what_is_known(fitted, measured):
     folder, _ = fitted
     longer = [*QUICK, "--ladder", "global,interface,hybrid"]
-    output = run("fit", STRUCTURE, measured[0], "-o", folder, *longer)
+    output = run_command("fit", STRUCTURE, measured[0], "-o", folder, *longer)
     assert "global, interface known" in output
     assert list(json.loads((folder / "state.json").read_text())["rungs"])[2] == "hybrid"
 
 
 def test_other_options_are_refused_in_the_same_folder(fitted, measured):
     with pytest.raises(MapFileError, match="another structure or other options"):
-        run("fit", STRUCTURE, measured[0], "-o", fitted[0], *QUICK, "--seed", 5)
+        run_command("fit", STRUCTURE, measured[0], "-o", fitted[0], *QUICK, "--seed", 5)
 
 
 def test_a_folder_of_other_things_is_left_alone(measured, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(MapFileError, match="is not empty"):
-        run("fit", STRUCTURE, measured[0], "-o", tmp_path, *QUICK)
+        run_command("fit", STRUCTURE, measured[0], "-o", tmp_path, *QUICK)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_damaged_state_is_said(measured, tmp_path):
     (tmp_path / "state.json").write_text('{"format": "onephonon fit", "version": 1}')
     with pytest.raises(MapFileError, match="is not the state of a fit"):
-        run("fit", STRUCTURE, measured[0], "-o", tmp_path, *QUICK)
+        run_command("fit", STRUCTURE, measured[0], "-o", tmp_path, *QUICK)
 
 
 def test_an_interrupted_fit_keeps_its_rungs(measured, tmp_path, monkeypatch):
@@ -167,5 +160,5 @@ def test_an_interrupted_fit_keeps_its_rungs(measured, tmp_path, monkeypatch):
 )
 def test_bad_options_are_named(measured, tmp_path, option, value, said):
     with pytest.raises(InputError, match=said):
-        run("fit", STRUCTURE, measured[0], "-o", tmp_path / "fit", *QUICK, option, value)
+        run_command("fit", STRUCTURE, measured[0], "-o", tmp_path / "fit", *QUICK, option, value)
     assert not (tmp_path / "fit").exists()

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import image
-from typer.testing import CliRunner
 
+from commands import run_command
 from crystals import made_up
 from onephonon import InputError, MapFileError, OnePhonon, OnePhononError
-from onephonon.cli import app
 from onephonon.formats.experiment import measured_temperature
 from onephonon.plot.modes import LIBRATION, TRANSLATION, draw_modes
 from onephonon.spectra import density_of_states, dispersion
@@ -28,11 +27,7 @@ QUICK = ["--points", "24", "--dos-mesh", "3", "2", "2", "--mesh", "2", "2", "2"]
 
 
 def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, ["modes", *(str(a) for a in arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
+    return run_command("modes", *arguments)
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -9,10 +9,9 @@ import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
 from PIL import Image
-from typer.testing import CliRunner
 
+from commands import run_command
 from onephonon import DiffuseMap, InputError, MapFileError, MapGrid, OnePhonon, write_map
-from onephonon.cli import app
 from onephonon.crystal import AtomLabel
 from onephonon.maps import radial_average
 from onephonon.plot import (
@@ -225,11 +224,7 @@ def test_films_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, ["visualize", *(str(a) for a in arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
+    return run_command("visualize", *arguments)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from agreement import largest_error
 from onephonon import InputError, OnePhonon
 from onephonon import softest as room
 from onephonon.cli import app
@@ -30,15 +31,6 @@ def model_of(crystal, group_by, sampling=THIRDS, **options):
     last = (*sampling[:2], 1) if sampling is THIRDS else sampling
     with torch.no_grad():
         return OnePhonon(crystal, sampling, sampling, last, group_by=group_by, **options)
-
-
-def largest_error(got, reference):
-    """Largest difference over the largest value; NaN must be at the same places."""
-    got, reference = got.detach(), reference.detach()
-    assert torch.equal(got.isnan(), reference.isnan())
-    good = ~reference.isnan()
-    assert good.any()
-    return float((got - reference)[good].abs().max() / reference[good].abs().max())
 
 
 @pytest.mark.parametrize(

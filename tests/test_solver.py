@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from agreement import largest_error
 from crystals import CELLS, made_up
 from onephonon import OnePhonon, SpringPlan
 
@@ -17,15 +18,6 @@ def by_both(crystal, **options):
     ranges = {"hsampling": SAMPLING, "ksampling": SAMPLING, "lsampling": SAMPLING}
     options = {"gnm_cutoff": 8.0, "engine": "direct"} | ranges | options
     return [OnePhonon(crystal, solver=solver, **options) for solver in ("dense", "condensed")]
-
-
-def largest_error(got, reference):
-    """Largest difference over the largest value; NaN must be at the same places."""
-    got, reference = got.detach(), reference.detach()
-    assert torch.equal(got.isnan(), reference.isnan())
-    good = ~reference.isnan()
-    assert good.any()
-    return float((got - reference)[good].abs().max() / reference[good].abs().max())
 
 
 @pytest.mark.parametrize("spacegroup", CELLS)

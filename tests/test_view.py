@@ -15,10 +15,9 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
+from commands import run_command
 from onephonon import DiffuseMap, InputError, MapFileError, MapGrid, write_map
-from onephonon.cli import app
 from onephonon.maps import reciprocal_axes, split_isotropic
 from onephonon.view import write_page
 from onephonon.view.blocks import block_factors, block_grid, block_means
@@ -249,31 +248,23 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     assert page.stat().st_size > 1000
 
 
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 def test_view_writes_and_opens_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(typer, "launch", opened.append)
     write_map(a_map(), tmp_path / "map.h5")
-    assert "onephonon view" in run("view", "--help")
-    assert f"wrote {tmp_path / 'map.html'}" in run("view", tmp_path / "map.h5", "--open")
+    assert "onephonon view" in run_command("view", "--help")
+    assert f"wrote {tmp_path / 'map.html'}" in run_command("view", tmp_path / "map.h5", "--open")
     assert opened == [(tmp_path / "map.html").resolve().as_uri()]
     head, _ = read(tmp_path / "map.html")
     assert head["title"] == "map.h5"
     with pytest.raises(MapFileError, match="exists"):
-        run("view", tmp_path / "map.h5")
+        run_command("view", tmp_path / "map.h5")
 
 
 def test_view_says_what_a_file_may_not(tmp_path: Path) -> None:
     values = noise()
     np.save(tmp_path / "map.npy", values)
-    run(
+    run_command(
         "view", tmp_path / "map.npy", "--cell", *CELL, "--spacegroup", "P 1", "--title", "Mine",
         "--h", -1.5, 1.5, 2, "--k", -2, 2 / 3, 3, "--l", 0.25, 2.5, 4,
     )  # fmt: skip
@@ -286,7 +277,7 @@ def test_view_says_what_a_file_may_not(tmp_path: Path) -> None:
 
 def test_view_of_the_anisotropic_part(tmp_path: Path) -> None:
     write_map(a_map(), tmp_path / "map.h5")
-    run("view", tmp_path / "map.h5", "--anisotropic")
+    run_command("view", tmp_path / "map.h5", "--anisotropic")
     head, (stored,) = read(tmp_path / "map.html")
     assert_stored(stored, split_isotropic(a_map())[1].volume, head["maps"][0])
 
@@ -297,7 +288,7 @@ def test_view_against_a_map_of_the_same_name(tmp_path: Path) -> None:
         write_map(a_map(), tmp_path / folder / "map.npz")
     page = tmp_path / "both.html"
     first, second = tmp_path / "model" / "map.npz", tmp_path / "data" / "map.npz"
-    assert run("view", first, "--against", second, "-o", page, "--quiet") == ""
+    assert run_command("view", first, "--against", second, "-o", page, "--quiet") == ""
     head, _ = read(page)
     assert [entry["name"] for entry in head["maps"]] == ["model/map.npz", "data/map.npz"]
     assert head["title"] == "model/map.npz against data/map.npz"

@@ -56,6 +56,11 @@ class Window:
     values: NDArray[np.float64]
     slopes: NDArray[np.float64]
 
+    @property
+    def before(self) -> int:
+        """Points of the transformed mesh before x = 0 that it needs."""
+        return self.width // 2 + 1
+
     def transform(self, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
         """Fourier transform of the window at frequencies in cycles a mesh point."""
         root = np.sqrt(self.beta**2 - (math.pi * self.width * frequency) ** 2)
@@ -108,7 +113,7 @@ def slopes_along(f: Tensor, x: Tensor, grad: Tensor, eps: float) -> Tensor:
     kernel, sizes = _sizes(f.shape[1:], position, eps)
     planes = _planes(f.detach().cpu().numpy(), sizes, kernel)
     along = np.stack([g.real, -sign * g.imag], axis=2).reshape(len(g), 2 * len(f))
-    middle = (_before(kernel), sizes[1] // 2, sizes[2] // 2)
+    middle = (kernel.before, sizes[1] // 2, sizes[2] // 2)
     at = position * (sizes / TWO_PI) + middle
     found = _interpolate(planes, sizes, at, along.astype(planes.real.dtype), kernel)
     return torch.from_numpy(found * sign * (sizes / TWO_PI)).to(f)
@@ -126,11 +131,6 @@ def _sizes(
     return kernel, np.array(even)
 
 
-def _before(kernel: Window) -> int:
-    """Points of the transformed mesh before x = 0 that a window needs."""
-    return kernel.width // 2 + 1
-
-
 def _planes(f: NDArray[Any], sizes: NDArray[np.int64], kernel: Window) -> NDArray[Any]:
     """Meshes over the window's transform, transformed along the first axis only.
 
@@ -146,7 +146,7 @@ def _planes(f: NDArray[Any], sizes: NDArray[np.int64], kernel: Window) -> NDArra
         a *= factor.astype(a.dtype).reshape([-1 if i == axis else 1 for i in range(4)])
     a = scipy.fft.rfft(_spread(a, 0, sizes[0]), axis=0, workers=torch.get_num_threads())
     # Beyond its ends a real mesh's transform goes on as its own complex conjugate.
-    e = _before(kernel)
+    e = kernel.before
     return np.concatenate([a[e:0:-1].conj(), a, a[-2 : -2 - e : -1].conj()])
 
 

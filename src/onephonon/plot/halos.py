@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -24,6 +25,9 @@ FINE = 1.99
 SEEN = 5
 
 COLUMNS = 4
+
+#: A section so small that circles and a second scale would hide it.
+_draw_halo = partial(draw_section, circles=False, scales=False, ticks=3)
 
 
 @styled
@@ -74,17 +78,8 @@ def draw_halos(
     d = 1 / np.linalg.norm(chosen @ reciprocal_axes(cell), axis=1)
     for i, (panel, section, peak) in enumerate(zip(panels, sections, chosen, strict=True)):
         name = " ".join(tidy(int(x)) for x in peak)
-        image = draw_section(
-            panel,
-            section,
-            cell,
-            colours,
-            circles=False,
-            scales=False,
-            title=f"{name}:  {d[i]:.2f} Å",
-            window=windows[i],
-            ticks=3,
-        )
+        said = f"{name}:  {d[i]:.2f} Å"
+        image = _draw_halo(panel, section, cell, colours, title=said, window=windows[i])
         if i % columns:
             panel.set_ylabel("")
         if i + columns < len(sections):
@@ -146,17 +141,8 @@ def draw_halo_comparison(
         hkl = " ".join(tidy(int(x)) for x in peak)
         for j, (section, head) in enumerate(zip(row, heads, strict=True)):
             panel, colours = panels[3 * i + j], both if j < 2 else apart
-            image = draw_section(
-                panel,
-                section,
-                cell,
-                colours,
-                circles=False,
-                scales=False,
-                title=f"{hkl}: {literal(head)}",
-                window=windows[i],
-                ticks=3,
-            )
+            said = f"{hkl}: {literal(head)}"
+            image = _draw_halo(panel, section, cell, colours, title=said, window=windows[i])
             if j:
                 colour_bar(figure, image, panel, colours, "", shrink=0.85, aspect=14)
     figure.suptitle(title, parse_math=False)
