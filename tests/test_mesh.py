@@ -69,7 +69,9 @@ def test_peaks_and_their_slopes_are_within_rtol(spacegroup, rtol, B):
     crystal = made_up(spacegroup)
     crystal = crystal.with_tensors(B=torch.full((crystal.n_atoms,), B, dtype=torch.float64))
     # Next to Bragg points, in the far tail of blunt atoms, and anywhere: rms says little of these.
-    near = crystal.cell.q_from_hkl(torch.randint(-3, 4, (100, 3)) + 1e-3 * scattered_q(100))
+    # The seed whose slopes were off most while Gaussians were cut ten times higher.
+    peaks = torch.randint(-3, 4, (100, 3), generator=torch.Generator().manual_seed(9))
+    near = crystal.cell.q_from_hkl(peaks + 1e-3 * scattered_q(100))
     q = torch.cat([near, scattered_q(400, q_max=5.0)]).requires_grad_()
     found = []
     for model in by_both(crystal, q_vectors=q, rtol=rtol):
