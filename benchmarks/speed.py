@@ -31,9 +31,9 @@ import torch
 from numpy.typing import NDArray
 
 from onephonon import Crystal, OnePhonon, read_crystal
-from onephonon.bodies import gather_bodies
 from onephonon.data import crambin_path
-from onephonon.dynamics import stiffness
+from onephonon.dynamics.stiffness_matrix import stiffness
+from onephonon.network.bodies import gather_bodies
 
 #: Samples per Miller index along h, k and l.
 SAMPLES = (13, 11, 11)

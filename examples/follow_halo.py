@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 
 from onephonon import OnePhonon, read_crystal
 from onephonon.data import crambin_path
-from onephonon.sampling import shells
+from onephonon.scattering.sampling import shells
 
 PEAK = (7, 6, -3)  # a strong one, in no plane or axis of symmetry
 SCALE = 3.4  # every spring 1/3.4 kT/Å²: the B-factors of the model are then about the file's

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from onephonon import OnePhonon, SpringPlan, read_crystal
 from onephonon.data import crambin_path
-from onephonon.sampling import shell_radii, shells
+from onephonon.scattering.sampling import shell_radii, shells
 
 PHOTONS = 2.0  # per voxel, on average, of the crystal's
 BACKGROUND = 1.0  # and of everything else

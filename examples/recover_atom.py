@@ -16,7 +16,7 @@ from torch import Tensor
 
 from onephonon import OnePhonon, read_crystal
 from onephonon.data import crambin_path
-from onephonon.sampling import shell_radii, shells
+from onephonon.scattering.sampling import shell_radii, shells
 
 NOISE = 0.05  # of each intensity
 DISPLACED = "A/ILE 33/CG2"

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from onephonon import OnePhonon, read_crystal
 from onephonon.data import crambin_path
-from onephonon.sampling import shell_radii, shells
-from onephonon.springs import SpringPlan
+from onephonon.network.springs import SpringPlan
+from onephonon.scattering.sampling import shell_radii, shells
 
 NOISE = 0.02  # of each intensity
 

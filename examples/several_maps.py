@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from scipy.optimize import minimize
 
 from onephonon import DiffuseMap, MapGrid, OnePhonon, SpringPlan, read_crystal
-from onephonon.compare import Reindexing
+from onephonon.crystal import Reindexing
 from onephonon.data import crambin_path
 from onephonon.refine import RUNGS, Certainty, FitSettings, make_family, select_voxels
 from onephonon.refine.fit import make_objective

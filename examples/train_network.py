@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from onephonon import Crystal, OnePhonon, read_crystal
 from onephonon.data import crambin_path
-from onephonon.interfaces import ContactFeatures
-from onephonon.sampling import halos, strongest_peaks
+from onephonon.network.interfaces import ContactFeatures
+from onephonon.scattering.sampling import halos, strongest_peaks
 
 CUTOFF = 8.0  # Å
 NOISE = 0.02  # of each intensity

@@ -7,13 +7,13 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
 from onephonon import read_crystal
+from structures import DATA
 
 torch.set_num_threads(1)  # the suite runs in one process per core
 torch.set_warn_always(True)  # torch gives some warnings once a process; tests must all see them
@@ -26,7 +26,7 @@ settings.load_profile("onephonon")
 @pytest.fixture(scope="session")
 def data():
     """Folder of the structures that come with the tests."""
-    return Path(__file__).parent / "data"
+    return DATA
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,13 @@
 """Made-up measurements of crystals with known springs, for tests of fits."""
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from onephonon import DiffuseMap, MapGrid, OnePhonon, SpringPlan, read_crystal
-from onephonon.compare import voxel_average
+from onephonon.model import voxel_average
+from structures import DATA
 
 ANYWHERE = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
 ABSOLUTE = "e^2 per cell"
@@ -16,7 +16,7 @@ ABSOLUTE = "e^2 per cell"
 @cache
 def peptide(code):
     """Crystal of the tests' own structures."""
-    return read_crystal(Path(__file__).parent / "data" / f"{code}.pdb")
+    return read_crystal(DATA / f"{code}.pdb")
 
 
 def untuned(crystal, **options):

@@ -12,9 +12,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from onephonon.maps import DiffuseMap, MapGrid
+from onephonon import MapGrid
+from onephonon.maps import DiffuseMap
+from structures import DATA
 
-MAPS = Path(__file__).parent / "data" / "maps"
+MAPS = DATA / "maps"
 
 #: Triclinic lysozyme: no right angle, no two axes alike.
 CELL = (27.26, 31.98, 34.29, 88.53, 108.57, 111.85)

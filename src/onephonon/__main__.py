@@ -1,5 +1,5 @@
 """``python -m onephonon``."""
 
-from .cli import main
+from onephonon.cli import main
 
 main()

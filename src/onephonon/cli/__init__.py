@@ -12,19 +12,9 @@ from typing import Any
 
 import typer
 
-from ..errors import OnePhononError
-from . import (  # noqa: F401  (each adds its command)
-    compare,
-    contacts,
-    convert,
-    fit,
-    info,
-    modes,
-    simulate,
-    verify,
-    view,
-    visualize,
-)
+from onephonon.core.errors import OnePhononError
+
+from . import compare, contacts, convert, fit, info, modes, simulate, verify, view, visualize  # noqa: F401  (each adds its command)
 from .app import app
 
 #: Exit code of a program stopped by Ctrl-C.

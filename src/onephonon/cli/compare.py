@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, MapFileError
+from onephonon.core.errors import InputError, MapFileError
+
 from .app import app
 from .options import (
     ConformersOption,
@@ -48,8 +49,9 @@ from .simulate import make_model
 from .terminal import progress, tables_that_fit
 
 if TYPE_CHECKING:
-    from ..compare import Agreement, Settings
-    from ..maps import DiffuseMap
+    from onephonon.compare.agreement import Agreement
+    from onephonon.compare.settings import Settings
+    from onephonon.maps.diffuse import DiffuseMap
 
 #: Endings of structures; everything else is a map.
 STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
@@ -205,8 +207,10 @@ def compare(
     A structure is computed at the data's own voxels. Both intensities and what is left of them
     without their isotropic parts are correlated. Every way to index the lattice is tried.
     """
-    from ..compare import Isotropic, Settings, compare_maps
-    from ..formats import read_map
+    from onephonon.compare.comparison import compare_maps
+    from onephonon.compare.isotropic import Isotropic
+    from onephonon.compare.settings import Settings
+    from onephonon.maps.io.choice import read_map
 
     _check_outputs(csv, json, png, output, force)
     settings = Settings(
@@ -274,17 +278,17 @@ def _check_outputs(
     csv: Path | None, json: Path | None, png: Path | None, output: Path | None, force: bool
 ) -> None:
     """Refuse, before long work, what could not be written."""
-    from ..files import check_writable
+    from onephonon.core.files import check_writable
 
     for path in (csv, json):
         if path is not None:
             check_writable(path, force)
     if png is not None:
-        from ..plot import check_picture_path
+        from onephonon.viz.plot.saving import check_picture_path
 
         check_writable(check_picture_path(png), force)
     if output is not None:
-        from ..formats import check_map_path
+        from onephonon.maps.io.choice import check_map_path
 
         check_map_path(output, force)
 
@@ -311,8 +315,9 @@ def _simulated(
     """Build the model that the options describe, and compare."""
     import numpy as np
 
-    from .. import __version__
-    from ..compare import compare_model, suggested_order
+    from onephonon import __version__
+    from onephonon.compare.comparison import suggested_order
+    from onephonon.compare.simulated import compare_model
 
     average = suggested_order(data) if run["average"] is None else run["average"] or None
     if run["leave_out"] and average is None:
@@ -339,7 +344,7 @@ def _report(
     quiet: bool,
 ) -> None:
     """Print tables, and save what was asked for."""
-    from ..compare import write_csv, write_json
+    from onephonon.compare.report import write_csv, write_json
 
     title = f"{files[0].name} against {files[1].name}"
     if not quiet:
@@ -350,12 +355,12 @@ def _report(
     if json is not None:
         write_json(found, json, force)
     if png is not None:
-        from ..plot import save
-        from ..plot.agreement import draw_agreement
+        from onephonon.viz.plot.agreement import draw_agreement
+        from onephonon.viz.plot.saving import save
 
         save(draw_agreement(found, title=title), png, force)
     if output is not None:
-        from ..formats import write_map
+        from onephonon.maps.io.choice import write_map
 
         write_map(found.model, output, force)
     if written and not quiet:
@@ -366,7 +371,7 @@ def _print(found: Agreement, title: str) -> None:
     """Tables of shells and of ways of indexing, and what must be said with them."""
     from rich.console import Console
 
-    from ..compare import summary, table, trial_table
+    from onephonon.compare.report import summary, table, trial_table
 
     console = Console()
     for part in tables_that_fit(title, *table(found), console.width, total=True):

@@ -20,7 +20,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..interfaces import ContactRow
+    from onephonon.network.interfaces import ContactRow
 
 
 @app.command(epilog="Example: [bold]onephonon contacts model.pdb[/] --by residue -o contacts.csv")
@@ -46,12 +46,12 @@ def contacts(
     The table on the terminal has a line for each class; the file has one for each contact. Edited,
     it can be given back as a labelling of your own (see docs/gradients.md).
     """
-    from ..bodies import gather_bodies
-    from ..contacts import find_contacts
-    from ..files import check_writable
-    from ..formats import write_contact_table
-    from ..springs import ClassSprings, SpringPlan
-    from ..structures import read_crystal
+    from onephonon.core.files import check_writable
+    from onephonon.crystal.reading import read_crystal
+    from onephonon.network.bodies import gather_bodies
+    from onephonon.network.contact_files import write_contact_table
+    from onephonon.network.contacts import find_contacts
+    from onephonon.network.springs import ClassSprings, SpringPlan
 
     if output is not None:
         check_writable(output, force)

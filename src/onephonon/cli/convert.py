@@ -55,7 +55,7 @@ def convert(
     .npy: bare arrays, as eryx has them
     .hkl, .txt: h k l intensity and sigma, a line each
     """
-    from ..formats import check_map_path, format_name, not_kept, write_map
+    from onephonon.maps.io.choice import check_map_path, format_name, not_kept, write_map
 
     check_map_path(output, force)
     diffuse = read_with(

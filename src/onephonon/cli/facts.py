@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
 
 if TYPE_CHECKING:
-    from ..maps import DiffuseMap, MapGrid
-    from ..maps.mates import Agreement
-    from ..maps.summary import MapSummary, ShellSummary
+    from onephonon.crystal.map_grid import MapGrid
+    from onephonon.maps.diffuse import DiffuseMap
+    from onephonon.maps.equivalents import Agreement
+    from onephonon.maps.summary import MapSummary, ShellSummary
 
 Rows = list[tuple[str, str]]
 
@@ -76,7 +77,7 @@ def _mean_count(diffuse: DiffuseMap) -> str:
 
 def symmetry(diffuse: DiffuseMap, laue: str) -> Rows:
     """Agreement of equivalent voxels."""
-    from ..maps.mates import symmetry_agreement
+    from onephonon.maps.equivalents import symmetry_agreement
 
     if diffuse.grid is None:
         return []

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, MapFileError
+from onephonon.core.errors import InputError, MapFileError
+
 from .app import app
 from .modes import temperature_of
 from .options import (
@@ -44,9 +45,11 @@ from .reading import (
 )
 
 if TYPE_CHECKING:
-    from ..maps import DiffuseMap
-    from ..model import OnePhonon
-    from ..refine import Fit, FitSettings, Known, RungFit
+    from onephonon.maps.diffuse import DiffuseMap
+    from onephonon.model.one_phonon import OnePhonon
+    from onephonon.refine.result import Fit
+    from onephonon.refine.series import Known, RungFit
+    from onephonon.refine.settings import FitSettings
 
 #: Headings of groups of options in --help.
 VOXELS, LADDER, MODEL, RESULTS = "Which data", "How it is fitted", "What moves", "Results"
@@ -227,7 +230,8 @@ def fit(
     calculated map, and the state that an interrupted fit goes on from: give the same command
     again.
     """
-    from ..refine import FitSettings
+    from onephonon.refine.settings import FitSettings
+
     from .compare import read_data
 
     settings = FitSettings(
@@ -307,7 +311,7 @@ class State:
         MapFileError
             If it holds something else.
         """
-        from ..formats.fit_state import fingerprint, read_fit_state
+        from onephonon.refine.state import fingerprint, read_fit_state
 
         if folder.exists() and not folder.is_dir():
             raise MapFileError(f"{folder} is a file; name a folder for the results")
@@ -336,8 +340,8 @@ class State:
 
     def save(self, fitted: RungFit | None = None, complete: bool = False) -> None:
         """Save a rung, or that all is done."""
-        from ..formats.fit_state import write_fit_state
-        from ..refine import Known
+        from onephonon.refine.series import Known
+        from onephonon.refine.state import write_fit_state
 
         if fitted is not None:
             self.done[fitted.rung.name] = Known.of(fitted)
@@ -360,7 +364,7 @@ def _run(
     model: OnePhonon, data: DiffuseMap, settings: FitSettings, state: State, quiet: bool
 ) -> Fit:
     """Fit, saying every decision and showing where it is."""
-    from ..refine import fit_springs
+    from onephonon.refine.fit import fit_springs
 
     with _telling(quiet) as (say, progress, watch):
         if state.known:
@@ -434,10 +438,12 @@ def _write(
     quiet: bool,
 ) -> None:
     """Write the report, the numbers and the maps, and name the files."""
-    from ..formats import write_contact_table, write_map
-    from ..refine import predict, profile
-    from ..refine.families import LogSprings
-    from ..report import write_report
+    from onephonon.maps.io.choice import write_map
+    from onephonon.network.contact_files import write_contact_table
+    from onephonon.refine.parametrization import LogSprings
+    from onephonon.refine.predictions import predict
+    from onephonon.refine.profile import profile
+    from onephonon.viz.report.writing import write_report
 
     folder = state.folder
     kelvin = temperature_of(structure, temperature, quiet)

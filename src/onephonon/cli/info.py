@@ -27,7 +27,7 @@ from .terminal import status
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..maps import DiffuseMap
+    from onephonon.maps.diffuse import DiffuseMap
 
 
 @app.command(epilog="Example: [bold]onephonon info snase.lat[/] --cell-from 1stn.pdb --laue 4/mmm")
@@ -62,11 +62,11 @@ def info(
     over each shell of resolution, which alone correlates anything), and
     R = Σ|a - b| / Σ(|a| + |b|).
     """
-    from ..files import check_writable
-    from ..formats import format_name
+    from onephonon.core.files import check_writable
+    from onephonon.maps.io.choice import format_name
 
     if png is not None:
-        from ..plot import check_picture_path
+        from onephonon.viz.plot.saving import check_picture_path
 
         check_writable(check_picture_path(png), force)
     with status(f"reading {file.name}", quiet=False):
@@ -92,7 +92,8 @@ def info(
     if drawn and diffuse.grid is not None and diffuse.n_valid:
         _print_picture(console, diffuse)
     if png is not None:
-        from ..plot import draw, save
+        from onephonon.viz.plot.overview import draw
+        from onephonon.viz.plot.saving import save
 
         save(draw(diffuse, file.name), png, force)
         console.print(f"wrote {escape(str(png))}", soft_wrap=True)
@@ -103,7 +104,7 @@ def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ..maps.summary import summarize
+    from onephonon.maps.summary import summarize
 
     rows, summary = facts.where(diffuse), None
     with status("looking at the intensities", quiet=False):

@@ -12,7 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ..formats.mode_tables import (
+from onephonon.core.units import EIGHT_PI_SQUARED, thermal_frequency
+from onephonon.dynamics.spectra import (
+    DensityOfStates,
+    Dispersion,
+    density_of_states,
+    dispersion,
+    sound_speeds,
+)
+from onephonon.dynamics.tables import (
     DEGREES,
     b_rows,
     dispersion_rows,
@@ -21,16 +29,15 @@ from ..formats.mode_tables import (
     write_json,
     write_rows,
 )
-from ..model import OnePhonon
-from ..spectra import (
-    DensityOfStates,
-    Dispersion,
-    density_of_states,
-    dispersion,
-    sound_speeds,
+from onephonon.dynamics.tls import (
+    TLS,
+    FittedTLS,
+    b_factors_by_tls,
+    fit_tls,
+    model_tls,
+    principal_rms,
 )
-from ..tls import TLS, FittedTLS, b_factors_by_tls, fit_tls, model_tls, principal_rms
-from ..units import EIGHT_PI_SQUARED, thermal_frequency
+from onephonon.model.one_phonon import OnePhonon
 
 #: Modes and bodies listed on the terminal; files hold all.
 N_MODES, N_BODIES = 6, 12
@@ -83,8 +90,9 @@ class ModeReport:
 
     def write(self, folder: Path, force: bool) -> None:
         """Write tables and pictures."""
-        from ..plot import draw_model_b_factors, save
-        from ..plot.modes import draw_modes
+        from onephonon.viz.plot.bfactors import draw_model_b_factors
+        from onephonon.viz.plot.modes import draw_modes
+        from onephonon.viz.plot.saving import save
 
         crystal, names = self.model.crystal, self.model.bodies.names
         tables = {

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+
 from .app import app
 from .options import (
     ConformersOption,
@@ -32,7 +33,7 @@ from .options import (
 from .terminal import status
 
 if TYPE_CHECKING:
-    from ..model import OnePhonon
+    from onephonon.model.one_phonon import OnePhonon
 
 #: Room temperature, K, for files that do not say theirs.
 ROOM = 295.0
@@ -201,7 +202,7 @@ def modes(
 
 def temperature_of(structure: Path, given: float | None, quiet: bool) -> float:
     """The temperature given, or the file's, or that of a room, which is said."""
-    from ..formats.experiment import measured_temperature
+    from onephonon.crystal.experiment import measured_temperature
 
     if given is not None and not given > 0:
         raise InputError(f"--temperature {given:g}: give a positive one, in K")
@@ -218,7 +219,7 @@ def _model(structure: Path, mesh: tuple[int, int, int] | None, **options: Any) -
     """A model that is asked for no q."""
     import torch
 
-    from ..model import OnePhonon
+    from onephonon.model.one_phonon import OnePhonon
 
     names = ("hsampling", "ksampling", "lsampling")
     if mesh is not None:
@@ -252,8 +253,8 @@ def _check_outputs(
     output: Path | None, animate: Path | None, mode: list[int] | None, force: bool
 ) -> None:
     """Refuse, before anything is computed, what could not be written."""
-    from ..files import check_writable
-    from ..formats.animation import CIF_ENDINGS, PDB_ENDINGS
+    from onephonon.core.files import check_writable
+    from onephonon.viz.trajectory.structure_files import CIF_ENDINGS, PDB_ENDINGS
 
     if animate is not None:
         endings = (*PDB_ENDINGS, *CIF_ENDINGS, ".nmd")
@@ -274,7 +275,7 @@ def _check_outputs(
 
 def _wavevector(text: str, model: OnePhonon) -> tuple[float, float, float]:
     """A named point of the path, or three numbers."""
-    from ..zone_path import zone_path
+    from onephonon.crystal.brillouin_path import zone_path
 
     try:
         numbers = [float(Fraction(x)) for x in text.replace(",", " ").split()]
@@ -297,10 +298,10 @@ def _animate(
     force: bool,
 ) -> str:
     """Write the animation, and say what it shows."""
-    from ..formats.animation import write_animation
-    from ..formats.nmd import write_nmd
-    from ..trajectory import mode_pattern
-    from ..units import thermal_frequency
+    from onephonon.core.units import thermal_frequency
+    from onephonon.viz.trajectory.mode_trajectory import mode_pattern
+    from onephonon.viz.trajectory.nmd import write_nmd
+    from onephonon.viz.trajectory.structure_files import write_animation
 
     patterns = [mode_pattern(model, k, number, **wave) for number in numbers]
     one = patterns[0]

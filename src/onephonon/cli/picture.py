@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ..maps import DiffuseMap
+    from onephonon.maps.diffuse import DiffuseMap
 
 #: Viridis at equal steps: perceptually even and readable by the colour-blind.
 COLOURS = np.array(
@@ -89,7 +89,7 @@ def _level(diffuse: DiffuseMap, normal: int) -> tuple[int, float]:
 def _section(diffuse: DiffuseMap, normal: int, width: int) -> NDArray[np.float64]:
     """Mean intensity in each pixel, pixels being squares in 1/Å."""
     grid, cell = diffuse.require_grid()
-    from ..maps import reciprocal_axes
+    from onephonon.crystal.cell_parameters import reciprocal_axes
 
     axes = reciprocal_axes(cell)
     across, up = (i for i in range(3) if i != normal)

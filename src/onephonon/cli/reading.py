@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+
 from .options import Range
 
 if TYPE_CHECKING:
-    from ..maps import DiffuseMap
+    from onephonon.maps.diffuse import DiffuseMap
 
 #: Heading of these options in --help.
 PANEL = "What the file may not say"
@@ -102,7 +103,7 @@ def read_with(
     InputError
         If options contradict one another.
     """
-    from ..formats import read_map
+    from onephonon.maps.io.choice import read_map
 
     if cell is not None and cell_from is not None:
         raise InputError("--cell and --cell-from both say the cell; give one")

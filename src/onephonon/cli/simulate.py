@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+
 from .app import app
 from .options import (
     ConformersOption,
@@ -37,8 +38,8 @@ from .options import (
 from .terminal import progress
 
 if TYPE_CHECKING:
-    from ..maps import DiffuseMap
-    from ..model import OnePhonon
+    from onephonon.maps.diffuse import DiffuseMap
+    from onephonon.model.one_phonon import OnePhonon
 
 
 #: Points this close to a Bragg point, in Miller indices, are suspect: four decimals of q give 1e-3.
@@ -151,7 +152,8 @@ def simulate(
     quiet: QuietOption = False,
 ) -> None:
     """Compute the diffuse intensity on a grid, or at a list of q-vectors."""
-    from ..formats import check_map_path, read_q_vectors
+    from onephonon.maps.io.choice import check_map_path
+    from onephonon.maps.io.qlist import read_q_vectors
 
     check_map_path(output, force)
     ranges = {"--h": h, "--k": k, "--l": l}
@@ -207,7 +209,7 @@ def simulate(
     if unique and (built.grid is None or chosen.name == "direct" or rank != -1):
         raise InputError("--unique is for whole maps from the mesh; add --engine mesh and ranges")
     if built.grid is not None and chosen.name == "mesh" and rank == -1 and is_hdf5(output):
-        from .stream import stream_map
+        from onephonon.model.streaming import stream_map
 
         if softest is not None:
             raise InputError(
@@ -245,7 +247,7 @@ def make_model(
     """Build the model that the options describe."""
     import torch
 
-    from ..model import OnePhonon
+    from onephonon.model.one_phonon import OnePhonon
 
     dtypes = {"float64": torch.float64, "float32": torch.float32}
     if dtype not in dtypes:
@@ -284,7 +286,7 @@ def run_model(
 
 def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Any:
     """Intensity of the softest modes; says what the others have, also when quiet."""
-    from ..softest import softest_intensity
+    from onephonon.scattering.softest import softest_intensity
 
     with progress(quiet) as report:
         found = softest_intensity(model, n, use_data_adp, report)
@@ -302,7 +304,7 @@ def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Any:
 
 def header_of(model: OnePhonon, made_with: dict[str, Any]) -> dict[str, Any]:
     """What a file says of a calculated map beside its values."""
-    from .. import __version__
+    from onephonon import __version__
 
     scale = float(model.thermal_scale.detach())
     mesh = {"thermal_scale": scale, "mesh": list(model.mesh), "engine": str(model.chosen_engine)}
@@ -320,8 +322,9 @@ def _as_map(
 ) -> DiffuseMap:
     import torch
 
-    from ..maps import DiffuseMap, gridded
-    from .stream import map_grid
+    from onephonon.maps.diffuse import DiffuseMap
+    from onephonon.maps.lists import gridded
+    from onephonon.model.streaming import map_grid
 
     def array(x: Any) -> Any:
         return x.detach().to("cpu", torch.float64).numpy()
@@ -346,7 +349,7 @@ def _device(name: str) -> Any:
 
 def _warn_of_near_bragg_points(model: OnePhonon) -> None:
     """Say which points are all but Bragg points, as in lists rounded to a few decimals."""
-    from ..lattice import is_bragg
+    from onephonon.crystal.zone import is_bragg
 
     if model.grid is not None:
         near, exact = (
@@ -369,7 +372,7 @@ def write(diffuse: DiffuseMap, output: Path, force: bool, quiet: bool) -> None:
     """Write a map and say so."""
     import numpy as np
 
-    from ..formats import write_map
+    from onephonon.maps.io.choice import write_map
 
     write_map(diffuse, output, force)
     if not quiet:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+
 from .app import app
 from .options import (
     ConformersOption,
@@ -63,8 +64,8 @@ def verify(
     and prints the largest relative difference to grid mode, arbitrary-q mode, the sum over modes
     and the ADPs. Exit code 1 if one is over tolerance.
     """
-    from ..structures import read_crystal
-    from ..verify import verify as run
+    from onephonon.crystal.reading import read_crystal
+    from onephonon.model.verify import verify as run
 
     crystal = read_crystal(
         structure,

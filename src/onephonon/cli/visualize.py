@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+
 from .app import app
 from .options import ForceOption, QuietOption, Range
 from .reading import (
@@ -27,7 +28,7 @@ from .simulate import make_model, run_model, write
 from .terminal import progress, status
 
 if TYPE_CHECKING:
-    from ..maps import DiffuseMap
+    from onephonon.maps.diffuse import DiffuseMap
 
 #: Kinds of pictures: slices, and those whose names end so.
 SLICES, KINDS = "slices", ("halos", "profile")
@@ -120,7 +121,7 @@ def visualize(
     --animate, and no --plane, only these. What a file may not say is said of DATA if there is one,
     else of FILE.
     """
-    from ..files import check_writable
+    from onephonon.core.files import check_writable
 
     if data is not None and against is not None:
         raise InputError(f"{data} and --against {against} are both a second map; give one")
@@ -159,7 +160,7 @@ def visualize(
 
 def _outputs(file: Path, output: Path | None, kinds: list[str]) -> dict[str, Path]:
     """Name the picture of each kind; a single one is called as the user says."""
-    from ..plot import check_picture_path
+    from onephonon.viz.plot.saving import check_picture_path
 
     base = check_picture_path(output or file.with_suffix(".png"))
     if output is not None and len(kinds) == 1:
@@ -172,8 +173,10 @@ def _outputs(file: Path, output: Path | None, kinds: list[str]) -> dict[str, Pat
 
 def _check_looks(animate: Path | None, dpi: float, scale: str, force: bool) -> None:
     """Check before long work what does not need the map."""
-    from ..files import check_writable
-    from ..plot import check_dpi, check_film_path, check_scale
+    from onephonon.core.files import check_writable
+    from onephonon.viz.plot.animation import check_film_path
+    from onephonon.viz.plot.saving import check_dpi
+    from onephonon.viz.plot.style import check_scale
 
     check_dpi(dpi)
     check_scale(scale)
@@ -183,8 +186,8 @@ def _check_looks(animate: Path | None, dpi: float, scale: str, force: bool) -> N
 
 def _figure(kind: str, wanted: Wanted, first: DiffuseMap, second: DiffuseMap | None) -> Any:
     """Draw one kind of picture."""
-    from .. import plot
-    from ..maps import split_isotropic
+    from onephonon.maps.radial import split_isotropic
+    from onephonon.viz import plot
 
     looks: dict[str, Any] = {
         "title": wanted.title,
@@ -205,8 +208,11 @@ def _figure(kind: str, wanted: Wanted, first: DiffuseMap, second: DiffuseMap | N
 
 def _profiles(wanted: Wanted, first: DiffuseMap, second: DiffuseMap | None) -> Any:
     """Profiles of one map, or of both, the first scaled to the second."""
-    from ..maps import radial_average, scale
-    from ..plot import draw_profiles, intensity_label, match
+    from onephonon.maps.arithmetic import scale
+    from onephonon.maps.radial import radial_average
+    from onephonon.viz.plot.curves import draw_profiles
+    from onephonon.viz.plot.slices import match
+    from onephonon.viz.plot.style import intensity_label
 
     if second is None:
         profiles = {"": radial_average(first)}
@@ -221,8 +227,9 @@ def _profiles(wanted: Wanted, first: DiffuseMap, second: DiffuseMap | None) -> A
 
 def _film(wanted: Wanted, diffuse: DiffuseMap, path: Path, force: bool, quiet: bool) -> None:
     """Write the film along the index that the first plane fixes."""
-    from ..maps import split_isotropic
-    from ..plot import animate, parse_plane
+    from onephonon.maps.radial import split_isotropic
+    from onephonon.viz.plot.animation import animate
+    from onephonon.viz.plot.planes import parse_plane
 
     fixed = None
     if wanted.planes:
@@ -257,7 +264,7 @@ def _say_list(diffuse: DiffuseMap) -> None:
 
 
 def _save(figure: Any, path: Path, force: bool, dpi: float) -> None:
-    from ..plot import save
+    from onephonon.viz.plot.saving import save
 
     save(figure, path, force, dpi)
 
@@ -271,9 +278,10 @@ def demo(
     quiet: QuietOption = False,
 ) -> None:
     """Compute and draw a diffuse map of the bundled crystal, crambin (PDB 1EJG)."""
-    from ..data import crambin_path
-    from ..files import check_writable
-    from ..plot import draw, save
+    from onephonon.core.files import check_writable
+    from onephonon.data import crambin_path
+    from onephonon.viz.plot.overview import draw
+    from onephonon.viz.plot.saving import save
 
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..maps import DiffuseMap
+from onephonon.crystal.reindexing import Reindexing
+from onephonon.maps.diffuse import DiffuseMap
+
 from .isotropic import Isotropic
-from .reindexing import Reindexing
 from .statistics import cc_star, least_squares_scale, pearson, r_factor, weighted_r
 
 Float64 = NDArray[np.float64]

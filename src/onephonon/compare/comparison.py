@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..maps import DiffuseMap, laue_operators
+from onephonon.core.errors import InputError
+from onephonon.crystal.reindexing import Reindexing, find_reindexings, misfit_of, parse_reindexing
+from onephonon.crystal.symmetry import laue_operators
+from onephonon.maps.diffuse import DiffuseMap
+
 from .agreement import Agreement, scales_of, shell_statistics, statistics
 from .matching import onto_coarser, values_of
-from .reindexing import Reindexing, find_reindexings, misfit_of, parse_reindexing
 from .settings import WEIGHTINGS, Settings
 from .target import Target
 from .trials import Values, choose, run_trials

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
 
 Float64 = NDArray[np.float64]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..maps import DiffuseMap, MapGrid, resample
-from .reindexing import Reindexing
+from onephonon.core.errors import InputError
+from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.reindexing import Reindexing
+from onephonon.maps.diffuse import DiffuseMap
+from onephonon.maps.resampling import resample
+
 from .target import Target
 
 Float64 = NDArray[np.float64]

@@ -9,7 +9,8 @@ import os
 from dataclasses import asdict
 from typing import Any
 
-from ..files import replacing
+from onephonon.core.files import replacing
+
 from .agreement import Agreement, Statistics
 
 #: Columns of a shell: heading, name of the number, and how it is written.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+
 from .isotropic import Isotropic
 
 #: What voxels can be weighted by.

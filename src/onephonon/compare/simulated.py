@@ -10,20 +10,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..laue import friedel, laue_operators
-from ..mapping import has_symmetry
-from ..maps import DiffuseMap
-from ..maps import laue_operators as laue_of_group
-from ..model import OnePhonon
+from onephonon.core.errors import InputError
+from onephonon.crystal.reindexing import Reindexing
+from onephonon.crystal.symmetry import laue_operators as laue_of_group
+from onephonon.maps.diffuse import DiffuseMap
+from onephonon.model.one_phonon import OnePhonon
+from onephonon.model.voxels import points_at, voxel_average
+from onephonon.scattering.grid_intensity import has_symmetry
+from onephonon.scattering.grid_symmetry import friedel, laue_operators
+from onephonon.scattering.quadrature import Quadrature
+from onephonon.scattering.voxel_orientations import alike, find_frames, unique_voxels
+
 from .agreement import Agreement
 from .comparison import candidates_for, compare_values, notes_on, with_cell
-from .frames import alike, find_frames, unique_voxels
-from .quadrature import Quadrature
-from .reindexing import Reindexing
 from .settings import Settings
 from .target import Target
-from .voxels import points_at, voxel_average
 
 Float64 = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..maps import DiffuseMap, reciprocal_axes
+from onephonon.core.errors import InputError
+from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.maps.diffuse import DiffuseMap
+
 from .agreement import Pairs
 from .isotropic import Isotropic
 from .settings import Settings

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onephonon.crystal.reindexing import Reindexing
+
 from .agreement import Trial
-from .reindexing import Reindexing
 from .settings import Settings
 from .statistics import BlockSums, jackknife_error, pearson
 from .target import Target

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onephonon.crystal.map_grid import SAME_POINT, MapGrid
+
 from .diffuse import Array
-from .grid import SAME_POINT, MapGrid
 
 Float64 = NDArray[np.float64]
 

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+
 from .diffuse import DiffuseMap
 
 #: Lists with q closer than this (1/Å) are at the same points.

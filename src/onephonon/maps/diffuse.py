@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, MapFileError
-from ..units import TWO_PI
-from .cell import cell_matrix, reciprocal_axes, take_cell
-from .grid import SLAB, MapGrid
+from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.units import TWO_PI
+from onephonon.crystal.cell_parameters import cell_matrix, reciprocal_axes, take_cell
+from onephonon.crystal.map_grid import SLAB, MapGrid
 
 #: Intensities and what goes with them: float32 or float64.
 Array = NDArray[Any]

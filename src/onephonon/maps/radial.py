@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+
 from .diffuse import Array, DiffuseMap
 
 Float64 = NDArray[np.float64]

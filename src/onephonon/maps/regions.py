@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+from onephonon.crystal.map_grid import SAME_POINT, MapGrid
+
 from .diffuse import DiffuseMap
-from .grid import SAME_POINT, MapGrid
 from .interpolation import ON_VOXEL
 
 Bounds = tuple[float, float]

@@ -8,12 +8,14 @@ import gemmi
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+from onephonon.crystal.cell_parameters import cell_matrix
+from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.reindexing import take_matrix
+from onephonon.crystal.symmetry import triplet
+
 from .affine import enclosing, index_map, pick
-from .cell import cell_matrix
 from .diffuse import Array, DiffuseMap
-from .grid import MapGrid
-from .symmetry import triplet
 
 
 def reindex(diffuse: DiffuseMap, matrix: ArrayLike | str) -> DiffuseMap:
@@ -51,30 +53,6 @@ def reindex(diffuse: DiffuseMap, matrix: ArrayLike | str) -> DiffuseMap:
         cell=_reindexed_cell(cell, P),
         spacegroup=_reindexed_symbol(diffuse.spacegroup, cell, P),
     )
-
-
-def take_matrix(matrix: ArrayLike | str) -> NDArray[np.int64]:
-    """Check a reindexing matrix, or read one written as 'k,h,-l', shape (3, 3).
-
-    Raises
-    ------
-    InputError
-        If it is not of whole numbers with determinant 1 or -1.
-    """
-    try:
-        if isinstance(matrix, str):
-            taken = np.array(gemmi.Op(matrix).rot, dtype=np.float64).T / gemmi.Op.DEN
-        else:
-            taken = np.asarray(matrix, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError):
-        taken = np.zeros(0)
-    whole = taken.shape == (3, 3) and bool((taken == np.rint(taken)).all())
-    if not whole or abs(round(float(np.linalg.det(taken)))) != 1:
-        raise InputError(
-            f"reindexing by {matrix!r}: give three rows of whole numbers with determinant 1 or -1, "
-            "or three indices as 'k,h,-l'"
-        )
-    return taken.astype(np.int64)
 
 
 def _permuted(

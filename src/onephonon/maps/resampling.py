@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from onephonon.core.errors import InputError
+from onephonon.crystal.map_grid import MapGrid
+
 from .diffuse import Array, DiffuseMap
-from .grid import MapGrid
 from .interpolation import trilinear
 
 Float64 = NDArray[np.float64]

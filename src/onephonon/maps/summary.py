@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .diffuse import Array, DiffuseMap
-from .mates import MOST_VOXELS, correlation
+from .equivalents import MOST_VOXELS, correlation
 from .radial import bin_of, shell_edges
 
 Float64 = NDArray[np.float64]

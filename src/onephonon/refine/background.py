@@ -13,7 +13,8 @@ import torch
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from ..maps import reciprocal_axes
+from onephonon.crystal.cell_parameters import reciprocal_axes
+
 from .voxels import FitVoxels
 
 #: Degree of the splines.

@@ -8,18 +8,23 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..compare import Agreement, Quadrature, Reindexing, Settings, compare_model
-from ..compare.comparison import candidates_for, with_cell
-from ..dynamics import Progress
-from ..errors import InputError
-from ..maps import DiffuseMap
-from ..model import OnePhonon
+from onephonon.compare.agreement import Agreement
+from onephonon.compare.comparison import candidates_for, with_cell
+from onephonon.compare.settings import Settings
+from onephonon.compare.simulated import compare_model
+from onephonon.core.errors import InputError
+from onephonon.core.progress import Progress
+from onephonon.crystal.reindexing import Reindexing
+from onephonon.maps.diffuse import DiffuseMap
+from onephonon.model.one_phonon import OnePhonon
+from onephonon.scattering.quadrature import Quadrature
+
 from .background import make_background
-from .families import RUNGS, make_family
 from .forward import make_forward
-from .ladder import Climb, Done, Known, Watch
 from .objective import Loss, Objective
+from .parametrization import RUNGS, make_family
 from .result import Fit, sibling
+from .series import Climb, Done, Known, Watch
 from .settings import FitSettings
 from .voxels import FitVoxels, average_order, resolution_range, select_voxels, takes_all
 

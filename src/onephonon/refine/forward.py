@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..bodies import Bodies
-from ..compare import points_at, voxel_points
-from ..dynamics import Progress
-from ..errors import InputError
-from ..jacobian import SpringBasis, spring_slopes
-from ..model import OnePhonon
-from ..network import ForceConstants
-from ..points import QPoints
-from ..scattering import intensity
+from onephonon.core.errors import InputError
+from onephonon.core.progress import Progress
+from onephonon.model.one_phonon import OnePhonon
+from onephonon.model.voxels import points_at, voxel_points
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+from onephonon.scattering.intensity import intensity
+from onephonon.scattering.jacobian import SpringBasis, spring_slopes
+from onephonon.scattering.points import QPoints
+
 from .voxels import FitVoxels
 
 #: Nodes handled at a time: what bounds the memory of a Jacobian.

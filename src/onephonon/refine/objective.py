@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..jacobian import SpringBasis
+from onephonon.scattering.jacobian import SpringBasis
+
 from .background import Background
-from .families import Family, family_basis
 from .forward import VoxelModel
+from .parametrization import Family, family_basis
 
 #: Rounds of reweighting in which a robust loss finds its scale and background.
 MOST_ROUNDS = 50

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from ..errors import NetworkError
+from onephonon.core.errors import NetworkError
+
 from .objective import Evaluation, Objective
 
 #: More parameters than this and slopes of all voxels cost more than many gradients.

@@ -9,16 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..crystal import mean_square
-from ..dynamics import Progress
-from ..errors import InputError, NetworkError
-from ..model import OnePhonon
-from ..spectra import Dispersion, dispersion, frequencies, sound_speeds
-from ..tls import TLS, FittedTLS, fit_tls, model_tls, principal_rms
-from ..units import EIGHT_PI_SQUARED
-from ..zone_path import zone_path
-from .ladder import RungFit
+from onephonon.core.errors import InputError, NetworkError
+from onephonon.core.progress import Progress
+from onephonon.core.units import EIGHT_PI_SQUARED
+from onephonon.crystal.brillouin_path import zone_path
+from onephonon.crystal.crystal import mean_square
+from onephonon.dynamics.spectra import Dispersion, dispersion, frequencies, sound_speeds
+from onephonon.dynamics.tls import TLS, FittedTLS, fit_tls, model_tls, principal_rms
+from onephonon.model.one_phonon import OnePhonon
+
 from .result import Fit, put_springs
+from .series import RungFit
 from .table import LOW_MIDDLE_HIGH, draws
 
 Float64 = NDArray[np.float64]

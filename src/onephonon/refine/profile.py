@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from ..dynamics import Progress
-from ..errors import InputError, NetworkError
-from .ladder import RungFit
+from onephonon.core.errors import InputError, NetworkError
+from onephonon.core.progress import Progress
+
 from .objective import Evaluation, Objective
 from .result import Fit
+from .series import RungFit
 from .table import NO_SLOPE, log_slope, root, row_names, row_title
 
 Float64 = NDArray[np.float64]

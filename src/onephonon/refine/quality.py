@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compare import Isotropic, pearson, r_factor
+from onephonon.compare.isotropic import Isotropic
+from onephonon.compare.statistics import pearson, r_factor
+
 from .voxels import FitVoxels
 
 Float64 = NDArray[np.float64]

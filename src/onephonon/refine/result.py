@@ -10,15 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..compare import Agreement, Reindexing
-from ..crystal import mean_square
-from ..maps import DiffuseMap
-from ..model import OnePhonon
-from ..solver import displacement_covariance
-from ..springs import SpringPlan
-from .families import MatrixSprings
-from .ladder import Ladder, RungFit
+from onephonon.compare.agreement import Agreement
+from onephonon.crystal.crystal import mean_square
+from onephonon.crystal.reindexing import Reindexing
+from onephonon.dynamics.solvers.solver import displacement_covariance
+from onephonon.maps.diffuse import DiffuseMap
+from onephonon.model.one_phonon import OnePhonon
+from onephonon.network.springs import SpringPlan
+
 from .objective import Objective
+from .parametrization import MatrixSprings
+from .series import Ladder, RungFit
 from .settings import FitSettings
 from .voxels import FitVoxels
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..errors import InputError
-from .families import RUNGS, find_rungs
+from onephonon.core.errors import InputError
+
+from .parametrization import RUNGS, find_rungs
 
 VOXELS = ("auto", "halos", "all")
 SCALES = ("auto", "absolute", "fitted")

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..interfaces import find_interfaces, residue_pairs
-from .families import MatrixSprings
-from .ladder import RungFit
+from onephonon.network.interfaces import find_interfaces, residue_pairs
+
+from .parametrization import MatrixSprings
 from .result import Fit
+from .series import RungFit
 
 Float64 = NDArray[np.float64]
 

@@ -9,14 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..compare import Quadrature, Reindexing
-from ..compare.comparison import COARSE
-from ..compare.frames import alike, find_frames, unique_voxels
-from ..compare.target import hkl_at
-from ..crystal import Crystal
-from ..errors import InputError
-from ..maps import DiffuseMap, laue_operators, reciprocal_axes
-from ..sampling import peak_strengths
+from onephonon.compare.comparison import COARSE
+from onephonon.compare.target import hkl_at
+from onephonon.core.errors import InputError
+from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.crystal.crystal import Crystal
+from onephonon.crystal.reindexing import Reindexing
+from onephonon.crystal.symmetry import laue_operators
+from onephonon.maps.diffuse import DiffuseMap
+from onephonon.scattering.quadrature import Quadrature
+from onephonon.scattering.sampling.halos import peak_strengths
+from onephonon.scattering.voxel_orientations import alike, find_frames, unique_voxels
+
 from .settings import FitSettings
 
 Float64 = NDArray[np.float64]

@@ -1,0 +1,42 @@
+from .agreement import Agreement, Pairs, Statistics, Trial
+from .comparison import compare_maps, suggested_order
+from .isotropic import Isotropic
+from .report import as_dict, summary, table, trial_table, write_csv, write_json
+from .settings import Settings
+from .simulated import compare_model, simulate_at, symmetry_of
+from .statistics import (
+    BlockSums,
+    cc_star,
+    jackknife_error,
+    least_squares_scale,
+    pearson,
+    r_factor,
+    weighted_r,
+)
+
+__all__ = [
+    "Agreement",
+    "BlockSums",
+    "Isotropic",
+    "Pairs",
+    "Settings",
+    "Statistics",
+    "Trial",
+    "as_dict",
+    "cc_star",
+    "compare_maps",
+    "compare_model",
+    "jackknife_error",
+    "least_squares_scale",
+    "pearson",
+    "r_factor",
+    "simulate_at",
+    "suggested_order",
+    "summary",
+    "symmetry_of",
+    "table",
+    "trial_table",
+    "weighted_r",
+    "write_csv",
+    "write_json",
+]

@@ -1,0 +1,311 @@
+"""The standard path through the Brillouin zone, for each of the fourteen Bravais lattices.
+
+Names and paths are those of Hinuma, Pizzi, Kumagai, Oba & Tanaka, Comput. Mater. Sci. 128, 140
+(2017), which follow the Bilbao Crystallographic Server (Aroyo et al., Acta Cryst. A70, 126, 2014).
+Points that slide with the shape of the cell are not tabulated: they stand where a symmetry line
+leaves the zone, and are found there. Vibrations are the same at k and -k, so the paths are those
+of crystals with an inversion.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import InputError
+
+from .crystal import Crystal
+from .standard_cell import StandardCell, pure_translations, standard_cell
+
+Array = NDArray[np.float64]
+
+#: Lengths of wavevectors this close (relative) are equal: coordinates of a table through an
+#: inverted matrix.
+EQUAL = 1e-7
+
+#: A place on a segment that is on no other symmetry element, to tell segments apart by.
+PLACE = 0.2871
+
+#: How labels may be typed.
+TYPED = {"GAMMA": "Γ", "SIGMA": "Σ", "DELTA": "Δ", "LAMBDA": "Λ"}
+
+#: By Bravais lattice and shape: the path, bars between its pieces, and the points in the standard
+#: reciprocal axes. "Z0 M+ 0 0 1" is the end of the line that starts at M along 0 0 1. A piece
+#: after "unless" is drawn if no operator makes it a copy of the segment named there.
+RECIPES = {
+    "cP": ("Γ X M Γ R X|R M|M X1 unless M X", "X 0 1/2 0, M 1/2 1/2 0, R 1/2 1/2 1/2, X1 1/2 0 0"),
+    "cF": (
+        "Γ X U|K Γ L W X|X W2 unless X W",
+        "X 0 1 0, L 1/2 1/2 1/2, W 1/2 1 0, W2 0 1 1/2, K 3/4 3/4 0, U 1/4 1 1/4",
+    ),
+    "cI": ("Γ H N Γ P H|P N", "H 0 1 0, P 1/2 1/2 1/2, N 1/2 1/2 0"),
+    "tP": (
+        "Γ X M Γ Z R A Z|X R|M A",
+        "X 0 1/2 0, M 1/2 1/2 0, Z 0 0 1/2, R 0 1/2 1/2, A 1/2 1/2 1/2",
+    ),
+    "tI1": (
+        "Γ X M Γ Z|Z0 M|X P N Γ",
+        "M 1 0 0, X 1/2 1/2 0, P 1/2 1/2 1/2, N 1/2 0 1/2, Z Γ+ 0 0 1, Z0 M+ 0 0 1",
+    ),
+    "tI2": (
+        "Γ X P N Γ M S|S0 Γ|X R|G M",
+        "M 0 0 1, X 1/2 1/2 0, P 1/2 1/2 1/2, N 1/2 0 1/2, S0 Γ+ 1 0 0, S M+ 1 0 0, "
+        "R X+ 1 -1 0, G M+ 1 1 0",
+    ),
+    "oP": (
+        "Γ X S Y Γ Z U R T Z|X U|Y T|S R",
+        "X 1/2 0 0, Y 0 1/2 0, Z 0 0 1/2, S 1/2 1/2 0, U 1/2 0 1/2, T 0 1/2 1/2, R 1/2 1/2 1/2",
+    ),
+    "oC1": (
+        "Γ Y C0|Σ0 Γ Z A0|E0 T Y|Γ S R Z T",
+        "Y 0 1 0, T 0 1 1/2, Z 0 0 1/2, S 1/2 1/2 0, R 1/2 1/2 1/2, "
+        "Σ0 Γ+ 1 0 0, C0 Y+ 1 0 0, A0 Z+ 1 0 0, E0 T+ 1 0 0",
+    ),
+    "oC2": (
+        "Γ Y F0|Δ0 Γ Z B0|G0 T Y|Γ S R Z T",
+        "Y 1 0 0, T 1 0 1/2, Z 0 0 1/2, S 1/2 1/2 0, R 1/2 1/2 1/2, "
+        "Δ0 Γ+ 0 1 0, F0 Y+ 0 1 0, B0 Z+ 0 1 0, G0 T+ 0 1 0",
+    ),
+    "oI1": (
+        "Γ X F2|Σ0 Γ Y0|U0 X|Γ R W S Γ T W",
+        "X 0 0 1, S 0 1/2 1/2, R 1/2 0 1/2, T 1/2 1/2 0, W 1/2 1/2 1/2, "
+        "Σ0 Γ+ 1 0 0, F2 X+ 1 0 0, Y0 Γ+ 0 1 0, U0 X+ 0 1 0",
+    ),
+    "oI2": (
+        "Γ X U2|Y0 Γ Λ0|G2 X|Γ R W S Γ T W",
+        "X 1 0 0, S 0 1/2 1/2, R 1/2 0 1/2, T 1/2 1/2 0, W 1/2 1/2 1/2, "
+        "Y0 Γ+ 0 1 0, U2 X+ 0 1 0, Λ0 Γ+ 0 0 1, G2 X+ 0 0 1",
+    ),
+    "oI3": (
+        "Γ X F0|Σ0 Γ Λ0|G0 X|Γ R W S Γ T W",
+        "X 0 1 0, S 0 1/2 1/2, R 1/2 0 1/2, T 1/2 1/2 0, W 1/2 1/2 1/2, "
+        "Σ0 Γ+ 1 0 0, F0 X+ 1 0 0, Λ0 Γ+ 0 0 1, G0 X+ 0 0 1",
+    ),
+    "oF1": (
+        "Γ Y T Z Γ Σ0|U0 T|Y C0|A0 Z|Γ L",
+        "T 0 1 1, Z 0 0 1, Y 0 1 0, L 1/2 1/2 1/2, "
+        "Σ0 Γ+ 1 0 0, U0 T+ 1 0 0, A0 Z+ 1 0 0, C0 Y+ 1 0 0",
+    ),
+    "oF2": (
+        "Γ T Z Y Γ Λ0|Q0 Z|T G0|H0 Y|Γ L",
+        "T 1 0 0, Z 1 1 0, Y 0 1 0, L 1/2 1/2 1/2, "
+        "Λ0 Γ+ 0 0 1, Q0 Z+ 0 0 1, G0 T+ 0 0 1, H0 Y+ 0 0 1",
+    ),
+    "oF3": (
+        "Γ Y C0|A0 Z B0|D0 T G0|H0 Y|T Γ Z|Γ L",
+        "T 1 0 0, Z 0 0 1, Y 0 1 0, L 1/2 1/2 1/2, "
+        "A0 Z+ 1 0 0, C0 Y+ 1 0 0, B0 Z+ 0 1 0, D0 T+ 0 1 0, G0 T+ 0 0 1, H0 Y+ 0 0 1",
+    ),
+    "hP": (
+        "Γ M K Γ A L H A|L M|H K|K H2 unless K H",
+        "A 0 0 1/2, K 1/3 1/3 0, H 1/3 1/3 1/2, H2 1/3 1/3 -1/2, M 1/2 0 0, L 1/2 0 1/2",
+    ),
+    "hR1": (
+        "Γ T H2|H0 L Γ S0|S2 F Γ",
+        "T 0 0 3/2, L 1/2 0 1/2, F 1/2 -1/2 1, "
+        "H2 T+ 2 -1 0, H0 L+ 1 -2 0, S0 Γ+ 2 -1 0, S2 F+ 1 1 0",
+    ),
+    "hR2": (
+        "Γ L T P0|P2 Γ F",
+        "T 1 -1 1/2, L 1/2 0 1/2, F 1 -1/2 0, P2 Γ+ 0 0 1, P0 T+ 0 0 -1",
+    ),
+    # From here on a point stands for all that differ from it by a lattice vector; the nearest to
+    # the origin is taken, which depends on the angles.
+    "mP": (
+        "Γ Z D B Γ A E Z C Y Γ",
+        "Z 0 1/2 0, B 0 0 1/2, Y 1/2 0 0, A 1/2 0 1/2, C 1/2 1/2 0, D 0 1/2 1/2, E 1/2 1/2 1/2",
+    ),
+    "mC1": (
+        "Γ C|C2 Y Γ M D|D2 A Γ|L Γ V",
+        "Y 1 0 0, A 0 0 1/2, M 1 0 1/2, V 1/2 1/2 0, L -1/2 1/2 1/2, "
+        "C Γ+ 0 1 0, C2 Y+ 0 1 0, D M+ 0 1 0, D2 A+ 0 1 0",
+    ),
+    "mC2": (
+        "Γ Y M A Γ|L Γ V",
+        "Y 1 0 0, A 0 0 1/2, M 1 0 1/2, V 1/2 1/2 0, L -1/2 1/2 1/2",
+    ),
+    "mC3": (
+        "Γ A I2|I M Γ Y|L Γ V",
+        "Y 1 0 0, A 0 0 1/2, M 1 0 1/2, V 1/2 1/2 0, L -1/2 1/2 1/2, I M+ 0 1 0, I2 A+ 0 1 0",
+    ),
+    "aP": (
+        "X Γ Y|Z Γ R|T Γ U|Γ V",
+        "X 1/2 0 0, Y 0 1/2 0, Z 0 0 1/2, T 0 1/2 1/2, U 1/2 0 1/2, V 1/2 1/2 0, R 1/2 1/2 1/2",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ZonePath:
+    """The standard path of a crystal.
+
+    Parameters
+    ----------
+    lattice : str
+        Bravais lattice, and which shape of its zone where there are several: 'mP', 'oI2'.
+    points : dict of str to three float
+        The named points, in the reciprocal axes of the crystal's own cell. In a centred cell
+        they may lie beyond 1/2: the zone is that of the primitive cell.
+    pieces : tuple of tuple of str
+        Unbroken walks from point to point.
+    """
+
+    lattice: str
+    points: dict[str, tuple[float, float, float]]
+    pieces: tuple[tuple[str, ...], ...]
+
+    def find(self, name: str) -> tuple[float, float, float]:
+        """A point by its name; GAMMA, SIGMA, DELTA and LAMBDA may be spelled out.
+
+        Raises
+        ------
+        InputError
+            If the path has no such point.
+        """
+        wanted = name.strip().upper().replace("_", "")
+        for spelled, letter in TYPED.items():
+            wanted = wanted.replace(spelled, letter)
+        if wanted not in self.points:
+            raise InputError(
+                f"the zone of lattice {self.lattice} has no point {name!r}; its points are "
+                f"{', '.join(self.points)}"
+            )
+        return self.points[wanted]
+
+
+def zone_path(crystal: Crystal) -> ZonePath:
+    """The standard path of a crystal's lattice, in the crystal's own reciprocal axes.
+
+    Parameters
+    ----------
+    crystal : Crystal
+
+    Returns
+    -------
+    ZonePath
+    """
+    standard = standard_cell(crystal)
+    own_lattice = reciprocal_lattice(crystal)
+    lattice, standard = _shape(standard, _Zone(standard, own_lattice))
+    zone = _Zone(standard, own_lattice)
+    path, table = RECIPES[lattice]
+    points: dict[str, Array] = {"Γ": np.zeros(3)}
+    for entry in table.split(","):
+        label, *numbers = entry.split()
+        start = numbers.pop(0)[:-1] if numbers[0].endswith("+") else ""
+        k = np.array([float(Fraction(x)) for x in numbers])
+        if start:
+            k = zone.leave(points[start], k)
+        elif lattice[0] in "am":
+            k = zone.nearest(k)
+        points[label] = k
+    back = np.linalg.inv(standard.axes)
+    own = {label: k @ back for label, k in points.items()}
+    pieces = tuple(_pieces(path, own, crystal))
+    used = {label for piece in pieces for label in piece}
+    # Zero, not -0, and 1/2, not 1/2 - 1e-17, where an inverted matrix has left its mark.
+    rounded = {label: tuple(float(x) for x in np.round(k, 12) + 0.0) for label, k in own.items()}
+    return ZonePath(lattice, {n: k for n, k in rounded.items() if n in used}, pieces)  # type: ignore[misc]
+
+
+def reciprocal_lattice(crystal: Crystal) -> Array:
+    """Reciprocal lattice vectors around the origin, without it, in the crystal's own axes.
+
+    Those of the primitive lattice: in a centred cell, the Miller indices that are not extinct.
+    Enough of them to bound the first zone are given, shape (n, 3).
+    """
+    shifts = pure_translations(crystal)
+    inverse = crystal.cell.inverse.detach().cpu().double().numpy()
+    # Every box of `widest` cells is a cell of the primitive reciprocal lattice. The zone reaches
+    # no farther than half its diagonal, and vectors twice as long as that bound nothing.
+    widest = len(shifts) if len(shifts) < 4 else 2
+    reach = widest * np.linalg.norm(inverse)
+    most = np.floor(reach * np.array(crystal.cell.parameters[:3]) + EQUAL).astype(int)
+    hkl = np.array(list(itertools.product(*(range(-m, m + 1) for m in most))), dtype=np.float64)
+    whole = hkl @ shifts.T
+    kept = (np.abs(whole - np.round(whole)) < EQUAL).all(axis=1) & hkl.any(axis=1)
+    kept &= np.linalg.norm(hkl @ inverse, axis=1) <= reach * (1 + EQUAL)
+    return np.asarray(hkl[kept])
+
+
+class _Zone:
+    """The first Brillouin zone, in the standard reciprocal axes."""
+
+    def __init__(self, standard: StandardCell, own_lattice: Array) -> None:
+        self.inverse = np.linalg.inv(standard.matrix)
+        self.lattice = np.round(own_lattice @ standard.axes)
+
+    def length(self, k: Array) -> Array:
+        return np.asarray(np.linalg.norm(k @ self.inverse, axis=-1))
+
+    def leave(self, start: Array, direction: Array) -> Array:
+        """Where a line that starts in the zone crosses the first of the planes that bound it."""
+        G = self.lattice @ self.inverse
+        towards = G @ (direction @ self.inverse)
+        room = (G * G).sum(1) / 2 - G @ (start @ self.inverse)
+        ahead = towards > EQUAL * np.abs(towards).max()
+        return np.asarray(start + direction * (room[ahead] / towards[ahead]).min())
+
+    def nearest(self, k: Array) -> Array:
+        """The shortest of the wavevectors equivalent to k; of those, with l, k, h positive."""
+        every = np.concatenate([[k], k + self.lattice])
+        length = self.length(every)
+        short = every[length < length.min() * (1 + EQUAL)]
+        return np.asarray(max(short, key=lambda v: (v[2], v[1], v[0])))
+
+
+def _shape(standard: StandardCell, zone: _Zone) -> tuple[str, StandardCell]:
+    """Which of its lattice's zones a cell has, and its axes, put in order where that needs it."""
+    a, b, c = standard.lengths
+    lattice, number = standard.lattice, ""
+    if lattice == "tI":
+        number = "1" if c <= a else "2"
+    elif lattice == "oC":
+        number = "1" if a <= b else "2"
+    elif lattice == "oI":
+        number = "123"[int(np.argmax([c, a, b]))]
+    elif lattice == "hR":
+        number = "1" if 3 * a**2 <= 2 * c**2 else "2"
+    elif lattice == "oF":
+        inverse_squares = np.array([a, b, c]) ** -2
+        large = inverse_squares > inverse_squares.sum() / 2
+        number = "1" if large[0] else "2" if large[2] else "3"
+        if large[1]:
+            turned = [1, 2, 0]
+            standard = StandardCell(lattice, standard.axes[:, turned], standard.matrix[:, turned])
+            number = "1"
+    elif lattice == "mC":
+        # Whether the shortest of Y and of M lie in the plane across the axis.
+        flat = [not zone.nearest(np.array(k))[1] for k in ((1.0, 0.0, 0.0), (1.0, 0.0, 0.5))]
+        number = "1" if flat[0] else "3" if flat[1] else "2"
+    return lattice + number, standard
+
+
+def _pieces(path: str, points: dict[str, Array], crystal: Crystal) -> list[tuple[str, ...]]:
+    """The pieces of a path, without one that the crystal's operators make superfluous."""
+    found = []
+    for piece in path.split("|"):
+        walk, _, twin = piece.partition(" unless ")
+        if twin:
+            ends = [[points[label] for label in words.split()] for words in (walk, twin)]
+            one, other = (start + PLACE * (end - start) for start, end in ends)
+            if _equivalent(one, other, crystal):
+                continue
+        found.append(tuple(walk.split()))
+    return found
+
+
+def _equivalent(k: Array, other: Array, crystal: Crystal) -> bool:
+    """Tell whether an operator, or time reversal, takes one wavevector to another."""
+    rotations = crystal.rotations.detach().cpu().double().numpy()
+    shifts = pure_translations(crystal)
+    for turned in itertools.chain(k @ rotations, -(k @ rotations)):
+        apart = turned - other
+        on_lattice = np.concatenate([apart, shifts @ apart])
+        if np.abs(on_lattice - np.round(on_lattice)).max() < EQUAL:
+            return True
+    return False

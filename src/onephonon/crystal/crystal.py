@@ -1,0 +1,344 @@
+"""The crystal: atoms of one asymmetric unit, the cell, and the space group's operators."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gemmi
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError, StructureError
+from onephonon.core.tensors import map_tensors
+from onephonon.core.units import EIGHT_PI_SQUARED
+
+from .cell import UnitCell
+from .form_factors import FormFactors, form_factors
+
+#: How far (relative) a cell's metric may be from its space group's: refined cells are rounded.
+SYMMETRY_TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True)
+class AtomLabel:
+    """What a report calls an atom."""
+
+    chain: str
+    residue_number: str
+    residue_name: str
+    atom_name: str
+    element: str
+    altloc: str = ""
+
+    @property
+    def residue(self) -> str:
+        """Chain, residue type and number."""
+        return f"{self.chain or '_'}/{self.residue_name} {self.residue_number}"
+
+    def __str__(self) -> str:
+        where = f"{self.residue}/{self.atom_name}"
+        return f"{where}.{self.altloc}" if self.altloc else where
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """One asymmetric unit and how it fills the crystal.
+
+    Parameters
+    ----------
+    cell : UnitCell
+    spacegroup : str
+        Hermann-Mauguin symbol.
+    rotations : Tensor, shape (n_ops, 3, 3)
+        Rotation parts of the operators in fractional coordinates; the first is the identity.
+    translations : Tensor, shape (n_ops, 3)
+        Translation parts, centring included.
+    positions_frac : Tensor, shape (n_atoms, 3)
+    U : Tensor, shape (n_atoms, 3, 3)
+        Mean-square displacements, Cartesian, Å^2.
+    occupancies : Tensor, shape (n_atoms,)
+    masses : Tensor, shape (n_atoms,)
+        In dalton; they enter frequencies only, never intensities.
+    form_factors : FormFactors
+    labels : tuple of AtomLabel, length n_atoms
+    """
+
+    cell: UnitCell
+    spacegroup: str
+    rotations: Tensor
+    translations: Tensor
+    positions_frac: Tensor
+    U: Tensor
+    occupancies: Tensor
+    masses: Tensor
+    form_factors: FormFactors
+    labels: tuple[AtomLabel, ...]
+
+    @classmethod
+    def from_atoms(
+        cls,
+        cell: Sequence[float] | Tensor | UnitCell,
+        spacegroup: str,
+        elements: Sequence[str],
+        positions_frac: Tensor | Sequence[Sequence[float]],
+        *,
+        B: Tensor | Sequence[float] | float = 10.0,
+        U: Tensor | None = None,
+        occupancies: Tensor | Sequence[float] | float = 1.0,
+        labels: Sequence[AtomLabel] | None = None,
+        radiation: str = "xray",
+    ) -> Crystal:
+        """Make a crystal from plain arrays.
+
+        Parameters
+        ----------
+        cell : UnitCell or six numbers
+            Lengths in Å and angles in degrees.
+        spacegroup : str
+            Hermann-Mauguin symbol in any setting gemmi knows.
+        elements : sequence of str, length n_atoms
+        positions_frac : array, shape (n_atoms, 3)
+        B : float or array, shape (n_atoms,)
+            Isotropic B-factors in Å^2, used where `U` is not given.
+        U : Tensor, shape (n_atoms, 3, 3), optional
+            Cartesian mean-square displacements in Å^2.
+        occupancies : float or array, shape (n_atoms,)
+        labels : sequence of AtomLabel, optional
+            By default every atom belongs to residue 1 of chain A.
+        radiation : {'xray', 'electron', 'neutron'}
+
+        Raises
+        ------
+        InputError
+            If the arrays' lengths disagree or a number is not finite.
+        StructureError
+            If the space group or an element is unknown.
+        """
+        unit_cell = cell if isinstance(cell, UnitCell) else UnitCell.from_parameters(cell)
+        like = unit_cell.matrix
+        n = len(elements)
+        x = torch.as_tensor(positions_frac, dtype=like.dtype, device=like.device)
+        occ = torch.as_tensor(occupancies, dtype=like.dtype, device=like.device).expand(n)
+        if U is None:
+            b = torch.as_tensor(B, dtype=like.dtype, device=like.device).expand(n)
+            U = isotropic_U(b)
+        for name, value, shape in (
+            ("positions_frac", x, (n, 3)),
+            ("U", U, (n, 3, 3)),
+            ("occupancies", occ, (n,)),
+        ):
+            if value.shape != shape:
+                raise InputError(
+                    f"{name} has shape {tuple(value.shape)}; {n} elements need {shape}"
+                )
+            if not bool(torch.isfinite(value).all()):
+                raise InputError(f"{name} holds a value that is not finite")
+        if labels is None:
+            labels = [AtomLabel("A", "1", "UNK", f"{e}{i + 1}", e) for i, e in enumerate(elements)]
+        rotations, translations = symmetry_operators(spacegroup)
+        check_symmetry(unit_cell, spacegroup, rotations)
+        masses = torch.tensor([gemmi.Element(e).weight for e in elements], dtype=torch.float64)
+        return cls(
+            cell=unit_cell,
+            spacegroup=spacegroup,
+            rotations=rotations.to(like),
+            translations=translations.to(like),
+            positions_frac=x,
+            U=U,
+            occupancies=occ,
+            masses=masses.to(like),
+            form_factors=form_factors(elements, radiation),
+            labels=tuple(labels),
+        ).to(like.device, like.dtype)
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms in the asymmetric unit."""
+        return int(self.positions_frac.shape[0])
+
+    @property
+    def n_ops(self) -> int:
+        """Number of symmetry operators, centring included."""
+        return int(self.rotations.shape[0])
+
+    @property
+    def positions(self) -> Tensor:
+        """Cartesian coordinates in Å, shape (n_atoms, 3)."""
+        return self.positions_frac @ self.cell.matrix.T
+
+    @property
+    def B(self) -> Tensor:
+        """Isotropic equivalent B-factors in Å^2, shape (n_atoms,)."""
+        return EIGHT_PI_SQUARED * mean_square(self.U)
+
+    def replace(self, **changes: Any) -> Crystal:
+        """Return a copy with some fields exchanged, differentiable in what is given."""
+        return dataclasses.replace(self, **changes)
+
+    def with_tensors(
+        self,
+        *,
+        positions: Tensor | None = None,
+        B: Tensor | None = None,
+        U: Tensor | None = None,
+        occupancies: Tensor | None = None,
+        cell: Tensor | None = None,
+    ) -> Crystal:
+        """Return the crystal with a user's own tensors, each used as it is.
+
+        Parameters
+        ----------
+        positions : Tensor, shape (n_atoms, 3)
+            Cartesian, Å, in the new cell if one is given too.
+        B : Tensor, shape (n_atoms,)
+            Isotropic B-factors, Å^2.
+        U : Tensor, shape (n_atoms, 3, 3)
+            Cartesian mean-square displacements, Å^2.
+        occupancies : Tensor, shape (n_atoms,)
+        cell : Tensor, shape (6,) or (3, 3)
+            a, b, c, alpha, beta, gamma, or the matrix whose columns are the axes. Fractional
+            coordinates and Cartesian U are held.
+
+        Returns
+        -------
+        Crystal
+            Gradients arrive in the tensors given.
+
+        Raises
+        ------
+        InputError
+            If a shape does not fit, or both B and U are given.
+        """
+        if B is not None and U is not None:
+            raise InputError("both B and U were given; U holds the isotropic part too")
+        n = self.n_atoms
+        for name, value, shapes in (
+            ("positions", positions, ((n, 3),)),
+            ("B", B, ((n,),)),
+            ("U", U, ((n, 3, 3),)),
+            ("occupancies", occupancies, ((n,),)),
+            ("cell", cell, ((6,), (3, 3))),
+        ):
+            if value is not None and tuple(value.shape) not in shapes:
+                wanted = " or ".join(str(s) for s in shapes)
+                raise InputError(f"{name} has shape {tuple(value.shape)}; give {wanted}")
+        changes: dict[str, Any] = {}
+        unit_cell = self.cell
+        if cell is not None:
+            unit_cell = (
+                UnitCell.from_parameters(cell) if tuple(cell.shape) == (6,) else UnitCell(cell)
+            )
+            changes["cell"] = unit_cell
+        if positions is not None:
+            changes["positions_frac"] = positions @ unit_cell.inverse.T
+        if B is not None:
+            U = isotropic_U(B)
+        if U is not None:
+            changes["U"] = U
+        if occupancies is not None:
+            changes["occupancies"] = occupancies
+        return self.replace(**changes)
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor that a gradient may be asked of."""
+        f = self.form_factors
+        own = [self.positions_frac, self.U, self.occupancies, self.masses]
+        return [self.cell.matrix, *own, f.a, f.b, f.c]
+
+    def select(self, keep: Sequence[bool] | Tensor) -> Crystal:
+        """Return the crystal with only some of its atoms.
+
+        Parameters
+        ----------
+        keep : sequence of bool or bool Tensor, length n_atoms
+            For example ``[label.atom_name == "CA" for label in crystal.labels]``.
+        """
+        mask = torch.as_tensor(keep, dtype=torch.bool, device=self.U.device)
+        if mask.shape != (self.n_atoms,) or not bool(mask.any()):
+            raise InputError(
+                f"keep has shape {tuple(mask.shape)} and {int(mask.sum())} atoms to keep; give one "
+                f"bool for each of {self.n_atoms} atoms, some of them true"
+            )
+        f = self.form_factors
+        return self.replace(
+            positions_frac=self.positions_frac[mask],
+            U=self.U[mask],
+            occupancies=self.occupancies[mask],
+            masses=self.masses[mask],
+            form_factors=dataclasses.replace(f, kind=f.kind[mask]),
+            labels=tuple(x for x, k in zip(self.labels, mask.tolist(), strict=True) if k),
+        )
+
+    def in_p1(self) -> Crystal:
+        """The same atoms taken for the whole cell: no operator but the identity."""
+        eye = torch.eye(3).to(self.rotations)[None]
+        return self.replace(
+            spacegroup="P 1", rotations=eye, translations=torch.zeros_like(eye[:, 0])
+        )
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Crystal:
+        """Return the same crystal on another device or in another dtype."""
+        return map_tensors(
+            self, lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None)
+        )
+
+
+def symmetry_operators(spacegroup: str) -> tuple[Tensor, Tensor]:
+    """Operators of a space group from gemmi's tables, centring included.
+
+    Returns
+    -------
+    rotations : Tensor, shape (n_ops, 3, 3), float64
+    translations : Tensor, shape (n_ops, 3), float64
+
+    Raises
+    ------
+    StructureError
+        If the symbol is unknown.
+    """
+    group = gemmi.find_spacegroup_by_name(spacegroup)
+    if group is None:
+        raise StructureError(
+            f"space group {spacegroup!r} is unknown; give a Hermann-Mauguin symbol such as 'P 21'"
+        )
+    ops = list(group.operations())
+    denominator = gemmi.Op.DEN
+    rotations = torch.tensor([op.rot for op in ops], dtype=torch.float64) / denominator
+    translations = torch.tensor([op.tran for op in ops], dtype=torch.float64) / denominator
+    return rotations, translations
+
+
+def check_symmetry(cell: UnitCell, spacegroup: str, rotations: Tensor) -> None:
+    """Check that a cell has the shape that a space group's operators need.
+
+    Raises
+    ------
+    StructureError
+        If an operator would change the cell's lengths or angles.
+    """
+    matrix = cell.matrix.detach().to("cpu", torch.float64)
+    metric = matrix.T @ matrix
+    turned = rotations.to(metric).mT @ metric @ rotations.to(metric)
+    off = float((turned - metric).abs().max() / metric.abs().max())
+    if off > SYMMETRY_TOLERANCE:
+        shown = ", ".join(f"{x:.5g}" for x in cell.parameters)
+        raise StructureError(
+            f"space group {spacegroup!r} does not fit the cell ({shown}): its operators would "
+            "change the cell's lengths or angles; correct one of the two (CRYST1)"
+        )
+
+
+def isotropic_U(B: Tensor) -> Tensor:
+    """Turn B-factors (Å^2), shape (n,), into ``U = B/(8 pi^2) 1``, shape (n, 3, 3)."""
+    eye = torch.eye(3, dtype=B.dtype, device=B.device)
+    return (B / EIGHT_PI_SQUARED)[:, None, None] * eye
+
+
+def mean_square(U: Tensor) -> Tensor:
+    """Mean-square displacement along one direction, ``tr(U)/3``, shape (...)."""
+    return U.diagonal(dim1=-2, dim2=-1).sum(-1) / 3.0

@@ -1,0 +1,201 @@
+"""Other ways to index the same crystal: its lattice has more symmetry than its Laue group.
+
+A rotation that keeps the lattice, but not the structure, gives another set of Miller indices that
+fits the Bragg peaks' positions as well. Intensities tell which is meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gemmi
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onephonon.core.errors import InputError
+
+from .cell_parameters import reciprocal_axes
+from .symmetry import find_group, laue_operators
+
+Float64 = NDArray[np.float64]
+
+#: How far lattice rows and planes across a two-fold axis may be from a right angle, degrees.
+MAX_OBLIQUITY = 3.0
+
+#: How much, relative, an operator may change 1/d of an hkl: what `MAX_OBLIQUITY` comes to.
+MAX_MISFIT = 0.06
+
+
+@dataclass(frozen=True, eq=False)
+class Reindexing:
+    """A change of Miller indices, ``hkl_new = matrix @ hkl_old``.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (3, 3)
+        Of determinant 1 or -1. Whole numbers, but for lattices of centred cells that look more
+        symmetric than the cell's axes show.
+    misfit : float
+        Largest relative change of 1/d of an hkl; 0 if the operator keeps the cell exactly.
+    """
+
+    matrix: Float64
+    misfit: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The new indices in terms of the old ones, as in ``k,h,-l``."""
+        op = gemmi.Op()
+        op.rot = np.rint(self.matrix.T * gemmi.Op.DEN).astype(int).tolist()
+        return str(op.as_hkl().triplet())
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether indices stay as they are."""
+        return bool((self.matrix == np.eye(3)).all())
+
+    @property
+    def operator(self) -> Float64:
+        """The same on rows: ``hkl_new = hkl_old @ operator``, shape (3, 3)."""
+        return self.matrix.T
+
+
+def find_reindexings(
+    cell: Sequence[float], spacegroup: str, max_obliquity: float = MAX_OBLIQUITY
+) -> tuple[Reindexing, ...]:
+    """Every way to index the lattice that is not equivalent in the Laue group.
+
+    Parameters
+    ----------
+    cell : sequence of six float
+        a, b, c in Å; alpha, beta, gamma in degrees.
+    spacegroup : str
+        Hermann-Mauguin symbol; its centring and Laue group count. See `laue_operators`.
+    max_obliquity : float
+        How far, in degrees, the lattice may be from having a two-fold axis; see Le Page, J. Appl.
+        Cryst. 15 (1982) 255. 0 asks for exact symmetry.
+
+    Returns
+    -------
+    tuple of Reindexing
+        One of each coset of the Laue group in the lattice's point group, the identity first. Of
+        those in a coset the simplest proper rotation is taken: few terms, few minus signs.
+
+    Raises
+    ------
+    InputError
+        If the space group is not known or the cell does not have its symmetry.
+    """
+    if not (math.isfinite(max_obliquity) and 0 <= max_obliquity <= 45):
+        raise InputError(f"max_obliquity {max_obliquity}: give an angle from 0 to 45 degrees")
+    laue = laue_operators(spacegroup, cell).astype(np.float64)
+    group = find_group(spacegroup, cell)
+    lattice = gemmi.find_lattice_symmetry(
+        gemmi.UnitCell(*cell), group.centring_type(), max(max_obliquity, 1e-4)
+    )
+    rotations = [np.array(op.rot, dtype=np.float64) / gemmi.Op.DEN for op in lattice.sym_ops]
+    found = [Reindexing(np.eye(3))]
+    known = {_key(L) for L in laue}
+    for rotation in rotations:
+        if _key(rotation) in known:
+            continue
+        coset = rotation @ laue
+        known |= {_key(operator) for operator in coset}
+        operator = min(coset, key=_complexity)
+        found.append(Reindexing(operator.T.copy(), misfit_of(operator.T, cell)))
+    return tuple(sorted(found, key=lambda r: (not r.is_identity, _complexity(r.operator))))
+
+
+def parse_reindexing(
+    text: str, cell: Sequence[float], to_cell: Sequence[float] | None = None
+) -> Reindexing:
+    """Reindexing that a user writes, as in ``k,h,-l``.
+
+    Parameters
+    ----------
+    text : str
+        New indices in terms of the data's.
+    cell : sequence of six float
+        Of the data.
+    to_cell : sequence of six float, optional
+        Cell that the new indices belong to; by default the data's own.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, has another determinant than 1 or -1, or does not lead to the cell.
+    """
+    try:
+        op = gemmi.Op(text)
+        matrix = np.array(op.rot, dtype=np.float64).T / gemmi.Op.DEN
+    except (ValueError, RuntimeError):
+        op, matrix = None, np.zeros((3, 3))
+    moved = op is not None and any(op.tran)
+    if moved or abs(abs(np.linalg.det(matrix)) - 1) > 1e-9:
+        raise InputError(
+            f"reindexing {text!r}: give three indices with determinant 1 or -1, such as k,h,-l"
+        )
+    misfit = misfit_of(matrix, cell, to_cell)
+    if misfit > MAX_MISFIT:
+        raise InputError(
+            f"reindexing by {text} changes 1/d of some hkl by {100 * misfit:.2g} %: the lattice of "
+            f"cell {tuple(cell)} does not allow it; see the operators that `auto` tries"
+        )
+    return Reindexing(matrix, misfit)
+
+
+def misfit_of(
+    matrix: ArrayLike, cell: Sequence[float], to_cell: Sequence[float] | None = None
+) -> float:
+    """Largest relative change of 1/d when ``matrix @ hkl`` is taken for hkl.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (3, 3)
+    cell : sequence of six float
+        Of hkl.
+    to_cell : sequence of six float, optional
+        Of ``matrix @ hkl``; by default the same.
+    """
+    old, new = reciprocal_axes(cell), reciprocal_axes(to_cell or cell)
+    stretch = np.linalg.svd(np.linalg.inv(old) @ np.asarray(matrix).T @ new, compute_uv=False)
+    return float(np.abs(stretch - 1).max())
+
+
+def _key(operator: Float64) -> bytes:
+    return bytes(np.rint(operator * gemmi.Op.DEN).astype(np.int16).tobytes())
+
+
+def _complexity(operator: Float64) -> tuple[float, ...]:
+    """What makes an operator hard to read: turned hands, fractions, terms, minus signs."""
+    proper = np.linalg.det(operator) > 0
+    whole = bool((operator == np.rint(operator)).all())
+    terms, minus = np.count_nonzero(operator), int((operator < 0).sum())
+    # Of several alike, one that leaves h, or k, or l in its place.
+    return (not proper, not whole, terms, minus, *(-operator.diagonal()), *operator.reshape(-1))
+
+
+def take_matrix(matrix: ArrayLike | str) -> NDArray[np.int64]:
+    """Check a reindexing matrix, or read one written as 'k,h,-l', shape (3, 3).
+
+    Raises
+    ------
+    InputError
+        If it is not of whole numbers with determinant 1 or -1.
+    """
+    try:
+        if isinstance(matrix, str):
+            taken = np.array(gemmi.Op(matrix).rot, dtype=np.float64).T / gemmi.Op.DEN
+        else:
+            taken = np.asarray(matrix, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        taken = np.zeros(0)
+    whole = taken.shape == (3, 3) and bool((taken == np.rint(taken)).all())
+    if not whole or abs(round(float(np.linalg.det(taken)))) != 1:
+        raise InputError(
+            f"reindexing by {matrix!r}: give three rows of whole numbers with determinant 1 or -1, "
+            "or three indices as 'k,h,-l'"
+        )
+    return taken.astype(np.int64)

@@ -1,0 +1,109 @@
+"""The Brillouin zone: wavevectors folded into it, Bragg points, and meshes over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onephonon.core.tensors import first_of_each, rank_rows
+
+#: Two k closer than this (in Miller indices) are the same zone point. A float64 q carries hkl to
+#: about 1e-14, and an error e in k changes I by 2 e/|k| at most, here 1e-9 at |k| = 0.02.
+ZONE_TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
+
+
+#: A q whose three indices are all this close to integers is a Bragg point: closer, rounding in K
+#: (1e-16 of its largest entry) reaches the acoustic eigenvalues, which vanish as |k|^2.
+BRAGG_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+
+
+def fold(hkl: Tensor) -> Tensor:
+    """Fold Miller indices into the first zone, each into [-1/2, 1/2]."""
+    return hkl - torch.round(hkl)
+
+
+def is_bragg(hkl: Tensor, tolerance: float | None = None) -> Tensor:
+    """Tell which hkl are Bragg points, shape (...), bool.
+
+    Parameters
+    ----------
+    hkl : Tensor, shape (..., 3)
+    tolerance : float, optional
+        How far from an integer each index may be; by default `BRAGG_TOLERANCE` of the dtype.
+    """
+    if tolerance is None:
+        tolerance = BRAGG_TOLERANCE[hkl.dtype]
+    return (fold(hkl.detach()).abs() < tolerance).all(dim=-1)
+
+
+@dataclass(frozen=True)
+class ZonePoints:
+    """The distinct phonon wavevectors behind a list of q.
+
+    Parameters
+    ----------
+    k_frac : Tensor, shape (n_k, 3)
+        Distinct wavevectors in reciprocal lattice units, folded into the first zone. They are
+        taken from the hkl given and differentiable in them.
+    index : Tensor, shape (n_q,), int64
+        The zone point of each q.
+    """
+
+    k_frac: Tensor
+    index: Tensor
+
+    @property
+    def n_k(self) -> int:
+        """Number of distinct zone points."""
+        return int(self.k_frac.shape[0])
+
+
+def find_zone_points(hkl: Tensor) -> ZonePoints:
+    """Find the distinct k behind a list of hkl: k that differ by a lattice vector are one.
+
+    Parameters
+    ----------
+    hkl : Tensor, shape (n_q, 3)
+        Not rounded: each zone point is the folded hkl of the first q that has it.
+    """
+    tolerance = ZONE_TOLERANCE[hkl.dtype]
+    n = round(1.0 / tolerance)
+    keys = torch.round(fold(hkl.detach()).to(torch.float64) * n).to(torch.int64).remainder(n)
+    index = rank_rows(keys)
+    n_k = int(index.max()) + 1 if index.numel() else 0
+    first = first_of_each(index, n_k)
+    return ZonePoints(fold(hkl[first]), index)
+
+
+def zone_mesh(samples: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Gamma-centred mesh of the Brillouin zone, halved by time reversal.
+
+    Since ``K(-k)`` is the complex conjugate of ``K(k)``, one of each pair (k, -k) is enough for
+    real lattice sums.
+
+    Parameters
+    ----------
+    samples : three int
+        Mesh points along each reciprocal axis (n_h, n_k, n_l).
+    like : Tensor
+        Gives dtype and device.
+
+    Returns
+    -------
+    k_frac : Tensor, shape (n, 3)
+        Wavevectors in reciprocal lattice units; the first is Gamma.
+    weight : Tensor, shape (n,)
+        How many mesh points each stands for (1 or 2); they sum to n_h n_k n_l.
+    """
+    n = torch.tensor(samples, dtype=torch.int64)
+    index = torch.cartesian_prod(*(torch.arange(int(m)) for m in n)).reshape(-1, 3)
+    mirrored = (-index).remainder(n)
+    stride = torch.tensor([int(n[1] * n[2]), int(n[2]), 1])
+    own, other = (index * stride).sum(1), (mirrored * stride).sum(1)
+    keep = own <= other
+    weight = torch.where(own == other, 1.0, 2.0)[keep]
+    k_frac = fold(index[keep].to(torch.float64) / n)
+    return k_frac.to(like), weight.to(like)

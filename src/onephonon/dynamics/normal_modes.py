@@ -1,0 +1,87 @@
+"""Normal modes of a crystal of bodies on springs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+
+from .eigen import hermitian_eigen
+from .stiffness_matrix import stiffness, zone_chunk
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Normal modes at a list of wavevectors.
+
+    ``K^-1 = V diag(Winv) V^H``; modes run from the softest to the stiffest.
+
+    Parameters
+    ----------
+    V : Tensor, shape (n_k, D, D), complex
+        Columns are the modes in (t, l) coordinates, ``V = L^-H v``.
+    w_squared : Tensor, shape (n_k, D)
+        Squared frequencies, in kT/(Å^2 Da) before the thermal scale; zero for the three acoustic
+        modes at Gamma.
+    """
+
+    V: Tensor
+    w_squared: Tensor
+
+    @property
+    def Winv(self) -> Tensor:
+        """``1/w^2``, shape (n_k, D); zero for the acoustic modes at Gamma, which are left out."""
+        moving = self.w_squared > 0
+        return torch.where(moving, 1.0 / torch.where(moving, self.w_squared, 1.0), 0.0)
+
+    @property
+    def frequencies(self) -> Tensor:
+        """``w``, shape (n_k, D), in sqrt(kT/(Å^2 Da)) before the thermal scale."""
+        moving = self.w_squared > 0
+        return torch.where(moving, torch.sqrt(torch.where(moving, self.w_squared, 1.0)), 0.0)
+
+
+def mass_factor_inverse(bodies: Bodies) -> Tensor:
+    """Inverse Cholesky factor of the mass matrix, ``L^-1`` with ``M = L L^T``, shape (D, D)."""
+    mass = torch.block_diag(*bodies.mass_matrix())
+    mass = bodies.gather(bodies.gather(mass, 0), 1)
+    eye = torch.eye(bodies.n_dof, dtype=mass.dtype, device=mass.device)
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(mass), eye, upper=False)
+
+
+def modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor, at_gamma: Tensor) -> Modes:
+    """Normal modes: ``L^-1 K L^-H = v w^2 v^H``, ``V = L^-H v``.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    constants : ForceConstants
+    k_frac : Tensor, shape (n_k, 3)
+    at_gamma : Tensor, shape (n_k,), bool
+        Where the three softest modes are the acoustic ones and left out.
+
+    Notes
+    -----
+    Sums over modes are as exact as the solve with K. Single modes within a degenerate set are
+    defined only up to a rotation among themselves and have no gradient; see `hermitian_eigen`.
+    """
+    inverse = mass_factor_inverse(bodies)
+    vectors, values = [], []
+    for part in k_frac.split(zone_chunk(bodies.n_dof)):
+        K = stiffness(bodies, constants, part)
+        left = inverse.to(K.dtype)
+        w_squared, v = hermitian_eigen(left @ K @ left.mH)
+        vectors.append(left.mH @ v)
+        values.append(w_squared)
+    if not vectors:
+        D = bodies.n_dof
+        dtype = torch.complex(inverse[:0], inverse[:0]).dtype
+        return Modes(inverse.new_zeros((0, D, D), dtype=dtype), inverse.new_zeros(0, D))
+    w_squared = torch.cat(values)
+    acoustic = torch.zeros_like(w_squared, dtype=torch.bool)
+    acoustic[:, :3] = at_gamma[:, None]
+    return Modes(torch.cat(vectors), torch.where(acoustic, 0.0, w_squared))

@@ -1,0 +1,168 @@
+"""Rigidity: whether the network resists every motion, and what to do where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import NetworkError
+from onephonon.network.bodies import Bodies
+from onephonon.network.contacts import Contacts, atoms_hold_together, find_contacts, name_bodies
+from onephonon.network.force_constants import ForceConstants, Springs, force_constants
+
+from .solvers.solver import Solver, make_solver
+
+#: A network whose softest mode is this much softer than its stiffest is floppy: rounding leaves
+#: true zeros at 1e-16 (1e-8), honest lattices stay above 1e-6 at the wavevectors probed.
+FLOPPY = {torch.float64: 1e-11, torch.float32: 1e-7}
+
+#: Where K is probed, in reciprocal lattice units, beside Gamma: a general wavevector, and one
+#: along each axis, where layers slide that hold together elsewhere. Irrational, so that no mode
+#: vanishes by chance.
+PROBES = (
+    (0.2360679775, 0.4142135624, 0.3166247904),
+    (0.2360679775, 0.0, 0.0),
+    (0.0, 0.4142135624, 0.0),
+    (0.0, 0.0, 0.3166247904),
+)
+
+#: How far beyond the cutoff asked for a floppy network is tried with longer ones.
+MAX_CUTOFF_GROWTH = 3.0
+
+
+def check_rigid(
+    bodies: Bodies,
+    contacts: Contacts,
+    constants: ForceConstants,
+    springs: Springs | None = None,
+    longer: Callable[[Contacts], Springs] | None = None,
+) -> None:
+    """Check that the network resists every motion.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    contacts : Contacts
+    constants : ForceConstants
+    springs : Springs, optional
+        Of the contacts, if `constants` came from such: may spare forming K.
+    longer : callable, optional
+        Gives longer contacts their springs, to find the cutoff that would help.
+
+    Raises
+    ------
+    NetworkError
+        Naming the bodies that move freely and, where `longer` is given, the smallest cutoff
+        that holds them.
+    """
+    if springs is not None:
+        across = bool((springs.k_perp > 0).all() & (springs.k_par > 0).all())
+        if across and atoms_hold_together(bodies, contacts):
+            return  # where no contact is stretched nothing moves
+    found = floppy_bodies(bodies, constants)
+    if not found:
+        return
+    message = (
+        f"with gnm_cutoff {contacts.cutoff:g} Å the network is floppy: "
+        f"{name_bodies(bodies, found)} can move without stretching a spring; "
+    )
+    if longer is None:
+        raise NetworkError(message + "raise gnm_cutoff, or let springs act across contacts too")
+    raise NetworkError(message + _cutoff_that_holds(bodies, contacts.cutoff, longer))
+
+
+def _cutoff_that_holds(bodies: Bodies, cutoff: float, assign: Callable[[Contacts], Springs]) -> str:
+    """The smallest cutoff without floppy bodies, or that there is none nearby."""
+
+    def loose(at: float) -> list[int]:
+        contacts = find_contacts(bodies, at)
+        return floppy_bodies(bodies, force_constants(bodies, contacts, assign(contacts)))
+
+    low, high = cutoff, 1.25 * cutoff
+    while loose(high):
+        low, high = high, 1.25 * high
+        if high > MAX_CUTOFF_GROWTH * cutoff:
+            return "a longer cutoff does not help: are some springs zero?"
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (middle, high) if loose(middle) else (low, middle)
+    return f"the smallest cutoff that holds them is {high:.2f} Å"
+
+
+def floppy_bodies(bodies: Bodies, constants: ForceConstants) -> list[int]:
+    """Bodies that can move without stretching a spring, the freest first; empty if none."""
+    with torch.no_grad():
+        inverse = _mass_factor_inverses(bodies)
+        scaled = _per_mass(constants, inverse)
+        shift = FLOPPY[constants.onsite.dtype] * _largest_row(scaled)
+        eye = torch.eye(bodies.width, dtype=torch.float64, device=inverse.device)
+        try:
+            solver = make_solver(bodies, replace(scaled, onsite=scaled.onsite + shift * eye))
+            for k in ((0.0, 0.0, 0.0), *PROBES):
+                motion = _free_motion(bodies, solver, inverse, k, shift)
+                if motion is None:
+                    continue
+                amount = motion.abs().square().sum(1)
+                order = torch.argsort(amount, descending=True)
+                return [int(i) for i in order if float(amount[i]) > 0.05 * float(amount.max())]
+        except NetworkError:  # not even positive: every body is suspect
+            return list(range(bodies.n_bodies))
+        return []
+
+
+def _mass_factor_inverses(bodies: Bodies) -> Tensor:
+    """``L^-1`` of each body's own mass matrix, shape (n_bodies, width, width), float64."""
+    mass = bodies.mass_matrix().double()
+    missing = torch.ones(bodies.n_bodies * bodies.width, dtype=mass.dtype, device=mass.device)
+    missing = missing.index_fill(0, bodies.dof, 0.0).reshape(bodies.n_bodies, -1)
+    factor = torch.linalg.cholesky(mass + torch.diag_embed(missing))
+    eye = torch.eye(bodies.width, dtype=mass.dtype, device=mass.device)
+    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+
+
+def _per_mass(constants: ForceConstants, inverse: Tensor) -> ForceConstants:
+    """Force constants whose K(k) is the dynamical matrix ``L^-1 K L^-T``."""
+    onsite = inverse @ constants.onsite.double() @ inverse.mT
+    coupling = inverse[constants.a] @ constants.coupling.double() @ inverse[constants.b].mT
+    return replace(constants, onsite=onsite, coupling=coupling)
+
+
+def _largest_row(constants: ForceConstants) -> float:
+    """Largest sum of magnitudes in a row of K(k), at any k: no eigenvalue exceeds it."""
+    rows = constants.onsite.abs().sum(2)
+    rows = rows.index_add(0, constants.a, constants.coupling.abs().sum(2))
+    rows = rows.index_add(0, constants.b, constants.coupling.abs().sum(1))
+    return float(rows.max())
+
+
+def _free_motion(
+    bodies: Bodies, solver: Solver, inverse: Tensor, k: Sequence[float], shift: float
+) -> Tensor | None:
+    """A motion that the dynamical matrix does not resist, shape (n_bodies, width), or None.
+
+    The solver is that of the dynamical matrix with `shift` added to its diagonal.
+    """
+    n, w, D = bodies.n_bodies, bodies.width, bodies.n_dof
+    drift = torch.zeros(D, 0, dtype=torch.complex128, device=inverse.device)
+    if not any(k):
+        moved = torch.linalg.inv(inverse)[:, :3].mT  # L^T times three translations
+        drift = bodies.gather(moved.reshape(n * w, 3), 0).to(drift.dtype)
+        drift = torch.linalg.qr(drift).Q
+    # Inverse iteration: with a true zero the inverse of D + shift is dominated by it at once.
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(D, min(4, D), dtype=drift.dtype, generator=generator).to(drift.device)
+    x = torch.linalg.qr(x - drift @ (drift.mH @ x)).Q
+    solve = solver.solver_at(inverse.new_tensor([list(k)]))
+    for _ in range(3):
+        y = solve(x.mT[None])[1][0].mT
+        y = y - drift @ (drift.mH @ y)
+        strength, mix = torch.linalg.eigh(x.mH @ y)
+        x = torch.linalg.qr(y @ mix.flip(1)).Q
+    # The last Ritz value of the inverse bounds the softest mode from above.
+    if float(strength[-1]) * 11.0 * shift < 1.0:
+        return None
+    motion = bodies.scatter(x[:, 0], 0).reshape(n, w, 1)
+    return (inverse.mT.to(motion.dtype) @ motion)[:, :, 0]

@@ -1,0 +1,1 @@
+"""Solving with K(k): one interface, dense and condensed."""

@@ -1,0 +1,335 @@
+"""The quadratic form ``G^H K(k)^-1 G`` and its adjoint: the heart of intensity and gradient.
+
+With ``v = K^-1 G`` the change of the form is ``2 Re(v^H dG) - v^H dK v``: one solve serves the
+value and every first derivative. No eigenvector enters, so degenerate modes are no special case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onephonon.core.tensors import push_forward
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+
+from ..bloch import bloch_sum
+from ..stiffness_matrix import assemble_stiffness, factorize
+
+#: Complex numbers handled at a time: about what the cache holds.
+NUMBERS_AT_A_TIME = 200_000
+
+
+def quadratic_form(
+    bodies: Bodies,
+    constants: ForceConstants,
+    k_frac: Tensor,
+    hkl: Tensor,
+    G: Tensor,
+    points: Tensor | None = None,
+) -> Tensor:
+    """``G^H K(k)^-1 G`` for several G at each of several zone points.
+
+    Parameters
+    ----------
+    bodies : Bodies
+        For the layout of the degrees of freedom.
+    constants : ForceConstants
+    k_frac : Tensor, shape (n_k, 3)
+        Zone points; no gradient.
+    hkl : Tensor, shape (n_k, m, 3)
+        The wavevectors themselves, equal to `k_frac` modulo 1; they carry the gradient of K(k).
+    G : Tensor, shape (n_k, m, D), complex
+    points : Tensor, shape (n_k, m), int64, optional
+        With it, `hkl` (n, 3) and `G` (n, D) are lists, and these are the members to take.
+
+    Returns
+    -------
+    Tensor, shape (n_k, m)
+        Differentiable in the force constants, hkl and G, also twice. Kept for the backward pass
+        are the arguments and, of `v` and the factors of K, what is smaller.
+
+    Raises
+    ------
+    NetworkError
+        If a K(k) is not positive definite.
+    """
+    inputs = (constants.onsite, constants.coupling, hkl, G)
+    # Inside torch.func nobody knows yet what will be asked for.
+    inside = torch._C._functorch.peek_interpreter_stack() is not None
+    keep = inside or (torch.is_grad_enabled() and any(x.requires_grad for x in inputs))
+    layout = (constants.a, constants.b, constants.cell, bodies.dof)
+    value: Tensor = _QuadraticForm.apply(*inputs, k_frac.detach(), *layout, points, keep)[0]
+    return value
+
+
+def solve_form(factor: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """``G^H K^-1 G`` and ``K^-1 G`` from Cholesky factors of K.
+
+    Parameters
+    ----------
+    factor : Tensor, shape (n_k, D, D)
+    rows : Tensor, shape (n_k, m, D)
+        G.
+
+    Returns
+    -------
+    value : Tensor, shape (n_k, m)
+    v : Tensor, shape (n_k, m, D)
+    """
+    if _shared(*rows.shape[1:]):
+        inverse = _inverse_factor(factor)
+        half = inverse @ rows.mT
+        return _square(half), half.mT @ inverse.conj()
+    half = torch.linalg.solve_triangular(factor, rows.mT, upper=False)
+    return _square(half), torch.linalg.solve_triangular(factor.mH, half, upper=True).mT
+
+
+def _shared(m: int, n_dof: int) -> bool:
+    """Whether so many G share a K that its inverse factor is cheaper than their solutions."""
+    return m >= n_dof
+
+
+def _inverse_factor(factor: Tensor) -> Tensor:
+    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+
+
+def _square(half: Tensor) -> Tensor:
+    """Squared lengths of columns."""
+    return (half.real.square() + half.imag.square()).sum(1)
+
+
+def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]:
+    """Cut a table of (zone points, G) into as much at a time as the cache holds.
+
+    Many G of one zone point are cut only where they share its inverse factor.
+    """
+    most = max(1, NUMBERS_AT_A_TIME // n_dof)
+    each = max(n_dof, min(m, most)) if _shared(m, n_dof) else max(m, n_dof)
+    for part in _slices(n_k, max(1, most // each)):
+        step = max(1, most // (part.stop - part.start)) if _shared(m, n_dof) else m
+        yield part, list(_slices(m, step))
+
+
+def _slices(n: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def _take(G: Tensor, points: Tensor | None, part: slice, some: slice) -> Tensor:
+    """Rows of G of some zone points, shape (n_k, m, D)."""
+    if points is None:
+        return G[part, some]
+    chosen = points[part, some]
+    return G.index_select(0, chosen.reshape(-1)).reshape(*chosen.shape, -1)
+
+
+def _put(total: Tensor, points: Tensor | None, part: slice, some: slice, rows: Tensor) -> None:
+    """Add rows where `_take` took them."""
+    if points is None:
+        total[part, some] = rows
+    elif points.shape[1] == 1:  # each has a zone point of its own
+        total.index_copy_(0, points[part, 0], rows[:, 0])
+    else:
+        total.index_add_(0, points[part, some].reshape(-1), rows.flatten(0, 1))
+
+
+def _by_torch(
+    onsite: Tensor,
+    coupling: Tensor,
+    hkl: Tensor,
+    G: Tensor,
+    a: Tensor,
+    b: Tensor,
+    cell: Tensor,
+    dof: Tensor,
+    points: Tensor | None = None,
+    k_frac: Tensor | None = None,
+) -> Tensor:
+    """The same by torch's own rules, differentiable at will.
+
+    Without `k_frac` K is formed at every hkl, slowly, and is differentiable in it.
+    """
+    if points is not None:
+        hkl, G = hkl[points], G[points]
+    columns = G.reshape(-1, G.shape[-1], 1) if k_frac is None else G.mT
+    k = hkl.reshape(-1, 3) if k_frac is None else k_frac
+    v = torch.linalg.solve(assemble_stiffness(onsite, coupling, a, b, cell, dof, k), columns)
+    return (columns.conj() * v).real.sum(1).reshape(G.shape[:2])
+
+
+def _one_by_one(function: Any, info: Any, in_dims: Any, args: Any) -> tuple[Any, Any]:
+    """Rule for `torch.vmap`: members of a batch one after the other, which are work enough."""
+    every = [
+        function.apply(
+            *(x if d is None else x.select(d, i) for x, d in zip(args, in_dims, strict=True))
+        )
+        for i in range(info.batch_size)
+    ]
+    stacked = tuple(torch.stack(outputs) for outputs in zip(*every, strict=True))
+    return stacked, (0,) * len(stacked)
+
+
+class _QuadraticForm(torch.autograd.Function):
+    """`quadratic_form` with the adjoint by hand, and what is kept for it.
+
+    All tensors are arguments of their own: hidden inside an object they would escape torch.func.
+    """
+
+    @staticmethod
+    def forward(
+        onsite: Tensor,
+        coupling: Tensor,
+        hkl: Tensor,  # noqa: ARG004
+        G: Tensor,
+        k_frac: Tensor,
+        a: Tensor,
+        b: Tensor,
+        cell: Tensor,
+        dof: Tensor,
+        points: Tensor | None = None,
+        keep: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Values, and what is kept of K: v or, where so many G share it, inverse factors."""
+        sums = bloch_sum(onsite, coupling, a, b, cell, dof)
+        n_k, m = (G if points is None else points).shape[:2]
+        D = G.shape[-1]
+        value = G.real.new_empty(n_k, m)
+        kept = G.new_empty(n_k if keep else 0, D if _shared(m, D) else m, D)
+        for part, columns in _pieces(n_k, m, D):
+            factor = factorize(sums.stiffness(k_frac[part]))
+            if _shared(m, D):
+                found = _inverse_factor(factor)
+                for some in columns:
+                    value[part, some] = _square(found @ _take(G, points, part, some).mT)
+            else:
+                value[part], found = solve_form(factor, _take(G, points, part, slice(0, m)))
+            if keep:
+                kept[part] = found
+        return value, kept
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*inputs[:10], output[1])
+        ctx.save_for_forward(*inputs[:10])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+        onsite, coupling, hkl, G, *rest, points, kept = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        wanted = (needs[0] or needs[1], needs[2], needs[3])
+        found = iter(
+            _QuadraticGradient.apply(
+                onsite, coupling, hkl, G, grad, kept.detach(), *rest, points, *wanted
+            )
+        )
+        by_blocks = (next(found), next(found)) if wanted[0] else (None, None)
+        return (*by_blocks, *(next(found) if w else None for w in wanted[1:]), *(None,) * 7)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, None]:
+        onsite, coupling, hkl, G, k_frac, a, b, cell, dof, points = ctx.saved_tensors
+        at = None if tangents[2] is not None else k_frac
+
+        def form(onsite: Tensor, coupling: Tensor, hkl: Tensor, G: Tensor) -> Tensor:
+            return _by_torch(onsite, coupling, hkl, G, a, b, cell, dof, points, at)
+
+        return push_forward(form, (onsite, coupling, hkl, G), tangents[:4]), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
+        return _one_by_one(_QuadraticForm, info, in_dims, args)
+
+
+class _QuadraticGradient(torch.autograd.Function):
+    """The gradient of `_QuadraticForm` as a function of its own, which keeps no K either.
+
+    Its results are those wanted of the gradients by onsite and coupling (together), hkl and G.
+    """
+
+    @staticmethod
+    def forward(
+        onsite: Tensor,
+        coupling: Tensor,
+        hkl: Tensor,
+        G: Tensor,
+        grad: Tensor,
+        kept: Tensor,
+        k_frac: Tensor,
+        a: Tensor,
+        b: Tensor,
+        cell: Tensor,
+        dof: Tensor,
+        points: Tensor | None,
+        by_K: bool,
+        by_k: bool,
+        by_G: bool,
+    ) -> tuple[Tensor, ...]:
+        sums = bloch_sum(onsite, coupling, a, b, cell, dof)
+        (n_k, m), D = grad.shape, G.shape[-1]
+        g_onsite, g_coupling = torch.zeros_like(onsite), torch.zeros_like(coupling)
+        g_hkl = torch.zeros_like(hkl) if by_k else None
+        g_G = torch.zeros_like(G) if by_G else None
+        for part, columns in _pieces(n_k, m, D):
+            k, v = k_frac[part], kept[part]
+            if _shared(m, D):
+                inverse = v.mH @ v
+            for some in columns:
+                if _shared(m, D):
+                    v = _take(G, points, part, some) @ inverse.mT
+                g = grad[part, some]
+                if by_K:
+                    shares = sums.pull_back(k, g, v)
+                    g_onsite, g_coupling = g_onsite + shares[0], g_coupling + shares[1]
+                if g_hkl is not None:
+                    _put(g_hkl, points, part, some, sums.pull_back_k(k, g, v))
+                if g_G is not None:
+                    _put(g_G, points, part, some, 2 * g[:, :, None] * v)
+        every = (*((g_onsite, g_coupling) if by_K else ()), g_hkl, g_G)
+        return tuple(g for g in every if g is not None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs[:12])
+        ctx.save_for_forward(*inputs[:12])
+        ctx.wanted = inputs[12:]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, gradients = _gradients_by_torch(ctx.saved_tensors, ctx.wanted)
+        return (*torch.func.vjp(gradients, *inputs)[1](grads), *(None,) * 10)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, ...]:
+        inputs, gradients = _gradients_by_torch(ctx.saved_tensors, ctx.wanted)
+        out: tuple[Tensor, ...] = push_forward(gradients, inputs, tangents[:5])
+        return out
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
+        return _one_by_one(_QuadraticGradient, info, in_dims, args)
+
+
+def _gradients_by_torch(
+    saved: tuple[Any, ...], wanted: tuple[bool, bool, bool]
+) -> tuple[list[Tensor], Callable[..., tuple[Tensor, ...]]]:
+    """The five differentiable inputs of `_QuadraticGradient`, and itself by torch's own rules."""
+    *inputs, _, k_frac, a, b, cell, dof, points = saved
+    by_K, by_k, by_G = wanted
+    chosen = [i for i, w in enumerate((by_K, by_K, by_k, by_G)) if w]
+
+    def gradients(*x: Tensor) -> tuple[Tensor, ...]:
+        def form(*some: Tensor) -> Tensor:
+            given = dict(enumerate(x[:4])) | dict(zip(chosen, some, strict=True))
+            at = None if by_k else k_frac
+            onsite, coupling, hkl, G = given.values()
+            return _by_torch(onsite, coupling, hkl, G, a, b, cell, dof, points, at)
+
+        found: tuple[Tensor, ...] = torch.func.vjp(form, *(x[i] for i in chosen))[1](x[4])
+        return found
+
+    return inputs, gradients

@@ -1,0 +1,391 @@
+"""Spectra: dispersion, density of states, and the speeds of sound.
+
+Units. In classical motion the covariance of displacements is ``<u u^T> = kT K_phys^-1``
+(equipartition; Willis & Pryor, Thermal Vibrations in Crystallography, 1975, ch. 3). The model
+writes it ``s K^-1``, with K in the springs' unit and s the thermal scale, so the unit of the
+springs is ``kT/s`` per Å^2 and ``K_phys = (kT/s) K``. Frequencies follow from
+``K_phys u = omega^2 M u``: with w^2 the eigenvalues of K for masses in dalton,
+
+    ``omega = (w / sqrt(s)) sqrt(kT / (Å^2 Da))``.
+
+``w / sqrt(s)`` is the reduced frequency that everything here is in. ``sqrt(kT/(Å^2 Da)) / 2 pi``
+is 2.5136 THz at 300 K (k and Da of CODATA 2022), and ``sqrt(kT/Da)``, the unit of speed, 1579.3
+m/s. T is the temperature at which the displacements that s was set by were measured. The masses
+are those of the atoms in the model: hydrogens and solvent that it leaves out make a crystal
+slower.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.core.units import thermal_speed
+from onephonon.crystal.brillouin_path import ZonePath, zone_path
+from onephonon.crystal.cell import UnitCell
+from onephonon.crystal.zone import is_bragg, zone_mesh
+from onephonon.model.one_phonon import OnePhonon
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+from onephonon.scattering.sampling.paths import path as walk
+
+from .displacements import gamma_inverse
+from .normal_modes import Modes, modes
+from .stiffness_matrix import zone_chunk
+from .unfolding import unfolded_modes
+
+BROADENINGS = ("gaussian", "histogram")
+
+#: Short segments of a path have no less than one point in so many.
+LEAST_PART = 20
+
+#: How far the tails of Gaussians reach, in standard deviations: beyond are 2e-9 of each.
+TAIL = 6.0
+
+#: By default as many wavevectors as cost about so many D^3 operations, within these limits.
+MESH_COST, MESH_POINTS = 2e8, (100, 4000)
+PATH_COST, PATH_POINTS = 2e9, (60, 300)
+
+#: Default width of the Gaussians, as part of the highest frequency.
+WIDTH = 0.012
+
+
+@dataclass(frozen=True)
+class Dispersion:
+    """Frequencies along a path through the zone.
+
+    Parameters
+    ----------
+    path : ZonePath
+    k_frac : Tensor, shape (n, 3)
+        Wavevectors in the reciprocal axes of the crystal's own cell.
+    distance : Tensor, shape (n,)
+        Way from the path's beginning, 1/Å with 2*pi; breaks take no way.
+    piece : Tensor, shape (n,), int64
+        The unbroken piece that a point belongs to.
+    frequencies : Tensor, shape (n, m)
+        Reduced, from the lowest; the three acoustic ones at Gamma are exactly zero.
+    translation : Tensor, shape (n, m)
+        The part of a mode's kinetic energy that bodies have as a whole; the rest is libration.
+    corners : tuple of (int, str)
+        Which of the points stand at named ones, and their names.
+    """
+
+    path: ZonePath
+    k_frac: Tensor
+    distance: Tensor
+    piece: Tensor
+    frequencies: Tensor
+    translation: Tensor
+    corners: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class DensityOfStates:
+    """Modes per unit of frequency and unit cell; they sum to the cell's degrees of freedom.
+
+    Parameters
+    ----------
+    frequencies : Tensor, shape (n,)
+        Reduced, evenly spaced; the middles of the bins of a histogram.
+    density : Tensor, shape (n,)
+    translation : Tensor, shape (n,)
+        The part of it that is translation of bodies as a whole.
+    mesh : three int
+    width : float
+        Standard deviation of the Gaussians, or width of the bins.
+    broadening : {'gaussian', 'histogram'}
+    n_modes : int
+        Degrees of freedom of the unit cell.
+    """
+
+    frequencies: Tensor
+    density: Tensor
+    translation: Tensor
+    mesh: tuple[int, int, int]
+    width: float
+    broadening: str
+    n_modes: int
+
+
+def frequencies(model: OnePhonon, k_frac: Tensor, unfold: bool = True) -> tuple[Tensor, Tensor]:
+    """Reduced frequencies of a model at any wavevectors, and how much of them is translation.
+
+    Parameters
+    ----------
+    model : OnePhonon
+    k_frac : Tensor, shape (n, 3)
+        In the reciprocal axes of the crystal's own cell.
+    unfold : bool
+        In a centred cell give the modes of the primitive cell, rather than all those that fold
+        into k.
+
+    Returns
+    -------
+    frequencies, translation : Tensor, shape (n, m)
+        From the lowest; see `Dispersion`.
+    """
+    scale = model.thermal_scale
+    found = [
+        (part.frequencies / scale.sqrt(), translation_share(model.bodies, part))
+        for part in _modes_in_parts(model, k_frac, unfold)
+    ]
+    w, share = zip(*found, strict=True)
+    return torch.cat(w), torch.cat(share)
+
+
+def _modes_in_parts(model: OnePhonon, k_frac: Tensor, unfold: bool) -> Iterator[Modes]:
+    """Modes, a few wavevectors at a time: eigenvectors of many would not fit."""
+    bodies, constants = model.bodies, model.force_constants()
+    for k in k_frac.to(bodies.positions).split(zone_chunk(bodies.n_dof)):
+        if unfold:
+            yield unfolded_modes(bodies, constants, k)
+        else:
+            yield modes(bodies, constants, k, is_bragg(k))
+
+
+def translation_share(bodies: Bodies, found: Modes) -> Tensor:
+    """The part of each mode's kinetic energy in the motion of centres of mass, (n_k, m)."""
+    mass = bodies.mass_matrix()
+    total = mass[:, 0, 0]
+    V = bodies.scatter(found.V, 1).reshape(len(found.V), bodies.n_bodies, bodies.width, -1)
+    momentum = torch.einsum("bxi,kbim->kbxm", mass[:, :3].to(V.dtype), V)
+    energy = momentum.abs().square().sum(2) / total[:, None]
+    # Modes are normalized to V^H M V = 1.
+    return energy.sum(1).clamp(max=1.0)
+
+
+def dispersion(
+    model: OnePhonon,
+    path: ZonePath | None = None,
+    n_points: int | None = None,
+    unfold: bool = True,
+) -> Dispersion:
+    """Frequencies along a path, by default the standard one of the crystal's lattice.
+
+    Parameters
+    ----------
+    model : OnePhonon
+    path : ZonePath, optional
+    n_points : int, optional
+        About how many points in all, spread evenly over the way; by default 300, or as few as
+        60 for large matrices.
+    unfold : bool
+        See `frequencies`.
+
+    Returns
+    -------
+    Dispersion
+
+    Raises
+    ------
+    InputError
+        If there are fewer points than segments.
+    """
+    path = path or zone_path(model.crystal)
+    cell = model.crystal.cell
+    corners = [[path.points[name] for name in piece] for piece in path.pieces]
+    steps = [_lengths(cell, piece) for piece in corners]
+    n_segments = sum(len(piece) for piece in steps)
+    if n_points is None:
+        n_points = max(n_segments, _affordable(model.bodies.n_dof, PATH_COST, PATH_POINTS))
+    if n_points < n_segments:
+        raise InputError(
+            f"n_points {n_points}: the path has {n_segments} segments; give one point for each "
+            "at least"
+        )
+    step = sum(float(piece.sum()) for piece in steps) / n_points
+    named: list[tuple[int, str]] = []
+    k, distance, piece_of, start, n = [], [], [], 0.0, 0
+    for number, (piece, lengths, names) in enumerate(zip(corners, steps, path.pieces, strict=True)):
+        counts = [max(1, n_points // LEAST_PART, round(x / step)) for x in lengths.tolist()]
+        sample = walk(cell, piece, counts, labels=names)
+        k.append(sample.hkl)
+        distance.append(sample.distance + start)
+        piece_of.append(torch.full((len(sample.hkl),), number))
+        named += zip((sample.corner + n).tolist(), names, strict=True)
+        start, n = float(distance[-1][-1]), n + len(sample.hkl)
+    with torch.no_grad():
+        w, share = frequencies(model, torch.cat(k), unfold)
+    return Dispersion(
+        path=path,
+        k_frac=torch.cat(k),
+        distance=torch.cat(distance),
+        piece=torch.cat(piece_of),
+        frequencies=w,
+        translation=share,
+        corners=tuple(named),
+    )
+
+
+def _lengths(cell: UnitCell, corners: Sequence[Sequence[float]]) -> Tensor:
+    """Lengths of the segments between corners, 1/Å."""
+    k = torch.tensor(corners, dtype=cell.matrix.dtype, device=cell.matrix.device)
+    return torch.linalg.vector_norm(cell.q_from_hkl(k[1:] - k[:-1]), dim=1)
+
+
+def default_dos_mesh(cell: UnitCell, n_dof: int) -> tuple[int, int, int]:
+    """A mesh with about the same step along all reciprocal axes, finer for smaller matrices."""
+    total = _affordable(n_dof, MESH_COST, MESH_POINTS)
+    lengths = [float(1.0 / d) for d in cell.spacings]
+    per_length = (total / math.prod(lengths)) ** (1 / 3)
+    a, b, c = (max(1, round(x * per_length)) for x in lengths)
+    return a, b, c
+
+
+def _affordable(n_dof: int, cost: float, limits: tuple[int, int]) -> int:
+    """How many matrices of a size to diagonalize."""
+    return round(min(max(cost / n_dof**3, limits[0]), limits[1]))
+
+
+def density_of_states(
+    model: OnePhonon,
+    mesh: Sequence[int] | None = None,
+    broadening: str = "gaussian",
+    width: float | None = None,
+    n: int = 400,
+) -> DensityOfStates:
+    """How many modes there are at each frequency.
+
+    Every mode of a Gamma-centred mesh of the zone is a Gaussian, or falls into a bin. Gaussians
+    that reach below zero are folded back, so that none is lost.
+
+    Parameters
+    ----------
+    model : OnePhonon
+    mesh : three int, optional
+        Points along each reciprocal axis of the crystal's own cell.
+    broadening : {'gaussian', 'histogram'}
+    width : float, optional
+        Standard deviation, reduced units; by default 1.2 % of the highest frequency. A
+        histogram's bins follow from `n`.
+    n : int
+        Points, or bins.
+
+    Returns
+    -------
+    DensityOfStates
+
+    Raises
+    ------
+    InputError
+        If a choice is unknown or a number not positive.
+    """
+    bodies = model.bodies
+    mesh = tuple(mesh) if mesh else default_dos_mesh(model.crystal.cell, bodies.n_dof)
+    if broadening not in BROADENINGS:
+        raise InputError(f"broadening {broadening!r} is not one of {', '.join(BROADENINGS)}")
+    if len(mesh) != 3 or min(mesh) < 1 or n < 2 or not (width is None or width > 0):
+        raise InputError(
+            f"mesh {mesh}, width {width}, n {n}: give three positive numbers of points, a "
+            "positive width, and two points or more"
+        )
+    k_frac, weight = zone_mesh(mesh, bodies.positions)
+    with torch.no_grad():
+        w, share = frequencies(model, k_frac, unfold=False)
+    weight = (weight / math.prod(mesh))[:, None].expand_as(w).reshape(-1)
+    w, share = w.reshape(-1), share.reshape(-1)
+    top = float(w.max())
+    if broadening == "histogram":
+        size = top * (1 + 1e-9) / n
+        where = (w / size).long()
+        count = [w.new_zeros(n).index_add(0, where, x) / size for x in (weight, weight * share)]
+        axis = (torch.arange(n, dtype=w.dtype, device=w.device) + 0.5) * size
+    else:
+        size = width or WIDTH * top
+        axis = torch.linspace(0.0, top + TAIL * size, n, dtype=w.dtype, device=w.device)
+        count = _gaussians(axis, w, torch.stack([weight, weight * share]), size)
+    return DensityOfStates(axis, count[0], count[1], mesh, size, broadening, bodies.n_dof)
+
+
+def _gaussians(axis: Tensor, w: Tensor, weights: Tensor, width: float) -> list[Tensor]:
+    """Sums of normalized Gaussians at w and, folded back, at -w, for each row of weights."""
+    total = weights.new_zeros(len(weights), len(axis))
+    for part, share in zip(w.split(10_000), weights.split(10_000, dim=1), strict=True):
+        for sign in (1.0, -1.0):
+            x = (axis - sign * part[:, None]) / width
+            total = total + share @ torch.exp(-0.5 * x * x)
+    return list(total / (width * math.sqrt(2 * math.pi)))
+
+
+def acoustic_tensor(bodies: Bodies, constants: ForceConstants, direction: Tensor) -> Tensor:
+    """The Christoffel tensor: squared speeds of sound are its eigenvalues, before the scale.
+
+    For small k along a direction n, ``K(k) = K0 + |k| K1 + |k|^2 K2``. Bodies follow a long wave
+    as they do a uniform strain, and eliminating all but the drift T of the whole cell leaves
+    ``(T^T K2 T - T^T K1 K0^+ K1 T) / m``, m being the cell's mass: Born & Huang, Dynamical
+    Theory of Crystal Lattices (1954), section 26, the method of long waves.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    constants : ForceConstants
+    direction : Tensor, shape (3,)
+        Cartesian, of any length.
+
+    Returns
+    -------
+    Tensor, shape (3, 3), kT/Da in the springs' unit
+        Differentiable in the force constants. Eigenvectors are the directions in which the
+        crystal moves.
+    """
+    n = direction.to(bodies.positions)
+    n = n / torch.linalg.vector_norm(n)
+    x = constants.cell.to(n) @ (bodies.crystal.cell.matrix.T @ n)
+    one, two = (_moment(bodies, constants, x, power) for power in (1, 2))
+    drift = torch.zeros(bodies.n_bodies, bodies.width, 3, dtype=n.dtype, device=n.device)
+    drift[:, :3] = torch.eye(3, dtype=n.dtype, device=n.device)
+    T = bodies.gather(drift.reshape(-1, 3), 0)
+    lag = one @ T
+    C = -0.5 * T.mT @ two @ T - lag.mT @ gamma_inverse(bodies, constants) @ lag
+    return (C + C.mT) / (2 * bodies.masses.sum())
+
+
+def _moment(bodies: Bodies, constants: ForceConstants, x: Tensor, power: int) -> Tensor:
+    """``sum_d (n.R_d)^power H(d)``, shape (D, D): K1 is i times the first, K2 -1/2 the second."""
+    nb, w = bodies.n_bodies, bodies.width
+    blocks = (x**power)[:, None, None] * constants.coupling
+    total = blocks.new_zeros(nb * nb, w, w)
+    total = total.index_add(0, constants.a * nb + constants.b, blocks)
+    total = total.index_add(0, constants.b * nb + constants.a, (-1) ** power * blocks.mT)
+    full = total.reshape(nb, nb, w, w).transpose(1, 2).reshape(nb * w, nb * w)
+    return bodies.gather(bodies.gather(full, 0), 1)
+
+
+def sound_speeds(
+    model: OnePhonon, direction: Tensor | Sequence[float], temperature: float
+) -> Tensor:
+    """Speeds of sound along a direction, the slopes of the three acoustic branches at Gamma.
+
+    Parameters
+    ----------
+    model : OnePhonon
+    direction : Tensor or sequence, shape (3,)
+        Cartesian, of any length.
+    temperature : float
+        K; see above.
+
+    Returns
+    -------
+    Tensor, shape (3,), m/s
+        The slowest first; differentiable in springs. The mass is that of the model's atoms.
+
+    Raises
+    ------
+    InputError
+        If the direction is zero, or the temperature not positive.
+    """
+    n = torch.as_tensor(direction, dtype=torch.float64)
+    if n.shape != (3,) or not float(torch.linalg.vector_norm(n)) > 0:
+        raise InputError(f"direction {direction}: give three numbers, not all zero")
+    if not temperature > 0:
+        raise InputError(f"temperature {temperature:g} K: give a positive one")
+    C = acoustic_tensor(model.bodies, model.force_constants(), n)
+    squared = torch.linalg.eigvalsh(C) / model.thermal_scale
+    # Rounding alone may leave a speed of zero below it.
+    return squared.clamp(min=0.0).sqrt() * thermal_speed(temperature)

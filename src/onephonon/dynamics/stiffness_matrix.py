@@ -1,0 +1,85 @@
+"""Lattice dynamics: K(k), its modes, the covariance of displacements, ADPs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import NetworkError
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+
+from .bloch import bloch_sum
+
+#: Bytes of K matrices held at a time.
+CHUNK_BYTES = 128 * 2**20
+
+
+def stiffness(bodies: Bodies, constants: ForceConstants, k_frac: Tensor) -> Tensor:
+    """Stiffness matrices ``K(k) = sum_d H(d) exp(i k.R_d)``.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    constants : ForceConstants
+    k_frac : Tensor, shape (n_k, 3)
+        Wavevectors in reciprocal lattice units.
+
+    Returns
+    -------
+    Tensor, shape (n_k, D, D), complex
+        Hermitian; differentiable in the force constants and in k.
+    """
+    return assemble_stiffness(
+        constants.onsite,
+        constants.coupling,
+        constants.a,
+        constants.b,
+        constants.cell,
+        bodies.dof,
+        k_frac,
+    )
+
+
+def assemble_stiffness(
+    onsite: Tensor,
+    coupling: Tensor,
+    a: Tensor,
+    b: Tensor,
+    cell: Tensor,
+    dof: Tensor,
+    k_frac: Tensor,
+) -> Tensor:
+    """`stiffness` from bare tensors: the fields of `ForceConstants` and ``Bodies.dof``."""
+    return bloch_sum(onsite, coupling, a, b, cell, dof).stiffness(k_frac)
+
+
+def factorize(K: Tensor) -> Tensor:
+    """Lower Cholesky factors of stiffness matrices.
+
+    Raises
+    ------
+    NetworkError
+        If one of them is not positive definite.
+    """
+    try:
+        return torch.linalg.cholesky(K)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise NetworkError(
+            f"K(k) is not positive definite at some of {len(K)} wavevectors ({error}); springs "
+            "must be positive, and the network must resist every motion (raise gnm_cutoff)"
+        ) from error
+
+
+def inverse_from(factor: Tensor) -> Tensor:
+    """Inverse of a matrix from its Cholesky factor.
+
+    Not `torch.cholesky_inverse`, whose forward-mode derivative is wrong (2.13).
+    """
+    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.cholesky_solve(eye.expand_as(factor), factor)
+
+
+def zone_chunk(n_dof: int) -> int:
+    """How many K matrices of a size to hold at a time."""
+    return max(1, CHUNK_BYTES // (16 * n_dof**2))

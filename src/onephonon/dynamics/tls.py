@@ -1,0 +1,236 @@
+"""T, L and S: how bodies translate and librate, as a model predicts it and as a file's U show it.
+
+A body moves by ``u = t + l x (r - o)``, so with X the cross product matrix of r - o, ``X a =
+(r - o) x a``, an atom at r has
+
+    ``U = T + X L X^T + S^T X - X S``,   ``T = <t t^T>``, ``L = <l l^T>``, ``S = <l t^T>``
+
+(Schomaker & Trueblood, Acta Cryst. B24, 63, 1968). A multiple of the unit matrix in S moves no U:
+the trace of S cannot be had from displacements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onephonon.core.units import EIGHT_PI_SQUARED
+from onephonon.crystal.crystal import mean_square
+from onephonon.model.one_phonon import OnePhonon
+from onephonon.network.bodies import Bodies
+
+from .displacements import covariance
+
+#: U is isotropic if its elements differ by less from those of a multiple of 1, Å^2: B alone.
+ISOTROPIC = 1e-9
+
+#: Combinations of parameters that a unit of displacement changes by less than this, relative to
+#: the best determined one, are not determined: positions carry three decimals.
+UNDETERMINED = 1e-6
+
+#: Parameters of T (6), L (6) and S (9).
+N_PARAMETERS = 21
+
+
+@dataclass(frozen=True)
+class TLS:
+    """Tensors of several bodies.
+
+    Parameters
+    ----------
+    T : Tensor, shape (n, 3, 3), Å^2
+    L : Tensor, shape (n, 3, 3), rad^2
+    S : Tensor, shape (n, 3, 3), Å rad
+        ``<l t^T>``: rows are those of the libration.
+    origin : Tensor, shape (n, 3), Å
+        Point of each body that T and S refer to.
+    """
+
+    T: Tensor
+    L: Tensor
+    S: Tensor
+    origin: Tensor
+
+    def about(self, origin: Tensor) -> TLS:
+        """The same motion referred to other points, shape (n, 3): U of no atom changes."""
+        X = cross_matrix(origin - self.origin)
+        S = self.S + self.L @ X
+        T = self.T + self.S.mT @ X - X @ self.S - X @ self.L @ X
+        return TLS(T, self.L, S, origin)
+
+    def about_reaction_centre(self) -> TLS:
+        """Referred to the centre of reaction, where S is symmetric and the trace of T least."""
+        skew = self.S - self.S.mT
+        axial = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], dim=1)
+        eye = torch.eye(3, dtype=self.L.dtype, device=self.L.device)
+        inertia = self.L.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * eye - self.L
+        # A body that does not librate, or about one axis only, has freedom left: no shift there.
+        shift = -(torch.linalg.pinv(inertia, hermitian=True) @ axial[:, :, None])[:, :, 0]
+        return self.about(self.origin + shift)
+
+    def traceless_S(self) -> Tensor:
+        """S without the part that no displacement shows, shape (n, 3, 3)."""
+        eye = torch.eye(3, dtype=self.S.dtype, device=self.S.device)
+        return self.S - mean_square(self.S)[:, None, None] * eye
+
+    def displacements(self, positions: Tensor, body: Tensor) -> Tensor:
+        """U of atoms at these positions in these bodies, shape (n_atoms, 3, 3), Å^2."""
+        X = cross_matrix(positions - self.origin[body])
+        T, L, S = self.T[body], self.L[body], self.S[body]
+        return T - X @ L @ X + S.mT @ X - X @ S
+
+
+@dataclass(frozen=True)
+class FittedTLS:
+    """Tensors fitted to displacements.
+
+    Parameters
+    ----------
+    tls : TLS
+        What is not determined is zero, or the least it can be.
+    n_determined : Tensor, shape (n,), int64
+        Independent parameters that the displacements determine, of 21: at most 20 from
+        anisotropic U, 10 from B alone.
+    residual : Tensor, shape (n,), Å^2
+        Root mean square of what is left, per element of U.
+    """
+
+    tls: TLS
+    n_determined: Tensor
+    residual: Tensor
+
+    def said(self) -> str:
+        """Which parameters are not determined, in words."""
+        least = int(self.n_determined.min())
+        if least == N_PARAMETERS - 1:
+            return "trace of S not determined by U"
+        if int(self.n_determined.max()) <= 10:
+            missing = N_PARAMETERS - least
+            return (
+                "from B alone: the anisotropy of T and the symmetric part of S are not determined"
+                + (f" ({missing} of 21 parameters)" if missing > 11 else "")
+            )
+        return f"between {least} and {int(self.n_determined.max())} of 21 parameters determined"
+
+
+def cross_matrix(vectors: Tensor) -> Tensor:
+    """X with ``X a = v x a``, shape (n, 3, 3)."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
+    return torch.stack(rows, dim=-1).reshape(*vectors.shape[:-1], 3, 3)
+
+
+def centroids(bodies: Bodies) -> Tensor:
+    """Centroids of the bodies of the asymmetric unit, Cartesian, Å, shape (n, 3)."""
+    n = len(bodies.names)
+    atoms = bodies.table[:n, 0]
+    return bodies.positions[atoms] - bodies.offsets[atoms]
+
+
+def model_tls(model: OnePhonon) -> TLS:
+    """T, L and S of the bodies of the asymmetric unit, about their centroids, by the model.
+
+    They are the blocks ``C_bb(0)`` of the covariance, with the thermal scale.
+    """
+    bodies = model.bodies
+    zero = torch.zeros(1, 3, dtype=torch.int64, device=bodies.positions.device)
+    C = covariance(bodies, model.force_constants(), model.mesh, zero)[0]
+    n, w = bodies.n_bodies, bodies.width
+    C = bodies.scatter(bodies.scatter(C, 0), 1).reshape(n, w, n, w)
+    C = C.diagonal(dim1=0, dim2=2).permute(2, 0, 1)[: len(bodies.names)] * model.thermal_scale
+    T = C[:, :3, :3]
+    if w == 3:
+        none = torch.zeros_like(T)
+        return TLS(T, none, none, centroids(bodies))
+    axes = bodies.axes[: len(bodies.names)]
+    L = axes @ C[:, 3:, 3:] @ axes.mT
+    return TLS(T, L, axes @ C[:, 3:, :3], centroids(bodies))
+
+
+def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:
+    """T, L and S of the bodies of the asymmetric unit that come nearest to given displacements.
+
+    Least squares of all elements of U with equal weight. An isotropic U counts as a B-factor: of
+    it only the trace is fitted.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    U : Tensor, shape (n_atoms, 3, 3), Å^2
+        Of the atoms of the asymmetric unit; ``crystal.U`` for the file's.
+
+    Returns
+    -------
+    FittedTLS
+        About the centroids.
+    """
+    n_atoms = len(U)
+    eye = torch.eye(3, dtype=U.dtype, device=U.device)
+    isotropic = (U - mean_square(U)[:, None, None] * eye).abs().amax((1, 2)) < ISOTROPIC
+    body = bodies.body[:n_atoms]
+    results = []
+    for b in range(len(bodies.names)):
+        here = body == b
+        results.append(_fit_one(bodies.offsets[:n_atoms][here], U[here], isotropic[here]))
+    T, L, S, rank, residual = (torch.stack(part) for part in zip(*results, strict=True))
+    return FittedTLS(TLS(T, L, S, centroids(bodies)), rank, residual)
+
+
+def _fit_one(offsets: Tensor, U: Tensor, isotropic: Tensor) -> tuple[Tensor, ...]:
+    """T, L, S, how many parameters are determined, and the residual, of one body."""
+    # Libration in units of the body's radius, so that all parameters are of a size.
+    radius = offsets.square().sum(1).mean().sqrt().clamp(min=1.0)
+    X = cross_matrix(offsets / radius)[:, None]
+    unit = torch.eye(9, dtype=U.dtype, device=U.device).reshape(9, 3, 3)
+    symmetric = _symmetric_basis(U)
+    design = torch.cat(
+        [
+            symmetric.expand(len(U), 6, 3, 3),
+            X @ symmetric @ X.mT,
+            unit.mT @ X - X @ unit,
+        ],
+        dim=1,
+    )
+    rows, values = design.permute(0, 2, 3, 1).reshape(len(U), 9, -1), U.reshape(len(U), 9)
+    # Of an isotropic U the trace alone, as one number: the other elements are unknown, not zero.
+    trace = torch.eye(3, dtype=U.dtype, device=U.device).reshape(9) / 3**0.5
+    along = trace[:, None] * trace
+    kept = torch.where(
+        isotropic[:, None, None], along, torch.eye(9, dtype=U.dtype, device=U.device)
+    )
+    rows, values = (kept @ rows).reshape(-1, N_PARAMETERS), (kept @ values[:, :, None]).reshape(-1)
+    left, size, right = torch.linalg.svd(rows, full_matrices=False)
+    good = size > UNDETERMINED * size.max()
+    solved = right.mT @ torch.where(good, (left.mT @ values) / torch.where(good, size, 1.0), 0.0)
+    n_values = torch.where(isotropic, 1, 9).sum()
+    residual = ((values - rows @ solved).square().sum() / n_values).sqrt()
+    T = torch.einsum("p,pxy->xy", solved[:6], symmetric)
+    L = torch.einsum("p,pxy->xy", solved[6:12], symmetric) / radius**2
+    return T, L, solved[12:].reshape(3, 3) / radius, good.sum(), residual
+
+
+def _symmetric_basis(like: Tensor) -> Tensor:
+    """An orthonormal basis of the symmetric matrices, shape (6, 3, 3)."""
+    basis = torch.zeros(6, 3, 3, dtype=like.dtype, device=like.device)
+    for p, (i, j) in enumerate(((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))):
+        basis[p, i, j] = basis[p, j, i] = 1.0 if i == j else 0.5**0.5
+    return basis
+
+
+def principal_rms(tensors: Tensor) -> Tensor:
+    """Root mean squares along the principal axes, the largest first, shape (n, 3).
+
+    A negative one stands for a negative mean square, which no motion has but a fit can give.
+    """
+    values = torch.linalg.eigvalsh(tensors).flip(-1)
+    return values.sign() * values.abs().sqrt()
+
+
+def b_factors_by_tls(model: OnePhonon, fitted: FittedTLS) -> Tensor:
+    """Isotropic equivalents of what one T, L and S per body give the atoms, (n_atoms,), Å^2."""
+    bodies, n = model.bodies, model.crystal.n_atoms
+    U = fitted.tls.displacements(bodies.positions[:n], bodies.body[:n])
+    return EIGHT_PI_SQUARED * mean_square(U)

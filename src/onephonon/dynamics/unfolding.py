@@ -1,0 +1,131 @@
+"""Unfolding: the modes of a centred cell as those of the primitive cell it is made of.
+
+A centred cell of n lattice points holds every mode n times, at k and folded back into k. Taken as
+waves from one lattice point to the next, each k has its own modes only.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from onephonon.core.units import TWO_PI
+from onephonon.crystal.zone import is_bragg
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+
+from .eigen import hermitian_eigen
+from .normal_modes import Modes, modes
+from .stiffness_matrix import stiffness, zone_chunk
+
+#: Operators' numbers are exact twelfths; this close they are equal.
+EQUAL = 1e-6
+
+
+def unfolded_modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor) -> Modes:
+    """Normal modes of the primitive cell.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    constants : ForceConstants
+        With the crystal's symmetry.
+    k_frac : Tensor, shape (n_k, 3)
+        In the reciprocal axes of the bodies' own, centred cell. Vectors of its reciprocal lattice
+        that centring extinguishes make a difference.
+
+    Returns
+    -------
+    Modes
+        V has shape (n_k, D, D/n), with the displacements of all bodies of the centred cell, as
+        `modes` has them; w_squared has shape (n_k, D/n). In a primitive cell the same as `modes`.
+    """
+    shifts, partner, cells = centring(bodies)
+    if len(shifts) == 1:
+        return modes(bodies, constants, k_frac, is_bragg(k_frac))
+    at_gamma = is_bragg(torch.cat([k_frac, k_frac @ shifts.T], dim=1))
+    turns = _axis_turns(bodies, partner)
+    mass = torch.block_diag(*bodies.mass_matrix())
+    mass = bodies.gather(bodies.gather(mass, 0), 1)
+    vectors, values = [], []
+    for part, gamma in zip(
+        k_frac.split(zone_chunk(bodies.n_dof)),
+        at_gamma.split(zone_chunk(bodies.n_dof)),
+        strict=True,
+    ):
+        P = _waves(bodies, part, shifts, partner, cells, turns)
+        reduced = (P.mH @ mass.to(P.dtype) @ P).real
+        factor = torch.linalg.cholesky(reduced)
+        eye = torch.eye(reduced.shape[-1], dtype=reduced.dtype, device=reduced.device)
+        left = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False).to(P.dtype)
+        w_squared, v = hermitian_eigen(
+            left @ (P.mH @ stiffness(bodies, constants, part) @ P) @ left.mH
+        )
+        acoustic = torch.zeros_like(w_squared, dtype=torch.bool)
+        acoustic[:, :3] = gamma[:, None]
+        vectors.append(P @ (left.mH @ v))
+        values.append(torch.where(acoustic, 0.0, w_squared))
+    return Modes(torch.cat(vectors), torch.cat(values))
+
+
+def centring(bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
+    """What the centring translations do with the copies of the asymmetric unit.
+
+    Returns
+    -------
+    shifts : Tensor, shape (n, 3)
+        Translations of the lattice in [0, 1); the first is zero.
+    partner : Tensor, shape (n_ops / n, n), int64
+        The copies that are one by translation; the first column is zero's.
+    cells : Tensor, shape (n_ops / n, n, 3)
+        The cell in which each of them has the first one's place, shifted.
+    """
+    crystal = bodies.crystal
+    rotations, t = crystal.rotations, crystal.translations
+    alike = (rotations[:, None] - rotations[None]).abs().amax((2, 3)) < EQUAL
+    groups = [row.nonzero().squeeze(1) for i, row in enumerate(alike) if int(row.nonzero()[0]) == i]
+    partner = torch.stack(groups)
+    first = t[partner[0]] - t[partner[0, 0]]
+    shifts = first - torch.floor(first + EQUAL)
+    # Each group in the order of the shifts, whatever the order of its operators.
+    apart = t[partner][:, :1, None] + shifts[None, None] - t[partner][:, :, None]
+    meets = ((apart - torch.round(apart)).abs().amax(3) < EQUAL).to(torch.int64)
+    order = meets.argmax(1)
+    partner = torch.gather(partner, 1, order)
+    cells = torch.round(t[partner[:, 0]][:, None] + shifts - t[partner])
+    return shifts, partner, cells
+
+
+def _axis_turns(bodies: Bodies, partner: Tensor) -> Tensor:
+    """From the degrees of freedom of first copies to those of their partners.
+
+    Shape (groups, n, bodies of a copy, width, width): the identity, but for bodies on a line,
+    whose axes are chosen one by one.
+    """
+    per_copy = bodies.n_bodies // bodies.n_ops
+    w = bodies.width
+    turns = torch.eye(w, dtype=bodies.axes.dtype, device=bodies.axes.device)
+    turns = turns.repeat(*partner.shape, per_copy, 1, 1)
+    if w == 6:
+        axes = bodies.axes.reshape(bodies.n_ops, per_copy, 3, 3)
+        turns[..., 3:, 3:] = axes[partner].mT @ axes[partner[:, :1]]
+    return turns
+
+
+def _waves(
+    bodies: Bodies, k_frac: Tensor, shifts: Tensor, partner: Tensor, cells: Tensor, turns: Tensor
+) -> Tensor:
+    """Orthonormal waves over the centred cell's bodies, shape (n_k, D, D/n), complex."""
+    groups, n = partner.shape
+    per_copy, w = turns.shape[2], bodies.width
+    angle = TWO_PI * torch.einsum("kx,gnx->kgn", k_frac, shifts - cells)
+    waves = torch.polar(torch.full_like(angle, n**-0.5), angle)
+    P = waves.new_zeros(len(k_frac), bodies.n_ops, per_copy, w, groups, per_copy, w)
+    g, b = torch.arange(groups), torch.arange(per_copy)
+    for i in range(n):
+        block = waves[:, :, i, None, None, None] * turns[None, :, i].to(waves.dtype)
+        P[:, partner[:, i, None], b, :, g[:, None], b, :] = block.permute(1, 2, 0, 3, 4)
+    P = P.reshape(len(k_frac), bodies.n_bodies * w, groups * per_copy * w)
+    exists = torch.zeros(bodies.n_ops, per_copy * w, dtype=torch.bool, device=P.device)
+    exists.view(-1)[bodies.dof] = True
+    return bodies.gather(P, 1)[:, :, exists[partner[:, 0]].reshape(-1)]

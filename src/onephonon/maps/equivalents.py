@@ -1,0 +1,163 @@
+"""How well equivalent voxels agree: what a Laue group is worth, before anything is averaged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.crystal.symmetry import laue_operators
+
+from .affine import index_map, pick
+from .diffuse import DiffuseMap
+
+Float64 = NDArray[np.float64]
+
+#: Voxels looked at; more do not change two decimals.
+MOST_VOXELS = 1_000_000
+
+#: Shells of resolution in which the isotropic part is found.
+N_SHELLS = 50
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of pairs of equivalent voxels.
+
+    Parameters
+    ----------
+    pairs : int
+        Pairs in which both have an intensity and are not the same voxel.
+    cc : float
+        Pearson correlation; NaN with fewer than three pairs.
+    cc_anisotropic : float
+        The same once the mean over each shell of resolution is subtracted: all intensities fall
+        with resolution, which correlates even what has nothing in common.
+    r : float
+        Sum of |a - b| over sum of |a| + |b|: the R-factor of merging two.
+    """
+
+    pairs: int
+    cc: float
+    cc_anisotropic: float
+    r: float
+
+
+@dataclass(frozen=True)
+class SymmetryAgreement:
+    """Agreement under a Laue group.
+
+    Parameters
+    ----------
+    symmetry : str
+        As it was asked for.
+    n_operators : int
+        Of the Laue group, the inversion included.
+    friedel : Agreement
+        Of voxels at hkl and -hkl.
+    rotations : Agreement
+        Of voxels that any other operator relates; no pairs in Laue class -1.
+    """
+
+    symmetry: str
+    n_operators: int
+    friedel: Agreement
+    rotations: Agreement
+
+
+def symmetry_agreement(diffuse: DiffuseMap, symmetry: str = "") -> SymmetryAgreement:
+    """Compare voxels with their equivalents in a Laue group.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+        On a grid; of more than a million valid voxels as many evenly chosen ones are looked at.
+    symmetry : str
+        Space group or Laue class; by default the map's space group, and -1 without one.
+
+    Raises
+    ------
+    InputError
+        If the symmetry is not known, or the cell does not have it.
+    """
+    grid, cell = diffuse.require_grid()
+    symmetry = symmetry or diffuse.spacegroup or "-1"
+    operators = laue_operators(symmetry, cell)
+    voxels = _some_voxels(diffuse)
+    own = diffuse.intensity[tuple(voxels)].astype(np.float64)
+    isotropic = _isotropic(diffuse, voxels, own)
+    friedel, rotations = _Pairs(), _Pairs()
+    for operator in operators[1:]:
+        carried = index_map(grid, grid, operator)
+        if not carried.exact:  # such as turning a grid with other steps along h than along k
+            continue
+        index = list(carried.matrix.T @ voxels + carried.shift[:, None])
+        other = pick(diffuse.intensity, index).astype(np.float64)
+        moved = (np.array(index) != voxels).any(axis=0)
+        use = moved & ~np.isnan(other)
+        pairs = friedel if (operator == -np.eye(3)).all() else rotations
+        pairs.add(own[use], other[use], isotropic[use])
+    return SymmetryAgreement(symmetry, len(operators), friedel.agreement(), rotations.agreement())
+
+
+def _some_voxels(diffuse: DiffuseMap) -> NDArray[np.intp]:
+    """Indices (3, n) of valid voxels, evenly thinned."""
+    found = np.flatnonzero(diffuse.mask)
+    # A stride prime to most shapes, so that no plane is preferred.
+    stride = math.ceil(len(found) / MOST_VOXELS)
+    chosen = found[:: stride + (stride > 1 and stride % 2 == 0)]
+    return np.array(np.unravel_index(chosen, diffuse.intensity.shape))
+
+
+def _isotropic(diffuse: DiffuseMap, voxels: NDArray[np.intp], own: Float64) -> Float64:
+    """Mean intensity around the resolution of each voxel, which it shares with its equivalents."""
+    if not len(own):
+        return own
+    grid, cell = diffuse.require_grid()
+    hkl = np.stack([axis[i] for axis, i in zip(grid.axes, voxels, strict=True)], axis=1)
+    s = np.linalg.norm(hkl @ reciprocal_axes(cell), axis=1)
+    shell = np.minimum((s / (s.max() or 1.0) * N_SHELLS).astype(np.intp), N_SHELLS - 1)
+    count = np.bincount(shell, minlength=N_SHELLS)
+    held = count > 0
+    position = np.bincount(shell, s, N_SHELLS)[held] / count[held]
+    mean = np.bincount(shell, own, N_SHELLS)[held] / count[held]
+    return np.interp(s, position, mean)
+
+
+class _Pairs:
+    """Pairs of intensities, gathered operator by operator; each pair counts both ways."""
+
+    def __init__(self) -> None:
+        self._a: list[Float64] = []
+        self._b: list[Float64] = []
+        self._isotropic: list[Float64] = []
+
+    def add(self, a: Float64, b: Float64, isotropic: Float64) -> None:
+        self._a.append(a)
+        self._b.append(b)
+        self._isotropic.append(isotropic)
+
+    def agreement(self) -> Agreement:
+        if not self._a:
+            return Agreement(0, math.nan, math.nan, math.nan)
+        a, b = np.concatenate(self._a), np.concatenate(self._b)
+        isotropic = np.concatenate(self._isotropic)
+        total = float((np.abs(a) + np.abs(b)).sum())
+        return Agreement(
+            len(a),
+            correlation(a, b),
+            correlation(a - isotropic, b - isotropic),
+            float(np.abs(a - b).sum()) / total if total else math.nan,
+        )
+
+
+def correlation(a: Float64, b: Float64) -> float:
+    """Pearson correlation; NaN for fewer than three pairs, or if one does not vary."""
+    if len(a) < 3:
+        return math.nan
+    a, b = a - a.mean(), b - b.mean()
+    size = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / size if size else math.nan

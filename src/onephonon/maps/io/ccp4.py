@@ -1,0 +1,179 @@
+"""Maps in CCP4 and MRC files: X, Y, Z are h, k, l, the header's cell is in 1/Å.
+
+A voxel lies at hkl = (start + index) * step. The header's cell is that of the whole grid in
+reciprocal space, as mdx-lib writes it: its lengths are |a*|, |b*|, |c*| times the Miller indices
+that the grid's M voxels span, its angles those of the reciprocal cell. With the crystal's cell the
+steps in Miller indices follow. Values are in single precision, missing ones NaN; the labels of
+files of ours keep grid and cell to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.files import replacing
+from onephonon.core.safe_reading import reading
+from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.crystal.map_grid import MapGrid
+
+from ..diffuse import DiffuseMap
+from .header import Notes
+from .overrides import SAY_SAMPLING, Given, close_step
+
+#: Words of the header (counted from 1) and bytes per voxel of each mode.
+SHAPE, MODE, START, M, LENGTHS, ANGLES, ORDER, SYMMETRY = 1, 4, 5, 8, 11, 14, 17, 24
+ORIGIN, N_LABELS, LABELS = 50, 56, 57
+BYTES = {0: 1, 1: 2, 2: 4, 6: 2}
+HEADER_BYTES = 1024
+MOST_LABELS, LABEL_WIDTH = 10, 80
+
+#: Angles of two cells of the same crystal, degrees.
+SAME_ANGLE = 2.0
+
+
+def read(path: Path, given: Given) -> DiffuseMap:
+    """Read a map; see `onephonon.formats.read_map`."""
+    given.allow(path, "a CCP4 map has its own origin", "sampling")
+    with reading(path, "a CCP4 or MRC map"):
+        _check_header(path)
+        file = gemmi.read_ccp4_map(str(path))
+        order = [file.header_i32(ORDER + i) for i in range(3)]
+        if sorted(order) != [1, 2, 3]:
+            raise MapFileError(f"{path}: its axes are {order}, not X, Y and Z in some order")
+        turn = [order.index(axis) for axis in (1, 2, 3)]
+        values = np.ascontiguousarray(np.transpose(np.array(file.grid.array), turn))
+        start = [file.header_i32(START + i) for i in turn]
+        history = [f"read from {path.name}: CCP4/MRC, X, Y, Z taken as h, k, l"]
+        notes = Notes.find(_labels(file), path)
+        if notes is not None and notes.grid is not None and notes.grid.shape == values.shape:
+            grid, cell = notes.grid, given.cell or notes.cell
+        else:
+            cell = given.need_cell(path)
+            grid, how = _grid(path, file, given, cell, (start, values.shape))
+            history.append(how)
+        return DiffuseMap.on_grid(
+            values,
+            grid,
+            cell,
+            spacegroup=given.spacegroup or (notes.spacegroup if notes is not None else ""),
+            units=notes.units if notes is not None else "",
+            history=history,
+        )
+
+
+def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
+    """Write the intensities of a map on a grid, h fastest as other programs expect.
+
+    Raises
+    ------
+    MapFileError
+        For a list, a grid that does not go through hkl = 0, 0, 0, or values beyond single
+        precision.
+    """
+    grid, cell = diffuse.require_grid()
+    first = [o / s for o, s in zip(grid.origin, grid.step, strict=True)]
+    if any(abs(x - round(x)) > 1e-6 for x in first):
+        raise MapFileError(
+            f"{path}: CCP4 maps count voxels from hkl = 0, 0, 0, through which this grid does not "
+            f"go: {grid}; resample it"
+        )
+    with np.errstate(over="ignore"):
+        values = diffuse.intensity.astype(np.float32)
+    if np.isinf(values).any():
+        raise MapFileError(f"{path}: values do not fit into single precision; scale the map")
+    lengths, angles = _reciprocal(cell)
+    spans = [a * s * n for a, s, n in zip(lengths, grid.step, grid.shape, strict=True)]
+    labels = ["diffuse intensity, X Y Z are h k l, cell in 1/A", *Notes.of(diffuse).lines()]
+    if len(labels) > MOST_LABELS:
+        raise MapFileError(f"{path}: the map's units or space group are too long for CCP4 labels")
+    file = gemmi.Ccp4Map()
+    file.grid = gemmi.FloatGrid(np.ascontiguousarray(values))
+    file.grid.unit_cell.set(*spans, *angles)
+    file.grid.spacegroup = gemmi.SpaceGroup("P 1")
+    file.update_ccp4_header()
+    for axis in range(3):
+        file.set_header_i32(START + axis, round(first[axis]))
+    file.set_header_i32(N_LABELS, len(labels))
+    text = "".join(label.ljust(LABEL_WIDTH) for label in labels)
+    file.set_header_str(LABELS, text.ljust(MOST_LABELS * LABEL_WIDTH))
+    with replacing(path, force) as temporary:
+        file.write_ccp4_map(str(temporary))
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a header that promises more than the file holds."""
+    head = gemmi.read_ccp4_header(str(path))
+    shape = [head.header_i32(SHAPE + i) for i in range(3)]
+    mode, symmetry = head.header_i32(MODE), head.header_i32(SYMMETRY)
+    if mode not in BYTES:
+        raise MapFileError(f"{path}: values of mode {mode} are not real numbers that are read here")
+    size = path.stat().st_size
+    claimed = HEADER_BYTES + symmetry + BYTES[mode] * math.prod(shape)
+    if min(shape) < 1 or symmetry < 0 or claimed > size:
+        raise MapFileError(
+            f"{path}: its header says {'x'.join(map(str, shape))} voxels, {claimed} bytes with all "
+            f"else, the file has {size}; it is damaged or cut short"
+        )
+
+
+def _labels(file: gemmi.Ccp4Map) -> list[str]:
+    text = file.header_str(LABELS, MOST_LABELS * LABEL_WIDTH)
+    return [text[i : i + LABEL_WIDTH] for i in range(0, len(text), LABEL_WIDTH)]
+
+
+def _reciprocal(cell: tuple[float, ...]) -> tuple[NDArray[np.float64], list[float]]:
+    """Lengths (1/Å) and angles (degrees) of the reciprocal cell."""
+    axes = reciprocal_axes(cell)
+    lengths = np.linalg.norm(axes, axis=1)
+    cosines = [
+        float(axes[i] @ axes[j] / lengths[i] / lengths[j]) for i, j in ((1, 2), (0, 2), (0, 1))
+    ]
+    return lengths, [math.degrees(math.acos(x)) for x in cosines]
+
+
+def _grid(
+    path: Path,
+    file: gemmi.Ccp4Map,
+    given: Given,
+    cell: tuple[float, ...],
+    place: tuple[list[int], tuple[int, ...]],
+) -> tuple[MapGrid, str]:
+    """Grid of a map that another program wrote, and how it was found."""
+    start, shape = place
+    if given.limits is not None:
+        return given.need_grid(path, shape)
+    lengths = [file.header_float(LENGTHS + i) for i in range(3)]
+    angles = [file.header_float(ANGLES + i) for i in range(3)]
+    m = [file.header_i32(M + i) for i in range(3)]
+    if min(m) < 1 or not all(math.isfinite(x) and x > 0 for x in (*lengths, *angles)):
+        raise MapFileError(f"{path}: its cell {lengths}, {angles} of {m} voxels is none")
+    expected, expected_angles = _reciprocal(cell)
+    spacings = [length / n for length, n in zip(lengths, m, strict=True)]
+    if given.per_index is not None:
+        steps, how = [1 / n for n in given.per_index], "sampling as given"
+    else:
+        turned = max(abs(a - b) for a, b in zip(angles, expected_angles, strict=True))
+        near = [close_step(s / a) for s, a in zip(spacings, expected, strict=True)]
+        steps = [s for s in near if s is not None]
+        if turned > SAME_ANGLE or len(steps) < 3:
+            found = [round(float(s / a), 4) for s, a in zip(spacings, expected, strict=True)]
+            raise MapFileError(
+                f"{path}: the header's cell is not a grid of the reciprocal cell of {cell} "
+                f"(voxels of {found} Miller indices, angles {[round(x, 2) for x in angles]}); "
+                f"{SAY_SAMPLING}"
+            )
+        per_index = ", ".join(f"{1 / s:g}" for s in steps)
+        how = f"{per_index} voxels per index: the header's cell in 1/Å over that of the crystal"
+    if start == [0, 0, 0]:
+        origin = [file.header_float(ORIGIN + i) / s for i, s in enumerate(spacings)]
+        if any(origin) and all(math.isfinite(x) for x in origin):
+            start = [round(x) for x in origin]
+            how += "; first voxel from ORIGIN"
+    first = tuple(n * s for n, s in zip(start, steps, strict=True))
+    return MapGrid(first, tuple(steps), shape), f"{how}; first voxel {start}"  # type: ignore[arg-type]

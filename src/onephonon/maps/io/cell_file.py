@@ -1,0 +1,68 @@
+"""The cell and space group out of a file: a structure, an MTZ, a map, mdx2's geometry."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import gemmi
+import h5py
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.safe_reading import reading
+
+from . import hdf5_kind
+from .overrides import spacegroup_name
+
+PDB = (".pdb", ".ent")
+STRUCTURES = (*PDB, ".cif", ".mmcif")
+HDF5 = (".nxs", ".h5", ".hdf5", ".nx5", ".nc")
+
+
+def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
+    """Cell parameters and Hermann-Mauguin symbol ("" if there is none) of a file.
+
+    Parameters
+    ----------
+    path : path
+        .pdb, .ent, .cif, .mmcif (plain or .gz), .mtz, or NeXus and mdx-lib files with a crystal
+        (.nxs, .h5), such as mdx2's geometry.nxs.
+
+    Raises
+    ------
+    MapFileError
+        If the file is missing or holds no cell.
+    """
+    if not path.is_file():
+        raise MapFileError(f"{path}: there is no such file to take the cell from; check the path")
+    endings = [x.lower() for x in path.suffixes]
+    ending = endings[-2] if endings[-1:] == [".gz"] and len(endings) > 1 else path.suffix.lower()
+    with reading(path, "a file with a cell"):
+        if ending in HDF5:
+            with h5py.File(path, "r") as file:
+                found = hdf5_kind.crystal(file)
+            if found is None:
+                raise MapFileError(f"{path}: it holds no cell; take the structure's file")
+            cell, group = found
+        elif ending == ".mtz":
+            mtz = gemmi.read_mtz_file(str(path), with_data=False)
+            cell, group = mtz.cell.parameters, mtz.spacegroup_name
+        elif ending in STRUCTURES:
+            # Shorter lines than usual: old files have other things in the last columns.
+            structure = (
+                gemmi.read_pdb(str(path), max_line_length=72)
+                if ending in PDB
+                else gemmi.read_structure(str(path))
+            )
+            if not structure.cell.is_crystal():
+                raise MapFileError(f"{path}: it has no cell, only the placeholder 1, 1, 1")
+            cell, group = structure.cell.parameters, structure.spacegroup_hm
+        else:
+            raise MapFileError(
+                f"{path}: ending {path.suffix!r} is none that a cell is taken from "
+                f"({', '.join((*STRUCTURES, '.mtz', *HDF5))})"
+            )
+    parameters = tuple(float(x) for x in cell)
+    if len(parameters) != 6 or not all(math.isfinite(x) for x in parameters):
+        raise MapFileError(f"{path}: its cell {parameters} is not six finite numbers")
+    return parameters, spacegroup_name(group) if group else ""

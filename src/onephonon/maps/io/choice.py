@@ -1,0 +1,243 @@
+"""Reading and writing maps, the format chosen by the file's ending and, in HDF5, its content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.files import check_writable
+from onephonon.core.safe_reading import reading
+from onephonon.crystal.cell_parameters import take_cell
+
+from ..diffuse import DiffuseMap
+from . import ccp4, eryx, hdf5, lunus, mdx_lib, mtz, nexus, nexus_writer, npz, text
+from .cell_file import read_cell
+from .hdf5_kind import kind_of
+from .overrides import Given, known_spacegroup, spacegroup_name, take_sampling
+
+ALL = frozenset({"cell", "grid", "sigma", "counts", "half-sets", "history", "float64"})
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: its name, what writes it, and what of a map it keeps."""
+
+    name: str
+    endings: tuple[str, ...]
+    reader: ModuleType | None
+    writer: ModuleType | None
+    keeps: frozenset[str] = ALL
+
+
+#: Endings of HDF5 files, in which the content tells whose they are.
+HDF5_ENDINGS = (".h5", ".hdf5", ".nxs", ".nx5", ".nexus", ".nc")
+
+FORMATS = (
+    Format("onephonon .npz", (".npz",), npz, npz),
+    Format("onephonon HDF5", (".h5", ".hdf5"), None, hdf5),
+    Format("NeXus (mdx2, NeXpy)", (".nxs", ".nx5", ".nexus"), None, nexus_writer),
+    Format("lunus", (".lat",), lunus, lunus, frozenset({"grid"})),
+    Format("NumPy array (eryx)", (".npy",), eryx, eryx, frozenset({"float64"})),
+    Format("MTZ of a supercell", (".mtz",), mtz, mtz, ALL - {"history", "float64"}),
+    Format("CCP4/MRC map", (".ccp4", ".mrc", ".map"), ccp4, ccp4, frozenset({"cell", "grid"})),
+    Format("text", (".hkl", ".txt"), text, text),
+    Format("netCDF-4", (".nc",), None, None),
+)
+
+HDF5_READERS = {"mdx-lib": mdx_lib, "nexus": nexus}
+
+
+def read_map(
+    path: str | os.PathLike[str],
+    *,
+    cell: Sequence[float] | str | os.PathLike[str] | None = None,
+    spacegroup: str = "",
+    sampling: Any = None,
+    origin: Sequence[int] | None = None,
+    dataset: str | None = None,
+) -> DiffuseMap:
+    """Read a map; the ending tells the format, in HDF5 the content.
+
+    .npz and .h5 are onephonon's own. Others: NeXus of mdx2, NeXpy and nxrefine (.nxs), mdx-lib's
+    HDF5 (.h5), lunus (.lat), bare arrays as eryx keeps them (.npy), MTZ of a supercell (.mtz),
+    CCP4 and MRC (.ccp4, .mrc, .map), text (.hkl, .txt). The map's history says what was read and
+    what was assumed.
+
+    Parameters
+    ----------
+    path : path
+    cell : sequence of six float, or path, optional
+        a, b, c in Å; alpha, beta, gamma in degrees; or a file that has them: a structure (.pdb,
+        .cif), .mtz, mdx2's geometry.nxs, another map. Goes before what the map's file says;
+        needed for .lat, .npy, most .nxs, .ccp4 and text of other programs.
+    spacegroup : str
+        Hermann-Mauguin symbol; goes before what the files say.
+    sampling : float, three float, or three (min, max, n), optional
+        Voxels per Miller index (n), and the Miller indices of the first and last voxel. Needed
+        for .npy; for others where they leave it open.
+    origin : sequence of three int, optional
+        Voxel of hkl = 0, 0, 0, counted from 0 along h, k and l. For .lat and .npy.
+    dataset : str, optional
+        Which map: a path in HDF5, or its end; a column of an MTZ.
+
+    Returns
+    -------
+    DiffuseMap
+
+    Raises
+    ------
+    MapFileError
+        If the file is missing, of another kind, damaged, or holds no map; if it leaves something
+        open that was not given, or something was given that it does not leave open.
+    InputError
+        If what was given cannot be.
+
+    Warns
+    -----
+    MapGuessWarning
+        If a likely answer was taken to what the file leaves open.
+    """
+    path = Path(path)
+    form = _format(path)
+    if not path.is_file():
+        raise MapFileError(f"{path}: there is no such file; check the path")
+    given = _given(cell, spacegroup, sampling, origin, dataset)
+    reader = form.reader
+    if path.suffix.lower() in HDF5_ENDINGS:
+        reader = HDF5_READERS.get(kind_of(path))
+    if reader is None or reader is npz:
+        return _read_own(path, npz if reader is npz else hdf5, given)
+    diffuse: DiffuseMap = reader.read(path, given)
+    if given.cell is None:
+        return diffuse
+    return diffuse.changed(f"cell {given.cell_said}")
+
+
+def write_map(
+    diffuse: DiffuseMap,
+    path: str | os.PathLike[str],
+    force: bool = False,
+    *,
+    table: bool = False,
+) -> None:
+    """Write a map, the format by the file's ending.
+
+    .npz and .h5 keep everything and read back bit by bit; so do .nxs and text (.hkl, .txt). What
+    others keep less, `not_kept` tells: .mtz, .ccp4 (.mrc, .map), .lat, .npy.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+    path : path
+    force : bool
+        Overwrite an existing file.
+    table : bool
+        In .nxs: a table of hkl as mdx2.merge makes it, not a map as mdx2.map does.
+
+    Raises
+    ------
+    MapFileError
+        If the ending is unknown, the format cannot hold the map, or the file exists and `force`
+        is not set.
+    """
+    path = Path(path)
+    writer = _writer(path)
+    if table and writer is not nexus_writer:
+        raise MapFileError(f"{path}: tables of hkl are written as .nxs; name the file so")
+    if writer is nexus_writer:
+        nexus_writer.write(diffuse, path, force, table)
+    else:
+        writer.write(diffuse, path, force)
+
+
+def check_map_path(path: str | os.PathLike[str], force: bool = False) -> None:
+    """Check, before long work, that a map can be written to a path."""
+    _writer(Path(path))
+    check_writable(path, force)
+
+
+def not_kept(diffuse: DiffuseMap, path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """What of a map a file of this ending would not keep, in words."""
+    keeps = _format(Path(path)).keeps
+    has = {
+        "the cell and space group": ("cell", diffuse.cell is not None),
+        "where the voxels are": ("grid", True),
+        "sigma": ("sigma", diffuse.sigma is not None),
+        "counts": ("counts", diffuse.counts is not None),
+        "half-sets": ("half-sets", diffuse.halves is not None),
+        "history and parameters": ("history", bool(diffuse.history or diffuse.parameters)),
+        "double precision": ("float64", str(diffuse.intensity.dtype) == "float64"),
+    }
+    return tuple(name for name, (key, there) in has.items() if there and key not in keeps)
+
+
+def format_name(path: str | os.PathLike[str]) -> str:
+    """Name of the format that a map file has."""
+    path = Path(path)
+    if path.suffix.lower() in HDF5_ENDINGS:
+        kind = kind_of(path)
+        return {"mdx-lib": "mdx-lib HDF5", "nexus": "NeXus"}.get(kind, "onephonon HDF5")
+    return _format(path).name
+
+
+def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any) -> Given:
+    """Check and gather what the caller says."""
+    per_index, limits = (None, None) if sampling is None else take_sampling(sampling)
+    if origin is not None:
+        try:
+            voxel = tuple(int(x) for x in origin)
+        except (TypeError, ValueError):
+            voxel = ()
+        if len(voxel) != 3 or any(a != b for a, b in zip(voxel, origin, strict=True)):
+            raise InputError(f"origin {origin!r} is three whole numbers, a voxel")
+        if limits is not None:
+            raise InputError("origin and the limits of the sampling both say where the map lies")
+        origin = voxel
+    group = spacegroup_name(spacegroup) if spacegroup else ""
+    if group and not known_spacegroup(group):
+        raise InputError(f"space group {spacegroup!r} is unknown; write it as in 'P 1 21 1'")
+    said = "as given"
+    if isinstance(cell, (str, os.PathLike)):
+        said = f"of {Path(cell).name}"
+        cell, found = read_cell(Path(cell))
+        group = group or found
+    taken = None if cell is None else take_cell(cell)
+    return Given(taken, said, group, per_index, limits, origin, dataset)
+
+
+def _read_own(path: Path, module: ModuleType, given: Given) -> DiffuseMap:
+    """Read a file of ours, which says all; cell and space group may still be set."""
+    given.allow(path, "the file says it itself")
+    with reading(path, "a map of onephonon"):
+        diffuse: DiffuseMap = module.read(path)
+        if given.cell is not None:
+            diffuse = diffuse.changed(f"cell {given.cell_said}", cell=given.cell)
+        if given.spacegroup:
+            diffuse = diffuse.changed(
+                f"space group {given.spacegroup} as given",
+                spacegroup=given.spacegroup,
+            )
+    return diffuse
+
+
+def _writer(path: Path) -> ModuleType:
+    writer = _format(path).writer
+    if writer is None:
+        raise MapFileError(f"{path}: {path.suffix} is only read; write .h5 or .nxs")
+    return writer
+
+
+def _format(path: Path) -> Format:
+    ending = path.suffix.lower()
+    for form in FORMATS:
+        if ending in form.endings:
+            return form
+    known = ", ".join(x for form in FORMATS for x in form.endings)
+    raise MapFileError(
+        f"{path}: ending {path.suffix!r} is not one of {known}; the ending chooses the format"
+    )

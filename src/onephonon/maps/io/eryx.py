@@ -1,0 +1,75 @@
+"""Bare arrays of NumPy (.npy), as eryx keeps its maps: (n_h, n_k, n_l) or flat, l fastest."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.files import replacing
+from onephonon.core.safe_reading import reading
+from onephonon.crystal.map_grid import MapGrid
+
+from ..diffuse import DiffuseMap
+from .overrides import SAY_SAMPLING, Given, guess
+
+
+def read(path: Path, given: Given) -> DiffuseMap:
+    """Read a map; see `onephonon.formats.read_map`."""
+    given.allow(path, "a .npy holds one array", "sampling", "origin")
+    with reading(path, "a NumPy array"):
+        # Mapped, so that a header that promises more than the file holds allocates nothing.
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if mapped.dtype.kind not in "fiu" or mapped.ndim not in (1, 3) or not mapped.size:
+            raise MapFileError(
+                f"{path}: an array of {mapped.dtype} with shape {mapped.shape} is no map; that has "
+                "real numbers and shape (n_h, n_k, n_l), or is flat"
+            )
+        cell = given.need_cell(path)
+        if mapped.ndim == 1:
+            values = np.array(mapped).reshape(_shape_of_flat(path, given, mapped.size))
+        else:
+            values = np.array(mapped, order="C")
+        grid, how = given.need_grid(path, values.shape)
+        if how.startswith("assumed"):
+            guess(path, f"{how} ({grid}); say (min, max, n) of each axis if it is not")
+        return DiffuseMap.on_grid(
+            values,
+            grid,
+            cell,
+            spacegroup=given.spacegroup,
+            history=[f"read from {path.name}: a bare array, axes taken as h, k, l", how],
+        )
+
+
+def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
+    """Write the intensities of a map on a grid, and nothing else.
+
+    Raises
+    ------
+    MapFileError
+        For a list, or if the file exists and `force` is not set.
+    """
+    diffuse.require_grid()
+    with replacing(path, force) as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(diffuse.intensity))
+
+
+def _shape_of_flat(path: Path, given: Given, size: int) -> tuple[int, int, int]:
+    """Shape of a flat array, which only the limits of the axes can tell."""
+    if given.limits is None or given.per_index is None:
+        raise MapFileError(
+            f"{path}: a flat array of {size}; {SAY_SAMPLING}, here (min, max, n) of each axis"
+        )
+    ranges = [(*ends, n) for ends, n in zip(given.limits, given.per_index, strict=True)]
+    try:
+        shape = MapGrid.from_sampling(*ranges).shape
+    except InputError as error:
+        raise MapFileError(f"{path}: {error}") from error
+    if math.prod(shape) != size:
+        raise MapFileError(
+            f"{path}: a flat array of {size}, the sampling as given makes {shape}; correct it"
+        )
+    return shape

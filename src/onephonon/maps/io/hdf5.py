@@ -1,0 +1,203 @@
+"""Maps in HDF5: three-dimensional, l fastest, float32 or float64, chunked and compressed.
+
+| dataset | shape | holds |
+|---|---|---|
+| `intensity` | (n_h, n_k, n_l); (N,) for a list | NaN where there is none |
+| `sigma`, `counts`, `half1`, `half2` | as `intensity` | optional |
+| `grid_origin`, `grid_step` | (3,) | hkl of voxel (0, 0, 0); Miller indices per voxel |
+| `q_vectors` | (N, 3) | of a list only: 1/Å, 2*pi included |
+| `map_shape` | (3,) | of a list only, optional: how it is arranged |
+| `cell` | (6,) | a, b, c in Å; alpha, beta, gamma in degrees |
+| `spacegroup`, `units`, `version` | text | |
+| `parameters`, `history` | text | JSON: a dictionary; a list of lines, oldest first |
+
+Files of version 0.1, flat with `q_vectors`, `hkl` and `map_shape`, are read too.
+
+A map too large for memory is written part by part::
+
+    with replacing(path, force) as temporary, new_file(temporary) as file:
+        intensity = create(file, grid, cell, dtype="float32", units="e^2 per cell")
+        depth = intensity.chunks[0]
+        for start in range(0, grid.shape[0], depth):
+            intensity[start : start + depth] = ...
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.files import replacing
+from onephonon.core.safe_reading import load, reading
+from onephonon.crystal.map_grid import MapGrid
+
+from ..diffuse import ARRAYS, DiffuseMap
+from .arrays import from_arrays, header, header_of
+
+#: Bytes per chunk: HDF5's own recommendation is below a megabyte, its chunk cache's size.
+CHUNK_BYTES = 524_288
+
+#: Items that hold text.
+TEXTS = ("spacegroup", "units", "parameters", "history", "version")
+
+#: Everything that is read of a file.
+ITEMS = (
+    *ARRAYS,
+    "grid_origin",
+    "grid_step",
+    "q_vectors",
+    "hkl",
+    "map_shape",
+    "cell",
+    *TEXTS,
+)
+
+#: Bytes that HDF5 keeps beside the description of a dataset, below 64 kB.
+MOST_COMPACT = 60_000
+
+#: Fast; measured intensities compress little at any level.
+GZIP_LEVEL = 1
+
+
+def read(path: Path) -> DiffuseMap:
+    """Read a map; see `onephonon.formats.read_map`."""
+    with reading(path, "an HDF5 map"):
+        with h5py.File(path, "r") as file:
+            found = {name: file[name] for name in ITEMS if name in file}
+            arrays = {
+                name: _text(item, path) if name in TEXTS else _numbers(item, path)
+                for name, item in found.items()
+                if isinstance(item, h5py.Dataset)
+            }
+        return from_arrays(arrays, str(path))
+
+
+def _text(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
+    if dataset.dtype.kind not in "SO" or dataset.size != 1:
+        raise MapFileError(f"{path}: {dataset.name} holds {dataset.dtype}, not one text")
+    return np.asarray(dataset[()])
+
+
+def _numbers(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
+    if dataset.chunks is not None and len(dataset.chunks) != dataset.ndim:
+        raise MapFileError(
+            f"{path}: {dataset.name} is damaged: chunks {dataset.chunks} of an "
+            f"array {dataset.shape}"
+        )  # HDF5 would not come back from reading it
+    return load(dataset, path)
+
+
+def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
+    """Write a map."""
+    volumes = dict(diffuse.arrays)
+    if diffuse.points is not None:
+        volumes["q_vectors"] = diffuse.points
+    with replacing(path, force) as temporary, new_file(temporary) as file:
+        items = header_of(diffuse)
+        if diffuse.list_shape is not None:
+            items["map_shape"] = np.array(diffuse.list_shape, dtype=np.int64)
+        _write_items(file, items)
+        for name, values in volumes.items():
+            dataset = create_volume(file, name, values.shape, values.dtype)
+            if values.size:
+                dataset[...] = values
+
+
+def new_file(path: Path) -> h5py.File:
+    """Open a new file that is under checksums throughout, as HDF5 can since 1.10 (2016)."""
+    return h5py.File(path, "w", libver=("v110", "v110"))
+
+
+def create(
+    file: h5py.File,
+    grid: MapGrid,
+    cell: Sequence[float],
+    *,
+    dtype: DTypeLike = np.float32,
+    spacegroup: str = "",
+    units: str = "",
+    parameters: Mapping[str, Any] | None = None,
+    history: Sequence[str] = (),
+    version: str = "",
+) -> h5py.Dataset:
+    """Write all of a map on a grid but its values, which follow part by part.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for writing and empty, best by `new_file`.
+    grid : MapGrid
+    cell : sequence of six float
+    dtype : float32 or float64
+    spacegroup, units, parameters, history, version
+        As in `DiffuseMap`.
+
+    Returns
+    -------
+    h5py.Dataset
+        ``intensity``, of the grid's shape, NaN until written. It is written fastest in parts
+        that begin and end at multiples of ``dataset.chunks[0]`` along the first axis.
+    """
+    _write_items(
+        file,
+        header(
+            grid=grid,
+            cell=cell,
+            spacegroup=spacegroup,
+            units=units,
+            parameters=parameters,
+            history=history,
+            version=version,
+        ),
+    )
+    return create_volume(file, "intensity", grid.shape, dtype)
+
+
+def create_volume(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: DTypeLike
+) -> h5py.Dataset:
+    """Make a chunked, compressed dataset, NaN until written: ``intensity``, ``sigma`` and so on."""
+    if not math.prod(shape):  # a list of nothing cannot be chunked
+        return file.create_dataset(name, shape, dtype)
+    return file.create_dataset(
+        name,
+        shape,
+        dtype,
+        chunks=chunk_shape(shape, np.dtype(dtype).itemsize),
+        compression="gzip",
+        compression_opts=GZIP_LEVEL,
+        shuffle=True,
+        fletcher32=True,
+        fillvalue=np.nan,
+    )
+
+
+def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Chunks as near to cubes as the array allows, of `CHUNK_BYTES` at most."""
+    room = float(CHUNK_BYTES // itemsize)
+    chunks = [1] * len(shape)
+    by_length = sorted(range(len(shape)), key=lambda axis: shape[axis])
+    for done, axis in enumerate(by_length):  # what a short axis leaves goes to the longer ones
+        side = max(1, int(room ** (1 / (len(shape) - done)) + 1e-9))
+        chunks[axis] = min(shape[axis], side)
+        room /= chunks[axis]
+    return tuple(chunks)
+
+
+def _write_items(file: h5py.File, items: dict[str, NDArray[Any]]) -> None:
+    """Write the small items, texts of fixed length: HDF5 may hang on a damaged heap of others."""
+    for name, values in items.items():
+        text = values.item().encode() if values.dtype.kind == "U" else None
+        data = values if text is None else text
+        dtype = values.dtype if text is None else h5py.string_dtype("utf-8", len(text) or 1)
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        if text is None or len(text) <= MOST_COMPACT:  # in the description and its checksum
+            layout.set_layout(h5py.h5d.COMPACT)
+        file.create_dataset(name, data=data, dtype=dtype, dcpl=layout)

@@ -1,0 +1,171 @@
+"""Whose HDF5 file it is, told by what is in it, and the crystal that it describes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.safe_reading import load, reading
+
+from .overrides import spacegroup_name
+
+#: Groups nested deeper than this are not looked into (and links in circles not followed on).
+DEPTH = 5
+
+#: Bytes of an attribute, and of a text, beyond which a file is damaged.
+LARGEST_ATTRIBUTE, LARGEST_TEXT = 65_536, 16_777_216
+
+#: Attributes by which mdx-lib says where a map's voxels are.
+GRID_ATTRIBUTES = ("grid_size", "grid_ori", "grid_delta")
+
+Crystal = tuple[tuple[float, ...], str]
+
+
+def kind_of(path: Path) -> str:
+    """Tell whose HDF5 file it is: "onephonon", "mdx-lib" or "nexus".
+
+    Raises
+    ------
+    MapFileError
+        If it is no HDF5 file, or none of these.
+    """
+    if not h5py.is_hdf5(path):
+        with path.open("rb") as file:
+            classic = file.read(3) == b"CDF"
+        if classic:
+            raise MapFileError(
+                f"{path}: a classic netCDF file; only netCDF-4 is HDF5 (nccopy -k 4 converts it)"
+            )
+        raise MapFileError(f"{path}: not an HDF5 file, or its beginning is damaged")
+    with reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
+        if isinstance(file.get("intensity"), h5py.Dataset) and "NX_class" not in file.attrs:
+            return "onephonon"
+        groups = dict(walk(file))
+        if any(name in group.attrs for group in groups.values() for name in GRID_ATTRIBUTES):
+            return "mdx-lib"
+        if any("NX_class" in group.attrs for group in groups.values()):
+            return "nexus"
+        held = ", ".join(sorted(file)[:12]) or "nothing"
+    raise MapFileError(
+        f"{path}: an HDF5 file, but no map that is known here (onephonon's own has a dataset "
+        f"intensity, mdx-lib's groups with grid_size, NeXus an NX_class); it holds {held}"
+    )
+
+
+def walk(group: h5py.Group, depth: int = DEPTH) -> Iterator[tuple[str, h5py.Group]]:
+    """Go through a group and those below it, with their paths; broken links are passed over."""
+    yield group.name or "/", group
+    if depth:
+        for _, child in members(group):
+            if isinstance(child, h5py.Group):
+                yield from walk(child, depth - 1)
+
+
+def members(group: h5py.Group) -> Iterator[tuple[str, Any]]:
+    """Names and objects in a group, without links that lead nowhere."""
+    for name in group:
+        try:
+            yield name, group[name]
+        except (KeyError, OSError, RuntimeError, ValueError):
+            continue
+
+
+def attribute(item: Any, name: str) -> NDArray[Any] | None:
+    """Values of an attribute, flat; None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If it claims to be larger than attributes are: the file is damaged.
+    """
+    if name not in item.attrs:
+        return None
+    found = item.attrs.get_id(name)
+    if math.prod(found.shape or ()) * found.dtype.itemsize > LARGEST_ATTRIBUTE:
+        raise ValueError(f"attribute {name} claims a shape of {found.shape}")
+    return np.asarray(item.attrs[name]).reshape(-1)
+
+
+def attribute_text(item: Any, name: str, default: str = "") -> str:
+    """Text of an attribute."""
+    values = attribute(item, name)
+    return default if values is None else _text(values)
+
+
+def dataset_text(group: h5py.Group, name: str) -> str:
+    """Text that a dataset holds; empty if there is none, or it holds more than one."""
+    dataset = group.get(name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.size != 1:
+        return ""
+    if dataset.dtype.itemsize > LARGEST_TEXT:
+        raise ValueError(f"{dataset.name} claims a text of {dataset.dtype.itemsize} characters")
+    return _text(np.asarray(dataset[()]).reshape(-1))
+
+
+def _text(values: NDArray[Any]) -> str:
+    if values.size != 1:
+        return ""
+    item = values[0]
+    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
+
+
+def crystal(file: h5py.File) -> Crystal | None:
+    """Cell and space group, wherever the file has them; None if it has none."""
+    for _, group in walk(file):
+        for look in (_of_ours, _of_mdx_lib, _of_nexus):
+            found = look(group)
+            if found is not None:
+                return found
+    return None
+
+
+def _of_ours(group: h5py.Group) -> Crystal | None:
+    if group.name != "/" or not isinstance(group.get("cell"), h5py.Dataset):
+        return None
+    return _six([_values(group, "cell")]), _name(group, "spacegroup")
+
+
+def _of_mdx_lib(group: h5py.Group) -> Crystal | None:
+    names = ("a", "b", "c", "alpha", "beta", "gamma")
+    if not all(name in group.attrs for name in names):
+        return None
+    number = attribute(group, "spaceGroupNumber")
+    name = spacegroup_name(int(number[0])) if number is not None and len(number) else ""
+    return _six([attribute(group, name) for name in names]), name
+
+
+def _of_nexus(group: h5py.Group) -> Crystal | None:
+    """Cell of an NXsample, as mdx2, the NeXus standard or nxrefine write it."""
+    letters = ("a", "b", "c", "alpha", "beta", "gamma")
+    choices = (
+        ("unit_cell",),
+        ("unit_cell_abc", "unit_cell_alphabetagamma"),
+        tuple(f"unitcell_{x}" for x in letters),
+        tuple(f"unit_cell_{x}" for x in letters),
+    )
+    for names in choices:
+        if all(isinstance(group.get(name), h5py.Dataset) for name in names):
+            return _six([_values(group, name) for name in names]), _name(group, "space_group")
+    return None
+
+
+def _six(values: list[Any]) -> tuple[float, ...]:
+    """Six numbers; what was kept in single precision is taken as the decimal it stands for."""
+    flat = [x for value in values for x in np.asarray(value).reshape(-1)]
+    return tuple(float(str(x)) if isinstance(x, np.float32) else float(x) for x in flat)
+
+
+def _values(group: h5py.Group, name: str) -> NDArray[Any]:
+    return load(group[name], Path(group.file.filename))
+
+
+def _name(group: h5py.Group, name: str) -> str:
+    found = dataset_text(group, name)
+    return spacegroup_name(found) if found else ""

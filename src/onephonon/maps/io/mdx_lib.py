@@ -1,0 +1,144 @@
+"""Maps of mdx-lib (MATLAB), as deposited in the CXIDB, in HDF5; read only.
+
+A file holds one map or more, each a group below ``/maps`` with datasets ``I``, ``sigma`` and the
+random half-sets ``I1`` and ``I2``, and attributes ``grid_size``, ``grid_ori`` (hkl of the first
+voxel) and ``grid_delta`` (Miller indices per voxel), in the order h, k, l. ``/crystal`` has the
+cell and the space group's number as attributes. MATLAB stores its first index fastest, HDF5
+its last, so that the datasets have the shape of ``grid_size`` backwards: l slowest, h fastest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.safe_reading import load, reading, without_infinite
+from onephonon.crystal.map_grid import MapGrid
+
+from ..diffuse import Array, DiffuseMap
+from . import hdf5_kind
+from .overrides import Given
+
+#: Units that are ours under another name.
+UNITS = {"electron scattering per unit cell": "e^2 per cell"}
+
+#: Voxels along an axis that no map has.
+LONGEST = 1_000_000
+
+
+def read(path: Path, given: Given) -> DiffuseMap:
+    """Read a map; see `onephonon.formats.read_map`."""
+    given.allow(path, "mdx-lib says the grid itself", "dataset")
+    with reading(path, "an mdx-lib map"), h5py.File(path, "r") as file:
+        group = _choose(path, file, given.dataset)
+        cell, spacegroup = hdf5_kind.crystal(file) or (None, "")
+        grid = _grid(path, group)
+        history = [f"read from {path.name}: mdx-lib map {group.name}"]
+        intensity = _volume(path, group, "I", grid, history)
+        if intensity is None:
+            raise MapFileError(f"{path}: {group.name} has no dataset I; {_held(group)}")
+        sigma = _volume(path, group, "sigma", grid, history)
+        if sigma is not None:
+            sigma, infinite = without_infinite(sigma)
+            if infinite:
+                history.append(f"{infinite} infinite sigma taken as unknown")
+        halves = [_volume(path, group, name, grid, history) for name in ("I1", "I2")]
+        whole = halves[0] is not None and halves[1] is not None
+        units = hdf5_kind.attribute_text(group, "units")
+        return DiffuseMap.on_grid(
+            intensity,
+            grid,
+            given.need_cell(path, cell),
+            spacegroup=given.spacegroup or spacegroup,
+            sigma=sigma,
+            halves=(halves[0], halves[1]) if whole else None,  # type: ignore[arg-type]
+            units=UNITS.get(units, units),
+            history=history,
+        )
+
+
+def _choose(path: Path, file: h5py.File, dataset: str | None) -> h5py.Group:
+    """The map that was asked for, or the only one."""
+    found, others = {}, []
+    for name, group in hdf5_kind.walk(file):
+        if all(x in group.attrs for x in hdf5_kind.GRID_ATTRIBUTES):
+            kind = hdf5_kind.attribute_text(group, "type", "intensity")
+            if kind == "intensity":
+                found[name] = group
+            else:
+                others.append(f"{name} ({kind})")
+    if dataset is not None:
+        matches = [g for n, g in found.items() if n.strip("/").endswith(dataset.strip("/"))]
+        exact = [g for n, g in found.items() if n.strip("/") == dataset.strip("/")]
+        if len(exact or matches) == 1:
+            return (exact or matches)[0]
+    elif len(found) == 1:
+        return next(iter(found.values()))
+    names = ", ".join(f"{n} {_size(g)}" for n, g in found.items()) or "none of intensities"
+    if others:
+        names += f"; not maps of intensities: {', '.join(others)}"
+    raise MapFileError(
+        f"{path}: it holds {len(found)} maps ({names}); "
+        + (f"{dataset!r} is not one" if dataset is not None else "choose one with")
+        + (", choose with" if dataset is not None else "")
+        + " dataset= (--dataset)"
+    )
+
+
+def _size(group: h5py.Group) -> str:
+    size = hdf5_kind.attribute(group, "grid_size")
+    return "x".join(str(n) for n in (size if size is not None else ()))
+
+
+def _grid(path: Path, group: h5py.Group) -> MapGrid:
+    values: dict[str, list[Any]] = {}
+    for name in hdf5_kind.GRID_ATTRIBUTES:
+        said = hdf5_kind.attribute(group, name)
+        if (
+            said is None
+            or said.size != 3
+            or said.dtype.kind not in "fiu"
+            or not np.isfinite(said).all()
+        ):
+            raise MapFileError(f"{path}: {name} of {group.name} is {said}, not three numbers")
+        values[name] = said.tolist()
+    size, origin, delta = (values[name] for name in hdf5_kind.GRID_ATTRIBUTES)
+    if not all(1 <= n <= LONGEST and n == int(n) for n in size) or min(delta) <= 0:
+        raise MapFileError(
+            f"{path}: grid_size {size} and grid_delta {delta} of {group.name} make no grid"
+        )
+    # Through the axes: single precision is put on the fraction that it stands for.
+    lines = zip(origin, delta, size, strict=True)
+    return MapGrid.from_axes(*(o + d * np.arange(int(n)) for o, d, n in lines))
+
+
+def _volume(
+    path: Path, group: h5py.Group, name: str, grid: MapGrid, history: list[str]
+) -> Array | None:
+    """A dataset in the order h, k, l; None if there is none."""
+    dataset = group.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        return None
+    backwards = grid.shape[::-1]
+    if dataset.shape == backwards:
+        said = "axes turned round, as MATLAB writes h fastest"
+        values = np.ascontiguousarray(load(dataset, path).T)
+    elif dataset.shape == grid.shape:
+        said = "axes as they are: the array has the shape of grid_size, unlike MATLAB's own"
+        values = load(dataset, path)
+    else:
+        raise MapFileError(
+            f"{path}: {dataset.name} has shape {dataset.shape}, grid_size is {grid.shape}; MATLAB "
+            f"would write {backwards}"
+        )
+    if said not in history:
+        history.append(said)
+    return values
+
+
+def _held(group: h5py.Group) -> str:
+    return f"it holds {', '.join(sorted(group)) or 'nothing'}"

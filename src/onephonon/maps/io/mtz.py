@@ -1,0 +1,222 @@
+"""Maps as reflections of a supercell, in MTZ: H = h n_h, cell axes times n.
+
+A voxel of a map with n voxels per Miller index is a reflection of the cell that is n times as
+long. Columns are those of mdx2.to_mtz: IMEAN, SIGIMEAN, IMEAN_half1, IMEAN_half2; and NOBS. All
+values are in single precision. The file's history keeps grid and cell to the last bit.
+
+The header's space group is the symmorphic primitive group of the same class (P 4 for P 41, P 2 for
+C 2): the voxels between Bragg points obey no screw axis, glide plane or centring.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.files import replacing
+from onephonon.core.safe_reading import reading
+from onephonon.crystal.map_grid import MapGrid
+
+from ..diffuse import DiffuseMap
+from .header import Notes
+from .overrides import CLOSE_STEP, Given, spacegroup_name
+from .rows import map_of_rows
+
+#: Our columns and their MTZ types (intensity, standard deviation, whole number).
+COLUMNS = {
+    "intensity": ("IMEAN", "J"),
+    "sigma": ("SIGIMEAN", "Q"),
+    "half1": ("IMEAN_half1", "J"),
+    "half2": ("IMEAN_half2", "J"),
+    "counts": ("NOBS", "R"),
+}
+
+#: Largest whole number that single precision, in which MTZ keeps indices, holds exactly.
+LARGEST_INDEX = 2**24
+
+
+def read(path: Path, given: Given) -> DiffuseMap:
+    """Read a map; see `onephonon.formats.read_map`."""
+    given.allow(path, "an MTZ has no origin", "sampling", "dataset")
+    with reading(path, "an MTZ file"):
+        mtz = _open(path)
+        notes = Notes.find(mtz.history, path)
+        columns, said = _columns(path, mtz, given.dataset)
+        hkl = np.stack([np.array(mtz.columns[i], dtype=np.float64) for i in range(3)], axis=1)
+        history = [f"read from {path.name}: MTZ, {said}"]
+        group = mtz.spacegroup_name
+        spacegroup = given.spacegroup or (spacegroup_name(group) if group else "")
+        if notes is not None and notes.grid is not None:
+            grid, cell = notes.grid, given.cell or notes.cell
+            hkl *= grid.step
+            return map_of_rows(
+                path,
+                hkl,
+                columns,
+                cell,
+                grid=grid,
+                spacegroup=given.spacegroup or notes.spacegroup,
+                units=notes.units,
+                history=history,
+            )
+        per_index, cell, how = _supercell(path, mtz.cell.parameters, given)
+        history.append(how)
+        return map_of_rows(
+            path,
+            hkl / per_index,
+            columns,
+            cell,
+            per_index=per_index,
+            spacegroup=spacegroup,
+            history=history,
+        )
+
+
+def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
+    """Write the voxels that have values.
+
+    Raises
+    ------
+    MapFileError
+        For a list, a grid that is no supercell's, or values beyond single precision.
+    """
+    grid, cell = diffuse.require_grid()
+    per_index = _whole(grid, path)
+    mtz = gemmi.Mtz(with_base=True)
+    mtz.title = "diffuse intensity on a supercell's reciprocal lattice"
+    mtz.cell = gemmi.UnitCell(*(a * n for a, n in zip(cell, per_index, strict=False)), *cell[3:])
+    mtz.spacegroup = _symmorphic(diffuse.spacegroup)
+    mtz.history = Notes.of(diffuse).lines()
+    mtz.add_dataset("diffuse")
+    halves = diffuse.halves or (None, None)
+    arrays = {
+        "intensity": diffuse.intensity,
+        "sigma": diffuse.sigma,
+        "half1": halves[0],
+        "half2": halves[1],
+        "counts": diffuse.counts,
+    }
+    held = {name: values.reshape(-1) for name, values in arrays.items() if values is not None}
+    for name in held:
+        mtz.add_column(*COLUMNS[name])
+    rows = np.zeros(grid.size, dtype=bool)
+    for values in held.values():
+        rows |= ~np.isnan(values)
+    kept = np.flatnonzero(rows)
+    data = np.empty((len(kept), 3 + len(held)), dtype=np.float32)
+    index = np.unravel_index(kept, grid.shape)
+    first = [round(o / s) for o, s in zip(grid.origin, grid.step, strict=True)]
+    for axis in range(3):
+        data[:, axis] = index[axis] + first[axis]
+    with np.errstate(over="ignore"):
+        for column, values in enumerate(held.values()):
+            data[:, 3 + column] = values[kept]
+    if np.isinf(data).any():
+        raise MapFileError(f"{path}: values do not fit into MTZ's single precision; scale the map")
+    mtz.set_data(data)
+    with replacing(path, force) as temporary:
+        mtz.write_to_file(str(temporary))
+
+
+def _open(path: Path) -> gemmi.Mtz:
+    """Read an MTZ whose header promises no more than the file holds."""
+    head = gemmi.read_mtz_file(str(path), with_data=False)
+    claimed = 4 * len(head.columns) * head.nreflections
+    size = path.stat().st_size
+    if claimed > size or head.nreflections < 1 or len(head.columns) < 4:
+        raise MapFileError(
+            f"{path}: its header says {head.nreflections} reflections of {len(head.columns)} "
+            f"columns, for which {size} bytes are too few or which are no map; it is damaged or "
+            "cut short"
+        )
+    with path.open("rb") as file:
+        file.seek(claimed)
+        if b"MTZENDOFHEADERS" not in file.read():
+            raise MapFileError(f"{path}: its header has no end; it is cut short")
+    mtz = gemmi.read_mtz_file(str(path))
+    if [column.type for column in list(mtz.columns)[:3]] != ["H", "H", "H"]:
+        raise MapFileError(f"{path}: its first three columns are not H, K and L")
+    return mtz
+
+
+def _columns(
+    path: Path, mtz: gemmi.Mtz, dataset: str | None
+) -> tuple[dict[str, NDArray[Any]], str]:
+    """Intensity and what goes with it, and what was taken."""
+    by_label = {column.label: column for column in mtz.columns}
+    labels = {name: label for name, (label, _) in COLUMNS.items() if label in by_label}
+    if dataset is not None:
+        labels = {"intensity": dataset} if dataset in by_label else {}
+    elif "intensity" not in labels:
+        intensities = [c.label for c in mtz.columns if c.type == "J"]
+        labels = {"intensity": intensities[0]} if len(intensities) == 1 else {}
+    if not labels.get("intensity"):
+        held = ", ".join(f"{c.label} ({c.type})" for c in list(mtz.columns)[3:])
+        raise MapFileError(
+            f"{path}: columns are {held}; name the one of intensities with dataset= (--dataset)"
+        )
+    main = labels["intensity"]
+    if "sigma" not in labels and f"SIG{main}" in by_label:
+        labels["sigma"] = f"SIG{main}"
+    columns: dict[str, Any] = {
+        name: np.array(by_label[label], dtype=np.float32) for name, label in labels.items()
+    }
+    halves = [columns.pop(name, None) for name in ("half1", "half2")]
+    if halves[0] is not None and halves[1] is not None:
+        columns["halves"] = tuple(halves)
+    return columns, f"columns {', '.join(labels.values())}"
+
+
+def _supercell(
+    path: Path, cell: tuple[float, ...], given: Given
+) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Voxels per index, the crystal's cell, and how they were found."""
+    if given.per_index is not None:
+        single = tuple(a / n for a, n in zip(cell, given.per_index, strict=False)) + cell[3:]
+        said = ", ".join(f"{n:g}" for n in given.per_index)
+        return given.per_index, given.cell or single, f"{said} voxels per index as given"
+    if given.cell is None:
+        return (1.0, 1.0, 1.0), cell, "assumed: one voxel per index, no supercell"
+    ratios = [a / b for a, b in zip(cell[:3], given.cell[:3], strict=True)]
+    turned = max(abs(a - b) for a, b in zip(cell[3:], given.cell[3:], strict=True))
+    per_index = tuple(float(round(x)) for x in ratios)
+    off = [abs(x / n - 1) for x, n in zip(ratios, per_index, strict=True) if n]
+    if len(off) < 3 or max(off) > CLOSE_STEP or turned > 2:
+        raise MapFileError(
+            f"{path}: its cell {tuple(round(x, 3) for x in cell)} is no supercell of the cell "
+            f"given, {given.cell}; correct it, or say sampling= (--per-index NH NK NL)"
+        )
+    said = ", ".join(f"{n:g}" for n in per_index)
+    return per_index, given.cell, f"{said} voxels per index: its cell over the cell given"
+
+
+def _whole(grid: MapGrid, path: Path) -> list[int]:
+    """Voxels per index, whole, of a grid through hkl = 0, 0, 0."""
+    per_index = [1 / step for step in grid.step]
+    first = [o / s for o, s in zip(grid.origin, grid.step, strict=True)]
+    ends = [f + n for f, n in zip(first, grid.shape, strict=True)]
+    if any(abs(x - round(x)) > 1e-6 or not round(x) for x in per_index) or any(
+        abs(x - round(x)) > 1e-6 for x in first
+    ):
+        raise MapFileError(
+            f"{path}: an MTZ holds maps with a whole number of voxels per index, through 0, 0, 0; "
+            f"this one has {', '.join(f'{n:g}' for n in per_index)}: {grid}; resample it"
+        )
+    if max(abs(x) for x in (*first, *ends)) > LARGEST_INDEX:
+        raise MapFileError(f"{path}: the indices of {grid} are too large for an MTZ; crop the map")
+    return [round(n) for n in per_index]
+
+
+def _symmorphic(name: str) -> gemmi.SpaceGroup:
+    """Primitive group of the same class without screw axes and glide planes."""
+    group: gemmi.SpaceGroup | None = gemmi.find_spacegroup_by_name(name)
+    if group is None:
+        return gemmi.SpaceGroup("P 1")
+    operations = group.operations().derive_symmorphic()
+    operations.cen_ops = [[0, 0, 0]]
+    return gemmi.find_spacegroup_by_ops(operations) or gemmi.SpaceGroup("P 1")

@@ -1,0 +1,277 @@
+"""Maps in NeXus files: mdx2's tables and maps, NXdata of NeXpy, nxrefine and others.
+
+Two things in such a file can be a map. A table is a group with columns ``h``, ``k``, ``l`` and
+``intensity`` (mdx2's ``hkl_table``: also ``intensity_error``, ``count``, ``group_0_intensity`` and
+``group_1_intensity``, and ``ndiv``, the voxels per Miller index). An NXdata group has a
+three-dimensional signal and its axes, which may be in any order: their names tell. mdx2 keeps each
+column of a map as an NXdata of its own, and cell and space group in a group ``crystal``, mostly of
+another file (geometry.nxs).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.safe_reading import load, reading, without_infinite
+from onephonon.crystal.map_grid import MapGrid
+
+from ..diffuse import Array, DiffuseMap
+from . import hdf5_kind
+from .nexus_data import axis_names, errors_of, grid_of, is_volume, read_volume, signal_of
+from .overrides import Given
+from .rows import map_of_rows
+
+#: The group in which we keep what NeXus and mdx2 have no place for.
+OURS = "onephonon"
+
+#: mdx2's names of the half-sets.
+HALVES = ("group_0_intensity", "group_1_intensity")
+
+#: Columns of a table that are not values.
+INDICES = ("h", "k", "l", "ndiv")
+
+
+def read(path: Path, given: Given) -> DiffuseMap:
+    """Read a map; see `onephonon.formats.read_map`."""
+    with reading(path, "a NeXus file"), h5py.File(path, "r") as file:
+        group, column = _choose(path, file, given.dataset)
+        cell, spacegroup = hdf5_kind.crystal(file) or (None, "")
+        details = _ours(path, group)
+        details["spacegroup"] = given.spacegroup or spacegroup
+        details["history"].append(
+            f"read from {path.name}: NeXus, {group.name}{f', column {column}' * bool(column)}"
+        )
+        taken = given.need_cell(path, cell)
+        if _is_table(group):
+            return _of_table(path, group, column, taken, given, details)
+        given.allow(path, "an NXdata says its sampling by its axes", "dataset")
+        return _of_volume(path, group, column, taken, details)
+
+
+def _choose(path: Path, file: h5py.File, dataset: str | None) -> tuple[h5py.Group, str]:
+    """The group that holds the map, and the column if one was asked for."""
+    groups = {name: g for name, g in hdf5_kind.walk(file) if _is_table(g) or is_volume(g)}
+    if dataset is not None:
+        wanted = dataset.strip("/")
+        for matches in (str.__eq__, _ends_with):
+            found = _matching(groups, wanted, matches)
+            if len(found) == 1:
+                return found[0]
+    elif len(groups) == 1:
+        return next(iter(groups.values())), ""
+    else:
+        # mdx2 keeps what goes with an intensity as maps of their own.
+        for liked in (_default(file), "intensity"):
+            named = [name for name in groups if liked and _ends_with(name, liked)]
+            if len(named) == 1:
+                return groups[named[0]], ""
+    held = ", ".join(f"{name} ({_describe(g)})" for name, g in groups.items())
+    if not held:
+        raise MapFileError(f"{path}: it holds no map of hkl, but {_instead(file)}")
+    asked = f"{dataset!r} is not one of them; " if dataset is not None else ""
+    raise MapFileError(
+        f"{path}: it holds {len(groups)} tables or maps: {held}; {asked}choose with dataset= "
+        "(--dataset)"
+    )
+
+
+def _ends_with(path: str, end: str) -> bool:
+    return f"/{path.strip('/')}".endswith(f"/{end.strip('/')}")
+
+
+def _matching(
+    groups: dict[str, h5py.Group], wanted: str, matches: Callable[[str, str], bool]
+) -> list[tuple[h5py.Group, str]]:
+    """Groups whose path matches, or else columns in them."""
+    found = [(g, "") for name, g in groups.items() if matches(name.strip("/"), wanted)]
+    return found or [
+        (group, column)
+        for name, group in groups.items()
+        for column in group
+        if column not in INDICES and matches(f"{name}/{column}".strip("/"), wanted)
+    ]
+
+
+def _default(file: h5py.File) -> str:
+    """Path that the NeXus attributes `default` lead to."""
+    at: Any = file
+    for _ in range(hdf5_kind.DEPTH):
+        below = at.get(hdf5_kind.attribute_text(at, "default") or ".")
+        if not isinstance(below, h5py.Group) or below == at:
+            break
+        at = below
+    return str(at.name).strip("/")
+
+
+def _is_table(group: h5py.Group) -> bool:
+    """Whether a group has columns h, k and l, and is not a volume."""
+    columns = [group.get(name) for name in "hkl"]
+    return all(isinstance(c, h5py.Dataset) and c.ndim == 1 for c in columns) and not (
+        signal_of(group) is not None
+    )
+
+
+def _describe(group: h5py.Group) -> str:
+    if _is_table(group):
+        return f"{len(group['h'])} rows"
+    signal = signal_of(group)
+    assert signal is not None
+    return f"{'x'.join(str(n) for n in signal.shape)} along {', '.join(axis_names(group))}"
+
+
+def _instead(file: h5py.File) -> str:
+    """What a file holds in place of a map."""
+    kinds = []
+    for name, group in hdf5_kind.walk(file):
+        kind = hdf5_kind.attribute_text(group, "NX_class")
+        signal = signal_of(group)
+        if signal is not None:
+            axes = ", ".join(axis_names(group)) or "unnamed axes"
+            kinds.append(f"{name} ({kind} of {signal.shape} along {axes})")
+        elif kind not in ("", "NXroot", "NXentry"):
+            kinds.append(f"{name} ({kind})")
+    return ", ".join(kinds[:8]) or "nothing"
+
+
+def _of_table(
+    path: Path,
+    group: h5py.Group,
+    column: str,
+    cell: tuple[float, ...],
+    given: Given,
+    details: dict[str, Any],
+) -> DiffuseMap:
+    given.allow(path, "a table of hkl needs none", "dataset", "sampling")
+    hkl = np.stack([_column(path, group, name) for name in "hkl"], axis=1).astype(np.float64)
+    columns = _columns_of_table(path, group, column, details["history"])
+    grid: MapGrid | None = details.pop("grid")
+    points = details.pop("points")
+    if points is not None:  # a list of ours, to the last bit
+        return DiffuseMap.at_points(points, cell=cell, **columns, **details)
+    per_index: Sequence[float] | None = given.per_index
+    if per_index is None and "ndiv" in group:
+        per_index = [float(n) for n in _column(path, group, "ndiv")]
+        if len(per_index) != 3 or not min(per_index) > 0:
+            raise MapFileError(f"{path}: ndiv {per_index} is not three positive numbers")
+    return map_of_rows(path, hkl, columns, cell, per_index=per_index, grid=grid, **details)
+
+
+def _columns_of_table(
+    path: Path, group: h5py.Group, column: str, history: list[str]
+) -> dict[str, Any]:
+    """Intensity and what goes with it."""
+    if column:
+        error = f"{column}_error"
+        sigma = {"sigma": _column(path, group, error)} if error in group else {}
+        return {"intensity": _column(path, group, column)} | sigma
+    if "intensity" in group:
+        columns = {"intensity": _column(path, group, "intensity")}
+        if "intensity_error" in group:
+            columns["sigma"] = _column(path, group, "intensity_error")
+    elif all(name in group for name in ("counts", "background_counts", "scale")):
+        # mdx2's reintegrated tables keep what was counted.
+        counted = _column(path, group, "counts").astype(np.float64)
+        scale = _column(path, group, "scale").astype(np.float64)
+        scale[scale == 0] = np.nan
+        background = _column(path, group, "background_counts")
+        columns = {"intensity": (counted - background) / scale, "sigma": np.sqrt(counted) / scale}
+        history.append("intensity = (counts - background_counts) / scale, sigma = √counts / scale")
+    else:
+        raise MapFileError(
+            f"{path}: {group.name} has no column intensity; it holds {', '.join(group)}; name one "
+            "with dataset= (--dataset)"
+        )
+    if "sigma" in columns:
+        columns["sigma"], infinite = without_infinite(columns["sigma"])
+        if infinite:
+            history.append(f"{infinite} infinite sigma taken as unknown")
+    for name in ("count", "multiplicity"):
+        if name in group and "counts" not in columns:
+            columns["counts"] = _column(path, group, name)
+    halves = {}
+    if all(name in group for name in HALVES):
+        halves["halves"] = tuple(_column(path, group, name) for name in HALVES)
+    return columns | halves
+
+
+def _column(path: Path, group: h5py.Group, name: str) -> NDArray[Any]:
+    """Values of a column, which has as many as h."""
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
+        raise MapFileError(f"{path}: {group.name}/{name} is not a column of numbers")
+    if name != "ndiv" and len(dataset) != len(group["h"]):
+        raise MapFileError(
+            f"{path}: {dataset.name} has {len(dataset)} values, h has {len(group['h'])}"
+        )
+    return load(dataset, path)
+
+
+def _of_volume(
+    path: Path, group: h5py.Group, column: str, cell: tuple[float, ...], details: dict[str, Any]
+) -> DiffuseMap:
+    grid, order, falling, said = grid_of(path, group)
+    kept, _ = details.pop("grid"), details.pop("points")
+    if kept is not None and kept.matches(grid):
+        grid = kept
+    if said:
+        details["history"].append(said)
+    signal = group[column] if column else signal_of(group)
+    if not isinstance(signal, h5py.Dataset) or signal.ndim != 3:
+        raise MapFileError(f"{path}: {group.name}/{column} is not an array along h, k and l")
+
+    def values(dataset: h5py.Dataset) -> Array:
+        if dataset.shape != signal.shape:
+            raise MapFileError(f"{path}: {dataset.name} {dataset.shape}, signal {signal.shape}")
+        return read_volume(path, dataset, order, falling)
+
+    beside: dict[str, Any] = {}
+    companions = {} if column else _companions(group, grid, path)
+    sigma = errors_of(group, signal) or companions.get("intensity_error")
+    if sigma is not None:
+        beside["sigma"], infinite = without_infinite(values(sigma))
+        if infinite:
+            details["history"].append(f"{infinite} infinite sigma taken as unknown")
+    if "count" in companions:
+        beside["counts"] = values(companions["count"])
+    if all(name in companions for name in HALVES):
+        beside["halves"] = tuple(values(companions[name]) for name in HALVES)
+    return DiffuseMap.on_grid(values(signal), grid, cell, **beside, **details)
+
+
+def _companions(group: h5py.Group, grid: MapGrid, path: Path) -> dict[str, h5py.Dataset]:
+    """Signals of the maps that mdx2 keeps beside one called intensity, on the same grid."""
+    found: dict[str, h5py.Dataset] = {}
+    if not str(group.name).endswith("/intensity"):
+        return found
+    for name in ("intensity_error", "count", *HALVES):
+        other = group.parent.get(name)
+        if isinstance(other, h5py.Group) and is_volume(other):
+            signal = signal_of(other)
+            if signal is not None and axis_names(other) == axis_names(group):
+                if not grid_of(path, other)[0].matches(grid):
+                    raise MapFileError(f"{path}: {other.name} lies on another grid than intensity")
+                found[name] = signal
+    return found
+
+
+def _ours(path: Path, group: h5py.Group) -> dict[str, Any]:
+    """What we keep in our own group beside a map, if the file is ours."""
+    details: dict[str, Any] = {"history": [], "grid": None, "points": None}
+    kept = group.parent.get(OURS)
+    if not isinstance(kept, h5py.Group):
+        return details
+    said = json.loads(hdf5_kind.dataset_text(kept, "map"))
+    if "shape" in said:
+        origin, step, shape = (tuple(said.pop(x)) for x in ("origin", "step", "shape"))
+        details["grid"] = MapGrid(origin, step, shape)
+    if "q_vectors" in kept:
+        details["points"] = load(kept["q_vectors"], path)
+    return details | {name: said[name] for name in ("history", "units", "parameters", "version")}

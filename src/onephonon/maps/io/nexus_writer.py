@@ -1,0 +1,167 @@
+"""Writing maps as NeXus files that open in mdx2 and in NeXpy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.files import replacing
+from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.crystal.map_grid import MapGrid
+
+from ..diffuse import DiffuseMap
+from .hdf5 import create_volume
+from .nexus import HALVES, OURS
+
+#: The version of mdx2 whose layout this is; mdx2 looks for it.
+MDX2_VERSION = "1.0.5"
+
+
+def write(diffuse: DiffuseMap, path: Path, force: bool, table: bool = False) -> None:
+    """Write a map.
+
+    A map on a grid becomes NXdata groups as mdx2.map makes them, each with its axes: ``intensity``
+    and, if there are, ``intensity_error``, ``count``, ``group_0_intensity`` and
+    ``group_1_intensity``. A list becomes an ``hkl_table`` as mdx2.merge makes it.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+    path : path
+    force : bool
+        Overwrite an existing file.
+    table : bool
+        Write a map on a grid as an ``hkl_table`` too: a row for each voxel that has a value.
+
+    Raises
+    ------
+    MapFileError
+        If a list has no cell, or the file exists and `force` is not set.
+    """
+    if diffuse.cell is None:
+        raise MapFileError(
+            f"{path}: a list of q-vectors without a cell has no hkl, which NeXus files need; write "
+            ".npz or .h5"
+        )
+    with replacing(path, force) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "onephonon"})
+        file.attrs["mdx2_version"] = MDX2_VERSION
+        as_table = table or diffuse.grid is None
+        entry = _group(file, "entry", "NXentry")
+        entry.attrs["default"] = "crystal" if as_table else "intensity"
+        _write_crystal(entry, diffuse)
+        _write_ours(entry, diffuse)
+        if as_table:
+            _write_table(entry, diffuse, path)
+        else:
+            _write_volumes(entry, diffuse)
+
+
+def _group(parent: h5py.Group, name: str, kind: str, mdx2: str = "") -> h5py.Group:
+    """A group of a NeXus class, and of the class that mdx2 makes of it."""
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = kind
+    if mdx2:
+        module, _, class_name = mdx2.rpartition(".")
+        group.attrs.update({"mdx2_module": module, "mdx2_class": class_name})
+    return group
+
+
+def _columns(diffuse: DiffuseMap) -> dict[str, Any]:
+    """The arrays of a map under mdx2's names."""
+    halves = diffuse.halves or (None, None)
+    columns = {
+        "intensity": diffuse.intensity,
+        "intensity_error": diffuse.sigma,
+        "count": diffuse.counts,
+        **dict(zip(HALVES, halves, strict=True)),
+    }
+    return {name: values for name, values in columns.items() if values is not None}
+
+
+def _write_crystal(entry: h5py.Group, diffuse: DiffuseMap) -> None:
+    """Cell and space group; as no orientation is known, the crystal lies as its cell does."""
+    assert diffuse.cell is not None
+    sample = _group(entry, "crystal", "NXsample", "mdx2.geometry.Crystal")
+    sample["space_group"] = diffuse.spacegroup
+    sample["unit_cell"] = np.array(diffuse.cell)
+    sample["orientation_matrix"] = np.eye(3)
+    sample["ub_matrix"] = reciprocal_axes(diffuse.cell).T  # columns a*, b*, c*, without 2*pi
+
+
+def _write_ours(entry: h5py.Group, diffuse: DiffuseMap) -> None:
+    kept = _group(entry, OURS, "NXcollection")
+    said: dict[str, Any] = {
+        "history": list(diffuse.history),
+        "units": diffuse.units,
+        "parameters": dict(diffuse.parameters),
+        "version": diffuse.version,
+    }
+    if diffuse.grid is not None:
+        grid = diffuse.grid
+        said |= {"origin": grid.origin, "step": grid.step, "shape": grid.shape}
+    else:
+        volume = create_volume(kept, "q_vectors", diffuse.q_vectors.shape, np.float64)
+        volume[...] = diffuse.q_vectors
+    kept["map"] = json.dumps(said)
+
+
+def _write_volumes(entry: h5py.Group, diffuse: DiffuseMap) -> None:
+    grid, _ = diffuse.require_grid()
+    for name, values in _columns(diffuse).items():
+        data = _group(entry, name, "NXdata", "mdx2.geometry.GridData")
+        data.attrs["signal"] = name
+        data.attrs["axes"] = np.array(["h", "k", "l"], dtype=h5py.string_dtype())
+        for letter, line in zip("hkl", grid.axes, strict=True):
+            data[letter] = line
+            data.attrs[f"{letter}_indices"] = "hkl".index(letter)
+        create_volume(data, name, values.shape, values.dtype)[...] = values
+    if diffuse.sigma is not None:  # the same dataset by the name that NeXus gives uncertainties
+        entry["intensity/intensity_errors"] = entry["intensity_error/intensity_error"]
+
+
+def _write_table(entry: h5py.Group, diffuse: DiffuseMap, path: Path) -> None:
+    table = _group(entry, "hkl_table", "NXgroup", "mdx2.data.HKLTable")
+    columns = {name: values.reshape(-1) for name, values in _columns(diffuse).items()}
+    if diffuse.grid is not None:
+        table["ndiv"] = np.array(_ndiv(diffuse.grid, path))
+        rows = np.zeros(diffuse.intensity.size, dtype=bool)
+        for values in columns.values():
+            rows |= ~np.isnan(values)
+        kept = np.flatnonzero(rows)
+        axes = diffuse.grid.axes
+        index = np.unravel_index(kept, diffuse.grid.shape)
+        places = [axis[i] for axis, i in zip(axes, index, strict=True)]
+        columns = {name: values[kept] for name, values in columns.items()}
+    else:
+        places = list(diffuse.hkl.T)
+    for name, values in {**dict(zip("hkl", places, strict=True)), **columns}.items():
+        _write_column(table, name, values)
+
+
+def _write_column(table: h5py.Group, name: str, values: NDArray[Any]) -> None:
+    dataset = create_volume(table, name, values.shape, values.dtype)
+    if values.size:
+        dataset[...] = values
+
+
+def _ndiv(grid: MapGrid, path: Path) -> list[int]:
+    """Voxels per Miller index, which mdx2 needs to be whole and through 0, 0, 0."""
+    per_index = [1 / step for step in grid.step]
+    whole = [round(n) for n in per_index]
+    first = [o * n for o, n in zip(grid.origin, per_index, strict=True)]
+    if any(abs(n - w) > 1e-6 for n, w in zip(per_index, whole, strict=True)) or any(
+        abs(x - round(x)) > 1e-6 for x in first
+    ):
+        raise MapFileError(
+            f"{path}: mdx2's tables have whole numbers of voxels per Miller index, through 0, 0, "
+            f"0; this grid has {', '.join(f'{n:g}' for n in per_index)}: {grid}; resample it, or "
+            "write it as a map (without --table)"
+        )
+    return whole

@@ -1,0 +1,217 @@
+"""What the caller says of a map because its file cannot: cell, space group, sampling, origin."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gemmi
+
+from onephonon.core.errors import InputError, MapFileError
+from onephonon.crystal.map_grid import MapGrid
+
+Triple = tuple[float, float, float]
+
+#: How the cell can be said, for messages.
+SAY_CELL = (
+    "say cell=(a, b, c, alpha, beta, gamma), or cell= a file that has it such as the structure's "
+    "(--cell A B C ALPHA BETA GAMMA or --cell-from FILE)"
+)
+
+#: How the sampling can be said, for messages.
+SAY_SAMPLING = (
+    "say sampling=(n_h, n_k, n_l), the voxels per Miller index (--per-index NH NK NL), or "
+    "(min, max, n) of each axis (--h, --k and --l MIN MAX N)"
+)
+
+#: A step this close to a fraction (relative) is taken as one voxel per so many Miller indices:
+#: cells of file and structure differ by a few parts in a thousand.
+CLOSE_STEP = 0.02
+
+#: ... and this close in voxels per index, so that a wrong cell does not meet some whole number.
+CLOSE_COUNT = 0.1
+
+#: Miller indices per voxel beyond which nothing is a map.
+COARSEST = 100.0
+
+
+class MapGuessWarning(UserWarning):
+    """A file left open how its map lies in reciprocal space, and a likely answer was taken."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller says of a map; what is None the file has to say.
+
+    Parameters
+    ----------
+    cell : tuple of six float, optional
+        a, b, c in Å; alpha, beta, gamma in degrees.
+    cell_said : str
+        Where the cell comes from, for the history.
+    spacegroup : str
+        Hermann-Mauguin symbol; empty if not given.
+    per_index : tuple of three float, optional
+        Voxels per Miller index along h, k and l.
+    limits : tuple of three (min, max), optional
+        First and last Miller index along each axis; goes with `per_index`.
+    origin : tuple of three int, optional
+        Voxel at which hkl = 0, 0, 0 lies, counted from 0 along h, k and l.
+    dataset : str, optional
+        Which of a file's maps (a path in HDF5, a column of an MTZ).
+    """
+
+    cell: tuple[float, ...] | None = None
+    cell_said: str = ""
+    spacegroup: str = ""
+    per_index: Triple | None = None
+    limits: tuple[tuple[float, float], ...] | None = None
+    origin: tuple[int, int, int] | None = None
+    dataset: str | None = None
+
+    def allow(self, path: Path, format_name: str, *names: str) -> None:
+        """Refuse what this format says itself, so that no option is passed over in silence.
+
+        Raises
+        ------
+        MapFileError
+            If something else than `names` (or cell and spacegroup, which any format takes) was
+            given.
+        """
+        said = {
+            "sampling": self.per_index is not None,
+            "origin": self.origin is not None,
+            "dataset": self.dataset is not None,
+        }
+        for name, was_given in said.items():
+            if was_given and name not in names:
+                raise MapFileError(f"{path}: {name} was given, but {format_name}; leave it out")
+
+    def need_cell(self, path: Path, found: Sequence[float] | None = None) -> tuple[float, ...]:
+        """Cell as given, else as found in the file.
+
+        Raises
+        ------
+        MapFileError
+            If there is neither.
+        """
+        cell = self.cell if self.cell is not None else found
+        if cell is None:
+            raise MapFileError(f"{path}: the file does not say the cell; {SAY_CELL}")
+        return tuple(float(x) for x in cell)
+
+    def need_grid(self, path: Path, shape: Sequence[int]) -> tuple[MapGrid, str]:
+        """Grid of a bare array, and what was assumed to place it.
+
+        Raises
+        ------
+        MapFileError
+            If nothing was said of the sampling, or it does not fit the shape.
+        """
+        if self.per_index is None:
+            raise MapFileError(
+                f"{path}: the file is a bare array of {tuple(shape)} and does not say its "
+                f"sampling; {SAY_SAMPLING}"
+            )
+        try:
+            if self.limits is not None:
+                ranges = [
+                    (low, high, n)
+                    for (low, high), n in zip(self.limits, self.per_index, strict=True)
+                ]
+                grid, how = MapGrid.from_sampling(*ranges), "sampling as given"
+            elif self.origin is not None:
+                grid, how = self._from_origin(shape), f"hkl 0, 0, 0 at voxel {self.origin} as given"
+            else:
+                low = [-(size - 1) / 2 / n for size, n in zip(shape, self.per_index, strict=True)]
+                steps = [1 / n for n in self.per_index]
+                grid = MapGrid(_triple(low), _triple(steps), tuple(shape))  # type: ignore[arg-type]
+                how = "assumed: the map is centred on hkl 0, 0, 0"
+        except InputError as error:
+            raise MapFileError(f"{path}: {error}") from error
+        if grid.shape != tuple(shape):
+            raise MapFileError(
+                f"{path}: the array has shape {tuple(shape)}, the sampling as given makes "
+                f"{grid.shape} ({grid}); correct the sampling"
+            )
+        return grid, how
+
+    def _from_origin(self, shape: Sequence[int]) -> MapGrid:
+        assert self.per_index is not None
+        assert self.origin is not None
+        low = [-i / n for i, n in zip(self.origin, self.per_index, strict=True)]
+        return MapGrid(_triple(low), _triple([1 / n for n in self.per_index]), tuple(shape))  # type: ignore[arg-type]
+
+
+def guess(path: Path, what: str) -> None:
+    """Warn of a likely answer to what a file leaves open; it is in the map's history too."""
+    warnings.warn(f"{path.name}: {what}", MapGuessWarning, stacklevel=6)
+
+
+def take_sampling(sampling: Any) -> tuple[Triple, tuple[tuple[float, float], ...] | None]:
+    """Voxels per Miller index and, if said, the limits.
+
+    Parameters
+    ----------
+    sampling : float, three float, or three (min, max, n)
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or a number is not finite and positive.
+    """
+    wanted = "one number, three numbers, or three (min, max, n)"
+    try:
+        rows = [list(row) if isinstance(row, Sequence) else [row] for row in _listed(sampling)]
+        numbers = [[float(x) for x in row] for row in rows]
+    except (TypeError, ValueError):
+        raise InputError(f"sampling {sampling!r} is not {wanted}") from None
+    if [len(row) for row in numbers] == [3, 3, 3]:
+        limits = tuple((low, high) for low, high, _ in numbers)
+    elif [len(row) for row in numbers] == [1, 1, 1]:
+        limits = None
+    else:
+        raise InputError(f"sampling {sampling!r} is not {wanted}")
+    per_index = _triple([row[-1] for row in numbers])
+    if not all(math.isfinite(x) for row in numbers for x in row) or min(per_index) <= 0:
+        raise InputError(f"sampling {sampling!r} must be finite, and positive voxels per index")
+    return per_index, limits
+
+
+def _listed(sampling: Any) -> list[Any]:
+    if isinstance(sampling, (int, float)):
+        return [sampling] * 3
+    return [row.tolist() if hasattr(row, "tolist") else row for row in sampling]
+
+
+def _triple(values: Sequence[float]) -> Triple:
+    a, b, c = (float(x) for x in values)
+    return a, b, c
+
+
+def close_step(step: float) -> float | None:
+    """The step of whole voxels per index, or whole indices per voxel, that a step is close to."""
+    if not 0 < step <= COARSEST:
+        return None
+    near = 1 / round(1 / step) if step < 1 and round(1 / step) else float(round(step))
+    off = abs(near / step - 1) if near else math.inf
+    return near if off <= CLOSE_STEP and off / step <= CLOSE_COUNT else None
+
+
+def spacegroup_name(name: str | int) -> str:
+    """Hermann-Mauguin symbol as gemmi writes it; the text itself if gemmi does not know it."""
+    group = (
+        gemmi.find_spacegroup_by_number(name)
+        if isinstance(name, int)
+        else gemmi.find_spacegroup_by_name(name.strip())
+    )
+    return str(group.xhm()) if group is not None else str(name).strip()
+
+
+def known_spacegroup(name: str) -> bool:
+    """Whether gemmi knows a space group of this name."""
+    return gemmi.find_spacegroup_by_name(name) is not None

@@ -1,0 +1,197 @@
+"""Tables of Miller indices and intensities, put on the grid that their indices span."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.units import TWO_PI
+from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.crystal.map_grid import MapGrid
+
+from ..diffuse import Array, DiffuseMap
+from .overrides import COARSEST
+
+Float64 = NDArray[np.float64]
+
+#: Indices in files have four or five decimals; further off, in voxels, they are on no grid.
+OFF_GRID = 0.02
+
+#: A grid with this many voxels for each row is not what the table was made from.
+MOST_EMPTY = 200
+
+#: ... if it has more than this many.
+SMALL_GRID = 1_000_000
+
+#: Voxels per Miller index that are tried where the file does not say them.
+MOST_PER_INDEX = 200
+
+
+def map_of_rows(
+    path: Path,
+    hkl: Float64,
+    columns: Mapping[str, Any],
+    cell: Sequence[float],
+    *,
+    per_index: Sequence[float] | None = None,
+    grid: MapGrid | None = None,
+    history: Sequence[str] = (),
+    **details: Any,
+) -> DiffuseMap:
+    """Put the rows of a table on their grid; a list if they lie on none.
+
+    Parameters
+    ----------
+    path : path
+        For messages.
+    hkl : ndarray, shape (N, 3)
+        Miller indices of the rows, in any order, each once.
+    columns : dict
+        ``intensity`` (N,) and optionally ``sigma``, ``counts`` and ``halves`` (a pair).
+    cell : sequence of six float
+    per_index : sequence of three float, optional
+        Voxels per Miller index; found from the indices if not given.
+    grid : MapGrid, optional
+        The grid, if the file says it all.
+    history : sequence of str
+    **details
+        Further fields of the map.
+
+    Returns
+    -------
+    DiffuseMap
+        Voxels without a row are NaN.
+
+    Raises
+    ------
+    MapFileError
+        If indices are not finite or occur twice, or are off the grid that was said.
+    """
+    if not len(hkl):
+        raise MapFileError(f"{path}: the table has no rows")
+    if not np.isfinite(hkl).all():
+        row = int(np.flatnonzero(~np.isfinite(hkl).all(axis=1))[0])
+        raise MapFileError(f"{path}: row {row + 1} has hkl {hkl[row].tolist()}; remove it")
+    if grid is None:
+        grid, how = _span(path, hkl, per_index)
+    else:
+        how = "grid as the file says"
+    if grid is None:
+        return _listed(hkl, columns, cell, (*history, how), details)
+    flat = _voxels(path, hkl, grid)
+
+    def placed(values: Any) -> Array:
+        values = np.asarray(values)
+        whole = np.full(grid.size, np.nan, values.dtype if values.dtype.kind == "f" else float)
+        whole[flat] = values
+        return whole.reshape(grid.shape)
+
+    halves = columns.get("halves")
+    return DiffuseMap.on_grid(
+        placed(columns["intensity"]),
+        grid,
+        cell,
+        sigma=placed(columns["sigma"]) if "sigma" in columns else None,
+        counts=placed(columns["counts"]) if "counts" in columns else None,
+        halves=(placed(halves[0]), placed(halves[1])) if halves else None,
+        history=(*history, f"{len(hkl)} rows; {how}: {grid}"),
+        **details,
+    )
+
+
+def _listed(
+    hkl: Float64,
+    columns: Mapping[str, Any],
+    cell: Sequence[float],
+    history: Sequence[str],
+    details: Mapping[str, Any],
+) -> DiffuseMap:
+    return DiffuseMap.at_points(
+        TWO_PI * (hkl @ reciprocal_axes(cell)),
+        cell=cell,
+        history=history,
+        **columns,
+        **details,
+    )
+
+
+def _span(
+    path: Path, hkl: Float64, per_index: Sequence[float] | None
+) -> tuple[MapGrid | None, str]:
+    """Smallest grid on which all rows lie, and how it was found."""
+    if per_index is not None:
+        steps = [1 / n for n in per_index]
+        how = f"grid of {_said(per_index)} voxels per index"
+    else:
+        steps = [s for s in (_step(hkl[:, axis]) for axis in range(3)) if s is not None]
+        how = "grid found from the indices"
+        if len(steps) < 3:
+            return None, "kept as a list: the indices lie on no regular grid"
+    low, high = hkl.min(axis=0).tolist(), hkl.max(axis=0).tolist()
+    # Python's whole numbers: a damaged index must not overflow.
+    shape = [round((b - a) / s) + 1 for a, b, s in zip(low, high, steps, strict=True)]
+    if math.prod(shape) > max(SMALL_GRID, MOST_EMPTY * len(hkl)):
+        if per_index is not None:
+            raise MapFileError(
+                f"{path}: hkl from {low} to {high} at {_said(per_index)} voxels "
+                f"per index would be {math.prod(shape):.3g} voxels for {len(hkl)} rows; an index "
+                "or the sampling is wrong"
+            )
+        return None, f"kept as a list: its grid would be {shape} for {len(hkl)} rows"
+    origin = [round(a / s) * s for a, s in zip(low, steps, strict=True)]
+    if any(abs(a - o) > OFF_GRID * s for a, o, s in zip(low, origin, steps, strict=True)):
+        origin = low  # a grid that does not go through 0, 0, 0
+    grid = MapGrid(tuple(origin), tuple(steps), tuple(shape))  # type: ignore[arg-type]
+    return grid, how
+
+
+def _said(per_index: Sequence[float]) -> str:
+    return ", ".join(f"{n:g}" for n in per_index)
+
+
+def _step(values: Float64) -> float | None:
+    """Distance between neighbouring planes of indices along one axis; 1 if there is one plane."""
+    levels = np.unique(np.round(values, 6))
+    if len(levels) == 1:
+        return 1.0
+    gaps = np.diff(levels)
+    # Differences far below any real step are the same index, rounded differently.
+    gaps = gaps[gaps > 0.5 / MOST_PER_INDEX]
+    if not len(gaps):
+        return None
+    rough = float(gaps.min())
+    step = 1 / round(1 / rough) if rough < 0.75 else float(round(rough))
+    if step > COARSEST:
+        return None
+    index = (levels - levels[0]) / step
+    return step if (np.abs(index - np.round(index)) <= OFF_GRID).all() else None
+
+
+def _voxels(path: Path, hkl: Float64, grid: MapGrid) -> NDArray[np.int64]:
+    """Flat voxel index of every row, checked to be on the grid and to occur once."""
+    index = grid.index_of(hkl)
+    whole = np.rint(index)
+    off = np.abs(index - whole).max(axis=1) > OFF_GRID
+    off |= ((whole < 0) | (whole >= np.array(grid.shape))).any(axis=1)
+    if off.any():
+        row = int(np.flatnonzero(off)[0])
+        raise MapFileError(
+            f"{path}: hkl {hkl[row].tolist()} of row {row + 1} is not on the grid {grid} "
+            f"(and {int(off.sum()) - 1} more); correct the sampling"
+        )
+    flat: NDArray[np.int64] = np.ravel_multi_index(tuple(whole.astype(np.int64).T), grid.shape)
+    order = np.sort(flat)
+    twice = order[1:][order[1:] == order[:-1]]
+    if len(twice):
+        where = np.array(np.unravel_index(twice[0], grid.shape)) * grid.step + grid.origin
+        raise MapFileError(
+            f"{path}: hkl {where.round(4).tolist()} occurs more than once (and {len(twice) - 1} "
+            "more do); merge the observations first"
+        )
+    return flat

@@ -1,0 +1,132 @@
+"""Writing a map to HDF5 while it is computed, so that it may be stopped and continued."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.files import check_writable
+from onephonon.crystal.map_grid import MapGrid
+
+from . import hdf5
+
+#: The attribute of an unfinished file that counts the steps done.
+DONE = "steps_done"
+
+
+def partial_path(path: Path) -> Path:
+    """Where an unfinished map is kept, beside the file it will become."""
+    return path.with_name(f"{path.name}.partial")
+
+
+@contextmanager
+def unfinished(
+    path: str | os.PathLike[str],
+    grid: MapGrid,
+    cell: tuple[float, ...],
+    *,
+    dtype: str,
+    parameters: Mapping[str, Any],
+    force: bool = False,
+    **header: Any,
+) -> Iterator[UnfinishedMap]:
+    """Open a map to be written step by step; it takes its name once the block is done.
+
+    If the block raises or is interrupted, what was written stays beside `path` under
+    `partial_path`, and the same call continues it.
+
+    Parameters
+    ----------
+    path : path
+    grid : MapGrid
+    cell : tuple of six float
+    dtype : {'float32', 'float64'}
+    parameters : dict
+        What the map is made with: an unfinished file made with other ones is not continued.
+    force : bool
+        Overwrite a finished file, and throw away an unfinished one made with other parameters.
+    **header
+        Passed on to `hdf5.create`.
+
+    Raises
+    ------
+    MapFileError
+        If the file exists, or an unfinished one belongs to another calculation.
+    """
+    path = check_writable(path, force)
+    partial = partial_path(path)
+    wanted = json.dumps(
+        {"shape": grid.shape, "origin": grid.origin, "step": grid.step, "dtype": dtype}
+        | dict(parameters),
+        sort_keys=True,
+        default=str,
+    )
+    if partial.exists() and not _continues(partial, wanted):
+        if not force:
+            raise MapFileError(
+                f"{partial} is the unfinished map of another calculation, or damaged; delete it, "
+                "or overwrite it with --force"
+            )
+        partial.unlink()
+    with h5py.File(partial, "a") as file:
+        if DONE not in file.attrs:
+            hdf5.create(file, grid, cell, dtype=dtype, parameters=parameters, **header)
+            file.attrs["made_with"] = wanted
+            file.attrs[DONE] = 0
+            file.flush()
+        yield UnfinishedMap(file)
+        for name in ("made_with", DONE):
+            del file.attrs[name]
+    partial.replace(path)
+
+
+def _continues(partial: Path, wanted: str) -> bool:
+    """Whether an unfinished file is whole and made with the same parameters."""
+    try:
+        with h5py.File(partial, "r") as file:
+            return file.attrs.get("made_with") == wanted and DONE in file.attrs
+    except OSError:
+        return False
+
+
+class UnfinishedMap:
+    """A map being written: its values, and how many steps are done."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self.values: h5py.Dataset = file["intensity"]
+
+    @property
+    def steps_done(self) -> int:
+        """Steps whose results are safely in the file."""
+        return int(self._file.attrs[DONE])
+
+    def count(self) -> int:
+        """Values in the file that are not NaN."""
+        total = 0
+        for start in range(0, self.values.shape[0], self.rows_per_chunk):
+            total += int(np.isfinite(self.values[start : start + self.rows_per_chunk]).sum())
+        return total
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """Rows that are best written together."""
+        return int(self.values.chunks[0])
+
+    def step(self, rows: slice, values: Callable[[], NDArray[np.floating[Any]]], n: int) -> None:
+        """Do step n: compute some rows and write them, unless they are there already."""
+        if n < self.steps_done:
+            return
+        self.values[rows] = values()
+        self._file.flush()
+        self._file.attrs[DONE] = n + 1
+        self._file.flush()

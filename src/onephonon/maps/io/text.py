@@ -1,0 +1,174 @@
+"""Maps as text: h k l intensity [sigma] a line, # for comments, blanks or commas between.
+
+Files of ours begin with comments that say all that is known of the map, and name the columns::
+
+    # cell 27.26 31.98 34.29 88.53 108.57 111.85
+    # spacegroup P 1
+    # columns h k l intensity sigma
+
+Numbers have as many digits as bring back every bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.files import replacing
+from onephonon.core.safe_reading import reading
+
+from ..diffuse import DiffuseMap
+from .header import Notes
+from .overrides import Given, spacegroup_name
+from .rows import map_of_rows
+
+COLUMNS = ("h", "k", "l", "intensity", "sigma", "counts", "half1", "half2")
+
+#: Significant digits that bring back every bit.
+DIGITS = {"float32": 9, "float64": 17}
+
+
+def read(path: Path, given: Given) -> DiffuseMap:
+    """Read a map; see `onephonon.formats.read_map`."""
+    given.allow(path, "a text file is one table", "sampling")
+    with reading(path, "a table of h k l intensity"):
+        comments: list[str] = []
+        lines = _lines(path, comments)
+        first = next(lines, None)
+        if first is None:
+            raise MapFileError(f"{path}: it has no numbers")
+        table = np.loadtxt(itertools.chain([first], lines), dtype=np.float64, ndmin=2)
+        said = _said(comments)
+        names = _names(path, table, said)
+        notes = Notes.find(comments, path)
+        if "rows" in said and said["rows"] != str(len(table)):
+            raise MapFileError(f"{path}: {said['rows']} rows were written, {len(table)} are left")
+        dtype = notes.dtype if notes is not None and notes.dtype in DIGITS else "float64"
+        values = {name: table[:, i] for i, name in enumerate(names)}
+        hkl = np.stack([values.pop(x) for x in "hkl"], axis=1)
+        columns: dict[str, Any] = {name: x.astype(dtype) for name, x in values.items()}
+        halves = [columns.pop(name, None) for name in ("half1", "half2")]
+        if halves[0] is not None and halves[1] is not None:
+            columns["halves"] = tuple(halves)
+        found = notes.cell if notes is not None else _cell(path, said)
+        group = notes.spacegroup if notes is not None else said.get("spacegroup", "")
+        return map_of_rows(
+            path,
+            hkl,
+            columns,
+            given.need_cell(path, found),
+            grid=notes.grid if notes is not None else None,
+            per_index=given.per_index,
+            spacegroup=given.spacegroup or (spacegroup_name(group) if group else ""),
+            units=notes.units if notes is not None else said.get("units", ""),
+            parameters=json.loads(said.get("parameters", "{}")),
+            version=said.get("version", ""),
+            history=[
+                *(line[8:] for line in comments if line.startswith("history ")),
+                f"read from {path.name}: text, columns {', '.join(names)}",
+            ],
+        )
+
+
+def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
+    """Write a line for each voxel that has a value.
+
+    Raises
+    ------
+    MapFileError
+        For a list, or if the file exists and `force` is not set.
+    """
+    grid, _ = diffuse.require_grid()
+    halves = diffuse.halves or (None, None)
+    arrays = (diffuse.intensity, diffuse.sigma, diffuse.counts, *halves)
+    held = {name: x for name, x in zip(COLUMNS[3:], arrays, strict=True) if x is not None}
+    wide = any(x.dtype == np.float64 for x in held.values())
+    dtype = "float64" if wide else "float32"
+    rows = sum(int(_rows(part, held).sum()) for part in grid.slabs())
+    head = _header(diffuse, list(held), rows, dtype)
+    form = " ".join(["%.12g"] * 3 + [f"%.{DIGITS[dtype]}g"] * len(held))
+    with replacing(path, force) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"# {line}\n" for line in head)
+        for part in grid.slabs():
+            kept = _rows(part, held)
+            columns = [x[part].reshape(-1)[kept] for x in held.values()]
+            table = np.column_stack([grid.slab_hkl(part)[kept], *columns])
+            np.savetxt(file, table, fmt=form)
+
+
+def _rows(part: slice, held: dict[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Voxels of a slab that have a value of anything."""
+    kept = [~np.isnan(x[part].reshape(-1)) for x in held.values()]
+    return np.logical_or.reduce(kept)
+
+
+def _header(diffuse: DiffuseMap, names: list[str], rows: int, dtype: str) -> list[str]:
+    assert diffuse.cell is not None
+    lines = [
+        "diffuse intensity at Miller indices",
+        f"cell {' '.join(map(repr, diffuse.cell))}",
+        f"spacegroup {diffuse.spacegroup}",
+        f"grid {diffuse.grid}",
+        f"units {diffuse.units}",
+        f"version {diffuse.version}",
+        f"parameters {json.dumps(dict(diffuse.parameters))}",
+        *(f"history {' '.join(line.split())}" for line in diffuse.history),
+        *Notes.of(diffuse, dtype).lines(100),
+        f"rows {rows}",
+        f"columns h k l {' '.join(names)}",
+    ]
+    return [line.rstrip() for line in lines]
+
+
+def _lines(path: Path, comments: list[str]) -> Iterator[str]:
+    """Lines with numbers; comments are put aside."""
+    with path.open(encoding="utf-8-sig") as file:
+        for line in file:
+            numbers, _, comment = line.partition("#")
+            if comment:
+                comments.append(comment.strip())
+            if numbers.strip():
+                yield numbers.replace(",", " ")
+
+
+def _said(comments: list[str]) -> dict[str, str]:
+    """What the comments say, by their first words."""
+    pairs = (comment.partition(" ") for comment in comments)
+    return {name.rstrip(":").lower(): rest.strip() for name, _, rest in pairs}
+
+
+def _names(path: Path, table: NDArray[np.float64], said: dict[str, str]) -> tuple[str, ...]:
+    """What the columns are: as the comments say, or h k l intensity [sigma]."""
+    width = table.shape[1]
+    names = tuple(said["columns"].replace(",", " ").lower().split()) if "columns" in said else ()
+    if not names:
+        if width not in (4, 5):
+            raise MapFileError(
+                f"{path}: {width} numbers a line; a table has h k l intensity [sigma], or a "
+                "comment '# columns h k l intensity ...' that says what else it has"
+            )
+        return COLUMNS[:width]
+    unknown = [name for name in names if name not in COLUMNS]
+    if len(names) != width or len(set(names)) < width or unknown or set(COLUMNS[:4]) - set(names):
+        raise MapFileError(
+            f"{path}: its comment names the columns {' '.join(names)}, its lines have {width} "
+            f"numbers; columns are h k l intensity and any of {' '.join(COLUMNS[4:])}"
+        )
+    return names
+
+
+def _cell(path: Path, said: dict[str, str]) -> tuple[float, ...] | None:
+    """The cell that another program's comment says: six numbers after "cell"."""
+    words = said.get("cell", "").replace(",", " ").split()
+    if not words:
+        return None
+    if len(words) != 6:
+        raise MapFileError(f"{path}: its comment says cell {' '.join(words)}, not six numbers")
+    return tuple(float(word) for word in words)

@@ -1,0 +1,77 @@
+"""Lists that are grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import InputError
+from onephonon.core.units import TWO_PI
+from onephonon.crystal.cell_parameters import cell_matrix, reciprocal_axes
+from onephonon.crystal.map_grid import MapGrid
+
+from .diffuse import DiffuseMap
+
+#: q-vectors of a list may differ by this much, in Miller indices, from those of the grid.
+SAME_HKL = 1e-3
+
+
+def gridded(
+    listed: DiffuseMap, shape: tuple[int, int, int], hkl: NDArray[Any] | None = None
+) -> DiffuseMap:
+    """Put a list on the grid of hkl that it runs along, l fastest.
+
+    Parameters
+    ----------
+    listed : DiffuseMap
+    shape : tuple of three int
+        Points along h, k and l.
+    hkl : ndarray, shape (N, 3), optional
+        Computed from q-vectors and cell if not given.
+
+    Returns
+    -------
+    DiffuseMap
+        On the grid; or the list as it is, with a line in its history that says why.
+    """
+    if listed.cell is None:
+        return _kept(listed, f"map_shape {shape} but no cell")
+    try:
+        grid = MapGrid.from_points(listed.hkl if hkl is None else hkl, shape)
+    except InputError as error:
+        return _kept(listed, str(error))
+    if not q_agree(grid, listed.cell, listed.q_vectors):
+        return _kept(listed, "q_vectors are not those of hkl and cell")
+    return DiffuseMap.on_grid(
+        listed.intensity,
+        grid,
+        listed.cell,
+        spacegroup=listed.spacegroup,
+        sigma=listed.sigma,
+        counts=listed.counts,
+        halves=listed.halves,
+        units=listed.units,
+        history=listed.history,
+        parameters=listed.parameters,
+        version=listed.version,
+    )
+
+
+def _kept(listed: DiffuseMap, why: str) -> DiffuseMap:
+    """Return the list with a line that says why it is one, said once."""
+    line = f"kept as a list: {why}"
+    return listed if line in listed.history else listed.changed(line)
+
+
+def q_agree(grid: MapGrid, cell: Sequence[float], q: NDArray[Any]) -> bool:
+    """Tell whether q-vectors (N, 3) are those of a grid and cell, to a thousandth of an index."""
+    axes, matrix = TWO_PI * reciprocal_axes(cell), cell_matrix(cell) / TWO_PI
+    row = grid.shape[1] * grid.shape[2]
+    for part in grid.slabs():
+        difference = q[part.start * row : part.stop * row] - grid.slab_hkl(part) @ axes
+        if not (np.abs(difference @ matrix) <= SAME_HKL).all():
+            return False
+    return True

@@ -1,0 +1,174 @@
+"""What users hand to the model, checked and brought into the shape that the physics takes."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onephonon.core.errors import InputError
+from onephonon.crystal.cell import UnitCell
+from onephonon.crystal.crystal import Crystal
+from onephonon.crystal.reading import read_crystal
+from onephonon.crystal.solvent import with_solvent
+from onephonon.network.bodies import Bodies
+from onephonon.network.contacts import Contacts
+from onephonon.network.force_constants import SpringValue
+from onephonon.network.interface_stiffness import InterfaceStiffness
+from onephonon.network.springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
+from onephonon.scattering.points import QPoints
+
+#: Without sampling rates the zone mesh stands for a box of at least this many Å and three cells
+#: along each axis.
+DEFAULT_BOX = 60.0
+
+#: How well points given with q and hkl must agree, in Miller indices: rounding at |hkl| of 100.
+POINTS_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+
+
+def make_springs(
+    bodies: Bodies, contacts: Contacts, springs: SpringPlan | SpringFunction | nn.Module
+) -> nn.Module:
+    """Turn a plan, or a function of the contacts' features, into a module of springs."""
+    if not isinstance(springs, SpringPlan):
+        return FunctionSprings(bodies, contacts, springs)
+    if springs.kind == "stiffness":
+        return InterfaceStiffness(bodies, contacts, springs.start)
+    return ClassSprings(bodies, contacts, springs)
+
+
+def default_mesh(cell: UnitCell) -> tuple[int, int, int]:
+    """Zone mesh for a box of at least 60 Å and three cells along each axis."""
+    n = [max(3, math.ceil(DEFAULT_BOX / length)) for length in cell.parameters[:3]]
+    return n[0], n[1], n[2]
+
+
+def take_crystal(
+    source: str | os.PathLike[str] | Crystal, expand_p1: bool, options: dict[str, Any]
+) -> Crystal:
+    """A crystal from a file, or one already read; with the solvent it displaces, if asked for."""
+    options = dict(options)
+    solvent = options.pop("solvent", 0.0), options.pop("solvent_smoothing", 0.0)
+    return with_solvent(_read(source, expand_p1, options), *solvent)
+
+
+def _read(
+    source: str | os.PathLike[str] | Crystal, expand_p1: bool, options: dict[str, Any]
+) -> Crystal:
+    known = [name for name in inspect.signature(read_crystal).parameters if name != "path"]
+    wrong = [name for name in options if name not in known]
+    if wrong:
+        raise TypeError(
+            f"OnePhonon() got unexpected keyword arguments {', '.join(wrong)}; beside its own it "
+            f"takes solvent, solvent_smoothing and those of read_crystal: {', '.join(known)}"
+        )
+    if not isinstance(source, Crystal):
+        return read_crystal(source, expand_p1=expand_p1, **options)
+    if options:
+        raise InputError(
+            f"{', '.join(options)} say how to read a file, but a crystal already read was given; "
+            "give them to read_crystal"
+        )
+    return source if expand_p1 else source.in_p1()
+
+
+def spring_parameter(value: SpringValue, like: Tensor) -> Any:
+    """A number, or a pair of numbers, becomes a parameter; tensors stay the caller's."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Sequence) and any(isinstance(v, Tensor) for v in value):
+        return value
+    return nn.Parameter(torch.tensor(value, dtype=like.dtype, device=like.device))
+
+
+def follow(tensor: Tensor, like: Tensor) -> Tensor:
+    """Move to another's device, and to its dtype if it holds real numbers."""
+    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
+
+
+def resolution_limit(value: float) -> float:
+    """A resolution limit in Å; 0 is none."""
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"res_limit {value} is not a resolution; give d in Å, or 0 for no limit")
+    return float(value)
+
+
+def take_batch_size(value: int | None) -> int | None:
+    """A batch size of at least one, or None."""
+    if value is not None and (value < 1 or value != int(value)):
+        raise InputError(
+            f"batch_size {value}: give at least 1 q at a time (a whole number) or None"
+        )
+    return value
+
+
+def take_ranks(rank: int | Sequence[int], n_dof: int) -> list[int] | None:
+    """The modes wanted; None for all of them together."""
+    try:
+        ranks = [operator.index(r) for r in rank] if isinstance(rank, Iterable) else None
+        one = operator.index(rank) if ranks is None else 0  # type: ignore[arg-type]
+    except TypeError:
+        ranks, one = [], n_dof
+    if ranks is None and one == -1:
+        return None
+    ranks = [one] if ranks is None else ranks
+    if not ranks or not all(0 <= r < n_dof for r in ranks):
+        raise InputError(
+            f"rank {rank}: modes are counted from 0 to {n_dof - 1}, whole numbers; -1 is their sum"
+        )
+    return ranks
+
+
+def take_scale(scale: float | Tensor) -> float | Tensor:
+    """A thermal scale: positive and finite; the very tensor if it is one."""
+    value = float(scale.detach()) if isinstance(scale, Tensor) else float(scale)
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"thermal_scale {value:g}: give a positive number (kT in springs' units)")
+    return scale
+
+
+def take_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float64 or float32."""
+    if dtype not in (torch.float64, torch.float32):
+        raise InputError(f"dtype {dtype}: give torch.float64 or torch.float32")
+    return dtype
+
+
+def check_points(points: QPoints, cell: UnitCell) -> None:
+    """Check that points were made for a cell.
+
+    Raises
+    ------
+    InputError
+        If their q and hkl are not the same in it.
+    """
+    hkl = cell.hkl_from_q(points.q.to(cell.matrix)).detach()
+    off = float((hkl - points.hkl.to(hkl)).abs().max()) if len(hkl) else 0.0
+    if off > POINTS_TOLERANCE[hkl.dtype]:
+        raise InputError(
+            f"the points' q and hkl differ by up to {off:.2g} in this crystal's cell: they were "
+            "made for another; give their q instead, or make them anew"
+        )
+
+
+def take_q(q: Any) -> Tensor:
+    """A user's q-vectors as a tensor, checked; the very tensor if it is one."""
+    if not isinstance(q, Tensor):
+        array = np.asarray(q)
+        q = torch.as_tensor(array.astype(np.float64) if array.dtype.kind in "iu" else array)
+    if q.ndim != 2 or q.shape[1] != 3 or not q.is_floating_point():
+        raise InputError(
+            f"q_vectors has shape {tuple(q.shape)} and dtype {q.dtype}; give real numbers of "
+            "shape (N, 3), in 1/Å with 2*pi included"
+        )
+    if not bool(torch.isfinite(q.detach()).all()):
+        bad = int((~torch.isfinite(q.detach()).all(1)).nonzero()[0])
+        raise InputError(f"q_vectors[{bad}] = {q[bad].tolist()} is not finite; remove it")
+    return q

@@ -1,0 +1,234 @@
+"""Comparing the model with an explicit supercell, number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.crystal.crystal import Crystal, mean_square
+from onephonon.network.bodies import Bodies, GroupBy, gather_bodies
+from onephonon.network.force_constants import SpringValue
+from onephonon.scattering.intensity import mode_intensity
+
+from .one_phonon import OnePhonon
+from .supercell import MAX_ORDER, Array, Index, SpringRule, Supercell, build_supercell
+
+#: Sizes tried when none is given. Three cells along an axis, not two: at k = 1/2 K(k) is real,
+#: and a forgotten complex conjugate would not show.
+SIZES = ((3, 3, 3), (3, 3, 2), (3, 2, 2), (3, 2, 1), (3, 1, 1), (2, 1, 1))
+
+#: Order of the supercell's stiffness matrix that is inverted in seconds.
+COMFORTABLE_ORDER = 2500
+
+#: Both sides are float64 sums over some 1e5 terms and inverses of condition 1e4 or so: they agree
+#: to about 1e-12. A wrong sign, index or factor shows at 1e-3 or more.
+TOLERANCE = 1e-10
+
+#: Differences are relative to the value, or to this fraction of the largest where it is smaller:
+#: intensities that symmetry makes vanish are pure rounding.
+FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: its largest relative difference, over how many numbers."""
+
+    name: str
+    difference: float
+    count: int
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within the tolerance (NaN is not)."""
+        return self.difference <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found."""
+
+    checks: tuple[Check, ...]
+    size: tuple[int, int, int]
+    n_atoms: int
+    n_dof: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+
+def verify(
+    crystal: Crystal,
+    *,
+    size: tuple[int, int, int] | None = None,
+    group_by: GroupBy = "asu",
+    model: str = "gnm",
+    gnm_cutoff: float = 4.0,
+    gamma_intra: float = 1.0,
+    gamma_inter: float = 1.0,
+    k_par: SpringValue | None = None,
+    k_perp: SpringValue | None = None,
+    hkl_range: tuple[int, int] = (-2, 2),
+    n_points: int = 60,
+    tolerance: float = TOLERANCE,
+) -> Verification:
+    """Compare grid and arbitrary-q mode with an explicit supercell.
+
+    The supercell is summed atom by atom, its full stiffness matrix pseudo-inverted. Compared are
+    intensities at up to `n_points` points of the grid that the supercell's size defines, every
+    point of grid against arbitrary mode, the sum over modes, and displacements of all atoms.
+
+    Parameters
+    ----------
+    crystal : Crystal
+    size : three int, optional
+        Cells along each axis; by default the largest of a few small boxes that is quick.
+    group_by, model, gnm_cutoff, gamma_intra, gamma_inter, k_par, k_perp
+        As for `OnePhonon`; numbers.
+    hkl_range : (int, int)
+        Lowest and highest Miller index on each axis.
+    n_points : int
+        Points summed by the supercell, spread evenly over the grid.
+    tolerance : float
+        Largest relative difference that passes.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    OnePhononError
+        As the model and the supercell raise them.
+    """
+    if n_points < 1:
+        raise InputError(f"n_points {n_points}: compare at least one point")
+    if size is not None and max(size) < 2:
+        raise InputError(f"a supercell of {size} has only Bragg points; take 2 cells along an axis")
+    crystal = crystal.to("cpu", torch.float64)
+    springs = {
+        "group_by": group_by,
+        "model": model,
+        "gnm_cutoff": gnm_cutoff,
+        "gamma_intra": gamma_intra,
+        "gamma_inter": gamma_inter,
+        "k_par": k_par,
+        "k_perp": k_perp,
+    }
+    bodies = gather_bodies(crystal, group_by)
+    size = size or _default_size(bodies)
+    samplings = [(*hkl_range, n) for n in size]
+    with torch.no_grad():
+        grid = OnePhonon(crystal, *samplings, **springs)  # type: ignore[arg-type]
+        listed = OnePhonon(crystal, *samplings, q_vectors=grid.q_grid, **springs)  # type: ignore[arg-type]
+        box = build_supercell(
+            crystal,
+            bodies.body[: crystal.n_atoms].tolist(),
+            gnm_cutoff,
+            spring_rule(model, gamma_intra, gamma_inter, k_par, k_perp),
+            size,
+        )
+        checks = _checks(grid, listed, box, n_points, tolerance)
+    return Verification(tuple(checks), size, crystal.n_atoms, bodies.n_dof)
+
+
+def spring_rule(
+    model: str,
+    gamma_intra: float,
+    gamma_inter: float,
+    k_par: SpringValue | None = None,
+    k_perp: SpringValue | None = None,
+) -> SpringRule:
+    """Spring constants of the supercell's contacts, by whether they stay within a copy."""
+    gamma = (float(gamma_intra), float(gamma_inter))
+    par, perp = {
+        "gnm": (gamma, gamma),
+        "anm": (gamma, (0.0, 0.0)),
+        "hybrid": (_intra_inter(k_par), _intra_inter(k_perp)),
+    }[model]
+
+    def rule(i: Index, j: Index, cell: Index, same_copy: Array) -> tuple[Array, Array]:  # noqa: ARG001
+        return (
+            np.where(same_copy, par[0], par[1]),
+            np.where(same_copy, perp[0], perp[1]),
+        )
+
+    return rule  # type: ignore[return-value]
+
+
+def _intra_inter(value: SpringValue | None) -> tuple[float, float]:
+    if isinstance(value, Sequence):
+        return float(value[0]), float(value[1])
+    return (float(value or 0.0),) * 2
+
+
+def _default_size(bodies: Bodies) -> tuple[int, int, int]:
+    order = bodies.width * bodies.n_bodies
+    for size in SIZES:
+        if order * size[0] * size[1] * size[2] <= COMFORTABLE_ORDER:
+            return size
+    for size in reversed(SIZES):
+        if order * size[0] * size[1] * size[2] <= MAX_ORDER:
+            return size
+    raise InputError(
+        f"{bodies.n_bodies} bodies in a cell make even two cells too large to invert in full; "
+        "verify with larger bodies (group_by 'asu', 'chain' or 'residue')"
+    )
+
+
+def _checks(
+    grid: OnePhonon, listed: OnePhonon, box: Supercell, n_points: int, tolerance: float
+) -> list[Check]:
+    def check(name: str, ours: Tensor, theirs: Tensor | Array | Sequence[float]) -> Check:
+        reference = torch.as_tensor(theirs)
+        return Check(name, relative_difference(ours, reference), reference.numel(), tolerance)
+
+    valid = grid.valid
+    some = valid.nonzero().squeeze(1)
+    some = some[torch.linspace(0, len(some) - 1, min(n_points, len(some))).long()]
+    q = grid.q_grid[some].numpy()
+    s = grid.thermal_scale
+    data_U, model_U = box.file_U, (s * torch.as_tensor(box.U)).numpy()
+    by_data = float(s) * box.intensity(q, data_U)
+    by_model = float(s) * box.intensity(q, model_U)
+    on_grid = {adp: grid(use_data_adp=adp) for adp in (True, False)}
+    in_list = {adp: listed(use_data_adp=adp) for adp in (True, False)}
+    modes = mode_intensity(grid.bodies, grid.modes(), grid.points, grid.bodies.U, s)
+    n = grid.crystal.n_atoms
+    every = mean_square(torch.as_tensor(box.U))
+    target = mean_square(grid.crystal.U).mean()
+    return [
+        check("grid vs supercell, file's ADPs", on_grid[True][some], by_data),
+        check("grid vs supercell, model's ADPs", on_grid[False][some], by_model),
+        check("arbitrary q vs supercell, file's ADPs", in_list[True][some], by_data),
+        check("arbitrary q vs supercell, model's ADPs", in_list[False][some], by_model),
+        check("arbitrary q vs grid, every point", in_list[False][valid], on_grid[False][valid]),
+        check("sum over modes vs solve, every point", modes[valid], on_grid[True][valid]),
+        check("ADPs vs supercell", grid.ADP, every[:n] * (target / every.mean())),
+        Check("U tensors vs supercell", _tensor_difference(grid.U, model_U[:n]), n, tolerance),
+    ]
+
+
+def _tensor_difference(ours: Tensor, theirs: Array) -> float:
+    """Largest ``|A-B|/|B|`` of 3 x 3 tensors, in the Frobenius norm."""
+    reference = torch.as_tensor(theirs)
+    norm = torch.linalg.matrix_norm
+    return float((norm(ours - reference) / norm(reference)).max())
+
+
+def relative_difference(ours: Tensor, reference: Tensor) -> float:
+    """Largest ``|a-b|/|b|``, with b no smaller than `FLOOR` of the largest; NaN if any is NaN."""
+    if not reference.numel():
+        return float("nan")
+    largest = float(reference.abs().max())
+    if largest == 0.0:
+        return float(ours.abs().max())
+    size = reference.abs().clamp(min=FLOOR * largest)
+    return float(((ours - reference).abs() / size).max())

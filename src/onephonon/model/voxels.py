@@ -1,0 +1,180 @@
+"""A model averaged over voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.zone import ZonePoints, find_zone_points, is_bragg
+from onephonon.scattering.points import QPoints, within
+from onephonon.scattering.quadrature import Quadrature, take_voxels
+
+from .one_phonon import OnePhonon
+
+#: Nodes that are computed at a time: many, since a mesh engine's start is paid for each time, and
+#: few enough for a few hundred MB.
+NODES_AT_A_TIME = 500_000
+
+
+@dataclass(frozen=True)
+class VoxelPoints:
+    """Nodes in voxels, and what each counts in its voxel's average.
+
+    Parameters
+    ----------
+    hkl : Tensor, shape (P, 3), float64
+        Miller indices of the nodes, voxel after voxel.
+    weight : Tensor, shape (P,), float64
+        The weights of a voxel's nodes sum to 1.
+    voxel : Tensor, shape (P,), int64
+        The voxel of each node.
+    n_voxels : int
+    """
+
+    hkl: Tensor
+    weight: Tensor
+    voxel: Tensor
+    n_voxels: int
+
+    def average(self, values: Tensor) -> Tensor:
+        """Average what has these values at the nodes over each voxel.
+
+        Parameters
+        ----------
+        values : Tensor, shape (P, ...)
+            Differentiable.
+
+        Returns
+        -------
+        Tensor, shape (n_voxels, ...)
+            NaN where a node's value is.
+
+        Raises
+        ------
+        InputError
+            If there is not one value for each node.
+        """
+        if values.ndim == 0 or len(values) != len(self.weight):
+            raise InputError(
+                f"values have shape {tuple(values.shape)}; there are {len(self.weight)} nodes, "
+                "one value for each"
+            )
+        weight = self.weight.to(values).reshape(-1, *[1] * (values.ndim - 1))
+        total = values.new_zeros(self.n_voxels, *values.shape[1:])
+        return total.index_add(0, self.voxel.to(values.device), weight * values)
+
+
+def voxel_points(
+    voxels: MapGrid | ArrayLike,
+    step: Sequence[float] | None = None,
+    order: int = 2,
+    leave_out: float = 0.0,
+) -> VoxelPoints:
+    """Nodes over the volume of voxels.
+
+    Parameters
+    ----------
+    voxels : MapGrid or array, shape (N, 3)
+        A grid, all of whose voxels are meant, or the Miller indices of voxels' centres.
+    step : three float, optional
+        Extent of a voxel along h, k and l in Miller indices; a grid has its own.
+    order, leave_out
+        See `Quadrature`.
+
+    Returns
+    -------
+    VoxelPoints
+
+    Raises
+    ------
+    InputError
+        As `Quadrature` and `take_voxels` raise it.
+    """
+    hkl, extent = take_voxels(voxels, step)
+    nodes, weight, voxel = Quadrature(extent, order, leave_out).nodes(hkl)
+    return VoxelPoints(
+        torch.from_numpy(nodes), torch.from_numpy(weight), torch.from_numpy(voxel), len(hkl)
+    )
+
+
+def voxel_average(
+    model: OnePhonon,
+    voxels: MapGrid | ArrayLike,
+    step: Sequence[float] | None = None,
+    order: int = 2,
+    *,
+    leave_out: float = 0.0,
+    matrix: ArrayLike | None = None,
+    use_data_adp: bool = False,
+    nodes_at_a_time: int = NODES_AT_A_TIME,
+    progress: Callable[[str, int, int], None] | None = None,
+    **run: Any,
+) -> Tensor:
+    """Intensity of a model averaged over the volume of each voxel.
+
+    Parameters
+    ----------
+    model : OnePhonon
+        What it is asked for itself stays.
+    voxels, step, order, leave_out
+        See `voxel_points`.
+    matrix : array, shape (3, 3), optional
+        The model is taken at ``matrix @ hkl`` of the nodes' hkl: voxels of data that are indexed
+        otherwise than the model.
+    use_data_adp : bool
+        Debye-Waller factors from the file's B or U; see `OnePhonon.apply_disorder`.
+    nodes_at_a_time : int
+        Memory grows with it, the result does not depend on it.
+    progress : callable, optional
+        Told how many voxels are done.
+    **run
+        Passed on to `OnePhonon.apply_disorder` (rank, hold).
+
+    Returns
+    -------
+    Tensor, shape (N,), e^2 per cell
+        In the order of the voxels (l fastest on a grid); NaN where a node is beyond the model's
+        `res_limit`. Differentiable as the model is; under ``torch.no_grad()`` nothing is kept.
+
+    Raises
+    ------
+    InputError
+        As `voxel_points` raises it.
+    """
+    hkl, extent = take_voxels(voxels, step)
+    rule = Quadrature(extent, order, leave_out)
+    if not len(hkl):
+        return model.crystal.U.new_zeros(0)
+    turn = torch.eye(3, dtype=torch.float64)
+    if matrix is not None:
+        turn = torch.as_tensor(np.asarray(matrix, dtype=np.float64)).T
+    size = max(1, nodes_at_a_time // rule.around_bragg)
+    asked = copy(model)  # shares everything with the model but the q it is asked for
+    done: list[Tensor] = []
+    for start in range(0, len(hkl), size):
+        nodes = voxel_points(hkl[start : start + size], extent, order, leave_out)
+        asked.set_q(points_at(model, nodes.hkl @ turn))
+        done.append(nodes.average(asked(use_data_adp=use_data_adp, **run)))
+        if progress:
+            progress("voxels", min(start + size, len(hkl)), len(hkl))
+    return torch.cat(done)
+
+
+def points_at(model: OnePhonon, hkl: Tensor) -> QPoints:
+    """Points of a model at Miller indices, shape (P, 3), not rounded on the way to q."""
+    cell = model.crystal.cell
+    exact = hkl.to(cell.matrix)
+    q = cell.q_from_hkl(exact)
+    zone = find_zone_points(hkl)
+    zone = ZonePoints(zone.k_frac.to(exact), zone.index.to(exact.device))
+    valid = within(cell, q, model.res_limit) & ~is_bragg(hkl).to(q.device)
+    return QPoints(q, exact, zone, valid)

@@ -1,0 +1,124 @@
+"""Tables of contacts and spring classes, in CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.files import replacing
+
+from .interfaces import ContactRow, ContactTable
+
+_TYPES = {"distance": float, "k_par": float, "k_perp": float, "multiplicity": int}
+_NAMES = tuple(f.name for f in fields(ContactRow))
+
+
+def write_contact_table(
+    rows: Sequence[ContactRow], path: str | os.PathLike[str], force: bool = False
+) -> None:
+    """Write a contact table as .csv or .json.
+
+    Parameters
+    ----------
+    rows : sequence of ContactRow
+        From ``model.contact_table()``.
+    path : path
+    force : bool
+        Overwrite an existing file.
+
+    Raises
+    ------
+    MapFileError
+        If the ending is neither, or the file exists and `force` is not set.
+    """
+    path = _check(path)
+    table = [asdict(row) for row in rows]
+    if path.suffix == ".json":
+        text = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
+    else:
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, _NAMES, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+        text = buffer.getvalue()
+    with replacing(path, force) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_contact_table(path: str | os.PathLike[str]) -> ContactTable:
+    """Read a contact table, for example after editing its classes.
+
+    Returns
+    -------
+    ContactTable
+        `labelling` makes spring classes of it, `start_values` their starting constants.
+
+    Raises
+    ------
+    MapFileError
+        If the file is missing, damaged, or lacks a column.
+    """
+    path = _check(path)
+    if not path.is_file():
+        raise MapFileError(f"{path}: there is no such file; check the path")
+    try:
+        text = path.read_text(encoding="utf-8")
+        table: Any = (
+            json.loads(text) if path.suffix == ".json" else list(csv.DictReader(io.StringIO(text)))
+        )
+        return ContactTable(_row(entry, path, n + 1) for n, entry in enumerate(table))
+    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, TypeError) as error:
+        raise MapFileError(f"{path}: not a readable table ({error})") from error
+
+
+def labelling(rows: Sequence[ContactRow]) -> dict[tuple[str, str, str], str]:
+    """Spring classes by contact, for ``SpringPlan(by=...)``."""
+    return {row.key: row.spring_class for row in rows}
+
+
+def start_values(rows: Sequence[ContactRow], kind: str) -> dict[str, tuple[float, ...]]:
+    """Spring constants by class, for ``SpringPlan(start=...)``.
+
+    Parameters
+    ----------
+    rows : sequence of ContactRow
+    kind : {'gaussian', 'parallel', 'hybrid'}
+
+    Raises
+    ------
+    MapFileError
+        If contacts of one class have different constants.
+    """
+    start: dict[str, tuple[float, ...]] = {}
+    for row in rows:
+        value = (row.k_par, row.k_perp) if kind == "hybrid" else (row.k_par,)
+        if start.setdefault(row.spring_class, value) != value:
+            raise MapFileError(
+                f"contacts of class {row.spring_class!r} have constants {value} and "
+                f"{start[row.spring_class]}; one class has one"
+            )
+    return start
+
+
+def _row(entry: dict[str, Any], path: Path, number: int) -> ContactRow:
+    missing = [name for name in _NAMES if entry.get(name) is None]
+    if missing:
+        raise MapFileError(f"{path}: row {number} has no {', '.join(missing)}")
+    try:
+        return ContactRow(**{name: _TYPES.get(name, str)(entry[name]) for name in _NAMES})
+    except ValueError as error:
+        raise MapFileError(f"{path}: row {number}: {error}; correct the number") from error
+
+
+def _check(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if path.suffix not in (".csv", ".json"):
+        raise MapFileError(f"{path}: ending {path.suffix!r} is neither .csv nor .json")
+    return path

@@ -1,0 +1,331 @@
+"""Contacts: which pairs of atoms are joined by a spring, across as many cells as it takes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from onephonon.core.errors import InputError, NetworkError
+
+from .bodies import Bodies
+
+#: Beyond this many contacts the list itself (about 100 bytes each) would fill a small machine.
+MAX_CONTACTS = 50_000_000
+
+#: Distances this much (Å) beyond the cutoff are still at the cutoff: far above rounding, far below
+#: the last decimal of a coordinate.
+ROUNDING = 1e-7
+
+#: Copies of one atom closer than this (Å) are the same atom: no two atoms come nearer.
+COINCIDENT = 0.3
+
+#: Two halves make a whole, with room for occupancies rounded to two decimals.
+FULL = 1.02
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """Pairs of neighbouring atoms, each pair once, and the blocks their springs fall into.
+
+    A contact joins atom `i` of cell 0 with atom `j` of cell `cell`. Found once and discrete:
+    nothing here is differentiable.
+
+    Parameters
+    ----------
+    i, j : Tensor, shape (n_contacts,), int64
+        Atoms of the cell, as `Bodies` numbers them.
+    cell : Tensor, shape (n_contacts, 3), int64
+    distance : Tensor, shape (n_contacts,)
+        In Å, when the contacts were found.
+    same_copy : Tensor, shape (n_contacts,), bool
+        Both atoms belong to one copy of the asymmetric unit.
+    block : Tensor, shape (n_contacts,), int64
+        The pair of bodies each contact couples.
+    block_a, block_b : Tensor, shape (n_blocks,), int64
+        The two bodies of each coupled pair.
+    block_cell : Tensor, shape (n_blocks, 3), int64
+        The cell of the second body.
+    cutoff : float
+    """
+
+    i: Tensor
+    j: Tensor
+    cell: Tensor
+    distance: Tensor
+    same_copy: Tensor
+    block: Tensor
+    block_a: Tensor
+    block_b: Tensor
+    block_cell: Tensor
+    cutoff: float
+
+    @property
+    def n_contacts(self) -> int:
+        """Number of contacts in a unit cell."""
+        return int(self.i.shape[0])
+
+
+def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
+    """Find all pairs of atoms within a distance, in as many neighbour cells as it reaches.
+
+    Atoms of different alternative conformers in one copy never meet and are not joined.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    cutoff : float
+        In Å, inclusive.
+
+    Raises
+    ------
+    InputError
+        If the cutoff is not a positive finite number, or would give too many contacts.
+    """
+    if not (math.isfinite(cutoff) and cutoff > 0):
+        raise InputError(f"gnm_cutoff {cutoff} is not a distance; give Å, for example 4.0")
+    i, j, cell, distance = _neighbour_pairs(bodies, cutoff + ROUNDING)
+    copy = bodies.copy.numpy(force=True)
+    same_copy = (copy[i] == copy[j]) & (cell == 0).all(1)
+    altloc = np.array([label.altloc for label in bodies.crystal.labels])
+    altloc = altloc[bodies.asu_atom.numpy(force=True)]
+    exclusive = same_copy & (altloc[i] != altloc[j]) & (altloc[i] != "") & (altloc[j] != "")
+    i, j, cell, distance, same_copy = (x[~exclusive] for x in (i, j, cell, distance, same_copy))
+
+    body = bodies.body.numpy(force=True)
+    keys = np.column_stack([body[i], body[j], cell])
+    unique, block = np.unique(keys, axis=0, return_inverse=True)
+    device = bodies.positions.device
+
+    def tensor(x: NDArray[np.generic]) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(x), device=device)
+
+    return Contacts(
+        i=tensor(i),
+        j=tensor(j),
+        cell=tensor(cell),
+        distance=tensor(distance).to(bodies.positions.dtype),
+        same_copy=tensor(same_copy),
+        block=tensor(block.reshape(-1)),
+        block_a=tensor(unique[:, 0]),
+        block_b=tensor(unique[:, 1]),
+        block_cell=tensor(unique[:, 2:]),
+        cutoff=cutoff,
+    )
+
+
+def warn_of_coincidences(bodies: Bodies, contacts: Contacts) -> None:
+    """Warn of atoms that lie on symmetry copies or duplicates and are counted too often.
+
+    An atom on a symmetry element is one atom, however many operators reach it; by convention its
+    occupancy is divided by their number. Where it is not, its scattering counts several times.
+    """
+    close = contacts.distance < COINCIDENT
+    occupancy = bodies.crystal.occupancies.detach()[bodies.asu_atom]
+    i, j = contacts.i[close], contacts.j[close]
+    crowded = occupancy[i] + occupancy[j] > FULL
+    if not bool(crowded.any()):
+        return
+    pairs = torch.stack([bodies.asu_atom[i[crowded]], bodies.asu_atom[j[crowded]]], dim=1)
+    atoms = sorted(set(pairs.flatten().tolist()))
+    names = ", ".join(str(bodies.crystal.labels[a]) for a in atoms[:3])
+    count = "1 atom lies" if len(atoms) == 1 else f"{len(atoms)} atoms lie"
+    warnings.warn(
+        f"{count} on another or on a symmetry copy with occupancies above one in all ({names}): "
+        "on symmetry elements divide the occupancy by the number of copies; remove duplicates",
+        stacklevel=4,
+    )
+
+
+def _neighbour_pairs(
+    bodies: Bodies, cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Atom i of cell 0, atom j, its cell and their distance; each pair once."""
+    cell = bodies.crystal.cell
+    matrix = cell.matrix.numpy(force=True).astype(np.float64)
+    frac = bodies.positions.numpy(force=True) @ np.linalg.inv(matrix).T
+    volume = abs(float(np.linalg.det(matrix)))
+    expected = 0.5 * len(frac) ** 2 * (4 / 3) * math.pi * cutoff**3 / volume
+    _check_number(expected, cutoff, len(frac))
+    home = np.floor(frac).astype(np.int64)
+    frac = frac - home
+    # Images whose fractional coordinates come within the cutoff of the home cell.
+    reach = cutoff / cell.spacings.numpy(force=True).astype(np.float64)
+    shifts = list(itertools.product(*(range(-math.ceil(r), math.ceil(r) + 1) for r in reach)))
+    near = []
+    for shift in shifts:
+        moved = frac + np.array(shift)
+        inside = ((moved >= -reach) & (moved <= 1 + reach)).all(1)
+        near.append((np.flatnonzero(inside), shift))
+    atom = np.concatenate([n for n, _ in near])
+    shift_of = np.concatenate([np.tile(s, (len(n), 1)) for n, s in near]).astype(np.int64)
+
+    tree = cKDTree(frac @ matrix.T)
+    images = cKDTree((frac[atom] + shift_of) @ matrix.T)
+    _check_number(float(tree.count_neighbors(images, cutoff)), cutoff, len(frac))
+    found = tree.sparse_distance_matrix(images, cutoff, output_type="ndarray")
+    i, distance = found["i"], found["v"]
+    j, shift_j = atom[found["j"]], shift_of[found["j"]]
+    d = shift_j - home[j] + home[i]
+    # Each pair turns up from both ends; of an atom and its own image keep the upper half of d.
+    first = np.argmax(d != 0, axis=1)
+    upward = d[np.arange(len(d)), first] > 0
+    once = np.flatnonzero((i < j) | ((i == j) & upward))
+    # In an order that does not hang on the last decimal of a coordinate.
+    once = once[np.lexsort((*d[once].T[::-1], j[once], i[once]))]
+    return i[once], j[once], d[once], distance[once]
+
+
+def _check_number(expected: float, cutoff: float, n_atoms: int) -> None:
+    """Refuse a list of contacts that would not fit into memory."""
+    if expected > MAX_CONTACTS:
+        raise InputError(
+            f"gnm_cutoff {cutoff:g} Å gives about {round(expected)} contacts in a cell of "
+            f"{n_atoms} atoms; lower it (the limit is {MAX_CONTACTS})"
+        )
+
+
+def check_connected(bodies: Bodies, contacts: Contacts) -> None:
+    """Check that the contacts join all bodies of the crystal into one piece.
+
+    Raises
+    ------
+    NetworkError
+        Naming the loose bodies, or the missing directions, and the smallest cutoff that joins all.
+    """
+    problem = _what_is_loose(bodies, contacts)
+    if problem is None:
+        return
+    enough = _smallest_cutoff(bodies, contacts.cutoff)
+    raise NetworkError(
+        f"with gnm_cutoff {contacts.cutoff:g} Å {problem}; "
+        f"the smallest cutoff that joins everything is {enough:.2f} Å"
+    )
+
+
+def name_bodies(bodies: Bodies, which: list[int], limit: int = 5) -> str:
+    """Name a few bodies for a message."""
+    names = ", ".join(bodies.name(b) for b in which[:limit])
+    return names if len(which) <= limit else f"{names} and {len(which) - limit} more"
+
+
+def atoms_hold_together(bodies: Bodies, contacts: Contacts) -> bool:
+    """Tell whether the contacts join every atom of the crystal, not only every body.
+
+    Then springs with a constant across the contact (k_perp > 0) resist every motion.
+    """
+    i, j, d = (x.numpy(force=True) for x in (contacts.i, contacts.j, contacts.cell))
+    pieces = _find_pieces(i, j, d, bodies.n_cell_atoms)
+    return pieces.whole
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """How a periodic graph hangs together: its pieces modulo the lattice, and its loops' lattice.
+
+    The lattice vectors picked up on walking round its loops must generate all of Z^3 (rank 3,
+    index 1) for a single piece to reach every cell.
+    """
+
+    piece: NDArray[np.int32]
+    rank: int
+    index: int
+
+    @property
+    def whole(self) -> bool:
+        return not self.piece.any() and self.rank == 3 and self.index == 1
+
+
+def _find_pieces(
+    a: NDArray[np.int64], b: NDArray[np.int64], d: NDArray[np.int64], n: int
+) -> _Pieces:
+    """Pieces of the periodic graph whose edges join node a in cell 0 with node b in cell d."""
+    graph = coo_array((np.ones(len(a)), (a, b)), shape=(n, n)).tocsr()
+    n_pieces, piece = connected_components(graph, directed=False)
+    if n_pieces > 1:
+        return _Pieces(piece, 0, 0)
+    order, before = breadth_first_order(graph, 0, directed=False)
+    step: dict[tuple[int, int], NDArray[np.int64]] = {}
+    for x, y, c in zip(a.tolist(), b.tolist(), d, strict=True):
+        step[x, y], step[y, x] = c, -c
+    place = np.zeros((n, 3), dtype=np.int64)
+    for node in order[1:].tolist():
+        place[node] = place[before[node]] + step[int(before[node]), node]
+    loops = np.unique(place[a] + d - place[b], axis=0)
+    return _Pieces(piece, *_generated_lattice(loops.tolist()))
+
+
+def _what_is_loose(bodies: Bodies, contacts: Contacts, cutoff: float | None = None) -> str | None:
+    """Say what falls apart, or None; with `cutoff`, as if only shorter contacts were there."""
+    a, b = (bodies.body[x].numpy(force=True) for x in (contacts.i, contacts.j))
+    d = contacts.cell.numpy(force=True)
+    if cutoff is not None:
+        near = contacts.distance.numpy(force=True) <= cutoff + ROUNDING
+        a, b, d = a[near], b[near], d[near]
+    found = _find_pieces(a, b, d, bodies.n_bodies)
+    if found.whole:
+        return None
+    n_pieces = int(found.piece.max()) + 1
+    if n_pieces > 1:
+        largest = np.bincount(found.piece).argmax()
+        loose = np.flatnonzero(found.piece != largest).tolist()
+        return (
+            f"the network falls into {n_pieces} pieces: {name_bodies(bodies, loose)} "
+            f"{'hangs' if len(loose) == 1 else 'hang'} loose"
+        )
+    if found.rank < 3:
+        shape = ("separate clusters", "separate chains", "separate layers")[found.rank]
+        return f"the crystal falls into {shape}: no contacts join them to each other"
+    return f"the crystal falls into {found.index} networks that pass through each other unjoined"
+
+
+def _generated_lattice(vectors: list[list[int]]) -> tuple[int, int]:
+    """Rank of the lattice that integer vectors generate, and its index in Z^3 at full rank."""
+    rows = [list(v) for v in vectors if any(v)]
+    index = 1
+    rank = 0
+    for column in range(3):
+        # Euclid's algorithm on this column until a single row has an entry in it.
+        while True:
+            live = [r for r in rows if r[column]]
+            if len(live) < 2:
+                break
+            pivot = min(live, key=lambda r: abs(r[column]))
+            for r in live:
+                if r is not pivot:
+                    m = r[column] // pivot[column]
+                    r[:] = [x - m * y for x, y in zip(r, pivot, strict=True)]
+        rows = [r for r in rows if any(r)]
+        if live:
+            rank += 1
+            index *= abs(live[0][column])
+            rows = [r for r in rows if r is not live[0]]
+    return rank, index
+
+
+def _smallest_cutoff(bodies: Bodies, cutoff: float) -> float:
+    """Smallest cutoff, rounded up to 0.01 Å, at which nothing is loose."""
+    wide = cutoff
+    while True:
+        wide *= 1.25
+        contacts = find_contacts(bodies, wide)
+        if _what_is_loose(bodies, contacts) is None:
+            break
+    lengths = np.unique(contacts.distance.numpy(force=True))
+    low, high = 0, len(lengths) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _what_is_loose(bodies, contacts, float(lengths[middle])) is None:
+            high = middle
+        else:
+            low = middle + 1
+    return math.ceil((float(lengths[high]) - ROUNDING) * 100) / 100

@@ -1,0 +1,302 @@
+"""A full 6 x 6 stiffness for each interface between rigid copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onephonon.core.errors import InputError
+from onephonon.core.tensors import first_of_each, map_tensors
+
+from .bodies import Bodies
+from .contacts import Contacts
+from .force_constants import ForceConstants, Springs, contact_directions
+from .interfaces import Interfaces, find_interfaces
+from .springs import check_names
+
+#: Added to the starting stiffness, relative to its mean in translation and in libration, so that
+#: an interface of few contacts has a Cholesky factor too.
+RIDGE = 1e-2
+
+#: Matrices are symmetric to this part of their largest element: rounding of their making.
+SYMMETRIC = 1e-8
+
+
+@dataclass(frozen=True)
+class CopyPairs:
+    """Neighbouring copies, each pair once.
+
+    Parameters
+    ----------
+    a, b : Tensor, shape (n_pairs,), int64
+        Copies; one body each.
+    cell : Tensor, shape (n_pairs, 3), int64
+        The cell of the second.
+    interface : Tensor, shape (n_pairs,), int64
+        From 0.
+    forward : Tensor, shape (n_pairs,), bool
+        `a` is the interface's first copy.
+    own_inverse : Tensor, shape (n_pairs,), bool
+    contact : Tensor, shape (n_inter,), int64
+        The contacts between copies.
+    pair : Tensor, shape (n_inter,), int64
+        The pair of each of them.
+    """
+
+    a: Tensor
+    b: Tensor
+    cell: Tensor
+    interface: Tensor
+    forward: Tensor
+    own_inverse: Tensor
+    contact: Tensor
+    pair: Tensor
+
+
+class InterfaceStiffness(nn.Module):
+    """Energy ``1/2 x^T S x`` of the relative rigid motion x of two copies at their interface.
+
+    x is the translation and libration of the first copy relative to the second, at the centre of
+    their contacts, in the frame of the asymmetric unit; symmetry carries S to every other pair
+    of the same interface. Where the two copies can change roles, S acts through the part that
+    the exchange leaves alone. Moving both copies as one costs nothing, so no crystal of copies
+    resists a rotation as a whole; springs within a copy, being rigid, play no part.
+
+    Parameters
+    ----------
+    bodies : Bodies
+        One body, not a line or a point, per copy (group_by 'asu').
+    contacts : Contacts
+    start : float
+        S starts as what springs of this constant along the contacts would give.
+
+    Attributes
+    ----------
+    free : nn.Parameter, shape (n_interfaces, 6, 6)
+        Lower triangle: the Cholesky factor of S, its diagonal as a logarithm; the upper triangle
+        is not used. Unconstrained. S is in kT/Å^2, kT/Å and kT up to the thermal scale.
+    names : tuple of str
+        Of the interfaces.
+
+    Raises
+    ------
+    InputError
+        If the bodies are not rigid copies with six degrees of freedom.
+    """
+
+    def __init__(self, bodies: Bodies, contacts: Contacts, start: float = 1.0) -> None:
+        super().__init__()
+        if bodies.n_bodies != bodies.n_ops or bodies.n_dof != 6 * bodies.n_bodies:
+            raise InputError(
+                "a 6 x 6 stiffness joins rigid copies: use group_by='asu' and an asymmetric unit "
+                "of more than a line of atoms"
+            )
+        if not start > 0:
+            raise InputError(f"start {start}: give a positive spring constant")
+        found = find_interfaces(bodies, contacts)
+        self.names = found.names[1:]
+        self._pairs = _copy_pairs(bodies, contacts, found)
+        with torch.no_grad():
+            centre = _centres(bodies, contacts, self._pairs, len(self.names))
+            self.centre: Tensor
+            self.register_buffer("centre", centre, persistent=False)
+            along = torch.full_like(contacts.distance, start)
+            S = self.from_springs(bodies, contacts, Springs(along, torch.zeros_like(along)))
+            factor = torch.linalg.cholesky(S)
+            diagonal = factor.diagonal(dim1=1, dim2=2)
+            self.free = nn.Parameter(torch.tril(factor, -1) + torch.diag_embed(diagonal.log()))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> InterfaceStiffness:
+        super()._apply(fn, recurse)
+        self._pairs = map_tensors(self._pairs, fn)
+        return self
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The interfaces' names, saved with their stiffness."""
+        return {"names": list(self.names)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Refuse matrices that were saved for other interfaces."""
+        check_names(state["names"], self.names)
+
+    def from_springs(self, bodies: Bodies, contacts: Contacts, springs: Springs) -> Tensor:
+        """S that comes nearest to springs on the contacts, shape (n_interfaces, 6, 6).
+
+        As if the two atoms of a contact were in its middle, and with a small ridge: what springs
+        across a contact do against a rotation of the crystal as a whole is left out.
+        """
+        return _contact_stiffness(bodies, contacts, self._pairs, self.centre, springs)
+
+    def values(self) -> Tensor:
+        """S of each interface, shape (n_interfaces, 6, 6), positive definite; differentiable."""
+        return self.from_free(self.free)
+
+    def from_free(self, free: Tensor) -> Tensor:
+        """S from unconstrained numbers."""
+        diagonal = torch.diag_embed(free.diagonal(dim1=1, dim2=2).exp())
+        factor = torch.tril(free, -1) + diagonal
+        return factor @ factor.mT
+
+    def set_values(self, values: Tensor) -> None:
+        """Put a stiffness of each interface, (n_interfaces, 6, 6), in place.
+
+        Raises
+        ------
+        InputError
+            If the shape does not fit or a matrix is not symmetric and positive definite.
+        """
+        S = torch.as_tensor(values, dtype=self.free.dtype, device=self.free.device)
+        if S.shape != self.free.shape:
+            raise InputError(
+                f"stiffness of shape {tuple(S.shape)} for {len(self.names)} interfaces; give 6 x 6 "
+                "for each"
+            )
+        factor, info = torch.linalg.cholesky_ex(S)
+        lopsided = (S - S.mT).abs().amax((1, 2)) > SYMMETRIC * S.abs().amax((1, 2))
+        bad = (info != 0) | lopsided | ~torch.isfinite(S).all(2).all(1)
+        if bool(bad.any()):
+            name = self.names[int(bad.nonzero()[0])]
+            raise InputError(
+                f"the stiffness of interface {name} is not symmetric and positive definite, so "
+                "that some displacement would cost no energy; give another"
+            )
+        diagonal = factor.diagonal(dim1=1, dim2=2)
+        with torch.no_grad():
+            self.free.copy_(torch.tril(factor, -1) + torch.diag_embed(diagonal.log()))
+
+    def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:  # noqa: ARG002
+        """Force constants between the copies."""
+        return self.constants(bodies, self.values())
+
+    def constants(self, bodies: Bodies, S: Tensor) -> ForceConstants:
+        """Force constants from a stiffness for each interface, (n_interfaces, 6, 6)."""
+        pairs = self._pairs
+        ends = [(pairs.a, torch.zeros_like(pairs.cell)), (pairs.b, pairs.cell)]
+        first, second = (
+            _seen_from(bodies, pairs, S, self.centre, *end) for end in (ends[0], ends[1])
+        )
+        both = pairs.own_inverse[:, None, None]
+        onward = pairs.forward[:, None, None]
+
+        def combine(x: Tensor, y: Tensor) -> Tensor:
+            return torch.where(both, 0.5 * (x + y), torch.where(onward, x, y))
+
+        aa, bb, ab = (combine(x, y) for x, y in zip(first, second, strict=True))
+        onsite = aa.new_zeros(bodies.n_bodies, 6, 6)
+        onsite = onsite.index_add(0, pairs.a, aa).index_add(0, pairs.b, bb)
+        return ForceConstants(onsite, -ab, pairs.a, pairs.b, pairs.cell)
+
+
+def _copy_pairs(bodies: Bodies, contacts: Contacts, found: Interfaces) -> CopyPairs:
+    """Pairs of copies in contact; (a, a, d) and (a, a, -d) are one pair."""
+    contact = (found.index > 0).nonzero().squeeze(1)
+    copy = bodies.copy
+    a, b = copy[contacts.i[contact]], copy[contacts.j[contact]]
+    cell, forward = contacts.cell[contact], found.forward[contact]
+    sign = (cell * torch.tensor([10**12, 10**6, 1], device=cell.device)).sum(1)
+    flip = (a == b) & (sign < 0)
+    cell = torch.where(flip[:, None], -cell, cell)
+    forward = forward ^ flip
+    keys = torch.cat([torch.stack([a, b], dim=1), cell], dim=1)
+    unique, pair = torch.unique(keys, dim=0, return_inverse=True)
+    first = first_of_each(pair, len(unique))
+    interface = found.index[contact][first] - 1
+    own = torch.tensor(found.own_inverse[1:], device=keys.device)[interface]
+    return CopyPairs(
+        unique[:, 0], unique[:, 1], unique[:, 2:], interface, forward[first], own, contact, pair
+    )
+
+
+def _centres(bodies: Bodies, contacts: Contacts, pairs: CopyPairs, n: int) -> Tensor:
+    """Centre of each interface's contacts, fractional, in the frame of the asymmetric unit."""
+    crystal = bodies.crystal
+    inverse = crystal.cell.inverse.T
+    i, j = contacts.i[pairs.contact], contacts.j[pairs.contact]
+    cell = contacts.cell[pairs.contact].to(inverse)
+    frac_i, frac_j = bodies.positions[i] @ inverse, bodies.positions[j] @ inverse + cell
+    # The pair's second copy may be atom i's, if the pair was turned round; seen from `a`.
+    turned = (bodies.copy[i] == bodies.copy[j]) & (
+        contacts.cell[pairs.contact] != pairs.cell[pairs.pair]
+    ).any(1)
+    middle = 0.5 * (frac_i + frac_j) - torch.where(turned[:, None], cell, 0.0)
+    total = middle.new_zeros(len(pairs.a), 3).index_add(0, pairs.pair, middle)
+    mean = total / torch.bincount(pairs.pair, minlength=len(pairs.a))[:, None]
+    op = torch.where(pairs.forward, pairs.a, pairs.b)
+    shift = torch.where(pairs.forward[:, None], 0, pairs.cell).to(mean)
+    moved = mean - shift - crystal.translations[op]
+    standard = torch.linalg.solve(crystal.rotations[op], moved[:, :, None]).squeeze(2)
+    # Every pair of an interface gives the same centre; take the first.
+    first = first_of_each(pairs.interface, n)
+    return standard[first]
+
+
+def _contact_stiffness(
+    bodies: Bodies, contacts: Contacts, pairs: CopyPairs, centre: Tensor, springs: Springs
+) -> Tensor:
+    """S of springs on the contacts, by interface, with a small ridge."""
+    crystal = bodies.crystal
+    matrix = crystal.cell.matrix
+    i, j, cell = (x[pairs.contact] for x in (contacts.i, contacts.j, contacts.cell))
+    n = contact_directions(bodies, i, j, cell)
+    middle = bodies.positions[i] + 0.5 * (
+        bodies.positions[j] + cell.to(matrix) @ matrix.T - bodies.positions[i]
+    )
+    # One pair stands for its interface: the first.
+    interface = pairs.interface[pairs.pair]
+    chosen = first_of_each(pairs.interface, len(centre))
+    own = pairs.pair == chosen[interface]
+    turned = (bodies.copy[i] == bodies.copy[j]) & (cell != pairs.cell[pairs.pair]).any(1)
+    middle = middle - torch.where(turned[:, None], cell.to(matrix), 0.0) @ matrix.T
+    op = torch.where(pairs.forward, pairs.a, pairs.b)[pairs.pair]
+    shift = torch.where(pairs.forward[:, None], 0, pairs.cell)[pairs.pair].to(matrix)
+    turn = matrix @ crystal.rotations[op] @ crystal.cell.inverse
+    place = (crystal.rotations[op] @ centre[interface][:, :, None]).squeeze(2)
+    place = (place + crystal.translations[op] + shift) @ matrix.T
+    arm = torch.linalg.solve(turn, (middle - place)[:, :, None]).squeeze(2)
+    n = torch.linalg.solve(turn, n[:, :, None]).squeeze(2)
+    along = torch.cat([n, torch.linalg.cross(arm, n)], dim=1)
+    k_par, k_perp = (k[pairs.contact][:, None, None] for k in (springs.k_par, springs.k_perp))
+    across = _carry(arm)[:, :3]
+    each = k_perp * (across.mT @ across)
+    each = each + (k_par - k_perp) * along[:, :, None] * along[:, None, :]
+    S = along.new_zeros(len(centre), 6, 6).index_add(0, interface[own], each[own])
+    size = S.diagonal(dim1=1, dim2=2).reshape(-1, 2, 3).mean(2).repeat_interleave(3, dim=1)
+    # Libration of contacts in one point has no scale of its own: take 1 Å as the arm.
+    size = torch.maximum(size, size[:, :1])
+    return S + RIDGE * torch.diag_embed(size)
+
+
+def _seen_from(
+    bodies: Bodies, pairs: CopyPairs, S: Tensor, centre: Tensor, copy: Tensor, cell: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Blocks (aa, bb, ab) of each pair if `copy` in `cell` is the interface's first copy."""
+    crystal = bodies.crystal
+    matrix = crystal.cell.matrix
+    rotation = crystal.rotations[copy]
+    place = (rotation @ centre[pairs.interface][:, :, None]).squeeze(2)
+    place = (place + crystal.translations[copy] + cell.to(matrix)) @ matrix.T
+    turn = matrix @ rotation @ crystal.cell.inverse
+    turn = torch.stack([turn, torch.linalg.det(turn)[:, None, None] * turn])  # l is axial
+    T = turn.new_zeros(len(copy), 6, 6)
+    T[:, :3, :3], T[:, 3:, 3:] = turn[0], turn[1]
+    stiffness = T @ S[pairs.interface] @ T.mT
+    origin = bodies.positions - bodies.offsets
+    at_copy = torch.stack([origin[bodies.copy == c][0] for c in range(bodies.n_bodies)])
+    M_a = _carry(place - at_copy[pairs.a])
+    M_b = _carry(place - pairs.cell.to(matrix) @ matrix.T - at_copy[pairs.b])
+    return M_a.mT @ stiffness @ M_a, M_b.mT @ stiffness @ M_b, M_a.mT @ stiffness @ M_b
+
+
+def _carry(arm: Tensor) -> Tensor:
+    """(t, l) at a body's centroid to (t + l x arm, l) at a point, shape (n, 6, 6)."""
+    x, y, z = arm.unbind(1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, z, -y, -z, zero, x, y, -x, zero], dim=1).reshape(-1, 3, 3)
+    eye = torch.eye(3, dtype=arm.dtype, device=arm.device).expand_as(cross)
+    top = torch.cat([eye, cross], dim=2)
+    bottom = torch.cat([torch.zeros_like(eye), eye], dim=2)
+    return torch.cat([top, bottom], dim=1)

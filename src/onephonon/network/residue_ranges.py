@@ -1,0 +1,146 @@
+"""Bodies by chosen ranges of residues, written as text: ``A:1-60 A:61-129,B``."""
+
+from __future__ import annotations
+
+import re
+
+from onephonon.core.errors import InputError
+from onephonon.crystal.crystal import AtomLabel, Crystal
+
+#: Last word of a text that leaves all other atoms to one body.
+REST = "rest"
+
+#: A residue number as files write it, with its insertion code: 60, -5, 60A.
+_NUMBER = r"(-?\d+)([A-Za-z]?)"
+_SPAN = re.compile(rf"{_NUMBER}(?:-{_NUMBER})?")
+
+ResidueKey = tuple[int, str]
+
+
+def body_ranges(crystal: Crystal, text: str) -> list[int]:
+    """Number the body of each atom by ranges of residues; see `named_ranges`.
+
+    Returns
+    -------
+    list of int, length n_atoms
+        For ``group_by``, which takes the text itself, too, and names the bodies by it.
+    """
+    return named_ranges(crystal, text)[0]
+
+
+def named_ranges(crystal: Crystal, text: str) -> tuple[list[int], tuple[str, ...]]:
+    """Number the body of each atom by ranges of residues, and name the bodies.
+
+    Parameters
+    ----------
+    crystal : Crystal
+    text : str
+        Bodies apart by white space or ';'. Parts of one body apart by ','. A part is CHAIN,
+        CHAIN:RESIDUE or CHAIN:FIRST-LAST, both ends included; ``_`` is the chain without a name.
+        Residues are as the file numbers them, -5 or 60A too; 60 comes before 60A, and so
+        ``1-60`` ends before 60A. If the last word is ``rest``, atoms not named are one body more.
+
+    Returns
+    -------
+    numbers : list of int, length n_atoms
+        Bodies are numbered as the text names them.
+    names : tuple of str, length n_bodies
+        The text of each body.
+
+    Raises
+    ------
+    InputError
+        If a part is not of that form, its chain is unknown, it holds no atom, an atom is named
+        twice, or not at all.
+    """
+    words = re.split(r"[\s;]+", text.strip(" \t\r\n;"))
+    if words == [""]:
+        raise InputError("there are no ranges in the text; give bodies such as 'A:1-60 A:61-129,B'")
+    has_rest = words[-1] == REST
+    names = words[:-1] if has_rest else words
+    owner: list[int | None] = [None] * crystal.n_atoms
+    part_of = [""] * crystal.n_atoms
+    for body, word in enumerate(names):
+        for part in word.split(","):
+            for atom in _atoms_of(crystal.labels, part):
+                if owner[atom] is not None:
+                    raise InputError(
+                        f"atom {crystal.labels[atom]} is in {part_of[atom]!r} and in {part!r}; "
+                        "an atom moves with one body: let ranges not overlap"
+                    )
+                owner[atom], part_of[atom] = body, part
+    left = [label for label, body in zip(crystal.labels, owner, strict=True) if body is None]
+    if left and not has_rest:
+        raise InputError(
+            f"{len(left)} of {crystal.n_atoms} atoms are in no range, the first {left[0]}; name "
+            f"them, or end the ranges with '{REST}' to make one body of them"
+        )
+    if has_rest and not left:
+        raise InputError(f"'{REST}' is empty: the ranges name every atom; leave it out")
+    numbers = [len(names) if body is None else body for body in owner]
+    return numbers, tuple(words)
+
+
+def _atoms_of(labels: tuple[AtomLabel, ...], part: str) -> list[int]:
+    """Atoms of one part; at least one."""
+    chain, span = _read_part(labels, part)
+    own = [i for i, label in enumerate(labels) if label.chain.strip() == chain]
+    if span is None:
+        return own
+    first, last = span
+    if last < first:
+        raise InputError(f"range {part!r} ends before it begins; give the lower number first")
+    keys = {i: _residue_key(labels[i].residue_number) for i in own}
+    found = [i for i, key in keys.items() if key is not None and first <= key <= last]
+    if not found:
+        known = [key for key in keys.values() if key is not None]
+        reach = f"{_written(min(known))} to {_written(max(known))}" if known else "none"
+        raise InputError(
+            f"range {part!r} holds no atom of the crystal; the residues of chain {chain or '_'} "
+            f"are {reach}"
+        )
+    return found
+
+
+def _read_part(
+    labels: tuple[AtomLabel, ...], part: str
+) -> tuple[str, tuple[ResidueKey, ResidueKey] | None]:
+    """Chain of a part, and its first and last residue unless it is the whole chain."""
+    chains = dict.fromkeys(label.chain.strip() for label in labels)
+    whole = _chain(chains, part)
+    if whole is not None:
+        return whole, None
+    name, colon, numbers = part.rpartition(":")
+    chain = _chain(chains, name if colon else part)
+    if chain is None or not (name if colon else part):
+        shown = ", ".join(c or "_" for c in chains)
+        raise InputError(
+            f"range {part!r} names no chain of the crystal, which has {shown}; give CHAIN, "
+            "CHAIN:RESIDUE or CHAIN:FIRST-LAST"
+        )
+    match = _SPAN.fullmatch(numbers)
+    if match is None:
+        raise InputError(
+            f"range {part!r}: {numbers!r} is neither a residue nor FIRST-LAST; write 12, -5, 60A "
+            "or 1-60"
+        )
+    first = int(match[1]), match[2]
+    last = first if match[3] is None else (int(match[3]), match[4])
+    return chain, (first, last)
+
+
+def _chain(chains: dict[str, None], name: str) -> str | None:
+    """The chain of that name, if there is one; ``_`` may stand for none."""
+    if name and name in chains:
+        return name
+    return "" if name == "_" and "" in chains else None
+
+
+def _residue_key(number: str) -> ResidueKey | None:
+    """Number and insertion code, which residues are ordered by."""
+    match = re.fullmatch(_NUMBER, number.replace(" ", ""))
+    return None if match is None else (int(match[1]), match[2])
+
+
+def _written(key: ResidueKey) -> str:
+    return f"{key[0]}{key[1]}"

@@ -1,0 +1,312 @@
+"""Springs as parameters: classes of contacts, and what is fitted for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from onephonon.core.errors import InputError
+from onephonon.core.tensors import map_tensors
+
+from .bodies import Bodies
+from .contacts import Contacts
+from .force_constants import ForceConstants, Springs, contact_lengths, force_constants
+from .interfaces import (
+    ContactFeatures,
+    ContactTable,
+    contact_features,
+    contact_keys,
+    contact_rows,
+    find_interfaces,
+    residue_pairs,
+)
+
+GROUPINGS = ("global", "copy", "interface", "residue")
+KINDS = ("gaussian", "parallel", "hybrid", "stiffness")
+POSITIVITY = ("log", "softplus")
+
+#: A rule from what a contact looks like to its spring constants, (n,) or (n, 2).
+SpringFunction = Callable[[ContactFeatures], Tensor]
+
+#: A label for each contact, or for each (first atom, second atom, operator) of a saved table.
+Labelling = Sequence[str] | Mapping[tuple[str, str, str], str]
+
+
+@dataclass(frozen=True)
+class SpringPlan:
+    """Which springs a model is to have.
+
+    Parameters
+    ----------
+    by : {'global', 'copy', 'interface', 'residue'} or labelling
+        What shares a spring constant: all contacts; those within a copy of the asymmetric unit
+        and those between copies; each symmetry-unique pair of neighbouring copies; each pair of
+        residues in such an interface; or a label for each contact. Contacts that symmetry
+        relates always share. For the last two, contacts within a copy are one class.
+    kind : {'gaussian', 'parallel', 'hybrid', 'stiffness'}
+        One constant in all directions; one along the contact; one along and one across it; or a
+        6 x 6 stiffness for each interface (`by` is then 'interface').
+    start : float, (float, float) or mapping
+        Starting value of the constants; for 'hybrid' (along, across). A mapping gives it by
+        class, and ``"default"`` for the rest.
+    positivity : {'log', 'softplus'}
+        What is optimized freely: the logarithm, or the inverse of softplus.
+
+    Raises
+    ------
+    InputError
+        If a word is unknown or a start is not positive.
+    """
+
+    by: str | Labelling = "interface"
+    kind: str = "gaussian"
+    start: Any = 1.0
+    positivity: str = "log"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.by, str) and self.by not in GROUPINGS:
+            raise InputError(f"springs by {self.by!r}: not one of {', '.join(GROUPINGS)}")
+        if self.kind not in KINDS:
+            raise InputError(f"springs of kind {self.kind!r}: not one of {', '.join(KINDS)}")
+        if self.positivity not in POSITIVITY:
+            raise InputError(f"positivity {self.positivity!r}: not one of {', '.join(POSITIVITY)}")
+        if self.kind == "stiffness" and self.by != "interface":
+            raise InputError("kind 'stiffness' is one matrix per interface: set by='interface'")
+
+
+class ClassSprings(nn.Module):
+    """Spring constants shared within classes of contacts.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    contacts : Contacts
+    plan : SpringPlan
+        Of kind 'gaussian', 'parallel' or 'hybrid'.
+
+    Attributes
+    ----------
+    free : nn.Parameter, shape (n_classes, n_constants)
+        Unconstrained; the spring constants are its exponential or softplus.
+    names : tuple of str
+        Of the classes, in the order of `free`.
+    """
+
+    def __init__(self, bodies: Bodies, contacts: Contacts, plan: SpringPlan) -> None:
+        super().__init__()
+        labels = [str(label) for label in classify(bodies, contacts, plan.by)]
+        # Sorted, so that a saved state finds its classes whatever the order of the contacts.
+        self.names = tuple(sorted(set(labels)))
+        number = {name: i for i, name in enumerate(self.names)}
+        self.plan = plan
+        self.contact_class: Tensor
+        index = torch.tensor([number[label] for label in labels], device=contacts.i.device)
+        self.register_buffer("contact_class", index, persistent=False)
+        start = torch.tensor(
+            [_start(plan, name) for name in self.names],
+            dtype=contacts.distance.dtype,
+            device=contacts.distance.device,
+        )
+        if not bool((start > 0).all() & torch.isfinite(start).all()):
+            raise InputError(
+                f"spring constants start at {start.tolist()}; they must be positive, since it is "
+                f"their {plan.positivity} that is free (for none across use kind 'parallel')"
+            )
+        self.free = nn.Parameter(_to_free(start, plan.positivity))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The classes' names, saved with their constants."""
+        return {"names": list(self.names)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Refuse constants that were saved for other classes."""
+        check_names(state["names"], self.names)
+
+    def values(self) -> Tensor:
+        """Spring constants of each class, shape (n_classes, n_constants); differentiable."""
+        return self.from_free(self.free)
+
+    def from_free(self, free: Tensor) -> Tensor:
+        """Spring constants from unconstrained numbers."""
+        return torch.exp(free) if self.plan.positivity == "log" else softplus(free)
+
+    def set_values(self, values: Tensor | Sequence[float]) -> None:
+        """Put the constants of the classes, (n_classes,) or (n_classes, n_constants), in place."""
+        new = torch.as_tensor(values, dtype=self.free.dtype, device=self.free.device)
+        new = new[:, None] if new.ndim == 1 else new
+        if new.shape[0] != len(self.names) or new.shape[1] not in (1, self.free.shape[1]):
+            raise InputError(
+                f"values of shape {tuple(new.shape)} for {len(self.names)} classes of "
+                f"{self.free.shape[1]} constants"
+            )
+        if not bool((new > 0).all() & torch.isfinite(new).all()):
+            raise InputError(f"spring constants {new.tolist()} must be positive and finite")
+        with torch.no_grad():
+            self.free.copy_(_to_free(new.expand_as(self.free), self.plan.positivity))
+
+    def springs(self, values: Tensor | None = None) -> Springs:
+        """Springs of each contact, from these constants of the classes or the present ones."""
+        per_contact = (self.values() if values is None else values)[self.contact_class]
+        k_par = per_contact[:, 0]
+        if self.plan.kind == "gaussian":
+            return Springs(k_par, k_par)
+        if self.plan.kind == "parallel":
+            return Springs(k_par, torch.zeros_like(k_par))
+        return Springs(k_par, per_contact[:, 1])
+
+    def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
+        """Force constants between the bodies."""
+        return force_constants(bodies, contacts, self.springs())
+
+    def table(self, bodies: Bodies, contacts: Contacts) -> ContactTable:
+        """Symmetry-unique contacts with their classes and spring constants."""
+        springs = self.springs()
+        classes = [self.names[i] for i in self.contact_class.tolist()]
+        found = find_interfaces(bodies, contacts)
+        constants = {"k_par": springs.k_par, "k_perp": springs.k_perp}
+        return contact_rows(bodies, contacts, found, classes, constants)
+
+
+class FunctionSprings(nn.Module):
+    """Spring constants from a user's function or module of the contacts' features.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    contacts : Contacts
+    function : callable
+        From `ContactFeatures` to positive numbers of shape (n,) (in all directions) or (n, 2)
+        (along and across). A module's parameters become parameters of the model.
+    """
+
+    def __init__(self, bodies: Bodies, contacts: Contacts, function: SpringFunction) -> None:
+        super().__init__()
+        self.function = function
+        self._features = contact_features(bodies, contacts, find_interfaces(bodies, contacts))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FunctionSprings:
+        super()._apply(fn, recurse)
+        self._features = map_tensors(self._features, fn)
+        return self
+
+    def springs(self, bodies: Bodies, contacts: Contacts) -> Springs:
+        """Springs of each contact, at the distances that the atoms have now.
+
+        Raises
+        ------
+        InputError
+            If the function's result has the wrong shape.
+        """
+        distance = contact_lengths(bodies, contacts.i, contacts.j, contacts.cell)
+        k = self.function(replace(self._features, distance=distance))
+        n = len(self._features.distance)
+        if k.shape not in ((n,), (n, 1), (n, 2)):
+            raise InputError(
+                f"the spring function returned shape {tuple(k.shape)} for {n} contacts; return "
+                f"({n},) or ({n}, 2)"
+            )
+        columns = k.reshape(n, -1)
+        return Springs(columns[:, 0], columns[:, -1])
+
+    def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
+        """Force constants between the bodies."""
+        return force_constants(bodies, contacts, self.springs(bodies, contacts))
+
+    def table(self, bodies: Bodies, contacts: Contacts) -> ContactTable:
+        """Symmetry-unique contacts with their spring constants."""
+        springs = self.springs(bodies, contacts)
+        found = find_interfaces(bodies, contacts)
+        constants = {"k_par": springs.k_par, "k_perp": springs.k_perp}
+        return contact_rows(bodies, contacts, found, ["function"] * contacts.n_contacts, constants)
+
+
+def check_names(saved: Sequence[str], names: Sequence[str]) -> None:
+    """Check that saved spring constants belong to these classes.
+
+    Raises
+    ------
+    InputError
+        Naming what differs.
+    """
+    if list(saved) != list(names):
+        other = sorted(set(saved) ^ set(names)) or "their order"
+        raise InputError(
+            f"the saved springs belong to other classes ({other} differ); build the model with the "
+            "plan, structure and cutoff that they were saved with"
+        )
+
+
+def classify(bodies: Bodies, contacts: Contacts, by: str | Labelling) -> list[str]:
+    """Name the spring class of each contact.
+
+    Raises
+    ------
+    InputError
+        If a labelling does not fit the contacts.
+    """
+    found = find_interfaces(bodies, contacts)
+    if by == "global":
+        return ["global"] * contacts.n_contacts
+    if by == "copy":
+        return ["intra" if same else "inter" for same in contacts.same_copy.tolist()]
+    if by == "interface":
+        return [found.names[i] for i in found.index.tolist()]
+    if by == "residue":
+        pairs = residue_pairs(bodies, contacts, found)
+        within = contacts.same_copy.tolist()
+        return [
+            found.names[0] if same else f"{a} - {b} ({operator})"
+            for (a, b, operator), same in zip(pairs, within, strict=True)
+        ]
+    keys = contact_keys(bodies, contacts, found)
+    if isinstance(by, Mapping):
+        missing = [key for key in keys if key not in by]
+        if missing:
+            raise InputError(
+                f"{len(missing)} contacts have no label, {' - '.join(missing[0])} among them; "
+                "the table was made with another structure or cutoff"
+            )
+        return [by[key] for key in keys]
+    return _check_labels(np.asarray(by).tolist(), keys)
+
+
+def _check_labels(labels: Sequence[str], keys: list[tuple[str, str, str]]) -> list[str]:
+    """A user's labels, which must not tell symmetry-related contacts apart."""
+    if len(labels) != len(keys):
+        raise InputError(f"{len(labels)} labels were given for {len(keys)} contacts")
+    label_of: dict[tuple[str, str, str], str] = {}
+    for key, label in zip(keys, labels, strict=True):
+        if label_of.setdefault(key, label) != label:
+            raise InputError(
+                f"contact {' - '.join(key)} is labelled {label!r} and, in another copy, "
+                f"{label_of[key]!r}: symmetry-related contacts share one label"
+            )
+    return [str(label) for label in labels]
+
+
+def _start(plan: SpringPlan, name: str) -> list[float]:
+    """Starting constants of a class."""
+    start = plan.start
+    if isinstance(start, Mapping):
+        start = {str(key): value for key, value in start.items()}
+        if name not in start and "default" not in start:
+            raise InputError(f"start has no value for class {name!r} and no 'default'")
+        start = start.get(name, start.get("default"))
+    n = 2 if plan.kind == "hybrid" else 1
+    values = [float(x) for x in start] if isinstance(start, Sequence) else [float(start)] * n
+    if len(values) != n:
+        raise InputError(f"start {start} of class {name!r}: kind {plan.kind!r} has {n} constants")
+    return values
+
+
+def _to_free(values: Tensor, positivity: str) -> Tensor:
+    """Inverse of exp or of softplus."""
+    if positivity == "log":
+        return torch.log(values)
+    return values + torch.log(-torch.expm1(-values))

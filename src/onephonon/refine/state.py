@@ -1,0 +1,82 @@
+"""Where a fit got to: rungs already fitted, so that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.files import replacing
+
+if TYPE_CHECKING:
+    from onephonon.maps.diffuse import DiffuseMap
+
+    from .series import Known
+
+#: Of this layout.
+VERSION = 1
+
+
+def fingerprint(structure: Path, data: DiffuseMap, settings: dict[str, Any]) -> str:
+    """What tells one fit from another: the structure, the data, and all that was asked for."""
+    digest = hashlib.sha256(Path(structure).read_bytes())
+    for name, values in sorted(data.arrays.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    digest.update(repr((data.grid, data.cell, data.spacegroup, data.units)).encode())
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def write_fit_state(
+    path: str | os.PathLike[str], mark: str, rungs: dict[str, Known], *, complete: bool
+) -> None:
+    """Save the rungs fitted so far, in place of what was saved before."""
+    state = {
+        "format": "onephonon fit",
+        "version": VERSION,
+        "fingerprint": mark,
+        "complete": complete,
+        "rungs": {
+            name: {"x": known.x.tolist(), "prior": known.prior, "tried": known.tried}
+            for name, known in rungs.items()
+        },
+    }
+    with replacing(path, force=True) as temporary:
+        temporary.write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+
+def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, Known]]:
+    """Fingerprint and rungs of a saved fit.
+
+    Raises
+    ------
+    MapFileError
+        If the file is not one, or damaged.
+    """
+    import torch
+
+    from .series import Known
+
+    try:
+        state = json.loads(Path(path).read_text(encoding="utf-8"))
+        if state["format"] != "onephonon fit" or state["version"] != VERSION:
+            raise ValueError("another format or version")
+        rungs = {
+            str(name): Known(
+                torch.tensor(saved["x"], dtype=torch.float64).reshape(-1),
+                float(saved["prior"]),
+                tuple((float(a), float(b), float(c)) for a, b, c in saved["tried"]),
+            )
+            for name, saved in state["rungs"].items()
+        }
+        return str(state["fingerprint"]), rungs
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MapFileError(
+            f"{path} is not the state of a fit ({error}); remove it to begin anew"
+        ) from error

@@ -1,0 +1,9 @@
+from .points import QPoints
+from .quadrature import Quadrature
+from .softest import softest_intensity
+
+__all__ = [
+    "QPoints",
+    "Quadrature",
+    "softest_intensity",
+]

@@ -1,0 +1,1 @@
+"""Scattering amplitudes G(q) of bodies: one interface, direct sums and meshes."""

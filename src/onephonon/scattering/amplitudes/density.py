@@ -1,0 +1,202 @@
+"""The scattering density of bodies on a regular mesh, so that its transforms are fast.
+
+Every atom is a sum of Gaussians: its scattering factor, spread by its displacements, and by a
+known extra blur that keeps the mesh's alias images out and is divided out of the transform.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.core.units import EIGHT_PI_SQUARED, TWO_PI
+from onephonon.network.bodies import Bodies
+
+#: ``B / BLUR_UNIT`` multiplies |q|^2 in a Debye-Waller factor.
+BLUR_UNIT = 16.0 * math.pi**2
+
+#: Largest alias image beside an amplitude, in rtol: ``dI = 2 |G| dG``, and some for the rest.
+ALIAS_SHARE = 0.1
+
+#: Height, times the blur divided out, at which Gaussians may be cut, in rtol. The steps of a cut
+#: scatter far: at ten times this, slopes along q next to Bragg points were off by 2.6 rtol.
+CUT_SHARE = 0.001
+
+#: Largest power of e that dividing the blur out may cost: it multiplies rounding, too.
+AMPLIFICATION = {torch.float64: 6.0, torch.float32: 3.0}
+
+#: Smallest rtol that rounding leaves room for.
+FINEST = {torch.float64: 1e-12, torch.float32: 1e-6}
+
+#: Where scattering factors are looked at for whether they rise, 1/Å.
+RISING_Q = torch.linspace(0.0, 6.0, 25, dtype=torch.float64)
+
+#: A domain is taken to reach this far at least, 1/Å: meshes coarser than 10 Å gain nothing.
+LEAST_Q = 0.3
+
+#: Smallest extent of a domain along a mesh axis, in its largest |q|.
+LEAST_REACH = 0.4
+
+#: Oversampling factors tried, in units of the Nyquist rate.
+OVERSAMPLING = tuple(1.1 + 0.05 * i for i in range(59))
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The q for which a density must serve.
+
+    Parameters
+    ----------
+    corners : Tensor, shape (n, 3)
+        q of the corners of a parallelepiped around them, 1/Å.
+    q_max : float
+        Largest |q|, 1/Å.
+    """
+
+    corners: Tensor
+    q_max: float
+
+    def reach(self, direction: Tensor) -> float:
+        """Largest component along a unit vector, of either sign."""
+        return min(self.q_max, float((self.corners @ direction).abs().max()))
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Where densities are sampled, and how they are blurred.
+
+    Mesh points are ``steps @ m`` for integers m, so one mesh serves all bodies.
+
+    Parameters
+    ----------
+    steps : Tensor, shape (3, 3)
+        Columns are the steps along the mesh's axes, Å. A density is differentiable in it.
+    blur : float
+        B-factor added to every atom, Å^2.
+    reach : float
+        Where Gaussians are cut, in standard deviations.
+    """
+
+    steps: Tensor
+    blur: float
+    reach: float
+
+    def sharpen(self, q_squared: Tensor) -> Tensor:
+        """What takes the blur out of a transform at ``|q|^2``."""
+        return torch.exp((self.blur / BLUR_UNIT) * q_squared)
+
+
+@dataclass(frozen=True)
+class Box:
+    """The part of a mesh that a body fills: points ``start`` to ``start + shape - 1``."""
+
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+
+    @property
+    def size(self) -> int:
+        """Number of mesh points."""
+        return math.prod(self.shape)
+
+
+def choose_mesh(
+    directions: Tensor, domain: Domain, rtol: float, least_B: float, extent: float
+) -> Mesh:
+    """Coarsest mesh and least blur that keep a transform within a tolerance.
+
+    A mesh sees, beside the density's transform at q, its images at ``q + g`` for every g of the
+    mesh's reciprocal lattice. Blurred by B, an image is smaller than the transform itself by
+    ``exp(-B (|q + g|^2 - |q|^2)/16 pi^2)`` or more, since scattering factors fall with |q|.
+    Finer meshes need less blur and so smaller boxes; the one with the fewest points wins.
+
+    Parameters
+    ----------
+    directions : Tensor, shape (3, 3)
+        Columns point along the mesh's axes.
+    domain : Domain
+    rtol : float
+        Wanted relative accuracy of intensities.
+    least_B : float
+        Smallest B-factor of the atoms, Å^2: blur that is there already.
+    extent : float
+        Size of the body, Å, for the number of mesh points.
+
+    Raises
+    ------
+    InputError
+        If no mesh reaches the tolerance in this dtype.
+    """
+    dtype = directions.dtype
+    if rtol < FINEST[dtype]:
+        raise InputError(
+            f"rtol={rtol:g} is beyond {dtype}, whose rounding is multiplied by sharpening; give "
+            f"{FINEST[dtype]:g} or more, or compute in float64"
+        )
+    domain = replace(domain, q_max=max(domain.q_max, LEAST_Q))
+    unit = (directions / torch.linalg.vector_norm(directions, dim=0)).detach()
+    # Reciprocal axes of unit steps: alias vectors of a mesh are their multiples.
+    reciprocal = TWO_PI * torch.linalg.inv(unit)
+    heights = torch.linalg.vector_norm(reciprocal, dim=1)
+    # A plane or a line of q has no extent along some axis; Gaussians must be resolved all the same.
+    least = LEAST_REACH * domain.q_max
+    reaches = [max(least, domain.reach(reciprocal[i] / heights[i])) for i in range(3)]
+    signs = torch.tensor([m for m in product((-1, 0, 1), repeat=3) if any(m)]).to(unit)
+    wanted = -math.log(ALIAS_SHARE * rtol)
+    best: tuple[float, Mesh] | None = None
+    for sigma in OVERSAMPLING:
+        # Alias distance along each axis: 2 sigma times the largest q along it.
+        per_axis = torch.tensor([2 * sigma * r for r in reaches]).to(unit) / heights
+        aliases = (signs * per_axis) @ reciprocal
+        length = torch.linalg.vector_norm(aliases, dim=1)
+        gap = min(
+            float(d) * (float(d) - 2 * domain.reach(a / d))
+            for a, d in zip(aliases, length, strict=True)
+        )
+        if gap <= 0:
+            continue
+        blur = max(0.0, wanted * BLUR_UNIT / gap - least_B)
+        cost = blur * domain.q_max**2 / BLUR_UNIT
+        if cost > AMPLIFICATION[dtype]:
+            continue
+        reach = math.sqrt(2 * max(4.0, cost - math.log(CUT_SHARE * rtol)))
+        steps = unit / per_axis
+        width = math.sqrt((blur + least_B) / EIGHT_PI_SQUARED)
+        spacing = torch.linalg.vector_norm(steps, dim=0)
+        points = float(((extent + 2 * reach * width) / spacing).prod())
+        if best is None or points < best[0]:
+            best = points, Mesh(steps, blur, reach)
+    if best is None:
+        raise InputError(f"rtol={rtol:g} is out of reach of {dtype}; use float64 or the direct sum")
+    return best[1]
+
+
+def wary(rtol: float, bodies: Bodies) -> float:
+    """Tolerance of a mesh for these atoms.
+
+    Images are smaller than the transform because scattering factors fall with |q|. Those that
+    rise, for the solvent that is displaced, or of both signs, for neutrons, let G nearly cancel
+    where images do not: errors found were up to 3 rtol, so a tenth of it is aimed at.
+    """
+    with torch.no_grad():
+        f = bodies.crystal.form_factors.evaluate(RISING_Q.to(bodies.positions) ** 2)
+    rising = bool((f.amax(0) > 1.001 * f[0]).any()) or float(f[0].min() * f[0].max()) < 0
+    return max(0.1 * rtol, FINEST[bodies.positions.dtype]) if rising else rtol
+
+
+def least_B(U: Tensor) -> float:
+    """Smallest B-factor along any direction of any atom, Å^2."""
+    symmetric = 0.5 * (U + U.mT).detach()
+    return max(0.0, EIGHT_PI_SQUARED * float(torch.linalg.eigvalsh(symmetric).min()))
+
+
+def extent(bodies: Bodies) -> float:
+    """Mean size of a body, Å."""
+    furthest = torch.zeros(bodies.n_bodies, dtype=bodies.offsets.dtype).to(bodies.offsets)
+    away = bodies.offsets.detach().abs().max(1).values
+    furthest = furthest.scatter_reduce(0, bodies.body, away, "amax")
+    return 2.0 * float(furthest.mean())

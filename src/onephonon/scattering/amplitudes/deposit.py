@@ -1,0 +1,333 @@
+"""The scattering density of a body: all its Gaussians added up on a mesh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from onephonon.core.compiled import compiled, in_threads
+from onephonon.core.errors import GradientError, InputError
+from onephonon.core.units import EIGHT_PI_SQUARED, TWO_PI
+from onephonon.network.bodies import Bodies
+
+from .density import Box, Mesh
+
+#: Parts that a thread's work is cut into, so that threads end together.
+PARTS_PER_THREAD = 4
+
+#: Fewer Gaussians than this are not worth a second thread.
+FEW = 100
+
+Floats = NDArray[np.float64]
+
+
+def deposit(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tensor, Box]:
+    """Blurred scattering density of one body, and its first moments about the body's centroid.
+
+    Its transform, sharpened, is ``sum_j w_j occ_j f_j(|q|) exp(-q^T U_j q / 2) exp(i q.r_j)``
+    with ``w_j = 1, x_j, y_j, z_j``: what the body's amplitudes G are made of.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    body : int
+        Of the cell.
+    mesh : Mesh
+    U : Tensor, shape (n_cell_atoms, 3, 3)
+        Mean-square displacements in the Debye-Waller factors, Å^2.
+
+    Returns
+    -------
+    density : Tensor, shape (n_weights, n_1, n_2, n_3)
+        Times the volume of a mesh step. One weight for single atoms, four otherwise. First
+        derivatives in the crystal's coordinates, cell and occupancies, U and the mesh's steps.
+        Computed on the CPU in float64, wherever the tensors are.
+    box : Box
+        Where on the mesh.
+
+    Raises
+    ------
+    InputError
+        If an atom's displacements, and what else spreads it, are not positive definite.
+    """
+    atoms = bodies.table[body]
+    atoms = atoms[atoms < bodies.n_cell_atoms]
+    r = bodies.positions[atoms]
+    weight = torch.ones_like(r[:, :1])
+    if bodies.width > 3:
+        weight = torch.cat([weight, bodies.offsets[atoms]], dim=1)
+    asu = bodies.asu_atom[atoms]
+    factors = bodies.crystal.form_factors
+    kind = factors.kind[asu]
+    a = torch.cat([factors.a, factors.c[:, None]], dim=1)[kind]
+    b = torch.cat([factors.b, torch.zeros_like(factors.c)[:, None]], dim=1)[kind]
+    strength = a * bodies.crystal.occupancies[asu][:, None]
+    spread = 0.5 * (U + U.mT)[atoms]
+    density: Tensor
+    density, start = _Deposit.apply(r, spread, strength, b, weight, mesh.steps, mesh)
+    first, second, third = start.tolist()
+    return density, Box(
+        (first, second, third), (density.shape[1], density.shape[2], density.shape[3])
+    )
+
+
+@dataclass(frozen=True)
+class _Gaussians:
+    """Every Gaussian of every atom, normalized to the volume of a mesh step; on the CPU, float64.
+
+    At the mesh point m it is ``exp(log_height - (m - centre)^T metric (m - centre) / 2)``.
+    """
+
+    atom: Tensor  # (n,)
+    precision: Tensor  # (n, 3, 3), inverse covariances, 1/Å^2
+    centre: Tensor  # (n, 3), in mesh steps
+    metric: Tensor  # (n, 3, 3), the precision in mesh steps
+    half: Tensor  # (n, 3), how far it reaches along each axis, in mesh steps
+    log_height: Tensor  # (n,)
+
+    @classmethod
+    def of(cls, given: Sequence[Tensor], mesh: Mesh) -> _Gaussians:
+        """From positions, displacements, form factors' widths and the mesh's steps."""
+        r, spread, b, steps = given
+        width = (b + mesh.blur) / EIGHT_PI_SQUARED
+        covariance = spread[:, None] + width[:, :, None, None] * torch.eye(3).to(r)
+        finite = bool(covariance.isfinite().all())
+        if not finite or bool((torch.linalg.eigvalsh(covariance)[..., 0] <= 0).any()):
+            raise InputError(
+                "the displacements U of an atom are not positive definite, so it has no density; "
+                "mend them, or use engine='direct'"
+            )
+        covariance = covariance.flatten(0, 1)
+        inverse = torch.linalg.inv(steps)
+        precision = torch.linalg.inv(covariance)
+        reached = torch.diagonal(inverse @ covariance @ inverse.T, dim1=1, dim2=2)
+        volume = torch.linalg.det(steps).abs()
+        log_height = torch.log(volume) - 0.5 * torch.log(TWO_PI**3 * torch.linalg.det(covariance))
+        atom = torch.arange(len(r)).repeat_interleave(b.shape[1])
+        return cls(
+            atom,
+            precision,
+            (r @ inverse.T)[atom],
+            steps.T @ precision @ steps,
+            mesh.reach * reached.sqrt(),
+            log_height,
+        )
+
+    def box(self) -> tuple[list[int], list[int]]:
+        """First mesh points that any reaches, and how many."""
+        first = torch.floor((self.centre - self.half).min(0).values).long()
+        last = torch.ceil((self.centre + self.half).max(0).values).long()
+        return first.tolist(), (last - first + 1).tolist()
+
+    def arrays(self, start: Tensor) -> tuple[Floats, Floats, Floats, Floats]:
+        """What the compiled loops need, centres counted from the first point of a box."""
+        upper = self.metric[:, (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)]
+        every = (self.centre - start, upper, self.half, self.log_height)
+        a, b, c, d = (x.contiguous().numpy() for x in every)
+        return a, b, c, d
+
+
+class _Deposit(torch.autograd.Function):
+    """Sum of Gaussians on the box that they fill, whose backward pass forms them anew."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        r, spread, strength, b, weight, steps, mesh = inputs
+        ctx.save_for_backward(r, spread, strength, b, weight, steps)
+        made = _Gaussians.of(_plain(r, spread, b, steps), mesh)
+        first, shape = made.box()
+        start = torch.tensor(first)
+        ctx.mesh, ctx.start = mesh, start
+        ctx.mark_non_differentiable(start)
+        (weight, strength) = _plain(weight, strength)
+        heights = (weight[made.atom] * strength.reshape(-1, 1)).numpy()
+        density = np.zeros((weight.shape[1], *shape))
+        arrays = made.arrays(start)
+
+        def work(planes: NDArray[np.int64]) -> None:
+            _add(density, planes[0], planes[-1] + 1, *arrays, heights, mesh.reach**2)
+
+        in_threads(work, _parts(shape[0], len(heights)))
+        return torch.from_numpy(density).to(r), start
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+        """By the moments of the gradient under each Gaussian.
+
+        Of ``L = sum_m along_m s g(d_m)``, s the strength and g a normalized Gaussian of covariance
+        C and inverse P, with ``S0, S1, S2`` the sums over m of ``along g`` times 1, d and d d^T:
+
+            dL/ds = S0,   dL/dr = s P S1,   dL/dC = s (P S2 P - S0 P) / 2
+
+        and by the mesh's steps, ``d = steps m - r`` and the volume of a step,
+        ``s (S0 - P (S2 + S1 r^T)) steps^-T``.
+        """
+        if torch.is_grad_enabled():
+            raise GradientError(
+                "transforms on a mesh have first derivatives only; use engine='direct' for more"
+            )
+        r, spread, strength, b, weight, steps = _plain(*ctx.saved_tensors)
+        made = _Gaussians.of([r, spread, b, steps], ctx.mesh)
+        atom, P, s = made.atom, made.precision, strength.reshape(-1)
+        S0, S1, S2, by_weight = _moments(made, ctx.start, _plain(grad)[0], weight, ctx.mesh.reach)
+        S1, S2 = S1 @ steps.T, steps @ S2 @ steps.T
+        pulled = (P @ S1[:, :, None]).squeeze(2)
+        by_C = 0.5 * s[:, None, None] * (P @ S2 @ P - S0[:, None, None] * P)
+        moved = (
+            S0[:, None, None] * torch.eye(3).to(r) - P @ S2 - pulled[:, :, None] * r[atom][:, None]
+        )
+        g_r = torch.zeros_like(r).index_add(0, atom, s[:, None] * pulled)
+        g_spread = torch.zeros_like(spread).index_add(0, atom, by_C)
+        g_b = torch.diagonal(by_C, dim1=1, dim2=2).sum(1).reshape(b.shape) / EIGHT_PI_SQUARED
+        g_weight = torch.zeros_like(weight).index_add(0, atom, s[:, None] * by_weight)
+        g_steps = (s[:, None, None] * moved).sum(0) @ torch.linalg.inv(steps).T
+        every = (g_r, g_spread, S0.reshape(b.shape), g_b, g_weight, g_steps)
+        needed = zip(every, ctx.needs_input_grad, strict=False)
+        return (*(g.to(grad) if need else None for g, need in needed), None)
+
+
+def _plain(*tensors: Tensor) -> list[Tensor]:
+    """On the CPU and in float64, without graph."""
+    return [t.detach().to("cpu", torch.float64).contiguous() for t in tensors]
+
+
+def _parts(n: int, work: int) -> list[NDArray[np.int64]]:
+    """Cut n things into parts for threads."""
+    n_parts = 1 if work < FEW else PARTS_PER_THREAD * torch.get_num_threads()
+    return [part for part in np.array_split(np.arange(n), n_parts) if len(part)]
+
+
+def _moments(
+    made: _Gaussians, start: Tensor, grad: Tensor, weight: Tensor, reach: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Moments of a gradient under each Gaussian, about its centre, in mesh steps.
+
+    Returns
+    -------
+    zeroth, first, second : Tensor, shapes (n,), (n, 3), (n, 3, 3)
+        Of the gradient along the weights.
+    by_weight : Tensor, shape (n, n_weights)
+        Zeroth ones of each weight's own gradient.
+    """
+    arrays, weights = made.arrays(start), weight[made.atom].numpy()
+    found, own = np.zeros((len(weights), 10)), np.zeros(weights.shape)
+
+    def work(part: NDArray[np.int64]) -> None:
+        few = slice(part[0], part[-1] + 1)
+        a, b, c, d = (x[few] for x in arrays)
+        _gather(grad.numpy(), a, b, c, d, weights[few], reach**2, found[few], own[few])
+
+    in_threads(work, _parts(len(weights), len(weights)))
+    moments = torch.from_numpy(found)
+    second = moments[:, (4, 5, 6, 5, 7, 8, 6, 8, 9)].reshape(-1, 3, 3)
+    return moments[:, 0], moments[:, 1:4], second, torch.from_numpy(own)
+
+
+@compiled
+def _row(
+    u: float, v: float, z: float, metric: Floats, height: float, room: float, row: Floats
+) -> tuple[int, int]:
+    """A Gaussian along the row at (u, v) from its centre; z is the centre along it.
+
+    Values follow from ``v_(k+1) = v_k e_k, e_(k+1) = e_k c``: no exponential per point. `height`
+    is a logarithm and `room` the square of the reach; returned is which points have values.
+    """
+    xx, xy, xz, yy, yz, zz = metric
+    across, slope = xx * u * u + 2 * xy * u * v + yy * v * v, xz * u + yz * v
+    left = room - across + slope * slope / zz
+    if left < 0:
+        return 0, 0
+    nearest, half = z - slope / zz, math.sqrt(left / zz)
+    low, high = max(0, math.ceil(nearest - half)), min(len(row), math.floor(nearest + half) + 1)
+    t = low - z
+    value = math.exp(height - 0.5 * (across + 2 * slope * t + zz * t * t))
+    ratio, shrink = math.exp(-slope - zz * (t + 0.5)), math.exp(-zz)
+    for k in range(low, high):
+        row[k] = value
+        value *= ratio
+        ratio *= shrink
+    return low, high
+
+
+@compiled
+def _add(
+    density: Floats,
+    begin: int,
+    end: int,
+    centre: Floats,
+    metric: Floats,
+    half: Floats,
+    log_height: Floats,
+    strength: Floats,
+    room: float,
+) -> None:
+    """Add Gaussians to planes `begin` to `end` of a density (n_weights, n_1, n_2, n_3)."""
+    n_w, _, n_2, n_3 = density.shape
+    row = np.empty(n_3)
+    for p in range(len(centre)):
+        x, y, z = centre[p]
+        dx, dy = half[p, 0], half[p, 1]
+        for i in range(max(begin, math.ceil(x - dx)), min(end, math.floor(x + dx) + 1)):
+            for j in range(max(0, math.ceil(y - dy)), min(n_2, math.floor(y + dy) + 1)):
+                low, high = _row(i - x, j - y, z, metric[p], log_height[p], room, row)
+                values = row[low:high]
+                for w in range(n_w):
+                    line = density[w, i, j, low:high]
+                    for k in range(len(line)):
+                        line[k] += strength[p, w] * values[k]
+
+
+@compiled
+def _gather(
+    grad: Floats,
+    centre: Floats,
+    metric: Floats,
+    half: Floats,
+    log_height: Floats,
+    weights: Floats,
+    room: float,
+    moments: Floats,
+    own: Floats,
+) -> None:
+    """Add to the moments of each Gaussian: those of 1, x, y, z, xx, xy, xz, yy, yz and zz."""
+    n_w, n_1, n_2, n_3 = grad.shape
+    row, along = np.empty(n_3), np.empty(n_3)
+    for p in range(len(centre)):
+        x, y, z = centre[p]
+        dx, dy = half[p, 0], half[p, 1]
+        m = moments[p]
+        for i in range(max(0, math.ceil(x - dx)), min(n_1, math.floor(x + dx) + 1)):
+            for j in range(max(0, math.ceil(y - dy)), min(n_2, math.floor(y + dy) + 1)):
+                u, v = i - x, j - y
+                low, high = _row(u, v, z, metric[p], log_height[p], room, row)
+                values = row[low:high]
+                along[low:high] = 0.0
+                for w in range(n_w):
+                    line, total = grad[w, i, j, low:high], 0.0
+                    for k in range(len(line)):
+                        total += line[k] * values[k]
+                        along[low + k] += weights[p, w] * line[k]
+                    own[p, w] += total
+                zeroth, first, second = 0.0, 0.0, 0.0
+                for k in range(low, high):
+                    here = along[k] * row[k]
+                    zeroth += here
+                    first += here * (k - z)
+                    second += here * (k - z) * (k - z)
+                m[0] += zeroth
+                m[1] += zeroth * u
+                m[2] += zeroth * v
+                m[3] += first
+                m[4] += zeroth * u * u
+                m[5] += zeroth * u * v
+                m[6] += first * u
+                m[7] += zeroth * v * v
+                m[8] += first * v
+                m[9] += second

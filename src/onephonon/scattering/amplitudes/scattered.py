@@ -1,0 +1,185 @@
+"""Amplitudes G at any list of q from the bodies' densities: a non-uniform fast Fourier transform.
+
+The densities are those of the regular grid, on a Cartesian mesh; FINUFFT (Barnett, Magland & af
+Klinteberg, SIAM J. Sci. Comput. 41, C479, 2019) sums them at every q.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import finufft
+import numpy as np
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import GradientError
+from onephonon.network.bodies import Bodies
+
+from .density import Box, Domain, choose_mesh, extent, least_B, wary
+from .deposit import deposit
+from .gridded import body_amplitudes
+from .slopes import slopes_along
+
+#: Accuracy asked of the transform itself, in rtol. Its error at q follows its value near q, which
+#: dividing the blur out multiplies alike: errors found do not grow before this is 0.1 or more.
+TRANSFORM_SHARE = 0.03
+
+#: The same for its adjoint, in units of that: a gradient's errors at many q average out.
+ADJOINT_SHARE = 3.0
+
+#: Points for each mesh point from which spreading, not the fast Fourier transform, takes the time.
+DENSE = 0.3
+
+#: Meshes of which slopes are found together: the four of a body.
+MESHES_AT_A_TIME = 4
+
+#: Bytes of densities transformed together.
+TRANSFORM_BYTES = 512 * 2**20
+
+
+def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> Tensor:
+    """G at a list of q, within a tolerance; `transform` gives it to rounding.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    q : Tensor, shape (n_q, 3)
+        1/Å, 2*pi included.
+    U : Tensor, shape (n_cell_atoms, 3, 3)
+        Mean-square displacements in the Debye-Waller factors, Å^2.
+    rtol : float
+        Wanted accuracy of intensities, relative to themselves and their rms, added.
+
+    Returns
+    -------
+    Tensor, shape (n_q, D), complex
+        First derivatives in q, the crystal's coordinates, cell and occupancies, and U. Computed
+        on the CPU, wherever the tensors are.
+    """
+    if not len(q):
+        return torch.zeros(0, bodies.n_dof, dtype=q.dtype.to_complex(), device=q.device)
+    corners = _corners(q.detach())
+    q_max = float(torch.linalg.vector_norm(q.detach(), dim=1).max())
+    eye = torch.eye(3, dtype=q.dtype, device=q.device)
+    rtol = wary(rtol, bodies)
+    mesh = choose_mesh(eye, Domain(corners, q_max), rtol, least_B(U), extent(bodies))
+    made = [deposit(bodies, body, mesh, U) for body in range(bodies.n_bodies)]
+    x = q @ mesh.steps
+    eps = TRANSFORM_SHARE * rtol
+    sums = [part for group in _groups(made) for part in _transform(group, x, eps)]
+    sharp = (q * mesh.sharpen((q * q).sum(1))[:, None]).T
+    parts = [
+        part for body, s in enumerate(sums) for part in body_amplitudes(bodies, body, s, sharp)
+    ]
+    return bodies.gather(torch.stack(parts, dim=1), 1)
+
+
+def _corners(q: Tensor) -> Tensor:
+    """Corners of the box around a list of q, shape (8, 3)."""
+    ends = torch.stack([q.min(0).values, q.max(0).values], dim=1)
+    return torch.cartesian_prod(*ends)
+
+
+def _groups(made: list[tuple[Tensor, Box]]) -> list[list[tuple[Tensor, Box]]]:
+    """Densities to transform together, within the memory set aside."""
+    largest = max(d.numel() * d.element_size() * 2 for d, _ in made)
+    n = max(1, TRANSFORM_BYTES // largest)
+    return [made[i : i + n] for i in range(0, len(made), n)]
+
+
+def _transform(group: list[tuple[Tensor, Box]], x: Tensor, eps: float) -> list[Tensor]:
+    """``sum_m rho_m exp(i m.x)`` of each body's densities, each of shape (n_weights, n_q)."""
+    shape = [max(box.shape[i] for _, box in group) for i in range(3)]
+    padded = []
+    for density, box in group:
+        after = [n - m for n, m in zip(shape, box.shape, strict=True)]
+        padded.append(torch.nn.functional.pad(density, (0, after[2], 0, after[1], 0, after[0])))
+    sums: Tensor = _FourierSums.apply(torch.cat(padded), x, eps)
+    found = []
+    for part, (_, box) in zip(sums.split(len(group[0][0])), group, strict=True):
+        # FINUFFT counts mesh points from the middle of the box.
+        middle = torch.tensor(
+            [start + n // 2 for start, n in zip(box.start, shape, strict=True)], device=x.device
+        )
+        angle = x @ middle.to(x)
+        found.append(part * torch.polar(torch.ones_like(angle), angle))
+    return found
+
+
+class _FourierSums(torch.autograd.Function):
+    """``sum_m f_m exp(i m.x)`` of real f at every x, m counted from the middle of the box.
+
+    Of two real meshes one complex transform is made, at x and at -x, where that of a real mesh is
+    the complex conjugate: half as many fast Fourier transforms.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, f: Tensor, x: Tensor, eps: float) -> Tensor:
+        ctx.save_for_backward(f, x)
+        ctx.eps = eps
+        return _unpack(_plan(2, f, x, eps)(_pack(f)), len(f))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise GradientError(
+                "transforms on a mesh have first derivatives only; use engine='direct' for more"
+            )
+        f, x = ctx.saved_tensors
+        g_f = g_x = None
+        if ctx.needs_input_grad[0]:
+            both = torch.cat([_pack(grad), _pack(grad.conj())], dim=1)
+            sums = torch.view_as_real(_plan(1, f, x, ADJOINT_SHARE * ctx.eps)(both))
+            g_f = 0.5 * sums.movedim(-1, 1).flatten(0, 1)[: len(f)]
+        if ctx.needs_input_grad[1]:
+            few = zip(f.split(MESHES_AT_A_TIME), grad.split(MESHES_AT_A_TIME), strict=True)
+            g_x = torch.stack([slopes_along(part, x, g, ctx.eps) for part, g in few]).sum(0)
+        return g_f, g_x, None
+
+
+def _pack(f: Tensor) -> Tensor:
+    """Each two of n arrays as ``f_0 + i f_1``, the last with nothing if n is odd."""
+    if len(f) % 2:
+        f = torch.cat([f, torch.zeros_like(f[:1])])
+    return f[0::2] + 1j * f[1::2]
+
+
+def _unpack(packed: Tensor, n: int) -> Tensor:
+    """Transforms of n real arrays from packed ones at x and -x."""
+    here, mirrored = (0.5 * packed).unflatten(1, (2, -1)).unbind(1)
+    mirrored = mirrored.conj()
+    every = torch.empty(2 * len(here), here.shape[1], dtype=here.dtype, device=here.device)
+    torch.add(here, mirrored, out=every[0::2])
+    torch.sub(here, mirrored, out=every[1::2])
+    every[1::2] *= -1j
+    return every[:n]
+
+
+def _plan(kind: int, f: Tensor, x: Tensor, eps: float) -> Callable[[Tensor], Tensor]:
+    """A transform of FINUFFT between pairs of meshes such as f and the points x and -x."""
+    single = x.dtype == torch.float32
+    n, both = (len(f) + 1) // 2, torch.cat([x.detach(), -x.detach()]).cpu()
+    # A finer mesh takes fewer of its points for each x; 0 leaves the choice to FINUFFT.
+    dense = len(both) > DENSE * f[0].numel()
+    plan = finufft.Plan(
+        kind,
+        tuple(f.shape[1:]),
+        n_trans=n,
+        eps=max(eps, 1e-6 if single else 1e-14),
+        isign=+1 if kind == 2 else -1,
+        dtype="complex64" if single else "complex128",
+        nthreads=torch.get_num_threads(),
+        upsampfac=2.0 if dense else 0.0,
+    )
+    plan.setpts(*(np.ascontiguousarray(c.numpy()) for c in both.unbind(1)))
+
+    def apply(values: Tensor) -> Tensor:
+        data = values.detach().cpu().to(x.dtype.to_complex()).contiguous().numpy()
+        # One transform comes without its leading axis.
+        out = plan.execute(data if n > 1 else data[0])
+        result = torch.from_numpy(out).to(values.device)
+        return result.reshape(n, *(f.shape[1:] if kind == 1 else (len(both),)))
+
+    return apply

@@ -1,0 +1,137 @@
+"""Which q share a zone point, and tables of them to be handled at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onephonon.crystal.zone import ZonePoints
+
+#: Zone points of a table have up to this many times as many q as the one that has fewest.
+UNEQUAL = 1.25
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A few zone points and an equal number of q at each.
+
+    Parameters
+    ----------
+    zone : Tensor, shape (n_k,), int64
+        Zone points.
+    points : Tensor, shape (n_k, m), int64
+        The q at each; the last one repeated where a zone point has fewer.
+    count : Tensor, shape (n_k,), int64
+        How many there are before repetitions begin, ascending.
+    """
+
+    zone: Tensor
+    points: Tensor
+    count: Tensor
+
+    @property
+    def complete(self) -> bool:
+        """True if nothing is repeated."""
+        return int(self.count[0]) >= self.points.shape[1]
+
+    @property
+    def real(self) -> Tensor:
+        """False for repetitions, shape (n_k, m), bool."""
+        column = torch.arange(self.points.shape[1], device=self.points.device)
+        return column < self.count[:, None]
+
+    @property
+    def where(self) -> Tensor:
+        """The q without repetitions, shape (n,)."""
+        return self.pick(self.points)
+
+    def pick(self, values: Tensor) -> Tensor:
+        """Values (n_k, m, ...) of each of `where`, shape (n, ...)."""
+        return values.flatten(0, 1) if self.complete else values[self.real]
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Which q share a zone point.
+
+    Parameters
+    ----------
+    points : Tensor, shape (n,), int64
+        The q that are wanted, those of one zone point side by side.
+    zone : Tensor, shape (n_k,), int64
+        Zone points that have any, those with fewest first.
+    start, count : Tensor, shape (n_k,), int64
+        Where the q of each begin, and how many there are.
+    """
+
+    points: Tensor
+    zone: Tensor
+    start: Tensor
+    count: Tensor
+
+    def chunks(self, batch_size: int, zone_batch: int) -> Iterator[Chunk]:
+        """Cut into chunks of at most so many q and so many zone points.
+
+        Yields
+        ------
+        Chunk
+        """
+        at = 0
+        while at < len(self.zone):
+            # Neighbours in this order have about as many q, so little is repeated.
+            bound = torch.tensor(int(UNEQUAL * int(self.count[at])), device=self.count.device)
+            alike = int(torch.searchsorted(self.count, bound, right=True))
+            end = min(alike, at + zone_batch)
+            end = at + max(1, min(end - at, batch_size // int(self.count[end - 1])))
+            m, n_k = int(self.count[end - 1]), end - at
+            step = max(1, min(m, batch_size // n_k))
+            for first in range(0, m, step):
+                yield self._chunk(slice(at, end), first, min(first + step, m))
+            at = end
+
+    def _chunk(self, part: slice, first: int, last: int) -> Chunk:
+        """Zone points of a range, and a range of the q of each."""
+        count, start = self.count[part], self.start[part]
+        column = torch.arange(first, last, device=count.device)
+        column = torch.minimum(column.expand(len(count), -1), count[:, None] - 1)
+        return Chunk(self.zone[part], self.points[start[:, None] + column], count - first)
+
+
+def find_sharing(zone: ZonePoints, wanted: Tensor) -> Sharing:
+    """Sort the wanted q by zone point.
+
+    Parameters
+    ----------
+    zone : ZonePoints
+    wanted : Tensor, shape (n_q,), bool
+    """
+    points = wanted.nonzero().squeeze(1)
+    index = zone.index[points]
+    count = torch.bincount(index, minlength=zone.n_k)
+    start = torch.cumsum(count, 0) - count
+    order = torch.argsort(count, stable=True)
+    order = order[count[order] > 0]
+    points = points[torch.argsort(index, stable=True)]
+    return Sharing(points, order, start[order], count[order])
+
+
+def chunks(zone: ZonePoints, wanted: Tensor, batch_size: int, zone_batch: int) -> Iterator[Chunk]:
+    """Cut the wanted q into chunks that share the factorization of their zone points.
+
+    Parameters
+    ----------
+    zone : ZonePoints
+    wanted : Tensor, shape (n_q,), bool
+    batch_size : int
+        Most q in a chunk.
+    zone_batch : int
+        Most zone points in a chunk.
+
+    Yields
+    ------
+    Chunk
+    """
+    return find_sharing(zone, wanted).chunks(batch_size, zone_batch)

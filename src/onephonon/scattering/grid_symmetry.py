@@ -1,0 +1,165 @@
+"""Symmetry of a map: which part of a grid is enough, and how it fills the rest.
+
+``I(hkl) = I(hkl R) = I(-hkl)`` for every rotation R of the space group, where the model has the
+crystal's symmetry. An operator is of use if it takes points of the grid's lattice onto others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from onephonon.crystal.crystal import Crystal
+from onephonon.crystal.grid import HklGrid
+
+#: Indices in samples this close to whole numbers are whole.
+ON_LATTICE = 1e-6
+
+#: Points of a grid that a region is tried on before it is believed to be enough.
+TRIED = 4096
+
+Region = tuple[slice, slice, slice]
+
+
+def laue_operators(crystal: Crystal) -> Tensor:
+    """Rotations R of the Laue group, ``hkl' = hkl @ R``, shape (n, 3, 3), the identity first."""
+    rotations = torch.round(crystal.rotations.detach().cpu().to(torch.float64))
+    both = torch.cat([rotations, -rotations]).to(torch.int64)
+    distinct = {tuple(R.reshape(-1).tolist()): R for R in both}
+    return torch.stack(list(distinct.values()))
+
+
+def friedel() -> Tensor:
+    """The identity and the inversion: what every map has."""
+    eye = torch.eye(3, dtype=torch.int64)
+    return torch.stack([eye, -eye])
+
+
+def useful(operators: Tensor, grid: HklGrid) -> Tensor:
+    """The operators that take the lattice of a grid's points onto itself."""
+    n = torch.tensor(grid.samples, dtype=torch.float64)
+    origin = torch.stack([axis[0] for axis in grid.axes]).to(torch.float64)
+    R = operators.to(torch.float64)
+    moved = torch.cat(
+        [(torch.eye(3, dtype=torch.float64) / n) @ R, (origin @ R - origin)[:, None]], 1
+    )
+    steps = moved * n
+    whole = (steps - torch.round(steps)).abs() < ON_LATTICE
+    return operators[whole.reshape(len(R), -1).all(1)]
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """How a region of a grid stands for all of it.
+
+    Parameters
+    ----------
+    grid : HklGrid
+    operators : Tensor, shape (n, 3, 3), int64
+    region : tuple of three slice
+        Computed; everything else follows by the operators.
+    """
+
+    grid: HklGrid
+    operators: Tensor
+    region: Region
+
+    @property
+    def whole(self) -> bool:
+        """Whether the region is the whole grid."""
+        return all(len(range(n)[s]) == n for s, n in zip(self.region, self.grid.shape, strict=True))
+
+    @property
+    def n_points(self) -> int:
+        """Number of points of the region."""
+        total = 1
+        for s, n in zip(self.region, self.grid.shape, strict=True):
+            total *= len(range(n)[s])
+        return total
+
+    def images(self, index: Tensor) -> Iterator[Tensor]:
+        """Where each operator takes points, in indices of the grid, each of shape (..., 3)."""
+        n = torch.tensor(self.grid.samples)
+        origin = torch.stack([axis[0] for axis in self.grid.axes]).to(torch.float64) * n
+        for R in self.operators:
+            # In samples: index' = (origin + index) n^-1 R n - origin, whole numbers all.
+            turn = R.to(torch.float64) * n[None, :] / n[:, None]
+            shift = torch.round(origin @ turn - origin).to(torch.int64)
+            yield index @ torch.round(turn).to(torch.int64) + shift
+
+    def inside(self, index: Tensor) -> Tensor:
+        """Which points lie in the region, shape (...), bool."""
+        found = torch.ones(index.shape[:-1], dtype=torch.bool)
+        for i, (part, n) in enumerate(zip(self.region, self.grid.shape, strict=True)):
+            first, last, _ = part.indices(n)
+            found &= (index[..., i] >= first) & (index[..., i] < last)
+        return found
+
+
+def find_symmetry(operators: Tensor, grid: HklGrid) -> Symmetry:
+    """The smallest region, whole or half along each axis, that stands for the grid."""
+    operators = useful(operators, grid)
+    whole: Region = (slice(None), slice(None), slice(None))
+    best = Symmetry(grid, operators, whole)
+    if len(operators) < 2:
+        return best
+    generator = torch.Generator().manual_seed(0)
+    tried = torch.stack(
+        [torch.randint(n, (TRIED,), generator=generator) for n in grid.shape], dim=1
+    )
+    for of_h, of_k, of_l in product(*(_halves(axis) for axis in grid.axes)):
+        candidate = Symmetry(grid, operators, (of_h, of_k, of_l))
+        if candidate.n_points >= best.n_points:
+            continue
+        covered = torch.zeros(TRIED, dtype=torch.bool)
+        for image in candidate.images(tried):
+            covered |= candidate.inside(image)
+        if bool(covered.all()):
+            best = candidate
+    return best
+
+
+def _halves(axis: Tensor) -> list[slice]:
+    """All of an axis, and its parts from and up to zero."""
+    n = len(axis)
+    zero_or_more = int((axis < -ON_LATTICE).sum())
+    zero_or_less = int((axis <= ON_LATTICE).sum())
+    found = [slice(0, n)]
+    if 0 < zero_or_more < n:
+        found.append(slice(zero_or_more, n))
+    if 0 < zero_or_less < n:
+        found.append(slice(0, zero_or_less))
+    return found
+
+
+def row_images(symmetry: Symmetry, row: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Points of the region that stand for one row of the map, operator by operator.
+
+    Parameters
+    ----------
+    symmetry : Symmetry
+    row : int
+        Index along the first axis.
+
+    Yields
+    ------
+    here : Tensor, shape (n_k, n_l), bool
+        The points of the row that an operator takes into the region and none before it did.
+    image : Tensor, shape (n, 3), int64
+        Where it takes them.
+    """
+    shape = symmetry.grid.shape[1:]
+    k, l = torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij")  # noqa: E741
+    index = torch.stack([torch.full_like(k, row), k, l], dim=-1)
+    missing = torch.ones(shape, dtype=torch.bool)
+    for image in symmetry.images(index):
+        here = symmetry.inside(image) & missing
+        if bool(here.any()):
+            yield here, image[here]
+            missing = missing & ~here
+            if not bool(missing.any()):
+                return

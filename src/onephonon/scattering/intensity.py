@@ -1,0 +1,208 @@
+"""Equation (1): the one-phonon intensity ``I(q) = s G(q)^H K(q)^-1 G(q)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from onephonon.core.progress import Progress
+from onephonon.dynamics.normal_modes import Modes
+from onephonon.dynamics.solvers.solver import make_solver
+from onephonon.dynamics.stiffness_matrix import zone_chunk
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+
+from .amplitudes.direct import transform
+from .chunks import Chunk, chunks
+from .points import QPoints
+
+#: Waves (atoms x q) formed at a time when no batch size is given: 2 MB an array, near the cache.
+WAVES_AT_A_TIME = 250_000
+
+
+def default_batch_size(bodies: Bodies) -> int:
+    """Q-vectors to handle at a time: few enough for the cache, enough to share a factorization."""
+    return max(1, WAVES_AT_A_TIME // bodies.n_cell_atoms, bodies.n_dof)
+
+
+def amplitudes(
+    bodies: Bodies,
+    points: QPoints,
+    U: Tensor,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """G at every valid q, to be kept while springs change: it does not depend on them.
+
+    Parameters
+    ----------
+    bodies, points, U, batch_size, progress
+        As for `intensity`.
+
+    Returns
+    -------
+    Tensor, shape (n_q, D), complex
+        Zero where not valid. Differentiable as `transform` is.
+    """
+    where = points.valid.nonzero().squeeze(1)
+    step = batch_size or default_batch_size(bodies)
+    parts = []
+    for part in where.split(step) if len(where) else ():
+        parts.append(transform(bodies, points.q[part], U))
+        if progress:
+            progress("amplitudes", min(step * len(parts), len(where)), len(where))
+    empty = torch.zeros(points.n_q, bodies.n_dof, dtype=U.dtype.to_complex(), device=U.device)
+    return empty.index_put((where,), torch.cat(parts)) if parts else empty
+
+
+def intensity(
+    bodies: Bodies,
+    constants: ForceConstants,
+    points: QPoints,
+    U: Tensor,
+    scale: Tensor | float = 1.0,
+    *,
+    G: Tensor | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    solver: str = "auto",
+) -> Tensor:
+    """One-phonon diffuse intensity at each q, by one factorization of K per zone point.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    constants : ForceConstants
+    points : QPoints
+    U : Tensor, shape (n_cell_atoms, 3, 3)
+        Mean-square displacements in the Debye-Waller factors, Å^2.
+    scale : Tensor or float
+        Thermal scale s.
+    G : Tensor, shape (n_q, D), optional
+        Amplitudes from `amplitudes`, if they were kept; `U` then plays no part.
+    batch_size : int, optional
+        Most q handled at a time; memory grows with it, the result does not depend on it.
+    progress : callable, optional
+        Told how many q are done.
+    solver : {'auto', 'dense', 'condensed'}
+        How K is inverted; see `choose_solver`.
+
+    Returns
+    -------
+    Tensor, shape (n_q,), e^2 per cell
+        NaN where not valid; those points take no part in any gradient. Differentiable, also
+        twice, in all tensors behind the arguments; kept for the backward pass are G and one
+        solution per q, never anything of the size q x atoms. Of many bodies and q they are not
+        kept either, but formed again.
+    """
+    zone, anchor = points.zone, constants.onsite
+    made = make_solver(bodies, constants, solver, int(points.valid.sum()))
+    if G is not None:
+        # Nothing of the size q x atoms: all at once, unless asked otherwise.
+        most = batch_size or min(made.q_batch, max(1, points.n_q))
+        every = points.sharing().chunks(most, max(1, zone.n_k))
+
+        def kept(chunk: Chunk) -> Tensor:
+            return made.form(zone.k_frac[chunk.zone], points.hkl, G, chunk.points)
+
+        return _over_chunks(points, every, kept, scale, U, anchor, progress)
+
+    def formed(chunk: Chunk) -> Tensor:
+        rows = _amplitudes_of(chunk, bodies, points, U, G)
+        return made.form(zone.k_frac[chunk.zone], points.hkl[chunk.points], rows)
+
+    def share(chunk: Chunk) -> Tensor:
+        if made.keep:
+            return formed(chunk)
+        again: Tensor = checkpoint(formed, chunk, use_reentrant=False)
+        return again
+
+    every = _chunks_to_form(bodies, points, batch_size, made.zone_batch)
+    return _over_chunks(points, every, share, scale, U, anchor, progress)
+
+
+def mode_intensity(
+    bodies: Bodies,
+    modes: Modes,
+    points: QPoints,
+    U: Tensor,
+    scale: Tensor | float = 1.0,
+    *,
+    rank: Sequence[int] | None = None,
+    G: Tensor | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Intensity from given modes, ``s sum_m |V_m^H G|^2 Winv_m``: equation (2).
+
+    Parameters
+    ----------
+    modes : Modes
+        At the zone points of `points`.
+    rank : sequence of int, optional
+        The modes to sum, counted from the softest; all if not given.
+    bodies, points, U, scale, G, batch_size, progress
+        As for `intensity`.
+
+    Returns
+    -------
+    Tensor, shape (n_q,), e^2 per cell
+        NaN where not valid. The shares of all modes sum to `intensity`. Differentiable as the
+        modes are, and through G.
+    """
+    chosen = slice(None) if rank is None else list(rank)
+    V, Winv = modes.V[:, :, chosen], modes.Winv[:, chosen]
+
+    def share(chunk: Chunk) -> Tensor:
+        along = V[chunk.zone].mH @ _amplitudes_of(chunk, bodies, points, U, G).mT
+        return ((along.real.square() + along.imag.square()) * Winv[chunk.zone][:, :, None]).sum(1)
+
+    every = _chunks_to_form(bodies, points, batch_size, zone_chunk(bodies.n_dof))
+    return _over_chunks(points, every, share, scale, U, Winv, progress)
+
+
+def _chunks_to_form(
+    bodies: Bodies, points: QPoints, batch_size: int | None, zone_batch: int
+) -> Iterator[Chunk]:
+    """Chunks of few enough q to form their G."""
+    batch_size = batch_size or default_batch_size(bodies)
+    return chunks(points.zone, points.valid, batch_size, zone_batch)
+
+
+def _amplitudes_of(
+    chunk: Chunk, bodies: Bodies, points: QPoints, U: Tensor, G: Tensor | None
+) -> Tensor:
+    """G of a chunk, formed or from those kept, shape (n_k, m, D)."""
+    flat = chunk.points.reshape(-1)
+    rows = transform(bodies, points.q[flat], U) if G is None else G[flat]
+    return rows.reshape(*chunk.points.shape, -1)
+
+
+def _over_chunks(
+    points: QPoints,
+    every: Iterator[Chunk],
+    share: Callable[[Chunk], Tensor],
+    scale: Tensor | float,
+    like: Tensor,
+    anchor: Tensor,
+    progress: Progress | None,
+) -> Tensor:
+    """Put each chunk's share, times the scale, in its place; NaN elsewhere."""
+    where, values = [], []
+    done, total = 0, int(points.valid.sum())
+    for chunk in every:
+        where.append(chunk.where)
+        values.append(chunk.pick(share(chunk)))
+        done += len(where[-1])
+        if progress:
+            progress("intensity", done, total)
+    result = torch.full((points.n_q,), torch.nan, dtype=like.dtype, device=like.device)
+    if not where:
+        # Nothing to compute, but a caller's backward pass still finds its way, to zeros.
+        nowhere = torch.empty(0, dtype=torch.int64, device=like.device)
+        return result.index_put((nowhere,), scale * anchor.reshape(-1)[:0])
+    # The scale goes in before the NaN of other points come near: 0 times NaN is NaN in a gradient.
+    return result.index_copy(0, torch.cat(where), scale * torch.cat(values))

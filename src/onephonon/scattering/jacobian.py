@@ -1,0 +1,326 @@
+"""Derivatives of the intensity by every spring constant at once, and normal equations of a fit.
+
+One solve per q; then ``dI/dx = -v^H (dK/dx) v``. K is linear in the springs: where many q share a
+zone point, dK/dx is formed once and each q costs a product with the D^2 numbers of its v v^H;
+elsewhere with those of each pair of bodies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.core.progress import Progress
+from onephonon.core.units import TWO_PI
+from onephonon.dynamics.bloch import Layout, PairSum, bloch_sum, phase
+from onephonon.dynamics.solvers.solver import make_solver
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+
+from .amplitudes.direct import transform
+from .intensity import default_batch_size
+from .points import QPoints
+
+#: Numbers in the table (q, springs or products) that are formed at a time.
+NUMBERS_AT_A_TIME = 3_000_000
+
+#: Numbers in the matrices of all cells by every spring, up to which they are formed.
+DENSE_NUMBERS = 30_000_000
+
+
+@dataclass(frozen=True)
+class SpringBasis:
+    """What a unit of each spring constant adds to the force constants, which are linear in them.
+
+    Parameters
+    ----------
+    onsite : Tensor, shape (n_springs, n_bodies, width, width)
+    coupling : Tensor, shape (n_springs, n_blocks, width, width)
+    a, b, cell : Tensor
+        As in `ForceConstants`.
+    """
+
+    onsite: Tensor
+    coupling: Tensor
+    a: Tensor
+    b: Tensor
+    cell: Tensor
+
+    @property
+    def n_springs(self) -> int:
+        """Number of spring constants."""
+        return int(self.onsite.shape[0])
+
+    def constants(self, springs: Tensor) -> ForceConstants:
+        """Force constants of these spring constants, (n_springs,)."""
+        onsite, coupling = (torch.tensordot(springs, x, 1) for x in (self.onsite, self.coupling))
+        return ForceConstants(onsite, coupling, self.a, self.b, self.cell)
+
+
+def spring_basis(constants: Callable[[Tensor], ForceConstants], springs: Tensor) -> SpringBasis:
+    """Find what each spring gives alone.
+
+    Parameters
+    ----------
+    constants : callable
+        Force constants as a function of `springs`, linear in them.
+    springs : Tensor, shape (n_springs,)
+        For their number, dtype and device; their values play no part.
+    """
+
+    def blocks(x: Tensor) -> tuple[Tensor, Tensor]:
+        at = constants(x)
+        return at.onsite, at.coupling
+
+    with torch.no_grad():
+        at = constants(springs.detach())
+        eye = torch.eye(len(springs), dtype=springs.dtype, device=springs.device)
+        onsite, coupling = torch.func.vmap(blocks, chunk_size=8)(eye)
+    return SpringBasis(onsite, coupling, at.a, at.b, at.cell)
+
+
+@dataclass(frozen=True)
+class SpringSlopes:
+    """What the springs do to the intensity at some q.
+
+    Parameters
+    ----------
+    points : Tensor, shape (n,), int64
+        Which of the q.
+    value : Tensor, shape (n,)
+        Intensity.
+    slopes : Tensor, shape (n, n_springs)
+        Its derivatives.
+    """
+
+    points: Tensor
+    value: Tensor
+    slopes: Tensor
+
+
+@torch.no_grad()
+def spring_slopes(
+    bodies: Bodies,
+    basis: SpringBasis,
+    springs: Tensor,
+    points: QPoints,
+    U: Tensor,
+    scale: Tensor | float = 1.0,
+    scale_slope: Tensor | None = None,
+    *,
+    G: Tensor | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[SpringSlopes]:
+    """Intensity and its derivative by every spring constant, some q at a time.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    basis : SpringBasis
+    springs : Tensor, shape (n_springs,)
+        Spring constants.
+    points, U, scale, G, batch_size, progress
+        As for `intensity`; U, and with it G, is held.
+    scale_slope : Tensor, shape (n_springs,), optional
+        Derivative of the scale by the springs, where it follows them.
+
+    Yields
+    ------
+    SpringSlopes
+        Each valid q once; memory holds one of these at a time.
+    """
+    done, total = 0, int(points.valid.sum())
+    products, made = _Products.of(basis, bodies), make_solver(bodies, basis.constants(springs))
+    batch = max(1, NUMBERS_AT_A_TIME // products.widest)
+    batch = min(batch, batch_size or (default_batch_size(bodies) if G is None else batch))
+    for chunk in points.sharing().chunks(batch, made.zone_batch):
+        k_frac, flat = points.zone.k_frac[chunk.zone], chunk.points.reshape(-1)
+        rows = transform(bodies, points.q[flat], U) if G is None else G.index_select(0, flat)
+        value, v = made.solve_form(k_frac, rows.reshape(*chunk.points.shape, -1))
+        slopes = scale * products.slopes(k_frac, v)
+        if scale_slope is not None:
+            slopes.addcmul_(value[:, :, None], scale_slope)
+        where = chunk.where
+        yield SpringSlopes(where, chunk.pick(scale * value), chunk.pick(slopes))
+        done += len(where)
+        if progress:
+            progress("jacobian", done, total)
+
+
+@dataclass(frozen=True)
+class _Products:
+    """Ways from v to ``-v^H (dK/dx) v``, whichever is shorter.
+
+    Parameters
+    ----------
+    layout : Layout
+    pairs : Tensor, shape (n_numbers, n_springs)
+        The basis' blocks: onsite, then coupling.
+    cells : Tensor, shape (n_cells, 3)
+    table : Tensor, shape (1 + 2 n_cells, n_springs * D * D), or None if too large
+        dK/dx, real part minus imaginary part, by the cells' cosines and sines.
+    """
+
+    layout: Layout
+    pairs: Tensor
+    cells: Tensor
+    table: Tensor | None
+
+    @classmethod
+    def of(cls, basis: SpringBasis, bodies: Bodies) -> _Products:
+        """Ways for these springs."""
+        blocks = (basis.onsite, basis.coupling)
+        pairs = torch.cat([x.reshape(basis.n_springs, -1) for x in blocks], dim=1).T
+        sums = bloch_sum(*blocks, basis.a, basis.b, basis.cell, bodies.dof, DENSE_NUMBERS)
+        if isinstance(sums, PairSum):
+            return cls(sums.layout, pairs, sums.coupling.new_zeros(0, 3), None)
+        every = [sums.onsite[:, None], sums.even, -sums.odd]
+        table = torch.cat(every, dim=1).transpose(0, 1).flatten(1)
+        return cls(sums.layout, pairs, sums.cells, table)
+
+    @property
+    def widest(self) -> int:
+        """Most numbers that a q makes."""
+        square = 0 if self.table is None else len(self.layout.dof) ** 2
+        return max(1, square, *self.pairs.shape)
+
+    def slopes(self, k_frac: Tensor, v: Tensor) -> Tensor:
+        """``-v^H (dK/dx) v``, shape (n_k, m, n_springs)."""
+        m, square = v.shape[1], v.shape[2] ** 2
+        if self.table is None or (m + len(self.table)) * square > m * len(self.pairs):
+            return self._by_pair(k_frac, v)
+        return self._by_zone_point(self.table, k_frac, v)
+
+    def _by_zone_point(self, table: Tensor, k_frac: Tensor, v: Tensor) -> Tensor:
+        """With dK/dx of every zone point.
+
+        For Hermitian K, ``v^H K v`` is the sum over ``(Re - Im) K_ij`` times
+        ``(Re + Im) conj(v_i) v_j``, since what is even in ij meets nothing that is odd.
+        """
+        angle = TWO_PI * (k_frac @ self.cells.T)
+        waves = torch.cat([torch.ones_like(angle[:, :1]), torch.cos(angle), torch.sin(angle)], 1)
+        by_spring = (waves @ table).reshape(len(v), -1, v.shape[2] ** 2)
+        re, im = v.real.mT, v.imag.mT
+        even = re[:, :, None] * (re + im)[:, None] + im[:, :, None] * (im - re)[:, None]
+        return -(even.flatten(1, 2).mT @ by_spring.mT)
+
+    def _by_pair(self, k_frac: Tensor, v: Tensor) -> Tensor:
+        """With the blocks of every pair."""
+        layout = self.layout
+        u = layout.by_body(v)
+        turned = phase(k_frac, layout.cell)[:, None, :, None] * u[:, :, layout.b]
+        onsite, coupling = _real_products(u, u), _real_products(u[:, :, layout.a], turned)
+        return -(torch.cat([onsite.flatten(2), 2 * coupling.flatten(2)], dim=2) @ self.pairs)
+
+
+def _real_products(x: Tensor, y: Tensor) -> Tensor:
+    """``Re conj(x_i) y_j`` along the last dimension."""
+    return x.real[..., :, None] * y.real[..., None, :] + x.imag[..., :, None] * y.imag[..., None, :]
+
+
+def spring_jacobian(
+    bodies: Bodies,
+    basis: SpringBasis,
+    springs: Tensor,
+    points: QPoints,
+    U: Tensor,
+    scale: Tensor | float = 1.0,
+    scale_slope: Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """Intensity and its derivative by every spring constant, at little more than I alone.
+
+    Parameters
+    ----------
+    bodies, basis, springs, points, U, scale, scale_slope, **options
+        As for `spring_slopes`.
+
+    Returns
+    -------
+    intensity : Tensor, shape (n_q,)
+    jacobian : Tensor, shape (n_q, n_springs)
+        NaN, like the intensity, where a point is not valid.
+    """
+    value = torch.full((points.n_q,), torch.nan, dtype=U.dtype, device=U.device)
+    jacobian = value.new_full((points.n_q, basis.n_springs), torch.nan)
+    for some in spring_slopes(bodies, basis, springs, points, U, scale, scale_slope, **options):
+        value[some.points] = some.value
+        jacobian[some.points] = some.slopes
+    return value, jacobian
+
+
+def spring_normal_equations(
+    bodies: Bodies,
+    basis: SpringBasis,
+    springs: Tensor,
+    points: QPoints,
+    U: Tensor,
+    scale: Tensor | float = 1.0,
+    scale_slope: Tensor | None = None,
+    *,
+    residual: Tensor,
+    weights: Tensor | None = None,
+    columns: Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """Normal equations ``A^T W A x = A^T W r`` of a step of the springs, the Jacobian never held.
+
+    Parameters
+    ----------
+    bodies, basis, springs, points, U, scale, scale_slope, **options
+        As for `spring_slopes`.
+    residual : Tensor, shape (n_q,)
+        What the step is to explain: data minus intensity.
+    weights : Tensor, shape (n_q,), optional
+        Not negative; one if not given. Where zero, nothing else is looked at: it may be NaN.
+    columns : Tensor, shape (n_q, n_more), optional
+        What else is fitted linearly, such as a background: further columns of A.
+
+    Returns
+    -------
+    matrix : Tensor, shape (n_springs + n_more, n_springs + n_more)
+    vector : Tensor, shape (n_springs + n_more,)
+        Summed over the valid points.
+
+    Raises
+    ------
+    InputError
+        If a shape does not fit, or a weight is negative or not finite.
+    """
+    weights = torch.ones_like(residual) if weights is None else weights
+    columns = residual.new_zeros(len(residual), 0) if columns is None else columns
+    _check_shapes(points.n_q, residual, weights, columns)
+    n = basis.n_springs + columns.shape[1]
+    total = U.new_zeros(n, n + 1)
+    for some in spring_slopes(bodies, basis, springs, points, U, scale, scale_slope, **options):
+        at = some.points
+        w = weights[at, None]
+        rows = torch.cat([some.slopes, columns[at], residual[at, None]], dim=1)
+        rows = torch.where(w > 0, rows * w.sqrt(), 0.0)
+        total += rows[:, :n].T @ rows
+    return total[:, :n], total[:, n]
+
+
+def _check_shapes(n_q: int, residual: Tensor, weights: Tensor, columns: Tensor) -> None:
+    """Refuse what does not fit the points, and weights that cannot be."""
+    for name, x, dims in (
+        ("residual", residual, 1),
+        ("weights", weights, 1),
+        ("columns", columns, 2),
+    ):
+        if x.ndim != dims or len(x) != n_q:
+            raise InputError(
+                f"{name} have shape {tuple(x.shape)} for {n_q} points; give one row for each point"
+            )
+    bad = weights[~(torch.isfinite(weights) & (weights >= 0))]
+    if len(bad):
+        raise InputError(
+            f"weights: {len(bad)} are negative or not finite, such as {float(bad[0]):g}; "
+            "a weight is 1/sigma^2, and zero where there are no data"
+        )

@@ -1,0 +1,227 @@
+"""Quadrature over voxels that keeps off the Bragg points, where intensity diverges.
+
+Beside a Bragg point the intensity goes as ``1/k^2`` times something that depends on direction.
+That has a finite average, but product rules reach it slowly: their error falls as one over the
+number of nodes along an axis. A voxel with a Bragg point in it (or on its edge) is therefore cut
+into the six pyramids between that point and the voxel's faces. Along a pyramid volume grows as
+``r^2``, which takes the pole away: the integrand is smooth and Gauss-Legendre nodes converge
+quickly. No node can lie on the Bragg point. (The substitution is Duffy's, SIAM J. Numer. Anal. 19
+(1982) 1260.) A voxel without a Bragg point takes Gauss-Legendre nodes along its axes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onephonon.core.errors import InputError
+from onephonon.crystal.map_grid import MapGrid
+
+Float64 = NDArray[np.float64]
+
+#: A Bragg point this close to a voxel (Miller indices) is on its edge, and not outside.
+EDGE = 1e-9
+
+#: Highest order: more nodes than this would be no better than the intensities.
+MAX_ORDER = 32
+
+
+@dataclass(frozen=True)
+class Quadrature:
+    """How voxels are averaged over.
+
+    Parameters
+    ----------
+    step : tuple of three float
+        Extent of a voxel along h, k and l in Miller indices.
+    order : int
+        n, 2 or more: n^3 nodes in a voxel without a Bragg point; 6 n^2 max(2, n - 1) in one
+        with a Bragg point, and as many in each part of a voxel with several.
+    leave_out : float
+        Share of the way from a Bragg point to the faces of its voxel that is left out of the
+        average, 0 to less than 1: for data whose Bragg peaks were cut out or filtered away before
+        they were put into voxels.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range.
+    """
+
+    step: tuple[float, float, float]
+    order: int = 2
+    leave_out: float = 0.0
+
+    def __post_init__(self) -> None:
+        step = np.asarray(self.step, dtype=np.float64).reshape(-1)
+        if step.shape != (3,) or not (np.isfinite(step) & (step > 0)).all():
+            raise InputError(f"step {self.step} of voxels is not three positive numbers")
+        if self.order != int(self.order) or not 2 <= self.order <= MAX_ORDER:
+            raise InputError(
+                f"order {self.order} of voxel averages: give a whole number from 2 to {MAX_ORDER}"
+            )
+        if not 0 <= self.leave_out < 1:
+            raise InputError(
+                f"leave_out {self.leave_out}: give a share of the voxel, 0 to less than 1"
+            )
+        object.__setattr__(self, "step", tuple(step.tolist()))
+
+    @property
+    def around_bragg(self) -> int:
+        """Nodes of a voxel with a Bragg point at its centre."""
+        return len(self.nodes(np.zeros((1, 3)))[1])
+
+    @property
+    def elsewhere(self) -> int:
+        """Nodes of a voxel without a Bragg point."""
+        return int(self.order**3)
+
+    def __str__(self) -> str:
+        sizes = " x ".join(f"{x:.4g}" for x in self.step)
+        others = f", {self.elsewhere} in others" if min(self.step) < 1 else ""
+        cut = f", the inner {self.leave_out:g} of the way to its faces left out"
+        return (
+            f"averaged over each voxel ({sizes} Miller indices), order {self.order}: "
+            f"{self.around_bragg} points in a voxel with a Bragg point at its centre, none on it"
+            f"{cut if self.leave_out else ''}{others}"
+        )
+
+    def nodes(self, hkl: Float64) -> tuple[Float64, Float64, NDArray[np.int64]]:
+        """Nodes of voxels, voxel after voxel.
+
+        Parameters
+        ----------
+        hkl : ndarray, shape (N, 3)
+            Centres of the voxels.
+
+        Returns
+        -------
+        hkl : ndarray, shape (P, 3)
+        weight : ndarray, shape (P,)
+            Sums to 1 in each voxel.
+        voxel : ndarray, shape (P,), int64
+            The voxel of each node.
+        """
+        extent = np.asarray(self.step)
+        # A voxel's nodes depend on where the lattice of Bragg points lies in it, and nothing else.
+        base = np.rint(hkl)
+        place = np.rint((hkl - base) / EDGE) * EDGE
+        special = _holds_bragg(place, extent)
+        plain = np.flatnonzero(~special)
+        nodes, weights = _product(-0.5 * extent, 0.5 * extent, self.order)
+        parts = [_repeated(plain, hkl[plain], nodes, weights / extent.prod())]
+        patterns, which = np.unique(place[special], axis=0, return_inverse=True)
+        members = np.flatnonzero(special)
+        for i, centre in enumerate(patterns):
+            own = members[which.reshape(-1) == i]
+            nodes, weights = _around_bragg(centre, extent, self.order, self.leave_out)
+            parts.append(_repeated(own, base[own], nodes, weights))
+        points, weight, voxel = (np.concatenate(p) for p in zip(*parts, strict=True))
+        back = np.argsort(voxel, kind="stable")
+        return points[back], weight[back], voxel[back]
+
+
+def take_voxels(
+    voxels: MapGrid | ArrayLike, step: Sequence[float] | None
+) -> tuple[Float64, tuple[float, float, float]]:
+    """Centres of voxels, shape (N, 3), and their extent: of a grid, or as given.
+
+    Raises
+    ------
+    InputError
+        If hkl are not finite and of that shape, or the step is given for a grid or missing.
+    """
+    if isinstance(voxels, MapGrid):
+        if step is not None:
+            raise InputError("a grid has its own step; give step with a list of hkl only")
+        return voxels.hkl, voxels.step
+    hkl = np.asarray(voxels, dtype=np.float64)
+    if hkl.ndim != 2 or hkl.shape[1] != 3 or not np.isfinite(hkl).all():
+        raise InputError(f"hkl of voxels have shape {hkl.shape}; give finite numbers (N, 3)")
+    if step is None:
+        raise InputError("voxels given by their hkl need their extent; give step")
+    return hkl, tuple(step)  # type: ignore[return-value]
+
+
+def _repeated(
+    voxel: NDArray[np.int64], base: Float64, nodes: Float64, weights: Float64
+) -> tuple[Float64, Float64, NDArray[np.int64]]:
+    """The same nodes in each of several voxels."""
+    return (
+        (base[:, None] + nodes).reshape(-1, 3),
+        np.tile(weights, len(voxel)),
+        np.repeat(voxel, len(weights)),
+    )
+
+
+def _holds_bragg(centre: Float64, extent: Float64) -> NDArray[np.bool_]:
+    """Which voxels have a Bragg point in them or on their edge, shape (N,)."""
+    low, high = centre - 0.5 * extent, centre + 0.5 * extent
+    return np.asarray((np.floor(high + EDGE) >= np.ceil(low - EDGE)).all(axis=1))
+
+
+def _around_bragg(
+    centre: Float64, extent: Float64, order: int, leave_out: float
+) -> tuple[Float64, Float64]:
+    """Nodes and weights of a voxel with a Bragg point, cut so that each part has at most one."""
+    low, high = centre - 0.5 * extent, centre + 0.5 * extent
+    nodes, weights = [], []
+    for sides in itertools.product(*(_cut(a, b) for a, b in zip(low, high, strict=True))):
+        a, b = np.array(sides).T
+        if _holds_bragg(0.5 * (a + b)[None], b - a)[0]:
+            x, w = _pyramids(a, b, order, leave_out)
+        else:
+            x, w = _product(a, b, order)
+        nodes.append(x)
+        weights.append(w)
+    weight = np.concatenate(weights)
+    return np.concatenate(nodes), weight / weight.sum()
+
+
+def _cut(low: float, high: float) -> list[tuple[float, float]]:
+    """An interval, cut halfway between whole numbers if it holds more than one of them."""
+    first, last = math.ceil(low - EDGE), math.floor(high + EDGE)
+    edges = [low, *(i + 0.5 for i in range(first, last)), high]
+    return list(itertools.pairwise(edges))
+
+
+def _gauss(low: float, high: float, n: int) -> tuple[Float64, Float64]:
+    """Gauss-Legendre nodes of an interval; the weights sum to its length."""
+    x, w = np.polynomial.legendre.leggauss(n)
+    half = 0.5 * (high - low)
+    return low + half * (x + 1), half * w
+
+
+def _product(low: Float64, high: Float64, order: int) -> tuple[Float64, Float64]:
+    """Gauss-Legendre nodes along the axes of a box; the weights sum to its volume."""
+    lines = [_gauss(a, b, order) for a, b in zip(low, high, strict=True)]
+    nodes = np.stack(np.meshgrid(*(x for x, _ in lines), indexing="ij"), axis=-1)
+    weights = np.einsum("i,j,k->ijk", *(w for _, w in lines))
+    return nodes.reshape(-1, 3), weights.reshape(-1)
+
+
+def _pyramids(low: Float64, high: Float64, order: int, leave_out: float) -> tuple[Float64, Float64]:
+    """Nodes of a box in the pyramids between its Bragg point and its faces.
+
+    The weights sum to the volume of what is not left out.
+    """
+    apex = np.clip(np.ceil(low - EDGE), low, high)
+    along, share = _gauss(leave_out, 1.0, max(2, order - 1))
+    nodes, weights = [], []
+    for axis, side in itertools.product(range(3), (low, high)):
+        height = abs(side[axis] - apex[axis])
+        if height <= EDGE:
+            continue
+        u, v = (axis + 1) % 3, (axis + 2) % 3
+        (x, w_x), (y, w_y) = _gauss(low[u], high[u], order), _gauss(low[v], high[v], order)
+        base = np.empty((order, order, 3))
+        base[..., axis], base[..., u], base[..., v] = side[axis], x[:, None], y
+        nodes.append((apex + along[:, None, None, None] * (base - apex)).reshape(-1, 3))
+        # A slice at r of a pyramid has r^2 of its base's area.
+        weights.append(np.einsum("r,i,j->rij", height * along**2 * share, w_x, w_y).reshape(-1))
+    return np.concatenate(nodes), np.concatenate(weights)

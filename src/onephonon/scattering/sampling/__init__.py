@@ -1,0 +1,9 @@
+"""Which q to ask for, each kind with what is needed to put the results back.
+
+Every function returns a `QSample`: q in 1/Å with 2*pi included, in the Cartesian frame of the
+cell's matrix, and the shape and coordinates in which its results are read.
+"""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,319 @@
+"""The pixels of a flat detector, in a rotation series: pieces of the Ewald sphere.
+
+The laboratory frame is right-handed, fixed, and centred on the crystal; which way it points is
+free, and the default beam along +z with a spindle along +x is the usual choice. Lengths in it are
+mm. The package's q lives in another frame: the Cartesian frame of ``cell.matrix``, fixed in the
+crystal. A rotation U joins the two at spindle angle 0, ``x_lab = U @ x_crystal``; at the angle
+phi the crystal stands at ``x_lab = R(phi) @ U @ x_crystal``, R turning about the spindle axis by
+the right-hand rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.core.units import TWO_PI
+from onephonon.crystal.cell import UnitCell
+
+from .base import Number, QSample, Vector, as_count, as_number, as_positive, as_vector
+from .bragg import near_bragg
+
+#: How far a direction's length may be from 1, two directions from square, or a matrix from a
+#: rotation: headers of images carry four decimals or more.
+ROTATION_TOLERANCE = 1e-4
+
+#: How far the axes of an indexed crystal may differ from those of the model's cell, as a part of
+#: the lengths: a few times what cooling or another batch of crystals does. Another choice of
+#: axes or a wrong unit differs by more.
+CELL_TOLERANCE = 0.03
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A flat detector and the beam that it looks at.
+
+    The centre of the pixel (fast i, slow j), counted from 0, is at
+    ``origin + i * pixel_size[0] * fast + j * pixel_size[1] * slow``.
+
+    Parameters
+    ----------
+    origin : array, shape (3,)
+        The centre of the pixel (0, 0), in mm from the crystal.
+    fast, slow : array, shape (3,)
+        Unit vectors along which the fast and the slow pixel index grow, square to one another.
+    pixel_size : array, shape (2,)
+        Along fast and slow, mm.
+    n_pixels : (int, int)
+        Number of pixels along fast and slow.
+    wavelength : float or Tensor
+        Å.
+    beam : array, shape (3,)
+        Unit vector along which the beam travels.
+    """
+
+    origin: Vector
+    fast: Vector
+    slow: Vector
+    pixel_size: Vector
+    n_pixels: tuple[int, int]
+    wavelength: Number
+    beam: Vector = (0.0, 0.0, 1.0)
+
+    @classmethod
+    def square_on(
+        cls,
+        distance: Number,
+        beam_centre: Vector,
+        pixel_size: Vector,
+        n_pixels: tuple[int, int],
+        wavelength: Number,
+    ) -> Detector:
+        """Place a detector square to the beam: beam along +z, fast along +x, slow along +y.
+
+        Parameters
+        ----------
+        distance : float or Tensor
+            From crystal to detector, mm.
+        beam_centre : array, shape (2,)
+            Where the beam hits, in pixels along fast and slow. Whole numbers are centres of
+            pixels, the first is 0: take 1/2 off a number counted from the detector's corner.
+        pixel_size, n_pixels, wavelength
+            As for the class.
+
+        Raises
+        ------
+        InputError
+            If the distance is not positive.
+        """
+        as_positive("distance", distance, torch.zeros((), dtype=torch.float64), "mm")
+        for name, pair in (("beam_centre", beam_centre), ("pixel_size", pixel_size)):
+            if len(pair) != 2:
+                raise InputError(f"{name} {pair}: give two numbers, along fast and slow")
+        x, y = (-c * p for c, p in zip(beam_centre, pixel_size, strict=True))
+        fast, slow = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+        return cls((x, y, distance), fast, slow, pixel_size, n_pixels, wavelength)
+
+    def binned(self, n: int) -> Detector:
+        """Return the detector with n x n pixels made one; what does not fill a bin is left out."""
+        n = as_count("n", n)
+        like = torch.zeros((), dtype=torch.float64)
+        size = as_vector("pixel_size", self.pixel_size, like, 2)
+        fast, slow = as_vector("fast", self.fast, like), as_vector("slow", self.slow, like)
+        shift = (n - 1) / 2 * (size[0] * fast + size[1] * slow)
+        return Detector(
+            as_vector("origin", self.origin, like) + shift,
+            fast,
+            slow,
+            size * n,
+            (self.n_pixels[0] // n, self.n_pixels[1] // n),
+            self.wavelength,
+            self.beam,
+        )
+
+    def q_lab(self, like: Tensor) -> Tensor:
+        """Scattering vectors of the pixels in the laboratory frame, 1/Å, shape (n_slow, n_fast, 3).
+
+        ``2*pi/wavelength (s1 - s0)``, s1 the unit vector from the crystal to the pixel and s0
+        along the beam; in the dtype and on the device of `like`, differentiable in every number
+        of the detector.
+
+        Raises
+        ------
+        InputError
+            If a size or the wavelength is not positive, or a direction is not what it should be.
+        """
+        n_fast, n_slow = (as_count("n_pixels", n) for n in self.n_pixels)
+        wavelength = as_positive("wavelength", self.wavelength, like, "Å")
+        size = as_vector("pixel_size", self.pixel_size, like, 2)
+        if not bool((size > 0).all()):
+            raise InputError(f"pixel_size {size.tolist()} mm: give two numbers above zero")
+        fast = _direction("fast", self.fast, like)
+        slow = _direction("slow", self.slow, like)
+        if abs(float(fast.detach() @ slow.detach())) > ROTATION_TOLERANCE:
+            raise InputError(
+                f"fast {fast.tolist()} and slow {slow.tolist()} are not square to one another; "
+                "correct the detector's axes"
+            )
+        i, j = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (n_fast, n_slow))
+        across = (i * size[0])[None, :, None] * fast + (j * size[1])[:, None, None] * slow
+        pixels = as_vector("origin", self.origin, like) + across
+        lengths = torch.linalg.vector_norm(pixels, dim=-1, keepdim=True)
+        if not bool((lengths > 0).all()):
+            raise InputError("a pixel stands in the crystal; move the detector's origin away")
+        return TWO_PI / wavelength * (pixels / lengths - _direction("beam", self.beam, like))
+
+
+@dataclass(frozen=True)
+class Scan:
+    """How the crystal turns: frame i spans ``start + i * width`` to ``start + (i + 1) * width``.
+
+    A frame is computed at its middle. The default is one still image at angle 0.
+
+    Parameters
+    ----------
+    n_frames : int
+    width : float or Tensor
+        Of a frame, degrees.
+    start : float or Tensor
+        Spindle angle at the start of the first frame, degrees.
+    axis : array, shape (3,)
+        Unit vector of the spindle in the laboratory frame; positive angles turn the crystal about
+        it by the right-hand rule.
+    """
+
+    n_frames: int = 1
+    width: Number = 0.0
+    start: Number = 0.0
+    axis: Vector = (1.0, 0.0, 0.0)
+
+    def angles(self, like: Tensor) -> Tensor:
+        """Spindle angle at the middle of each frame, degrees, shape (n_frames,)."""
+        n = as_count("n_frames", self.n_frames)
+        frame = torch.arange(n, dtype=like.dtype, device=like.device) + 0.5
+        return as_number("start", self.start, like) + frame * as_number("width", self.width, like)
+
+    def rotations(self, like: Tensor) -> Tensor:
+        """Rotation R of each frame, which turns the crystal from angle 0, (n_frames, 3, 3)."""
+        axis = _direction("axis", self.axis, like)
+        angle = torch.deg2rad(self.angles(like))[:, None, None]
+        eye = torch.eye(3, dtype=like.dtype, device=like.device)
+        cross = torch.linalg.cross(axis.expand(3, 3), eye).T  # cross @ x is axis x x
+        along = torch.outer(axis, axis)
+        return torch.cos(angle) * (eye - along) + torch.sin(angle) * cross + along
+
+
+@dataclass(frozen=True)
+class DetectorSample(QSample):
+    """Pixels of a stack of images; `shape` is (n_frames, n_slow, n_fast).
+
+    Parameters
+    ----------
+    angle : Tensor, shape (n_frames,)
+        Spindle angle of each frame, degrees.
+    q_lab : Tensor, shape (n_slow, n_fast, 3)
+        Scattering vectors in the laboratory frame, 1/Å; the same for every frame.
+    """
+
+    angle: Tensor
+    q_lab: Tensor
+
+
+def detector(
+    cell: UnitCell,
+    geometry: Detector,
+    scan: Scan | None = None,
+    *,
+    rotation: Tensor | Sequence[Sequence[float]] | None = None,
+    axes: Tensor | Sequence[Sequence[float]] | None = None,
+    tolerance: float | None = None,
+) -> DetectorSample:
+    """Take the pixels of a rotation series as points of reciprocal space.
+
+    The crystal's orientation at spindle angle 0 is given either as a rotation or as its axes,
+    not as both; without either, its Cartesian frame is the laboratory's.
+
+    Parameters
+    ----------
+    cell : UnitCell
+    geometry : Detector
+    scan : Scan, optional
+        By default one still image.
+    rotation : array, shape (3, 3), optional
+        U, ``x_lab = U @ x_crystal`` with x_crystal in the frame of ``cell.matrix``. All q lie on
+        the Ewald sphere, ``|q_lab + 2*pi/wavelength s0| = 2*pi/wavelength``.
+    axes : array, shape (3, 3), optional
+        Columns are the crystal's axes a, b, c in the laboratory frame, Å, as indexing programs
+        give them (the transposed inverse of a UB matrix without 2*pi). They set the Miller
+        indices, to which `cell` then gives the q: where the crystal's cell is a little larger or
+        smaller than the model's, the pixels keep their hkl, and |q| follows the model.
+    tolerance : float, optional
+        Pixels nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`.
+
+    Returns
+    -------
+    DetectorSample
+        Differentiable in the geometry, the scan, the orientation and the cell.
+
+    Raises
+    ------
+    InputError
+        If a number of the geometry cannot be, the rotation is none, or the axes do not span the
+        model's cell.
+    """
+    scan = scan or Scan()
+    like = cell.matrix
+    q_lab = geometry.q_lab(like)
+    turns = scan.rotations(like)
+    if axes is not None:
+        if rotation is not None:
+            raise InputError("rotation and axes both orient the crystal; give one of them")
+        lab_axes = _check_axes(as_matrix("axes", axes, like), cell)
+        hkl = _turned_back(q_lab, turns @ lab_axes) / TWO_PI
+        q = cell.q_from_hkl(hkl)
+    else:
+        eye = torch.eye(3, dtype=like.dtype, device=like.device)
+        U = eye if rotation is None else _check_rotation(as_matrix("rotation", rotation, like))
+        q = _turned_back(q_lab, turns @ U)
+        hkl = cell.hkl_from_q(q)
+    valid = ~near_bragg(cell, q, tolerance)
+    shape = (len(turns), *q_lab.shape[:2])
+    return DetectorSample(q, hkl, valid, shape, scan.angles(like), q_lab)
+
+
+def as_matrix(name: str, value: Tensor | Sequence[Sequence[float]], like: Tensor) -> Tensor:
+    """Turn nine numbers into a finite matrix of the dtype and device of `like`."""
+    matrix = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    if matrix.shape != (3, 3) or not bool(torch.isfinite(matrix.detach()).all()):
+        raise InputError(f"{name} {matrix.tolist()} is not a 3 x 3 matrix of finite numbers")
+    return matrix
+
+
+def _turned_back(q_lab: Tensor, frames: Tensor) -> Tensor:
+    """Apply the transpose of each frame's matrix to every q, frames slowest, shape (N, 3)."""
+    return torch.einsum("px,fxy->fpy", q_lab.reshape(-1, 3), frames).reshape(-1, 3)
+
+
+def _direction(name: str, value: Vector, like: Tensor) -> Tensor:
+    """Unit vector; what the rounding of a header took from its length is given back."""
+    vector = as_vector(name, value, like)
+    length = torch.linalg.vector_norm(vector)
+    if abs(float(length.detach()) - 1.0) > ROTATION_TOLERANCE:
+        raise InputError(
+            f"{name} {vector.tolist()} has length {float(length.detach()):g}; give a unit vector"
+        )
+    return vector / length
+
+
+def _check_rotation(U: Tensor) -> Tensor:
+    error = (U.detach().T @ U.detach() - torch.eye(3).to(U)).abs().max()
+    if float(error) > ROTATION_TOLERANCE or float(torch.linalg.det(U.detach())) < 0:
+        raise InputError(
+            f"rotation {U.tolist()} is not one: its columns must be unit vectors square to one "
+            "another with determinant +1; give the crystal's axes in Å as `axes` instead"
+        )
+    return U
+
+
+def _check_axes(axes: Tensor, cell: UnitCell) -> Tensor:
+    """Refuse axes that are not those of the cell, turned."""
+    found, wanted = axes.detach(), cell.matrix.detach()
+    lengths = torch.linalg.vector_norm(wanted, dim=0)
+    mismatch = ((found.T @ found - wanted.T @ wanted) / torch.outer(lengths, lengths)).abs().max()
+    same_hand = float(torch.linalg.det(found) * torch.linalg.det(wanted)) > 0
+    # Products of two axes differ by twice what the lengths do.
+    if float(mismatch) > 2 * CELL_TOLERANCE or not same_hand:
+        reason = "have the other hand" if not same_hand else "do not match"
+        raise InputError(
+            f"axes span the cell {_text(UnitCell(found))} and {reason}; the model's is "
+            f"{_text(cell)}. Give a, b, c in Å as columns, in the model's choice of axes"
+        )
+    return axes
+
+
+def _text(cell: UnitCell) -> str:
+    return "(" + ", ".join(f"{x:.4g}" for x in cell.parameters) + ")"

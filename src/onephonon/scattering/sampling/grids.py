@@ -1,0 +1,61 @@
+"""A regular grid of q."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onephonon.crystal.cell import UnitCell
+from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.zone import ZonePoints
+
+from .base import QSample
+from .bragg import near_bragg
+
+
+@dataclass(frozen=True)
+class GridSample(QSample):
+    """A regular grid; `shape` is (n_h, n_k, n_l).
+
+    Parameters
+    ----------
+    grid : HklGrid
+        Its axes and samples per Miller index.
+    """
+
+    grid: HklGrid
+
+    def zone_points(self) -> ZonePoints:
+        """Distinct phonon wavevectors of the grid."""
+        zone = self.grid.zone_points()
+        return ZonePoints(zone.k_frac.to(self.q), zone.index.to(self.q.device))
+
+
+def grid(
+    cell: UnitCell,
+    hsampling: Sequence[float],
+    ksampling: Sequence[float],
+    lsampling: Sequence[float],
+    *,
+    tolerance: float | None = None,
+) -> GridSample:
+    """Sample reciprocal space on a regular grid, as the model's grid mode does.
+
+    Parameters
+    ----------
+    cell : UnitCell
+        Differentiable.
+    hsampling, ksampling, lsampling : (min, max, samples per Miller index)
+        See `HklGrid.from_sampling`.
+    tolerance : float, optional
+        Points nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`.
+
+    Raises
+    ------
+    InputError
+        As `HklGrid.from_sampling` and `near_bragg` raise it.
+    """
+    lattice = HklGrid.from_sampling(hsampling, ksampling, lsampling)
+    hkl = lattice.hkl.to(cell.matrix)
+    q = cell.q_from_hkl(hkl)
+    return GridSample(q, hkl, ~near_bragg(cell, q, tolerance), lattice.shape, lattice)

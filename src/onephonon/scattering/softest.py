@@ -1,0 +1,280 @@
+"""The few softest modes alone, for many bodies: equation (2) cut short, and what that neglects.
+
+All modes of thousands of degrees of freedom are too slow to find. The softest of
+``D = L^-1 K L^-H`` are the largest of its inverse ``L^H K^-1 L``, which the solver that is factored
+once applies quickly: a block Krylov method finds them. A block meets sets of equal frequencies
+whole, as those of single atoms on isotropic springs are (three each).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.core.progress import Progress
+from onephonon.crystal.zone import ZonePoints
+from onephonon.dynamics.normal_modes import Modes, modes
+from onephonon.dynamics.solvers.solver import Solver, make_solver
+from onephonon.dynamics.stiffness_matrix import CHUNK_BYTES
+from onephonon.model.one_phonon import OnePhonon
+from onephonon.network.bodies import Bodies
+
+from .intensity import mode_intensity
+from .points import QPoints
+
+#: Vectors carried beyond those wanted: they speed convergence, and complete degenerate sets.
+GUARD = 6
+
+#: Blocks of a basis before it is reduced to its best vectors.
+BLOCKS = 5
+
+#: Reductions after which a wavevector is left to a dense eigendecomposition.
+MOST_CYCLES = 60
+
+#: Frequencies squared closer than this, relatively, are one degenerate set; in float32 rounding
+#: leaves more between them.
+EQUAL = {torch.float64: 1e-6, torch.float32: 1e-3}
+
+
+@dataclass(frozen=True)
+class SoftestModes:
+    """Intensity of the n softest modes at each wavevector, beside that of all.
+
+    Parameters
+    ----------
+    intensity : Tensor, shape (N,), e^2 per cell
+        NaN where not valid.
+    whole : Tensor, shape (N,), e^2 per cell
+        Equation (1), by the solve with K.
+    w_squared : Tensor, shape (n_k, n), kT/(Å^2 Da) before the thermal scale
+        At each zone point of the model's `points`; NaN where no valid q has that wavevector.
+    n_split : int
+        Wavevectors at which n splits a set of equal frequencies: their share depends on an
+        arbitrary choice within the set.
+    """
+
+    intensity: Tensor
+    whole: Tensor
+    w_squared: Tensor
+    n_split: int
+
+    @property
+    def neglected(self) -> float:
+        """Share of the summed intensity that the other modes have."""
+        valid = ~self.whole.isnan()
+        whole = float(self.whole[valid].sum())
+        return 1.0 - float(self.intensity[valid].sum()) / whole if whole > 0 else 0.0
+
+    @property
+    def neglected_most(self) -> float:
+        """The largest share that is neglected at one q."""
+        lit = self.whole > 0
+        shares = 1.0 - self.intensity[lit] / self.whole[lit]
+        return float(shares.max()) if len(shares) else 0.0
+
+
+def softest_intensity(
+    model: OnePhonon,
+    n_modes: int,
+    use_data_adp: bool = False,
+    progress: Progress | None = None,
+) -> SoftestModes:
+    """Intensity of the few softest modes at each wavevector, and of all.
+
+    Parameters
+    ----------
+    model : OnePhonon
+    n_modes : int
+        How many, from 1 to D.
+    use_data_adp : bool
+        Debye-Waller factors from the file's U instead of the model's.
+    progress : callable, optional
+        Told (what, steps done, steps in all).
+
+    Returns
+    -------
+    SoftestModes
+        Without gradient; ``model(rank=range(n))`` has one, of dense modes.
+
+    Raises
+    ------
+    InputError
+        If there are not so many modes.
+    """
+    n = take_count(n_modes, model.bodies.n_dof)
+    with torch.no_grad():
+        bodies, points = model.bodies, model.points
+        U, scale = model.displacements_and_scale(use_data_adp, progress=progress)
+        mesh = model.chosen_engine.name == "mesh"
+        G = model.amplitudes(use_data_adp) if mesh else None
+        whole = model(use_data_adp=use_data_adp, G=G, progress=progress)
+        made = make_solver(bodies, model.force_constants(), model.solver)
+        zone = points.zone
+        used = torch.unique(zone.index[points.valid])
+        partial = torch.full_like(whole, torch.nan)
+        w_squared = whole.new_full((zone.n_k, n), torch.nan)
+        n_split = done = 0
+        for part in used.split(min(made.zone_batch, _at_a_time(bodies.n_dof, n))):
+            found, split = softest_modes(made, zone.k_frac[part], n)
+            w_squared[part], n_split = found.w_squared, n_split + split
+            where, those = _points_at(points, part)
+            kept = None if G is None else G[where]
+            options = {"G": kept, "batch_size": model.batch_size}
+            partial[where] = mode_intensity(bodies, found, those, U, scale, **options)  # type: ignore[arg-type]
+            done += len(part)
+            if progress:
+                progress("softest modes", done, len(used))
+    return SoftestModes(partial, whole, w_squared, n_split)
+
+
+def take_count(n_modes: int, n_dof: int) -> int:
+    """How many modes: a whole number from 1 to D."""
+    try:
+        n = operator.index(n_modes)
+    except TypeError:
+        n = 0
+    if not 1 <= n <= n_dof:
+        raise InputError(
+            f"{n_modes} softest modes: give a whole number from 1 to {n_dof}, as many as there are"
+        )
+    return n
+
+
+def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
+    """The n softest modes at some wavevectors, none of them Gamma.
+
+    Parameters
+    ----------
+    solver : Solver
+    k_frac : Tensor, shape (n_k, 3)
+    n : int
+
+    Returns
+    -------
+    modes : Modes
+        With V (n_k, D, n) and w_squared (n_k, n), from the softest; no gradient.
+    n_split : int
+        Wavevectors at which n splits a set of equal frequencies.
+
+    Notes
+    -----
+    Block Krylov method on ``L^H K^-1 L`` with full orthogonalization and thick restarts. Where
+    the basis would fill the space, and where it does not converge, modes are dense.
+    """
+    bodies, D = solver.bodies, solver.bodies.n_dof
+    with torch.no_grad():
+        if (n + GUARD) * BLOCKS >= D:
+            every = _dense(solver, k_frac)
+            return _first(every, n), _count_split(every.w_squared, n)
+        L = mass_factors(bodies)
+        solve = solver.solver_at(k_frac)
+
+        def inverse(X: Tensor) -> Tensor:
+            """``L^H K^-1 L X`` of columns (n_k, D, m)."""
+            return _by_body(bodies, L.mT, solve(_by_body(bodies, L, X).mT.contiguous())[1].mT)
+
+        theta, X, converged = largest_eigenpairs(inverse, len(k_frac), D, n, L)
+        w_squared = 1.0 / theta
+        V = _by_body(bodies, torch.linalg.inv(L).mT, X[:, :, :n])
+        slow = (~converged).nonzero().squeeze(1)
+        if len(slow):
+            every = _dense(solver, k_frac[slow])
+            V[slow], w_squared[slow] = every.V[:, :, :n], every.w_squared[:, : n + GUARD]
+        return Modes(V, w_squared[:, :n]), _count_split(w_squared, n)
+
+
+def largest_eigenpairs(
+    apply: Callable[[Tensor], Tensor], n_k: int, D: int, n: int, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest eigenvalues of Hermitian positive matrices known by their products.
+
+    Parameters
+    ----------
+    apply : callable
+        Products with columns (n_k, D, m).
+    n_k, D, n : int
+        Matrices, their size, and how many eigenpairs must converge.
+    like : Tensor
+        For dtype and device.
+
+    Returns
+    -------
+    theta : Tensor, shape (n_k, n + GUARD)
+        Descending; those beyond n are estimates.
+    X : Tensor, shape (n_k, D, n + GUARD)
+    converged : Tensor, shape (n_k,), bool
+    """
+    block = n + GUARD
+    eps = torch.finfo(like.dtype).eps
+    start = torch.Generator().manual_seed(0)
+    X = torch.randn(D, block, 2, generator=start, dtype=torch.float64)
+    X = torch.view_as_complex(X).to(like.dtype.to_complex()).to(like.device)
+    X = torch.linalg.qr(X)[0].expand(n_k, D, block)
+    AX = apply(X)
+    for _ in range(MOST_CYCLES):
+        Q, AQ, new = X, AX, AX
+        for _ in range(BLOCKS - 1):
+            for _ in range(2):  # the second time removes what rounding left
+                new = torch.linalg.qr(new - Q @ (Q.mH @ new))[0]
+            image = apply(new)
+            Q, AQ, new = torch.cat([Q, new], 2), torch.cat([AQ, image], 2), image
+        H = Q.mH @ AQ
+        values, s = torch.linalg.eigh(0.5 * (H + H.mH))
+        theta, s = values.flip(1)[:, :block], s.flip(2)[:, :, :block]
+        X, AX = Q @ s, AQ @ s
+        residual = torch.linalg.vector_norm(AX - X * theta[:, None], dim=1)[:, :n].amax(1)
+        # The vectors are off by residual/gap; rounding leaves some eps of the largest.
+        enough = torch.maximum(eps ** (2 / 3) * theta[:, n - 1], 1e3 * eps * theta[:, 0])
+        converged = residual < enough
+        if bool(converged.all()):
+            break
+    return theta, X, converged
+
+
+def mass_factors(bodies: Bodies) -> Tensor:
+    """Cholesky factor of each body's mass matrix, padded, shape (n_bodies, width, width)."""
+    exists = bodies.scatter(torch.ones_like(bodies.positions[:1, 0]).expand(bodies.n_dof), 0)
+    lacking = 1.0 - exists.reshape(bodies.n_bodies, bodies.width)
+    return torch.linalg.cholesky(bodies.mass_matrix() + torch.diag_embed(lacking))
+
+
+def _by_body(bodies: Bodies, blocks: Tensor, X: Tensor) -> Tensor:
+    """A block-diagonal real matrix times columns (n_k, D, m)."""
+    padded = bodies.scatter(X, 1).reshape(len(X), bodies.n_bodies, bodies.width, -1)
+    return bodies.gather((blocks.to(X.dtype) @ padded).reshape(len(X), -1, X.shape[2]), 1)
+
+
+def _dense(solver: Solver, k_frac: Tensor) -> Modes:
+    nowhere = torch.zeros(len(k_frac), dtype=torch.bool, device=k_frac.device)
+    return modes(solver.bodies, solver.constants, k_frac, nowhere)
+
+
+def _first(every: Modes, n: int) -> Modes:
+    return Modes(every.V[:, :, :n], every.w_squared[:, :n])
+
+
+def _count_split(w_squared: Tensor, n: int) -> int:
+    """Wavevectors at which the first mode left out is as soft as the last one kept."""
+    if w_squared.shape[1] <= n:
+        return 0
+    last, after = w_squared[:, n - 1], w_squared[:, n]
+    return int(((after - last).abs() <= EQUAL[after.dtype] * after.abs()).sum())
+
+
+def _at_a_time(n_dof: int, n: int) -> int:
+    """Wavevectors whose bases, and the products with them, fit the memory set aside."""
+    return max(1, CHUNK_BYTES // (16 * 2 * BLOCKS * (n + GUARD) * n_dof))
+
+
+def _points_at(points: QPoints, part: Tensor) -> tuple[Tensor, QPoints]:
+    """The valid q that have these zone points (ascending), as points of their own."""
+    zone = points.zone
+    where = (points.valid & torch.isin(zone.index, part)).nonzero().squeeze(1)
+    index = torch.searchsorted(part, zone.index[where])
+    own = ZonePoints(zone.k_frac[part], index)
+    return where, QPoints(points.q[where], points.hkl[where], own, points.valid[where])

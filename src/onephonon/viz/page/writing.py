@@ -1,0 +1,205 @@
+"""The page: template, style, programs, drawing library and data joined in one HTML file.
+
+The 3-D drawing is by three.js (MIT; ``page/vendor``): the most widely kept WebGL library, small
+when only what is used is bundled, and free in how it places a volume, so that oblique reciprocal
+cells have their true shape. The page asks nothing of the network; its content-security policy
+forbids it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onephonon import __version__
+from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.files import replacing
+from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.crystal.map_grid import MapGrid
+from onephonon.maps.diffuse import Array, DiffuseMap
+from onephonon.maps.resampling import resample
+
+from .blocks import Factors, block_factors, block_grid, block_means
+from .coding import encode, packed
+
+#: Blocks of a page at most: 160 along each axis, about 8 MB a map.
+VOXELS = 4_000_000
+
+#: Cells that differ by more than this, relative, are not the same.
+SAME_CELL = 1e-3
+
+#: A second map with this many voxels in one of the page is averaged, with fewer interpolated.
+FINER = 1.5
+
+#: The page's programs by the names under which they import each other.
+MODULES = {
+    "three": "vendor/three.js",
+    "onephonon/data": "data.js",
+    "onephonon/facts": "facts.js",
+    "onephonon/geometry": "geometry.js",
+    "onephonon/palettes": "palettes.js",
+    "onephonon/scales": "scales.js",
+    "onephonon/slices": "slices.js",
+    "onephonon/solid": "solid.js",
+    "onephonon/shaders": "shaders.js",
+    "onephonon/theme": "theme.js",
+    "onephonon/widgets": "widgets.js",
+    "onephonon/app": "app.js",
+}
+
+
+def check_page_path(path: str | os.PathLike[str]) -> Path:
+    """Check that a page may have this name: .html or .htm; a map is easily named by mistake.
+
+    Raises
+    ------
+    MapFileError
+        If not.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise MapFileError(f"{path}: pages are written as .html; name the file so")
+    return path
+
+
+def write_page(
+    diffuse: DiffuseMap,
+    path: str | os.PathLike[str],
+    second: DiffuseMap | None = None,
+    *,
+    title: str = "Diffuse map",
+    names: tuple[str, str] = ("first", "second"),
+    voxels: int = VOXELS,
+    force: bool = False,
+) -> None:
+    """Write a map, or two to compare, as one HTML file that opens in any browser, offline.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+        On a grid.
+    path : path
+        HTML file to write.
+    second : DiffuseMap, optional
+        Map to compare with; one on another grid is put on that of the first, and the page says so.
+    title : str
+        Heading of the page.
+    names : tuple of two str
+        What the maps are called.
+    voxels : int
+        A map of more voxels is reduced to at most so many, each the mean over a block; the page
+        says so. Intensities are stored in 16 bits, good to about four digits.
+    force : bool
+        Overwrite an existing file.
+
+    Raises
+    ------
+    MapFileError
+        If a map is a list of q-vectors, the name has another ending, or the file cannot be
+        written.
+    InputError
+        If a map has no values there, or `voxels` is not positive.
+    """
+    path = check_page_path(path)
+    if voxels < 1:
+        raise InputError(f"voxels {voxels} must be positive: it is how many the page may hold")
+    grid, cell = diffuse.require_grid()
+    factors = block_factors(grid, cell, voxels)
+    shown = [_entry(diffuse, _reduced(diffuse.volume, factors), names[0], "")]
+    if second is not None:
+        values, note = _beside(second, grid, cell, factors)
+        shown.append(_entry(second, values, names[1], note))
+    head = {
+        "title": title,
+        "generator": f"onephonon {__version__}",
+        "cell": list(cell),
+        "axes": reciprocal_axes(cell).tolist(),
+        "spacegroup": diffuse.spacegroup,
+        "fullShape": list(grid.shape),
+        "blocks": list(factors),
+        **_placed(block_grid(grid, factors)),
+        "maps": [entry for entry, _ in shown],
+    }
+    text = _joined(title, head, [data for _, data in shown])
+    with replacing(path, force) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _placed(grid: MapGrid) -> dict[str, list[float]]:
+    return {"origin": list(grid.origin), "step": list(grid.step), "shape": list(grid.shape)}
+
+
+def _reduced(volume: Array, factors: Factors) -> Array:
+    return volume if factors == (1, 1, 1) else block_means(volume, factors)
+
+
+def _beside(
+    second: DiffuseMap, grid: MapGrid, cell: tuple[float, ...], factors: Factors
+) -> tuple[Array, str]:
+    """Values of a second map where the first has its blocks, and what was done to it."""
+    own, own_cell = second.require_grid()
+    notes = []
+    if not np.allclose(own_cell, cell, rtol=SAME_CELL):
+        numbers = ", ".join(f"{x:.6g}" for x in own_cell)
+        notes.append(f"its own cell is {numbers}: voxels of the same hkl are compared")
+    if own.matches(grid):
+        return _reduced(second.volume, factors), "; ".join(notes)
+    blocks = block_grid(grid, factors)
+    finer = math.prod(blocks.step) > FINER * math.prod(own.step)
+    done = "averaged" if finer else "interpolated linearly"
+    notes.append(f"{done} on the grid of the first map; its own is {own}")
+    values = resample(second, blocks, "average" if finer else "linear").volume
+    return values, "; ".join(notes)
+
+
+def _entry(diffuse: DiffuseMap, values: Array, name: str, note: str) -> tuple[dict[str, Any], str]:
+    """What the page knows of a map, and its values as text."""
+    if np.isnan(values).all():
+        raise InputError(f"{name} has no values on the grid of the page; there is nothing to show")
+    coded = encode(values)
+    entry = {
+        "name": name,
+        "note": note,
+        "units": diffuse.units,
+        "history": list(diffuse.history),
+        "coverage": float(np.count_nonzero(coded.codes) / coded.codes.size),
+        "width": coded.width,
+        "low": coded.low,
+        "high": coded.high,
+        "precision": coded.precision,
+    }
+    return entry, packed(coded.codes)
+
+
+def _joined(title: str, head: dict[str, Any], data: list[str]) -> str:
+    """Fill the template."""
+    page = files(__package__) / "assets"
+
+    def read(name: str) -> str:
+        return page.joinpath(name).read_text(encoding="utf-8")
+
+    def address(name: str) -> str:
+        octets = base64.b64encode(read(name).encode()).decode("ascii")
+        return f"data:text/javascript;base64,{octets}"
+
+    parts = {
+        "title": html.escape(title),
+        "style": read("style.css"),
+        "licence": read("vendor/LICENSE"),
+        "imports": json.dumps({"imports": {key: address(name) for key, name in MODULES.items()}}),
+        # A "</script>" in a title would end the element; in JSON a slash may be escaped.
+        "head": json.dumps(head).replace("</", "<\\/").replace("<!--", "<\\u0021--"),
+        "data": "\n".join(
+            f'<script type="text/plain" id="map-{i}">{text}</script>' for i, text in enumerate(data)
+        ),
+    }
+    pieces = read("template.html").split("%%")  # text, name, text, name, ..., text
+    return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces))

@@ -1,0 +1,56 @@
+from .animation import animate, check_film_path
+from .bfactors import draw_b_factors, draw_model_b_factors
+from .curves import draw_profiles, draw_shells
+from .fits import (
+    draw_fit_profile,
+    draw_fit_shells,
+    draw_ladder,
+    draw_spectrum,
+    draw_spring_profiles,
+    draw_springs,
+)
+from .halos import draw_halo_comparison, draw_halos, strongest_halos
+from .histograms import draw_histogram
+from .modes import draw_modes
+from .overview import draw
+from .planes import Plane, parse_plane
+from .saving import as_svg, check_dpi, check_picture_path, save
+from .sections import Section, central_plane, cut
+from .slices import draw_comparison, draw_slices, match
+from .style import check_scale, choose_colours, intensity_label
+
+__all__ = [
+    "Plane",
+    "Section",
+    "animate",
+    "as_svg",
+    "central_plane",
+    "check_dpi",
+    "check_film_path",
+    "check_picture_path",
+    "check_scale",
+    "choose_colours",
+    "cut",
+    "draw",
+    "draw_b_factors",
+    "draw_comparison",
+    "draw_fit_profile",
+    "draw_fit_shells",
+    "draw_halo_comparison",
+    "draw_halos",
+    "draw_histogram",
+    "draw_ladder",
+    "draw_model_b_factors",
+    "draw_modes",
+    "draw_profiles",
+    "draw_shells",
+    "draw_slices",
+    "draw_spectrum",
+    "draw_spring_profiles",
+    "draw_springs",
+    "intensity_label",
+    "match",
+    "parse_plane",
+    "save",
+    "strongest_halos",
+]

@@ -1,0 +1,153 @@
+"""Dispersion along a path through the zone, and the density of states beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from onephonon.core.units import thermal_frequency
+from onephonon.dynamics.spectra import DensityOfStates, Dispersion
+
+from .style import FAINT, LINES, PAGE, new_figure, styled
+
+Float64 = NDArray[np.float64]
+
+#: Translation is blue, libration vermilion, and what is both lies between.
+TRANSLATION, BOTH, LIBRATION = LINES[0], "#9A8FA0", LINES[1]
+MIXED = LinearSegmentedColormap.from_list("mixed", [LIBRATION, BOTH, TRANSLATION])
+
+#: A segment is drawn at least this wide, as part of the whole, for its labels to stand clear.
+NARROWEST = 0.055
+
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+@styled
+def draw_modes(
+    dispersion: Dispersion,
+    states: DensityOfStates | None = None,
+    *,
+    temperature: float,
+    title: str = "",
+    band: tuple[Float64, Float64] | None = None,
+) -> Figure:
+    """Draw branches along the path, and the density of states on the same axis.
+
+    Parameters
+    ----------
+    dispersion : Dispersion
+    states : DensityOfStates, optional
+    temperature : float
+        K: turns reduced frequencies into THz.
+    title : str
+    band : pair of ndarray, shape (n, m), optional
+        Between which reduced frequencies the branches lie, drawn behind them.
+    """
+    unit = thermal_frequency(temperature)
+    figure = new_figure(PAGE, 0.5 * PAGE)
+    panels = figure.subplots(1, 2 if states else 1, sharey=True, squeeze=False).ravel().tolist()
+    mixed = _branches(panels[0], dispersion, unit)
+    highest = float(dispersion.frequencies.max())
+    if band is not None and np.isfinite(band[1]).all():
+        _band(panels[0], dispersion, unit * band[0], unit * band[1])
+        highest = max(highest, float(band[1].max()))
+    panels[0].set_ylabel(f"ν / THz at {temperature:g} K")
+    panels[0].set_ylim(0.0, 1.03 * unit * highest)
+    if states:
+        panels[0].get_gridspec().set_width_ratios((3.6, 1.0))
+        mixed |= _states(panels[1], states, unit)
+    reduced = panels[-1].secondary_yaxis(
+        "right", functions=(lambda nu: nu / unit, lambda w: w * unit)
+    )
+    reduced.set_ylabel("ω / (kT / Å² Da)$^{1/2}$", color=FAINT)
+    reduced.tick_params(colors=FAINT)
+    figure.suptitle(title)
+    if mixed:
+        signs = [Patch(color=TRANSLATION), Patch(color=BOTH), Patch(color=LIBRATION)]
+        names = ["translation of the bodies", "both", "libration"]
+        figure.legend(
+            signs, names, loc="outside lower center", ncols=3, frameon=False, labelcolor=FAINT
+        )
+    return figure
+
+
+def _branches(panel: Axes, dispersion: Dispersion, unit: float) -> bool:
+    """Every branch as a line coloured by its character; tells whether characters differ."""
+    w = unit * dispersion.frequencies.numpy(force=True)
+    share = dispersion.translation.numpy(force=True)
+    piece = dispersion.piece.numpy(force=True)
+    x, corners = _drawn_way(dispersion)
+    together = piece[1:] == piece[:-1]
+    ends = np.stack([np.broadcast_to(x[:, None], w.shape), w], axis=-1)
+    lines = np.stack([ends[:-1], ends[1:]], axis=2)[together].reshape(-1, 2, 2)
+    colour = (0.5 * (share[:-1] + share[1:]))[together].reshape(-1)
+    mixed = bool(colour.min() < 1 - 1e-6)
+    many = w.shape[1] > 60
+    branches = LineCollection(
+        list(lines),
+        cmap=MIXED,
+        norm=Normalize(0.0, 1.0),
+        linewidths=0.4 if many else 1.1,
+        alpha=0.6 if many else 1.0,
+        capstyle="round",
+        rasterized=many,
+    )
+    branches.set_array(colour)
+    panel.add_collection(branches)
+    panel.set_xlim(x[0], x[-1])
+    panel.set_xticks([at for at, _ in corners], [name for _, name in corners])
+    panel.tick_params(axis="x", length=0, labelsize="medium")
+    for at, name in corners[1:-1]:
+        broken = "|" in name
+        panel.axvline(at, color="0.25" if broken else "0.75", lw=0.8 if broken else 0.5, zorder=0)
+    return mixed
+
+
+def _band(panel: Axes, dispersion: Dispersion, low: Float64, high: Float64) -> None:
+    """How sure every branch is, piece by piece."""
+    x, _ = _drawn_way(dispersion)
+    piece = dispersion.piece.numpy(force=True)
+    for own in (piece == number for number in np.unique(piece)):
+        for branch in range(low.shape[1]):
+            panel.fill_between(
+                x[own], low[own, branch], high[own, branch], color="0.5", alpha=0.25, lw=0, zorder=0
+            )
+
+
+def _drawn_way(dispersion: Dispersion) -> tuple[Float64, list[tuple[float, str]]]:
+    """Abscissae of the points, with short segments widened, and the corners' with their names.
+
+    Where a piece ends and the next begins both names stand at one place.
+    """
+    way = dispersion.distance.numpy(force=True)
+    marks: list[tuple[float, str]] = []
+    for index, label in dispersion.corners:
+        at, name = float(way[index]), label.translate(SUBSCRIPTS)
+        if marks and abs(marks[-1][0] - at) < 1e-9 * way[-1]:
+            marks[-1] = (at, f"{marks[-1][1]}|{name}")
+        else:
+            marks.append((at, name))
+    place = np.array([at for at, _ in marks])
+    widths = np.maximum(np.diff(place), NARROWEST * way[-1])
+    drawn = np.concatenate([[0.0], np.cumsum(widths)])
+    return np.interp(way, place, drawn), list(
+        zip(drawn.tolist(), [name for _, name in marks], strict=True)
+    )
+
+
+def _states(panel: Axes, states: DensityOfStates, unit: float) -> bool:
+    """The density of states along the frequency axis: translation, and libration added to it."""
+    nu = unit * states.frequencies.numpy(force=True)
+    total, part = (x.numpy(force=True) / unit for x in (states.density, states.translation))
+    panel.fill_betweenx(nu, 0.0, part, color=TRANSLATION, alpha=0.75, lw=0)
+    panel.fill_betweenx(nu, part, total, color=LIBRATION, alpha=0.75, lw=0)
+    panel.plot(total, nu, color="black", lw=0.7)
+    panel.set_xlim(0.0, 1.08 * float(total.max()))
+    panel.set_xlabel("modes / (THz cell)")
+    panel.tick_params(axis="y", left=False, labelleft=False)
+    return bool((total - part).max() > 1e-6 * total.max())

@@ -1,0 +1,96 @@
+"""Writing figures."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.files import replacing
+
+from .style import styled
+
+#: What a picture's name may end in, and what keeps dates out of it: the same map gives the same
+#: file.
+FORMATS: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".pdf": {"CreationDate": None},
+    ".svg": {"Date": None},
+}
+
+#: Dots per inch of a PNG, and of the images inside a PDF or SVG.
+DPI = 200
+
+
+@styled
+def save(
+    figure: Figure, path: str | os.PathLike[str], force: bool = False, dpi: float = DPI
+) -> None:
+    """Write a figure as PNG, PDF or SVG, by the name's ending.
+
+    In PDF and SVG lines and type stay lines and type; maps are images inside.
+
+    Parameters
+    ----------
+    figure : Figure
+    path : path
+    force : bool
+        Overwrite an existing file.
+    dpi : float
+        Dots per inch.
+
+    Raises
+    ------
+    MapFileError
+        If the ending is another, or the file exists and `force` is not set.
+    InputError
+        If dpi is not between 20 and 2400.
+    """
+    path = check_picture_path(path)
+    check_dpi(dpi)
+    ending = path.suffix.lower()
+    with replacing(path, force) as temporary:
+        figure.savefig(
+            temporary,
+            format=ending[1:],
+            dpi=dpi,
+            bbox_inches="tight",
+            pad_inches=0.08,
+            metadata=FORMATS[ending],
+        )
+
+
+@styled
+def as_svg(figure: Figure, dpi: float = DPI) -> bytes:
+    """A figure as the bytes of an SVG file, to be put into something else; see `save`."""
+    check_dpi(dpi)
+    whole = io.BytesIO()
+    figure.savefig(
+        whole,
+        format="svg",
+        dpi=dpi,
+        bbox_inches="tight",
+        pad_inches=0.08,
+        metadata=FORMATS[".svg"],
+    )
+    return whole.getvalue()
+
+
+def check_dpi(dpi: float) -> None:
+    """Check that dots per inch are between 20 and 2400."""
+    if not 20 <= dpi <= 2400:
+        raise InputError(f"dpi {dpi:g}: give dots per inch from 20 to 2400")
+
+
+def check_picture_path(path: str | os.PathLike[str]) -> Path:
+    """Check that a path names a picture."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise MapFileError(
+            f"{path}: pictures are written as {', '.join(FORMATS)}; name the file so"
+        )
+    return path

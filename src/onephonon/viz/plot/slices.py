@@ -1,0 +1,282 @@
+"""Slices of one map, and model, data and their difference side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from onephonon.core.errors import InputError
+from onephonon.maps.diffuse import DiffuseMap
+from onephonon.maps.interpolation import interpolate
+from onephonon.maps.radial import split_isotropic
+from onephonon.maps.resampling import resample
+
+from .histograms import draw_histogram_panel
+from .layout import panel_figure
+from .panels import aspect_of, draw_section, round_resolutions, window_of
+from .planes import Plane
+from .sections import Section, central_plane, cut
+from .style import (
+    Colours,
+    caption,
+    choose_colours,
+    colour_bar,
+    intensity_label,
+    italic,
+    literal,
+    styled,
+)
+
+SCALES = "grey scales: q / Å⁻¹ (2π included)"
+CIRCLES = "circles: resolution d"
+
+#: A model this much finer than the data, in every direction, is averaged over the data's voxels.
+FINER = 1.5
+
+#: Voxels from which the factor between two maps is found.
+SAMPLE = 500_000
+
+
+@styled
+def draw_slices(
+    diffuse: DiffuseMap,
+    planes: Sequence[Plane | str] | None = None,
+    *,
+    title: str = "",
+    limits: tuple[float, float] | None = None,
+    scale: str = "auto",
+    with_histogram: bool = False,
+) -> Figure:
+    """Draw planes of a map as they lie in reciprocal space, on one scale of colours.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+        On a grid.
+    planes : sequence of Plane or str, optional
+        Such as ``"hk0"``, see `Plane.named`; by default the three central ones, see
+        `central_plane`.
+    title : str
+    limits : pair of float, optional
+        Lowest and highest colour; see `choose_colours`.
+    scale : {'auto', 'log', 'linear', 'diverging'}
+    with_histogram : bool
+        Add a panel that shows how often each intensity occurs in the whole map.
+
+    Raises
+    ------
+    MapFileError
+        For a list.
+    InputError
+        If a plane misses the map, or nothing on the planes has a value.
+    """
+    _, cell = diffuse.require_grid()
+    chosen = _take_planes(planes) or [central_plane(diffuse, axis) for axis in (2, 1, 0)]
+    sections = [cut(diffuse, p) for p in chosen]
+    colours = choose_colours([s.values for s in sections], limits, scale)
+    aspects = [aspect_of(window_of(s, cell)) for s in sections] + [0.9] * with_histogram
+    columns = len(aspects) if len(aspects) < 4 else 2
+    margins = (0.85, 0.75) if columns < 3 else (0.45, 0.6)
+    figure, panels = panel_figure(aspects, columns, margins=margins, beside=0.9)
+    for panel, section in zip(panels, sections, strict=False):
+        image = draw_section(panel, section, cell, colours, scales=columns < 3)
+    if with_histogram:
+        draw_histogram_panel(panels[-1], diffuse, colours)
+    drawn = panels[: len(sections)]
+    colour_bar(figure, image, drawn, colours, intensity_label(diffuse), shrink=0.8)
+    figure.suptitle(title, parse_math=False)
+    lines = [
+        "no value: Bragg points, masked or not measured;  " + colours.said,
+        ";  ".join([CIRCLES, SCALES][: 1 + (columns < 3)]),
+        _between_voxels(sections),
+        "" if planes else _between_bragg_layers(chosen),
+    ]
+    caption(figure, lines)
+    return figure
+
+
+@styled
+def draw_comparison(
+    model: DiffuseMap,
+    data: DiffuseMap,
+    planes: Sequence[Plane | str] | None = None,
+    *,
+    title: str = "",
+    names: tuple[str, str] = ("model", "data"),
+    factor: float | None = None,
+    anisotropic: bool = False,
+    limits: tuple[float, float] | None = None,
+    scale: str = "auto",
+) -> Figure:
+    """Draw model, data and data - model side by side, a row for each plane.
+
+    All are drawn at the data's points and both maps on one scale of colours. If that is symmetric
+    about zero it is the difference's too; else the difference has one of its own, which is.
+
+    Parameters
+    ----------
+    model, data : DiffuseMap
+        On grids, which may differ: the model is interpolated at the data's points, or averaged
+        over the data's voxels if it is finer than they are in every direction.
+    planes, limits, scale
+        See `draw_slices`; by default the data's central plane hk.
+    title : str
+    names : pair of str
+    factor : float, optional
+        What the model is multiplied by; by default what makes the root mean squares equal, see
+        `match`.
+    anisotropic : bool
+        Draw what is left of both without their averages over shells of resolution.
+
+    Raises
+    ------
+    InputError
+        If the maps have no point in common, or a plane misses them.
+    """
+    data.require_grid()
+    model, averaged = _on_coarse_voxels(model, data)
+    if anisotropic:
+        model, data = split_isotropic(model)[1], split_isotropic(data)[1]
+    chosen = _take_planes(planes) or [central_plane(data, 2)]
+    matching, cc = match(model, data)
+    factor = matching if factor is None else factor
+    rows = [_compared(model, data, plane, factor) for plane in chosen]
+    both = choose_colours([s.values for row in rows for s in row[:2]], limits, scale)
+    about_zero = both.norm.vmin == -(both.norm.vmax or 0)
+    apart = both if about_zero else choose_colours([r[2].values for r in rows], None, "diverging")
+    unit = intensity_label(data, "anisotropic I" if anisotropic else "I")
+    figure = _draw_rows(rows, data, names, both, apart, unit)
+    figure.suptitle(title, parse_math=False)
+    lines = [
+        f"no value in one or the other;  {both.said};  {CIRCLES}",
+        f"{names[0]} multiplied by {factor:.4g}{averaged};  CC overall {cc:.3f}",
+        _between_voxels([row[1] for row in rows]),
+        "" if planes else _between_bragg_layers(chosen),
+    ]
+    caption(figure, lines)
+    return figure
+
+
+def _draw_rows(
+    rows: Sequence[tuple[Section, Section, Section]],
+    data: DiffuseMap,
+    names: tuple[str, str],
+    both: Colours,
+    apart: Colours,
+    unit: str,
+) -> Figure:
+    """Rows of three panels, and the colour bars below them: one, or another for differences."""
+    _, cell = data.require_grid()
+    heads = (*names, f"{names[1]} − {names[0]}")
+    windows = [window_of(row[2], cell) for row in rows]
+    aspects = [aspect_of(window) for window in windows for _ in heads]
+    figure, panels = panel_figure(aspects, 3, margins=(0.5, 0.62), below=0.6)
+    images = []
+    for i, row in enumerate(rows):
+        circles = round_resolutions([row[2]], cell)
+        for j, (section, head) in enumerate(zip(row, heads, strict=True)):
+            image = draw_section(
+                panels[3 * i + j],
+                section,
+                cell,
+                both if j < 2 else apart,
+                circles=circles,
+                scales=False,
+                title=f"{literal(head)}, {italic(section.plane.title)}",
+                window=windows[i],
+            )
+            images.append(image)
+    bars = {"location": "bottom", "fraction": 0.05}
+    if apart is both:
+        colour_bar(figure, images[1], panels, both, unit, shrink=0.5, aspect=40, **bars)
+        return figure
+    of_both = [panel for i, panel in enumerate(panels) if i % 3 < 2]
+    colour_bar(figure, images[1], of_both, both, unit, shrink=0.6, aspect=32, **bars)
+    label = intensity_label(data, "difference")
+    colour_bar(figure, images[2], panels[2::3], apart, label, shrink=0.9, aspect=24, **bars)
+    return figure
+
+
+def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
+    """Find what puts a model on the scale of data, for pictures, and how they correlate.
+
+    From up to 500,000 voxels, chosen at random. The factor makes the root mean squares equal: it
+    shows both with the same contrast also where they do not agree, which that of least squares
+    would not. The model is averaged over the data's voxels as in `draw_comparison`.
+
+    Returns
+    -------
+    factor : float
+    cc : float
+        Pearson's correlation coefficient; NaN if one of the two is constant.
+
+    Raises
+    ------
+    InputError
+        If fewer than two voxels have a value in both.
+    """
+    grid, _ = data.require_grid()
+    model, _ = _on_coarse_voxels(model, data)
+    if grid.size > SAMPLE:
+        # Not in strides, which could keep step with the Bragg points.
+        place = np.random.default_rng(0).integers(grid.size, size=SAMPLE)
+    else:
+        place = np.arange(grid.size)
+    index = np.unravel_index(place, grid.shape)
+    hkl = np.stack([axis[i] for axis, i in zip(grid.axes, index, strict=True)], axis=1)
+    m, d = interpolate(model, hkl), data.volume[index].astype(np.float64)
+    both = np.isfinite(m) & np.isfinite(d)
+    m, d = m[both], d[both]
+    if len(d) < 2 or not m.any() or not d.any():
+        raise InputError(
+            "the two maps have no voxels that have a value in both; do their indices and "
+            "resolutions overlap? A model at Bragg points has none: simulate it at 3 or more "
+            "points per Miller index, and it is averaged"
+        )
+    spread = float(m.std() * d.std())
+    cc = float(((m - m.mean()) * (d - d.mean())).mean()) / spread if spread else math.nan
+    return math.sqrt(float(d @ d) / float(m @ m)), cc
+
+
+def _between_voxels(sections: Sequence[Section]) -> str:
+    """Which planes are interpolated, and what else must be said of planes."""
+    names = ", ".join(s.plane.title for s in sections if s.interpolated)
+    said = [f"{names}: interpolated between voxels"] if names else []
+    notes = dict.fromkeys(s.plane.note for s in sections if s.plane.note)
+    return italic(";  ".join([*said, *notes]))
+
+
+def _between_bragg_layers(planes: Sequence[Plane]) -> str:
+    """Why planes off the Bragg layers were chosen, if they were."""
+    off = [p for p in planes if p.fixed and p.fixed[1] % 1]
+    if not off:
+        return ""
+    names = italic(", ".join(p.title for p in off))
+    return f"{names}: between Bragg layers, whose missing points would hide the rest"
+
+
+def _take_planes(planes: Sequence[Plane | str] | None) -> list[Plane]:
+    return [Plane.named(p) if isinstance(p, str) else p for p in planes or ()]
+
+
+def _on_coarse_voxels(model: DiffuseMap, data: DiffuseMap) -> tuple[DiffuseMap, str]:
+    """Average a finer model over the data's voxels, and say so."""
+    fine, coarse = model.require_grid()[0], data.require_grid()[0]
+    if min(np.divide(coarse.step, fine.step)) < FINER:
+        return model, ""
+    return resample(model, coarse, "average"), " and averaged over the voxels"
+
+
+def _compared(
+    model: DiffuseMap, data: DiffuseMap, plane: Plane, factor: float
+) -> tuple[Section, Section, Section]:
+    """Sections of the scaled model, the data, and data - model, at the same points."""
+    measured = cut(data, plane)
+    calculated = cut(model, plane, measured)
+    calculated = replace(calculated, values=calculated.values * factor)
+    difference = replace(measured, values=measured.values - calculated.values)
+    return calculated, measured, difference

@@ -1,0 +1,339 @@
+"""Every number of a fit, as JSON and as tables."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from onephonon.core.units import thermal_frequency
+from onephonon.dynamics.tls import TLS
+from onephonon.refine.predictions import Predictions
+from onephonon.refine.profile import Profile
+from onephonon.refine.quality import Quality
+from onephonon.refine.result import Fit
+from onephonon.refine.series import RungFit
+from onephonon.refine.table import SpringRow, spring_table
+
+from .verdict import Verdict, judge
+
+#: Of the layout of fit.json.
+LAYOUT = 1
+
+#: Packages whose versions are given.
+PACKAGES = ("onephonon", "torch", "numpy", "scipy", "gemmi")
+
+#: Numbers of `Quality`, in the order of tables.
+QUALITIES = ("n", "chi2", "cc", "cc_anisotropic", "r", "background")
+
+Rows = list[list[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a report is made from.
+
+    Parameters
+    ----------
+    fit : Fit
+    verdict : Verdict
+    springs : dict of str to tuple of SpringRow
+        By the name of the rung.
+    predictions : Predictions or None
+    profiles : tuple of Profile
+    command : str
+    """
+
+    fit: Fit
+    verdict: Verdict
+    springs: dict[str, tuple[SpringRow, ...]]
+    predictions: Predictions | None
+    profiles: tuple[Profile, ...]
+    command: str
+
+    @classmethod
+    def of(
+        cls,
+        fit: Fit,
+        predictions: Predictions | None,
+        profiles: Sequence[Profile],
+        command: str,
+    ) -> Material:
+        """Gather it."""
+        springs = {r.rung.name: spring_table(fit, r) for r in fit.ladder.rungs}
+        return cls(fit, judge(fit), springs, predictions, tuple(profiles), command)
+
+    @property
+    def best_springs(self) -> tuple[SpringRow, ...]:
+        """Of the rung to believe."""
+        return self.springs[self.fit.best.rung.name]
+
+
+def versions() -> dict[str, str]:
+    """Of what computed this."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a source tree that is not installed
+            found[name] = "unknown"
+    return found
+
+
+def all_rungs(fit: Fit) -> list[tuple[str, RungFit]]:
+    """The untuned model and the rungs, by name."""
+    return [("untuned", fit.ladder.untuned), *((r.rung.name, r) for r in fit.ladder.rungs)]
+
+
+def as_json(material: Material) -> Any:
+    """All of it but the voxels, of plain types; null stands for what is not finite."""
+    fit, found = material.fit, material.predictions
+    grid, cell = fit.data.require_grid()
+    voxels = fit.voxels
+    return plain(
+        {
+            "format": "onephonon fit report",
+            "layout": LAYOUT,
+            "versions": versions(),
+            "command": material.command,
+            "settings": asdict(fit.settings),
+            "verdict": asdict(material.verdict),
+            "said": fit.said,
+            "data": {
+                "cell": cell,
+                "spacegroup": fit.data.spacegroup,
+                "model_spacegroup": fit.model.crystal.spacegroup,
+                "units": fit.data.units,
+                "shape": grid.shape,
+                "voxels": voxels.n,
+                "voxels_held_out": int(voxels.held_out.sum()),
+                "halos": voxels.n_halos,
+                "sigma_known": voxels.sigma_known,
+                "absolute": fit.absolute,
+                "background": fit.background,
+                "history": fit.data.history,
+            },
+            "indexing": _indexing(fit),
+            "believed": fit.best.rung.name,
+            "rungs": {
+                name: _rung(r)
+                | {"springs": [asdict(row) for row in material.springs.get(name, ())]}
+                for name, r in all_rungs(fit)
+            },
+            "profiles": [vars(p) for p in material.profiles],
+            "predictions": None if found is None else _predictions(found),
+        }
+    )
+
+
+def _indexing(fit: Fit) -> Any:
+    trials = fit.indexing.trials if fit.indexing else ()
+    return {
+        "used": fit.reindexing.name,
+        "decision": fit.indexing.decision if fit.indexing else None,
+        "trials": [
+            {
+                "operator": t.reindexing.name,
+                "n": t.n,
+                "cc": t.cc,
+                "cc_anisotropic": t.cc_anisotropic,
+                "error": t.error,
+                "behind": t.behind,
+                "behind_error": t.behind_error,
+            }
+            for t in trials
+        ],
+    }
+
+
+def _rung(r: RungFit) -> dict[str, Any]:
+    values, directions = r.certainty.spectrum
+    return {
+        "said": r.rung.said,
+        "names": r.family.names,
+        "start": r.family.start,
+        "x": r.x,
+        "sigma": r.certainty.sigma,
+        "by_data": r.certainty.by_data,
+        "prior": r.prior,
+        "dispersion": r.dispersion,
+        "scale": r.minimum.at.scale,
+        "converged": r.minimum.converged,
+        "why": r.minimum.why,
+        "steps": r.minimum.steps,
+        "moved": r.minimum.moved,
+        "tried": [dict(zip(("prior", "chi2", "chi2_held_out"), t, strict=True)) for t in r.tried],
+        "gain": None if r.gain is None else asdict(r.gain) | {"clear": r.gain.clear},
+        "fitted": asdict(r.used),
+        "held_out": asdict(r.held_out),
+        "shells": [
+            {"fitted": asdict(a), "held_out": asdict(b)}
+            for a, b in zip(r.used_shells, r.held_out_shells, strict=True)
+        ],
+        "certainty": {
+            "prior": r.certainty.prior,
+            "n_determined": r.certainty.n_determined,
+            "n_effective": r.certainty.n_effective,
+            "information": r.certainty.information,
+            "spectrum": values,
+            "directions": directions.T,
+        },
+    }
+
+
+def _tls(tls: TLS) -> dict[str, Any]:
+    return {"T": tls.T, "L": tls.L, "S": tls.S, "origin": tls.origin}
+
+
+def _predictions(found: Predictions) -> dict[str, Any]:
+    way = found.dispersion
+    return {
+        "temperature": found.temperature,
+        "draws": found.n_draws,
+        "draws_left_out": found.n_skipped,
+        "said": found.said,
+        "b_factors": vars(found.b_factors),
+        "b_file": found.b_file,
+        "tls": _tls(found.tls),
+        "tls_file": _tls(found.tls_file.tls)
+        | {"n_determined": found.tls_file.n_determined, "residual": found.tls_file.residual},
+        "rms": vars(found.rms),
+        "directions": found.directions,
+        "speeds": vars(found.speeds),
+        "thz_per_reduced": thermal_frequency(found.temperature),
+        "dispersion": {
+            "k_frac": way.k_frac,
+            "distance": way.distance,
+            "piece": way.piece,
+            "translation": way.translation,
+            "corners": way.corners,
+            "frequencies": vars(found.frequencies),
+        },
+    }
+
+
+def plain(value: Any) -> Any:
+    """Of types that JSON knows; what is not finite becomes None."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+
+
+def tables(material: Material) -> dict[str, Rows]:
+    """Rows of each CSV file by its name, headings first."""
+    found = {
+        "rungs.csv": rung_rows(material.fit),
+        "shells.csv": shell_rows(material.fit),
+        "springs.csv": spring_rows(material),
+    }
+    if material.predictions is not None:
+        found["b_factors.csv"] = b_rows(material.fit, material.predictions)
+        found["dispersion.csv"] = dispersion_rows(material.predictions)
+    return found
+
+
+def rung_rows(fit: Fit) -> Rows:
+    """A rung in a row."""
+    head = ["rung", "believed", "free_numbers", "prior", "determined", "effective", "dispersion"]
+    head += ["converged", "steps", "gain", "gain_error"]
+    head += [f"{q}_{part}" for part in ("fitted", "held_out") for q in QUALITIES]
+    rows: Rows = [head]
+    for name, r in all_rungs(fit):
+        certainty = r.certainty
+        gained = [math.nan, math.nan] if r.gain is None else [r.gain.value, r.gain.error]
+        known = [certainty.n_determined, certainty.n_effective, r.dispersion]
+        ended = [r.minimum.converged, r.minimum.steps]
+        row = [name, r is fit.best, r.family.n, r.prior, *known, *ended, *gained]
+        rows.append([*row, *_qualities(r.used), *_qualities(r.held_out)])
+    return rows
+
+
+def shell_rows(fit: Fit) -> Rows:
+    """A shell of a rung in a row."""
+    head = ["rung", "d_max", "d_min"]
+    head += [f"{q}_{part}" for part in ("fitted", "held_out") for q in QUALITIES]
+    rows: Rows = [head]
+    for name, r in all_rungs(fit):
+        for used, out in zip(r.used_shells, r.held_out_shells, strict=True):
+            rows.append([name, used.d_max, used.d_min, *_qualities(used), *_qualities(out)])
+    return rows
+
+
+def _qualities(q: Quality) -> list[Any]:
+    return [getattr(q, name) for name in QUALITIES]
+
+
+def spring_rows(material: Material) -> Rows:
+    """A spring constant of a rung in a row, those to believe first."""
+    names = list(SpringRow.__dataclass_fields__)
+    rows: Rows = [["rung", "believed", *names]]
+    best = material.fit.best.rung.name
+    for rung in sorted(material.springs, key=lambda name: name != best):
+        for row in material.springs[rung]:
+            values = vars(row) | {"residues": "; ".join(row.residues)}
+            rows.append([rung, rung == best, *(values[name] for name in names)])
+    return rows
+
+
+def b_rows(fit: Fit, found: Predictions) -> Rows:
+    """An atom in a row."""
+    rows: Rows = [["chain", "residue_number", "residue_name", "atom", "altloc"]]
+    rows[0] += ["b_file", "b_diffuse", "low", "high"]
+    band = found.b_factors
+    for i, label in enumerate(fit.model.crystal.labels):
+        who = [label.chain, label.residue_number, label.residue_name, label.atom_name, label.altloc]
+        rows.append([*who, found.b_file[i], band.value[i], band.low[i], band.high[i]])
+    return rows
+
+
+def dispersion_rows(found: Predictions) -> Rows:
+    """A branch at a wavevector in a row; frequencies in THz."""
+    way, unit = found.dispersion, thermal_frequency(found.temperature)
+    rows: Rows = [["point", "corner", "piece", "h", "k", "l", "distance", "branch"]]
+    rows[0] += ["thz", "thz_low", "thz_high", "translation"]
+    corners: dict[int, str] = {}
+    for i, name in way.corners:
+        corners.setdefault(i, name)
+    k, distance, piece, share = (
+        x.numpy(force=True) for x in (way.k_frac, way.distance, way.piece, way.translation)
+    )
+    w = found.frequencies
+    for i in range(len(k)):
+        where = [i, corners.get(i, ""), piece[i], *k[i], distance[i]]
+        for j in range(w.value.shape[1]):
+            thz = [unit * band[i, j] for band in (w.value, w.low, w.high)]
+            rows.append([*where, j + 1, *thz, share[i, j]])
+    return rows
+
+
+def voxel_arrays(fit: Fit) -> dict[str, np.ndarray]:
+    """What is known of every voxel."""
+    voxels, what = fit.voxels, fit.best.explained
+    return {
+        "hkl": voxels.hkl,
+        "d": 1 / np.maximum(voxels.s, 1e-300),
+        "data": what.data,
+        "sigma": voxels.sigma,
+        "model": what.model,
+        "background": what.background,
+        "loss": what.loss,
+        "held_out": voxels.held_out,
+        "halo": voxels.halo,
+        "peaks": voxels.peaks,
+        "orbit": voxels.orbit,
+        "place": voxels.place,
+    }

@@ -1,0 +1,168 @@
+"""The pictures of the page; where there is nothing to draw, a line says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from onephonon.core.errors import InputError
+from onephonon.maps.diffuse import DiffuseMap
+from onephonon.refine.predictions import Predictions
+from onephonon.refine.profile import Profile
+from onephonon.refine.result import Fit
+from onephonon.refine.series import RungFit
+from onephonon.refine.table import SpringRow
+
+from .. import plot
+from .html import Markup, paragraph, picture
+
+#: Close-ups of halos.
+HALOS = 4
+
+#: Voxels per Miller index along each axis that show a halo.
+FINE = 1.99
+
+#: A layer that has this share of its voxels, at least, is drawn whole.
+COVERED = 0.1
+
+#: Names of what is compared.
+NAMES = ("model", "data")
+
+
+def drawn(draw: Callable[[], Any], said: str, caption: str = "") -> Markup:
+    """A picture, or why there is none."""
+    try:
+        return picture(plot.as_svg(draw()), said, caption)
+    except InputError as error:
+        return paragraph(f"{said}: not drawn, for {error}.", kind="faint")
+
+
+def ladder_picture(fit: Fit) -> Markup:
+    """Chi-square and CC by rung."""
+    said = "Chi-square and anisotropic CC of each rung"
+    return drawn(lambda: plot.draw_ladder(fit.ladder), said)
+
+
+def shell_picture(fit: Fit) -> Markup:
+    """Chi-square and CC by shell."""
+    said = "Chi-square and anisotropic CC in shells of resolution"
+    return drawn(lambda: plot.draw_fit_shells(fit.ladder.untuned, fit.best), said)
+
+
+def spring_picture(rows: Sequence[SpringRow]) -> Markup:
+    """Springs with intervals."""
+    caption = (
+        "Springs with 68 % intervals; grey strokes: the geometric start. Filled: known from data "
+        "more than from the prior. Blue: along contacts, in all directions, or translation; "
+        "orange: across contacts, or libration."
+    )
+    return drawn(lambda: plot.draw_springs(rows), "Spring constants with intervals", caption)
+
+
+def profile_pictures(profiles: Sequence[Profile]) -> Markup:
+    """Profiles of springs."""
+    return drawn(lambda: plot.draw_spring_profiles(profiles), "Profiles of springs")
+
+
+def spectrum_picture(r: RungFit) -> Markup:
+    """The sloppiness spectrum."""
+    said = "What the data know of each direction of the springs"
+    return drawn(lambda: plot.draw_spectrum(r.certainty), said)
+
+
+def agreement_pictures(fit: Fit) -> Markup:
+    """Means over shells of data, model and background."""
+    what = fit.best.explained
+    label = plot.intensity_label(fit.data, "mean I")
+    return drawn(
+        lambda: plot.draw_fit_profile(fit.voxels.s, what.data, what.model, what.background, label),
+        "Mean intensities of data, model and background by resolution",
+    )
+
+
+def map_pictures(model: DiffuseMap, data: DiffuseMap) -> list[Markup]:
+    """A layer as it is, and without the isotropic part."""
+    plane, covered = _fullest_layer(data)
+    if covered < COVERED:
+        return []
+    parts = []
+    for anisotropic, what in ((False, "whole intensities"), (True, "without isotropic parts")):
+        parts.append(
+            drawn(
+                lambda a=anisotropic: plot.draw_comparison(  # type: ignore[misc]
+                    model, data, [plane], names=NAMES, factor=1.0, anisotropic=a
+                ),
+                f"Model, data and difference, {what}",
+                f"{what.capitalize()}.",
+            )
+        )
+    return parts
+
+
+def _fullest_layer(data: DiffuseMap) -> tuple[plot.Plane, float]:
+    """The central layer, or another if that is emptier by far; and its share of voxels known."""
+    grid, _ = data.require_grid()
+    shares = np.isfinite(data.volume).mean(axis=(0, 1))
+    plane = plot.central_plane(data, 2)
+    share = float(np.isfinite(plot.cut(data, plane).values).mean())
+    if share < 0.5 * shares.max():
+        best = int(shares.argmax())
+        plane, share = plot.Plane.normal_to(2, float(grid.axes[2][best])), float(shares[best])
+    return plane, share
+
+
+def halo_pictures(fit: Fit, model: DiffuseMap, data: DiffuseMap) -> list[Markup]:
+    """Close-ups of the strongest halos, if voxels are fine enough to show any."""
+    grid, _ = data.require_grid()
+    if max(grid.step) * FINE > 1:
+        return [paragraph("Voxels are too coarse to show single halos.", kind="faint")]
+
+    def draw() -> Any:
+        return plot.draw_halo_comparison(model, data, _strongest(fit, data), names=NAMES)
+
+    return [drawn(draw, "Close-ups of halos", "The strongest halos, in the data's indices.")]
+
+
+def _strongest(fit: Fit, data: DiffuseMap) -> np.ndarray:
+    """Halos of the greatest mean that lie well inside the map, in the data's indices."""
+    voxels = fit.voxels
+    grid, _ = data.require_grid()
+    total = np.bincount(voxels.halo, voxels.data, voxels.n_halos)
+    mean = total / np.maximum(np.bincount(voxels.halo, minlength=voxels.n_halos), 1)
+    back = np.linalg.inv(fit.reindexing.matrix)
+    found = []
+    for i in np.argsort(-mean, kind="stable"):
+        peak = np.rint(back @ voxels.peaks[i]).astype(np.int64)
+        inside = (peak - 0.5 >= grid.origin) & (peak + 0.5 <= grid.end)
+        if inside.all():
+            found.append(peak)
+        if len(found) == HALOS:
+            break
+    if not found:
+        raise InputError("no halo lies wholly inside the map")
+    return np.array(found)
+
+
+def b_factor_picture(fit: Fit, found: Predictions) -> Markup:
+    """B-factors against the file's."""
+    return drawn(
+        lambda: plot.draw_b_factors(
+            found.b_factors.value,
+            found.b_file,
+            fit.model.crystal.labels,
+            names=("diffuse fit", "file"),
+        ),
+        "B-factors predicted from diffuse data against those of the file",
+    )
+
+
+def dispersion_picture(found: Predictions) -> Markup:
+    """Dispersion with its bands."""
+    w = found.frequencies
+    band = (w.low, w.high) if np.isfinite(w.low).all() else None
+    return drawn(
+        lambda: plot.draw_modes(found.dispersion, temperature=found.temperature, band=band),
+        "Dispersion along the standard path, with bands" if band else "Dispersion",
+    )

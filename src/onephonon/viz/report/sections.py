@@ -1,0 +1,498 @@
+"""The sections of the page, in the order they are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onephonon.maps.diffuse import DiffuseMap
+from onephonon.refine.quality import Gain, Quality
+from onephonon.refine.series import RungFit
+from onephonon.refine.table import SpringRow
+
+from .html import (
+    Markup,
+    element,
+    fixed,
+    interval,
+    joined,
+    listed,
+    number,
+    page,
+    paragraph,
+    percent,
+    table,
+)
+from .numbers import Material, versions
+from .pictures import (
+    agreement_pictures,
+    b_factor_picture,
+    dispersion_picture,
+    halo_pictures,
+    ladder_picture,
+    map_pictures,
+    profile_pictures,
+    shell_picture,
+    spectrum_picture,
+    spring_picture,
+)
+
+if TYPE_CHECKING:
+    from .writing import Maps
+
+#: Springs on the page at most; the rest is in the table.
+MOST_SPRINGS = 60
+
+#: Directions of the springs put into words at each end, and springs named in each.
+DIRECTIONS, NAMED = 4, 3
+
+#: A section: its anchor, its title, and what it says of the fit.
+Section = tuple[str, str, Callable[[Material], list[Markup]]]
+
+
+def report_page(material: Material, files: tuple[str, ...], maps: Maps | None = None) -> str:
+    """The page.
+
+    Parameters
+    ----------
+    material : Material
+    files : tuple of str
+        Names of the files beside it.
+    maps : pair of DiffuseMap, optional
+        Model with background, and data, to be drawn.
+    """
+    drawn = maps or _maps_of(material)
+    sections: list[Section] = [
+        ("fitted", "What was fitted", what_was_fitted),
+        ("ladder", "The ladder", ladder),
+        ("shells", "By resolution", by_shell),
+        ("springs", "Springs", springs),
+        ("known", "What the data know", known),
+        ("maps", "Maps", lambda m: maps_drawn(m, drawn)),
+        ("background", "Background", background),
+        ("motion", "B-factors and rigid-body motion", motion),
+        ("waves", "Dispersion and speeds of sound", waves),
+        ("indexing", "Indexing", indexing),
+        ("again", "How to compute this again", lambda m: again(m, files)),
+    ]
+    if material.predictions is None:
+        sections = [s for s in sections if s[0] not in ("motion", "waves")]
+    title = "Springs of a crystal, fitted to its diffuse scattering"
+    links = [Markup(f'<a href="#{anchor}">{name}</a>') for anchor, name, _ in sections]
+    body = [element("h1", title), *headline(material), element("nav", *links)]
+    for anchor, name, write in sections:
+        body.append(element("section", element("h2", name), *write(material), ident=anchor))
+    return page(title, body)
+
+
+def _maps_of(material: Material) -> Maps:
+    """Model with background, and data, of the rung to believe."""
+    model, back, data = material.fit.maps()
+    total = {"intensity": model.intensity + back.intensity}
+    return model.changed("model and background", total), data
+
+
+def headline(material: Material) -> list[Markup]:
+    """The rung believed, four numbers, and the verdict."""
+    fit, verdict = material.fit, material.verdict
+    best, untuned = fit.best, fit.ladder.untuned
+    tiles = [
+        _tile("anisotropic CC, held out", best.held_out, untuned.held_out, "cc_anisotropic"),
+        _tile("anisotropic CC, fitted", best.used, untuned.used, "cc_anisotropic"),
+        _tile("chi-square per voxel, held out", best.held_out, untuned.held_out, "chi2"),
+        _tile("chi-square per voxel, fitted", best.used, untuned.used, "chi2"),
+    ]
+    lines: list[object] = [verdict.explains, verdict.holds, verdict.gains]
+    lines += [element("span", line, kind="bad") for line in verdict.warnings]
+    if verdict.good:
+        lines.append(element("span", "Nothing else stands out.", kind="good"))
+    crystal = fit.model.crystal
+    cell = ", ".join(f"{x:g}" for x in crystal.cell.parameters)
+    return [
+        paragraph(f"Space group {crystal.spacegroup}, cell {cell} (Å, °)", kind="faint"),
+        paragraph("Believed: ", element("b", best.rung.said), f" ({best.rung.name})."),
+        element("div", *tiles, kind="tiles"),
+        listed(lines, kind="verdict"),
+    ]
+
+
+def _tile(name: str, now: Quality, before: Quality, what: str) -> Markup:
+    show = fixed if what == "cc_anisotropic" else number
+    value, other = show(getattr(now, what)), show(getattr(before, what))
+    return element(
+        "div", element("span", name), element("b", value), element("span", f"untuned {other}")
+    )
+
+
+def what_was_fitted(material: Material) -> list[Markup]:
+    """Data, and everything assumed and decided."""
+    fit, voxels = material.fit, material.fit.voxels
+    out = int(voxels.held_out.sum())
+    halos = len(np.unique(voxels.halo[voxels.held_out]))
+    grid, _ = fit.data.require_grid()
+    lines = [
+        f"{voxels.n} voxels that symmetry makes different, {1 / voxels.s.min():.3g} to "
+        f"{1 / voxels.s.max():.3g} Å, around {voxels.n_halos} Bragg points",
+        f"{out} of them, around {halos} Bragg points, were held out of the fit",
+        f"the map: {' x '.join(str(n) for n in grid.shape)} voxels, "
+        f"{' x '.join(f'{1 / step:.3g}' for step in grid.step)} per Miller index, "
+        f"in {_units(fit.data)}",
+        f"bodies: {len(fit.model.bodies.names)} in the asymmetric unit, "
+        f"{fit.model.bodies.n_dof} degrees of freedom in the cell; contacts up to "
+        f"{fit.model.gnm_cutoff:g} Å",
+    ]
+    return [listed([*lines, *(_sentence(line) for line in fit.said)])]
+
+
+def _units(data: DiffuseMap) -> str:
+    return "arbitrary units" if data.units in ("", "arbitrary") else _sentence(data.units)
+
+
+def _sentence(line: str) -> str:
+    return line.replace("^2", "²")
+
+
+def ladder(material: Material) -> list[Markup]:
+    """A table of the rungs, and a picture."""
+    fit = material.fit
+    head = ["rung", "springs", "prior", "known", "χ² fitted", "χ² held out", "CC fitted"]
+    head += ["CC held out", "gain ± error", "converged"]
+    rows = [_rung_row("untuned", fit.ladder.untuned)]
+    rows += [_rung_row(r.rung.name, r) for r in fit.ladder.rungs]
+    tried = [r for r in fit.ladder.rungs if len(r.tried) > 1]
+    parts = [
+        paragraph(
+            "Each rung begins with the springs of the one before; the last whose gain on held-out "
+            "data is more than its own error is believed (set off)."
+        ),
+        table(head, rows, text=(0, 9), believed=1 + fit.ladder.chosen),
+        paragraph(
+            "χ²: chi-square per voxel. CC: without the isotropic parts of model and data, "
+            "background left out. Prior: weight of the squared log-ratios to the geometric "
+            "start. Known: directions of the springs of which the data know more than the prior, "
+            "and in brackets the parameters that the data set. Gain: drop of χ² held out, "
+            "from the rung believed before.",
+            kind="faint",
+        ),
+        *(
+            paragraph(f"{r.rung.name} has not converged: {r.minimum.why}.", kind="faint bad")
+            for r in fit.ladder.rungs
+            if not r.minimum.converged
+        ),
+        ladder_picture(fit),
+    ]
+    if tried:
+        trials = [
+            [r.rung.name if not i else "", number(prior), number(used), number(out)]
+            for r in tried
+            for i, (prior, used, out) in enumerate(r.tried)
+        ]
+        head = ["rung", "prior", "χ² fitted", "χ² held out"]
+        parts.append(_folded("Priors that were tried", table(head, trials)))
+    return parts
+
+
+def _rung_row(name: str, r: RungFit) -> list[object]:
+    gained = "–" if r.gain is None else _gained(r.gain)
+    certainty = r.certainty
+    ended = "–" if r.gain is None else ("yes" if r.minimum.converged else "no")
+    fitted = r.gain is not None
+    return [
+        name,
+        str(r.family.n),
+        number(r.prior) if fitted else "–",
+        f"{certainty.n_determined} ({number(certainty.n_effective)})" if fitted else "–",
+        number(r.used.chi2, 4),
+        number(r.held_out.chi2, 4),
+        fixed(r.used.cc_anisotropic),
+        fixed(r.held_out.cc_anisotropic),
+        gained,
+        ended,
+    ]
+
+
+def _gained(gain: Gain) -> str:
+    """A gain with its error, if it has one; rounding is no gain."""
+    value = "0" if abs(gain.value) < 1e-9 else number(gain.value)
+    known = math.isfinite(gain.error) and gain.error > 1e-9
+    return f"{value} ± {number(gain.error, 2)}" if known else value
+
+
+def _folded(title: str, *content: Markup) -> Markup:
+    return element("details", element("summary", title), *content)
+
+
+def by_shell(material: Material) -> list[Markup]:
+    """Agreement in shells of resolution."""
+    fit = material.fit
+    best, untuned = fit.best, fit.ladder.untuned
+    head = ["Å", "voxels", "held out", "χ² fitted", "χ² held out", "χ² untuned"]
+    head += ["CC fitted", "CC held out", "CC untuned", "background"]
+    rows = []
+    for used, out, before in zip(
+        best.used_shells, best.held_out_shells, untuned.used_shells, strict=True
+    ):
+        rows.append(
+            [
+                f"{used.d_max:.2f} – {used.d_min:.2f}",
+                str(used.n),
+                str(out.n),
+                number(used.chi2),
+                number(out.chi2),
+                number(before.chi2),
+                fixed(used.cc_anisotropic),
+                fixed(out.cc_anisotropic),
+                fixed(before.cc_anisotropic),
+                percent(used.background),
+            ]
+        )
+    return [
+        shell_picture(fit),
+        table(head, rows),
+        paragraph(
+            "Untuned: on the fitted voxels. Every rung's shells are in shells.csv.", kind="faint"
+        ),
+    ]
+
+
+def springs(material: Material) -> list[Markup]:
+    """Constants by interface, with intervals."""
+    rows = material.best_springs
+    # Of many, those that the data know best; in the table's own order.
+    kept = sorted(range(len(rows)), key=lambda i: -rows[i].by_data)[:MOST_SPRINGS]
+    shown = [rows[i] for i in sorted(kept)]
+    head = ["spring", "kT/Å²", "68 % interval", "of the start", "known from data", "contacts"]
+    head += ["residues most in contact"]
+    unit = (
+        "The data are on an absolute scale, and so are the springs."
+        if material.fit.absolute
+        else "A scale was fitted, so the mean B-factor of the file sets the unit of all springs "
+        "together; their ratios are the data's."
+    )
+    parts = [
+        paragraph(
+            unit + " Along and across: of the line between two atoms in contact. Librations "
+            "are in kT/rad², about the centre of the interface."
+        ),
+        spring_picture(shown),
+        table(head, [_spring_row(row) for row in shown], text=(0, 6), long=(6,)),
+    ]
+    if len(shown) < len(rows):
+        left = f"{len(rows) - len(shown)} springs that the data know less are in springs.csv."
+        parts.append(paragraph(left, kind="faint"))
+    if material.profiles:
+        parts += [
+            element("h3", "Profiles"),
+            paragraph("One spring held at a row of values, everything else fitted again at each."),
+            profile_pictures(material.profiles),
+        ]
+    return parts
+
+
+def _spring_row(row: SpringRow) -> list[object]:
+    return [
+        row.name,
+        number(row.value),
+        interval(row.low, row.high),
+        f"× {number(row.ratio)}",
+        percent(row.by_data),
+        str(row.n_contacts),
+        ", ".join(row.residues),
+    ]
+
+
+def known(material: Material) -> list[Markup]:
+    """The sloppiness spectrum, and its ends in words."""
+    best = material.fit.best
+    certainty = best.certainty
+    values, vectors = (x.numpy(force=True) for x in certainty.spectrum)
+    n = len(values)
+    ends = sorted({*range(min(DIRECTIONS, n)), *range(max(0, n - DIRECTIONS), n)})
+    rows = []
+    for i in ends:
+        total = values[i] + certainty.prior
+        sigma = 1 / math.sqrt(total) if total > 0 else math.inf
+        share = values[i] / total if total > 0 else 0.0
+        rows.append([str(i + 1), number(sigma, 2), percent(share), _direction(best, vectors[:, i])])
+    head = ["direction", "uncertainty", "from data", "logarithms of"]
+    return [
+        paragraph(
+            f"Of {n} directions in which the logarithms of the springs can move, the data know "
+            f"{certainty.n_determined} better than the prior does; they set "
+            f"{number(certainty.n_effective)} parameters. Uncertainties count data and prior, and "
+            f"errors scaled to chi-square ({number(best.dispersion)} per voxel)."
+        ),
+        spectrum_picture(best),
+        table(head, rows, text=(3,), long=(3,)),
+    ]
+
+
+def _direction(r: RungFit, vector: np.ndarray) -> str:
+    """The springs that a direction moves most."""
+    order = np.argsort(-np.abs(vector))[:NAMED]
+    sign = np.sign(vector[order[0]])
+    parts = [f"{fixed(sign * vector[i], 2, True)} {r.family.names[i]}" for i in order]
+    left = 1 - float((vector[order] ** 2).sum())
+    return ",  ".join(parts) + (f"  (and {percent(left)} others)" if left > 0.005 else "")
+
+
+def maps_drawn(material: Material, maps: tuple[DiffuseMap, DiffuseMap]) -> list[Markup]:
+    """Model, data and difference, whole and close up."""
+    return [
+        paragraph(
+            "Model with background, on the data's scale, at the voxels of the fit and their "
+            "equivalents, in the data's indices; held-out ones included."
+        ),
+        *map_pictures(*maps),
+        *halo_pictures(material.fit, *maps),
+    ]
+
+
+def background(material: Material) -> list[Markup]:
+    """The background's share, and means over shells."""
+    best = material.fit.best
+    return [
+        paragraph(
+            f"The background is {percent(best.used.background)} of the fitted intensity, and "
+            f"{percent(best.held_out.background)} on held-out voxels. It is solved for inside "
+            "the fit, so that springs never pay for it."
+        ),
+        agreement_pictures(material.fit),
+    ]
+
+
+def motion(material: Material) -> list[Markup]:
+    """B-factors and TLS that springs predict, against those of the file."""
+    fit, found = material.fit, material.predictions
+    assert found is not None
+    band, given = found.b_factors, found.b_file
+    mean, low, high = (float(np.mean(x)) for x in (band.value, band.low, band.high))
+    cc = math.nan
+    if given.std() > 0 and band.value.std() > 0:
+        cc = float(np.corrcoef(given, band.value)[0, 1])
+    between = f" ({interval(low, high)})" if math.isfinite(low) else ""
+    said = (
+        f"Springs from diffuse scattering predict a mean B of {number(mean)} Å²{between}; the "
+        f"Bragg refinement in the file has {number(given.mean())} Å². "
+        f"Correlation over the atoms: {fixed(cc, 2)}."
+    )
+    if not fit.absolute:
+        said += " The mean is no prediction: a scale was fitted, and it sets the springs' unit."
+    return [
+        paragraph(said),
+        b_factor_picture(fit, found),
+        _tls_table(material),
+        paragraph(
+            "T and L about the centroid of each body; principal axes, the largest first. "
+            f"File: what comes nearest to its U ({found.tls_file.said()}); a negative "
+            "value stands for a negative mean square.",
+            kind="faint",
+        ),
+        *(paragraph(_capital(line) + ".", kind="faint") for line in found.said),
+    ]
+
+
+def _tls_table(material: Material) -> Markup:
+    """Principal root mean squares of the bodies."""
+    from onephonon.dynamics.tls import principal_rms
+
+    found = material.predictions
+    assert found is not None
+    file = found.tls_file.tls
+    rows = []
+    for i, name in enumerate(material.fit.model.bodies.names):
+        for j, (letter, unit, tensor) in enumerate(
+            (("T", 1.0, file.T), ("L", 180 / math.pi, file.L))
+        ):
+            given = unit * principal_rms(tensor)[i].numpy(force=True)
+            ours, low, high = (
+                unit * x[i, j] for x in (found.rms.value, found.rms.low, found.rms.high)
+            )
+            bands = ", ".join(interval(a, b) for a, b in zip(low, high, strict=True))
+            rows.append(
+                [
+                    name,
+                    f"{letter}, {'Å' if letter == 'T' else '°'} rms",
+                    ", ".join(number(x) for x in ours),
+                    bands if np.isfinite(low).all() else "–",
+                    ", ".join(number(x) for x in given),
+                ]
+            )
+    return table(["body", "", "diffuse", "68 % intervals", "file"], rows, text=(0, 1))
+
+
+def _capital(line: str) -> str:
+    return line[:1].upper() + line[1:]
+
+
+def waves(material: Material) -> list[Markup]:
+    """Dispersion with bands, and speeds of sound."""
+    found = material.predictions
+    assert found is not None
+    speeds = found.speeds
+    rows = [
+        [
+            direction,
+            *(
+                f"{number(value)} ({interval(low, high)})" if np.isfinite(low) else number(value)
+                for value, low, high in zip(
+                    speeds.value[i], speeds.low[i], speeds.high[i], strict=True
+                )
+            ),
+        ]
+        for i, direction in enumerate(found.directions)
+    ]
+    said = (
+        f"At {found.temperature:g} K."
+        + (f" Bands: 68 % of {found.n_draws} draws of the springs." if found.n_draws else "")
+        + " Frequencies are those of undamped motion: in a crystal full of water most of it is "
+        "overdamped."
+    )
+    return [
+        paragraph(said),
+        dispersion_picture(found),
+        table(["along", "slowest, m/s", "middle, m/s", "fastest, m/s"], rows),
+    ]
+
+
+def indexing(material: Material) -> list[Markup]:
+    """Ways of indexing tried with the untuned model."""
+    fit = material.fit
+    if fit.indexing is None:
+        said = f"Used: {fit.reindexing.name}. There was no other way to try."
+        return [paragraph(said)]
+    rows, used = [], None
+    for i, t in enumerate(fit.indexing.trials):
+        if np.array_equal(t.reindexing.matrix, fit.reindexing.matrix):
+            used = i
+        behind = "–" if not t.behind > 0 else f"{fixed(t.behind)} ± {fixed(t.behind_error)}"
+        cc = f"{fixed(t.cc_anisotropic)} ± {fixed(t.error)}"
+        rows.append([t.reindexing.name, str(t.n), fixed(t.cc), cc, behind])
+    head = ["model's h,k,l", "voxels", "CC", "anisotropic CC", "behind the best"]
+    return [
+        paragraph(f"Used: {fit.indexing.decision}. Compared with the untuned model."),
+        table(head, rows, believed=used),
+    ]
+
+
+def again(material: Material, files: tuple[str, ...]) -> list[Markup]:
+    """Command, versions, settings, files."""
+    settings = asdict(material.fit.settings)
+    rows = [
+        [name, ", ".join(map(str, v)) if isinstance(v, tuple) else "default" if v is None else v]
+        for name, v in settings.items()
+    ]
+    history = material.fit.data.history
+    parts = [
+        element("pre", element("code", material.command)) if material.command else "",
+        paragraph("Versions: ", ", ".join(f"{k} {v}" for k, v in versions().items()), "."),
+        paragraph("Every number is in the files beside this page: ", ", ".join(files[1:]), "."),
+        _folded("Settings", table(["setting", "value"], rows, text=(0, 1), long=(1,))),
+    ]
+    if history:
+        parts.append(_folded("History of the data", listed(history)))
+    return [joined(*parts)]

@@ -1,0 +1,166 @@
+"""What a fit comes to, in plain words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from onephonon.refine.parametrization import LogSprings
+from onephonon.refine.result import Fit
+
+from .html import fixed, number, percent
+
+#: Chi-square per voxel up to which data are explained within their errors, and nearly so. Errors
+#: of sigma themselves of ten percent change it by twenty.
+WITHIN, NEARLY = 1.25, 3.0
+
+#: Held-out data whose chi-square is higher than of those fitted by this factor are explained worse.
+WORSE = 1.25
+
+#: Anisotropic correlation on held-out data under which a model and its data hardly know each other.
+HARDLY = 0.2
+
+#: Standard errors between ways of indexing that tell them apart.
+APART = 2.0
+
+#: Share of the background in the intensity that leaves little to the model.
+MOSTLY = 0.9
+
+#: Fewer independent sets of halos held out than this decide little.
+FEW = 4
+
+#: Springs further from the start than this factor, either way, are suspect.
+SUSPECT = 100.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Sentences about a fit.
+
+    Parameters
+    ----------
+    explains : str
+        Whether the model explains the data.
+    holds : str
+        Whether what was held out bears the fit out.
+    gains : str
+        What fitting gained.
+    warnings : tuple of str
+        What should be looked at.
+    good : bool
+        Explained, borne out, and nothing to look at.
+    """
+
+    explains: str
+    holds: str
+    gains: str
+    warnings: tuple[str, ...]
+    good: bool
+
+
+def judge(fit: Fit) -> Verdict:
+    """Say what a fit comes to."""
+    best = fit.best
+    explains, within = _explains(fit)
+    ratio = best.held_out.chi2 / best.used.chi2 if best.used.chi2 > 0 else math.nan
+    compared = (
+        f"chi-square per voxel {number(best.held_out.chi2)} held out, {number(best.used.chi2)} "
+        "fitted"
+    )
+    holds = (
+        f"Held-out data are explained as well as those fitted: {compared}."
+        if ratio <= WORSE
+        else f"Held-out data are explained worse than those fitted: {compared}."
+    )
+    warnings = (*_of_indexing(fit), *_of_fit(fit))
+    return Verdict(
+        explains, holds, _gains(fit), warnings, within and ratio <= WORSE and not warnings
+    )
+
+
+def _explains(fit: Fit) -> tuple[str, bool]:
+    """By chi-square of the held-out voxels."""
+    chi2 = fit.best.held_out.chi2
+    if not fit.voxels.sigma_known:
+        return (
+            "The data have no sigma, so whether they are explained to within their errors is not "
+            f"known. Chi-square is counted in the spread of the data at equal |q|: the model "
+            f"leaves {number(chi2)} of 1.",
+            False,
+        )
+    if chi2 <= WITHIN:
+        said = "The model explains the data to within their errors"
+    elif chi2 <= NEARLY:
+        said = "The model nearly explains the data to within their errors"
+    else:
+        said = "The model does not explain the data to within their errors"
+    return f"{said}: chi-square {number(chi2)} per held-out voxel (1 if it did).", chi2 <= WITHIN
+
+
+def _gains(fit: Fit) -> str:
+    """Over the untuned model, on held-out data."""
+    untuned, best = fit.ladder.untuned.held_out, fit.best.held_out
+    rises = fixed(best.cc_anisotropic - untuned.cc_anisotropic, 3, True)
+    said = (
+        f"Over the untuned model, fitting takes the anisotropic CC of held-out data from "
+        f"{fixed(untuned.cc_anisotropic)} to {fixed(best.cc_anisotropic)} ({rises}) "
+        f"and chi-square from {number(untuned.chi2)} to {number(best.chi2)}."
+    )
+    first = fit.best.gain if fit.ladder.chosen == 0 else None
+    if first is not None and not first.clear:
+        said += " That is no clear gain: the untuned springs do as well."
+    return said
+
+
+def _of_indexing(fit: Fit) -> tuple[str, ...]:
+    """What speaks against the indices used."""
+    matrix = fit.reindexing.matrix
+    found = []
+    trials = fit.indexing.trials if fit.indexing else ()
+    used = next((t for t in trials if np.array_equal(t.reindexing.matrix, matrix)), None)
+    others = [t for t in trials if t is not used and math.isfinite(t.cc_anisotropic)]
+    if used is not None and others:
+        rival = max(others, key=lambda t: t.cc_anisotropic)
+        both = (
+            f"untuned, {used.reindexing.name} has anisotropic CC {fixed(used.cc_anisotropic)} and "
+            f"{rival.reindexing.name} {fixed(rival.cc_anisotropic)}"
+        )
+        if used.behind > APART * used.behind_error:
+            found.append(f"Wrong indexing? {both}. Fit again with --reindex best.")
+        elif used.behind > 0 or rival.behind < APART * rival.behind_error:
+            found.append(f"The indexing is not sure: {both}.")
+    cc = fit.best.held_out.cc_anisotropic
+    if not cc >= HARDLY:
+        found.append(
+            f"Model and data hardly agree: anisotropic CC {fixed(cc)} on held-out data. Wrong "
+            "indexing, hand, space group, cell or structure? Or is the scattering of other origin?"
+        )
+    return tuple(found)
+
+
+def _of_fit(fit: Fit) -> tuple[str, ...]:
+    """What speaks against the fit."""
+    best, found = fit.best, []
+    if not best.minimum.converged:
+        found.append(f"The fit has not converged: {best.minimum.why}.")
+    share = best.held_out.background
+    if share > MOSTLY:
+        found.append(
+            f"The background is {percent(share)} of the intensity fitted: the model accounts for "
+            "little."
+        )
+    sets = len(np.unique(fit.voxels.orbit[fit.voxels.held_out]))
+    if sets < FEW:
+        few = f"Only {sets} independent set{'s were' if sets != 1 else ' was'} held out"
+        found.append(f"{few}: what is believed rests on little.")
+    far = best.x.abs() > math.log(SUSPECT)
+    if bool(far.any()) and isinstance(best.family, LogSprings):
+        names = [n for n, f in zip(best.family.names, far.tolist(), strict=True) if f]
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        found.append(
+            f"More than a factor of {SUSPECT:g} from the geometric start: {shown}. Springs so "
+            "far off stand for something else than contacts."
+        )
+    return tuple(found)

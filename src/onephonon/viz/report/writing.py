@@ -1,0 +1,112 @@
+"""Writing the report of a fit."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.files import check_writable, replacing
+from onephonon.maps.diffuse import DiffuseMap
+from onephonon.refine.predictions import Predictions
+from onephonon.refine.profile import Profile
+from onephonon.refine.result import Fit
+
+from .numbers import Material, Rows, as_json, plain, tables, voxel_arrays
+from .sections import report_page
+
+#: The model on the data's scale, with the background, and the data.
+Maps = tuple[DiffuseMap, DiffuseMap]
+
+
+def write_report(
+    fit: Fit,
+    folder: str | os.PathLike[str],
+    predictions: Predictions | None = None,
+    profiles: Sequence[Profile] = (),
+    command: str = "",
+    force: bool = False,
+    maps: Maps | None = None,
+) -> list[Path]:
+    """Write what a fit found: a page to read, and every number beside it.
+
+    ``report.html`` holds its pictures and needs nothing else. ``fit.json`` has every number but
+    those of the voxels, which are in ``voxels.npz``; tables are CSV.
+
+    Parameters
+    ----------
+    fit : Fit
+    folder : path
+        Made if missing.
+    predictions : Predictions, optional
+        Without them the page and the tables leave out what they would say.
+    profiles : sequence of Profile, optional
+    command : str
+        How this was computed, for the page.
+    force : bool
+        Overwrite existing files.
+    maps : pair of DiffuseMap, optional
+        Model with background, and data, to be drawn in place of those of the fit.
+
+    Returns
+    -------
+    list of Path
+        What was written, the page first.
+
+    Raises
+    ------
+    MapFileError
+        If a file exists and `force` is not set, or cannot be written.
+    """
+    folder = Path(folder)
+    material = Material.of(fit, predictions, profiles, command)
+    rows = tables(material)
+    names = ["report.html", "fit.json", *rows, "voxels.npz"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MapFileError(f"{folder}: cannot be made ({error}); choose another place") from error
+    paths = {name: check_writable(folder / name, force) for name in names}
+    contents: dict[str, Callable[[], bytes]] = {
+        "report.html": lambda: report_page(material, tuple(names), maps).encode("utf-8"),
+        "fit.json": lambda: _json(as_json(material)),
+        "voxels.npz": lambda: _npz(voxel_arrays(fit)),
+    }
+    for name in names:
+        content = contents[name]() if name in contents else _csv(rows[name])
+        with replacing(paths[name], force) as temporary:
+            temporary.write_bytes(content)
+    return list(paths.values())
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+
+
+def _csv(rows: Rows) -> bytes:
+    """Comma-separated, exact; what is not a number is empty."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [["" if v is None else v for v in map(_cell, row)] for row in rows]
+    )
+    return text.getvalue().encode("utf-8")
+
+
+def _cell(value: Any) -> Any:
+    """Infinite numbers stay: intervals reach that far."""
+    if isinstance(value, (float, np.floating)) and np.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return plain(value)
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    whole = io.BytesIO()
+    np.savez_compressed(whole, allow_pickle=False, **arrays)
+    return whole.getvalue()

@@ -1,0 +1,1 @@
+"""A mode as moving atoms, written as structure files."""

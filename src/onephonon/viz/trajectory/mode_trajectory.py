@@ -1,0 +1,312 @@
+"""One mode as something to look at: atoms of a few cells, moving.
+
+A mode of wavevector k displaces atom j of the cell at R by ``Re[c z_j exp(i (k.R - phi))]``, with
+``z = A V`` its pattern in one cell. phi runs over a period. A travelling wave is this; a standing
+wave, k and -k together, is ``sin(phi) Re[c z_j exp(i k.R)]`` and passes through rest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.core.units import TWO_PI
+from onephonon.crystal.cell import UnitCell
+from onephonon.crystal.crystal import Crystal
+from onephonon.dynamics.unfolding import unfolded_modes
+from onephonon.model.one_phonon import OnePhonon
+from onephonon.network.bodies import Bodies
+
+#: A wave repeats after at most so many cells along an axis, or is shown over two.
+MOST_CELLS = 6
+
+#: How far from a fraction of such a denominator an index may be: typed with four decimals.
+COMMENSURATE = 1e-4
+
+ATOMS = ("all", "backbone", "ca")
+
+#: The atoms that draw a chain; of nucleotides the sugar's and the phosphate's.
+BACKBONE = ("N", "CA", "C", "O", "P", "O5'", "C5'", "C4'", "C3'", "O3'")
+TRACE = ("CA", "P")
+
+#: Displacements and steps in memory, numbers.
+MOST_NUMBERS = 300_000_000
+
+
+@dataclass(frozen=True)
+class Block:
+    """Atoms of a few cells at rest.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        Of one cell: labels, B-factors and so on by `atom`.
+    box : UnitCell
+        The block as a cell.
+    cells : three int
+        How many cells along each axis.
+    positions : Tensor, shape (n, 3), Å
+        Those of the first copy in the first cell are the structure's own; other copies are moved
+        by whole cells, to have their centroids in one.
+    atom : Tensor, shape (n,), int64
+        The asymmetric unit's atom.
+    copy : Tensor, shape (n,), int64
+        Its operator.
+    cell : Tensor, shape (n, 3), int64
+        Its cell, counted from the first.
+    shift : Tensor, shape (n, 3), int64
+        Where the copy stands relative to where the operator puts it in the first cell, in cells.
+    """
+
+    crystal: Crystal
+    box: UnitCell
+    cells: tuple[int, int, int]
+    positions: Tensor
+    atom: Tensor
+    copy: Tensor
+    cell: Tensor
+    shift: Tensor
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """How a mode displaces the atoms of a block.
+
+    Parameters
+    ----------
+    block : Block
+    displacements : Tensor, shape (n, 3), complex
+        ``c z_j exp(i k.R)``, Å.
+    k_frac : three float
+        In the reciprocal axes of the crystal's own cell.
+    mode : int
+        Counted from the softest at this wavevector.
+    frequency : float
+        Reduced; see `spectra`.
+    travelling : bool
+        Whether the wave travels or stands.
+    repeats : bool
+        Whether it fits the block.
+    thermal : float
+        How many times the thermal amplitude this is; zero for uniform drifts, which have none.
+    """
+
+    block: Block
+    displacements: Tensor
+    k_frac: tuple[float, float, float]
+    mode: int
+    frequency: float
+    travelling: bool
+    repeats: bool
+    thermal: float
+
+    def frames(self, n: int = 24) -> Tensor:
+        """Displacements over one period, shape (n, n_atoms, 3), Å.
+
+        A standing wave starts at rest, so frame 0 is the structure itself.
+        """
+        size = self.displacements.numel()
+        if n < 1 or n * size > MOST_NUMBERS:
+            raise InputError(
+                f"{n} frames of {len(self.displacements)} atoms: give 1 to {MOST_NUMBERS // size} "
+                "frames, or fewer cells or atoms"
+            )
+        phi = TWO_PI * torch.arange(n, dtype=self.block.positions.dtype) / n
+        if self.travelling:
+            turned = torch.polar(torch.ones_like(phi), -phi)
+            return (turned[:, None, None] * self.displacements).real
+        return torch.sin(phi)[:, None, None] * self.displacements.real
+
+    @property
+    def largest(self) -> float:
+        """The largest displacement of an atom, Å."""
+        return float(_reach(self.displacements, self.travelling).max())
+
+
+def commensurate_cells(k_frac: Sequence[float]) -> tuple[int, int, int]:
+    """The fewest cells along each axis after which a wave repeats.
+
+    Along an axis that would need more than six it is two, and the wave does not repeat.
+    """
+    cells = []
+    for x in k_frac:
+        fraction = Fraction(float(x)).limit_denominator(MOST_CELLS)
+        fits = abs(float(fraction) - float(x)) < COMMENSURATE
+        cells.append(fraction.denominator if fits else 2)
+    return cells[0], cells[1], cells[2]
+
+
+def make_block(bodies: Bodies, cells: Sequence[int], atoms: str = "all") -> Block:
+    """Atoms of a block of cells.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    cells : three int
+    atoms : {'all', 'backbone', 'ca'}
+
+    Raises
+    ------
+    InputError
+        If numbers are not positive, or no atom is left.
+    """
+    if atoms not in ATOMS:
+        raise InputError(f"atoms {atoms!r} is not one of {', '.join(ATOMS)}")
+    if len(cells) != 3 or min(cells) < 1:
+        raise InputError(f"cells {tuple(cells)}: give three whole numbers, 1 or more")
+    crystal = bodies.crystal
+    names = {"all": None, "backbone": BACKBONE, "ca": TRACE}[atoms]
+    keep = torch.tensor([names is None or x.atom_name in names for x in crystal.labels])
+    if not bool(keep.any()):
+        raise InputError(f"there is no {' or '.join(names or ())} atom; show all atoms")
+    n = crystal.n_atoms
+    matrix = crystal.cell.matrix.detach().cpu().double()
+    positions = bodies.positions.detach().cpu().double()
+    copies = positions.reshape(-1, n, 3)
+    whole = torch.floor(copies.mean(1) @ torch.linalg.inv(matrix).T)
+    shift = (whole[:1] - whole).repeat_interleave(n, 0)
+    kept = keep.repeat(bodies.n_ops).nonzero().squeeze(1)
+    every = torch.tensor(list(itertools.product(*(range(m) for m in cells))), dtype=torch.float64)
+    moved = every[:, None] + shift[kept]
+    place = positions[kept] + moved @ matrix.T
+    size = torch.tensor(cells, dtype=torch.float64)
+    return Block(
+        crystal=crystal,
+        box=UnitCell(matrix * size),
+        cells=(int(cells[0]), int(cells[1]), int(cells[2])),
+        positions=place.reshape(-1, 3),
+        atom=(kept % n).repeat(len(every)),
+        copy=(kept // n).repeat(len(every)),
+        cell=every.repeat_interleave(len(kept), 0).to(torch.int64),
+        shift=moved.reshape(-1, 3).to(torch.int64),
+    )
+
+
+def mode_pattern(
+    model: OnePhonon,
+    k_frac: Sequence[float],
+    mode: int = 0,
+    *,
+    cells: Sequence[int] | None = None,
+    amplitude: float | None = None,
+    thermal: float | None = None,
+    travelling: bool = False,
+    atoms: str = "all",
+) -> Pattern:
+    """The displacements of one mode over a block of cells.
+
+    Parameters
+    ----------
+    model : OnePhonon
+    k_frac : three float
+        In the reciprocal axes of the crystal's own cell. In a centred cell the modes are those
+        of the primitive cell, as in `dispersion`.
+    mode : int
+        Counted from the softest; at Gamma the first three are the drifts along x, y and z.
+    cells : three int, optional
+        By default as many as the wave needs to repeat; see `commensurate_cells`.
+    amplitude : float, optional
+        The largest displacement of an atom that is shown, Å; by default 1.
+    thermal : float, optional
+        In its place: multiples of the thermal amplitude, with which the vibration has the energy
+        kT in a crystal that is this block. By equipartition ``w^2 sum m |z|^2 = 2``, in reduced
+        units and over all atoms of the block.
+    travelling : bool
+    atoms : {'all', 'backbone', 'ca'}
+        Which atoms to show.
+
+    Returns
+    -------
+    Pattern
+
+    Raises
+    ------
+    InputError
+        If there is no such mode, a drift is to have a thermal amplitude, or a choice is wrong.
+    """
+    k = torch.tensor([[float(x) for x in k_frac]], dtype=torch.float64)
+    if k.shape != (1, 3) or not bool(torch.isfinite(k).all()):
+        raise InputError(f"wavevector {tuple(k_frac)}: give three finite indices")
+    block = make_block(model.bodies, cells or commensurate_cells(k_frac), atoms)
+    whole = k[0] * torch.tensor(block.cells, dtype=k.dtype)
+    repeats = bool((whole - torch.round(whole)).abs().max() < COMMENSURATE * max(block.cells))
+    with torch.no_grad():
+        z, frequency = _in_one_cell(model, k, mode)
+    everywhere = make_block(model.bodies, block.cells)
+    moving = _over_block(z, everywhere, k[0])
+    if not travelling:
+        moving = moving.real
+    masses = everywhere.crystal.masses.detach().cpu().double()[everywhere.atom]
+    inertia = float((masses[:, None] * moving.abs().square()).sum())
+    unit = math.sqrt(2.0 / inertia) / frequency if frequency > 0 else math.inf
+    shown = _over_block(z, block, k[0])
+    factor = _factor(float(_reach(shown, travelling).max()), amplitude, thermal, unit)
+    return Pattern(
+        block=block,
+        displacements=factor * shown,
+        k_frac=(float(k[0, 0]), float(k[0, 1]), float(k[0, 2])),
+        mode=mode,
+        frequency=frequency,
+        travelling=travelling,
+        repeats=repeats,
+        thermal=factor / unit,
+    )
+
+
+def _in_one_cell(model: OnePhonon, k: Tensor, mode: int) -> tuple[Tensor, float]:
+    """Displacements of one cell's atoms, (n_cell_atoms, 3), complex, and the frequency."""
+    bodies = model.bodies
+    found = unfolded_modes(bodies, model.force_constants(), k.to(bodies.positions))
+    n_modes = found.w_squared.shape[1]
+    if not 0 <= mode < n_modes:
+        raise InputError(f"mode {mode}: this wavevector has modes 0 to {n_modes - 1}")
+    w = found.frequencies[0, mode]
+    padded = bodies.scatter(found.V[0, :, mode], 0).reshape(bodies.n_bodies, bodies.width)
+    if not float(w) > 0:  # any mixture of the drifts is a mode: take one axis
+        padded = torch.zeros_like(padded)
+        padded[:, mode] = 1.0
+    A = bodies.displacements().to(padded.dtype)
+    z = (A @ padded[bodies.body][:, :, None])[:, :, 0].detach().cpu().to(torch.complex128)
+    # The phase is arbitrary: as much as can be is real, and the largest component positive.
+    z = z * torch.exp(-0.5j * torch.angle((z * z).sum()))
+    largest = z.real.reshape(-1)[z.real.abs().argmax()]
+    return z * torch.sign(largest), float(w / model.thermal_scale.sqrt())
+
+
+def _over_block(z: Tensor, block: Block, k: Tensor) -> Tensor:
+    """Displacements of the block's atoms from those of one cell's."""
+    angle = TWO_PI * (block.shift.to(k.dtype) @ k)
+    waves = torch.polar(torch.ones_like(angle), angle)
+    return waves[:, None] * z[block.copy * block.crystal.n_atoms + block.atom]
+
+
+def _reach(displacements: Tensor, travelling: bool) -> Tensor:
+    """How far each atom moves from its place, shape (n,)."""
+    if not travelling:
+        return torch.linalg.vector_norm(displacements.real, dim=1)
+    # Half the long axis of the ellipse that Re[z exp(-i phi)] goes around.
+    along = (displacements * displacements).sum(1).abs()
+    return ((displacements.abs().square().sum(1) + along) / 2).sqrt()
+
+
+def _factor(reach: float, amplitude: float | None, thermal: float | None, unit: float) -> float:
+    """What to multiply a pattern with, to have the amplitude asked for."""
+    given = thermal if thermal is not None else 1.0 if amplitude is None else amplitude
+    if amplitude is not None and thermal is not None:
+        raise InputError(f"amplitude {amplitude:g} and thermal {thermal:g}: give one of the two")
+    if not (math.isfinite(given) and given > 0):
+        raise InputError(f"an amplitude of {given:g}: give a positive number")
+    if thermal is None:
+        return given / reach
+    if math.isinf(unit):
+        raise InputError(
+            "the drift of the whole crystal has no thermal amplitude; give amplitude in Å"
+        )
+    return given * unit

@@ -1,0 +1,157 @@
+"""Writing a moving mode as a structure of several models, PDB or mmCIF."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+from onephonon.core.errors import MapFileError
+from onephonon.core.files import replacing
+from onephonon.crystal.cell import UnitCell
+
+from .mode_trajectory import Block, Pattern
+
+PDB_ENDINGS = (".pdb", ".ent")
+CIF_ENDINGS = (".cif", ".mmcif")
+
+#: PDB files have two columns for the name of a chain.
+LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
+MOST_PDB_CHAINS = len(LETTERS) + len(LETTERS) ** 2
+
+#: A cell turned by less than this (Å) has the axes that files take for granted: a along x, b in
+#: the xy plane.
+TURNED = 1e-6
+
+
+def write_animation(
+    pattern: Pattern,
+    path: str | os.PathLike[str],
+    n_frames: int = 24,
+    *,
+    title: str = "",
+    force: bool = False,
+) -> None:
+    """Write a mode as a structure of several models, one for each step of its period.
+
+    The cell of the file is the block of cells shown. Every copy of a chain has a name of its
+    own; those of the first keep theirs. B-factors are the structure's.
+
+    Parameters
+    ----------
+    pattern : Pattern
+    path : path
+        Ending in .pdb, .ent, .cif or .mmcif.
+    n_frames : int
+    title : str
+    force : bool
+        Overwrite.
+
+    Raises
+    ------
+    MapFileError
+        If the ending is none of these, the file cannot be written, or the format has no names
+        for so many chains.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in PDB_ENDINGS + CIF_ENDINGS:
+        raise MapFileError(f"{path}: an animation is written as .pdb or .cif; name the file so")
+    structure = gemmi.Structure()
+    structure.name = pattern.block.crystal.labels[0].chain or "mode"
+    structure.info["_struct.title"] = title or "a vibration"
+    turn = _set_cell(structure, pattern.block.box)
+    rest = pattern.block.positions.numpy(force=True)
+    first, names = _model_at_rest(pattern.block)
+    if ending in PDB_ENDINGS and names > MOST_PDB_CHAINS:
+        raise MapFileError(
+            f"{path}: {names} chains have no names in PDB format; write .cif, or fewer cells"
+        )
+    for number, moved in enumerate(pattern.frames(n_frames).numpy(force=True), start=1):
+        model = first.clone()
+        model.num = number
+        for atom, place in zip(_atoms(model), ((rest + moved) @ turn.T).tolist(), strict=True):
+            atom.pos = gemmi.Position(*place)
+        structure.add_model(model)
+    structure.setup_entities()
+    with replacing(path, force) as temporary:
+        if ending in PDB_ENDINGS:
+            structure.write_pdb(str(temporary))
+        else:
+            structure.make_mmcif_document().write_file(str(temporary))
+
+
+def chain_names(block: Block) -> list[str]:
+    """A name for the chain of every atom of a block: each copy of each chain has its own."""
+    labels = block.crystal.labels
+    keys = [
+        (*cell, copy, labels[atom].chain)
+        for cell, copy, atom in zip(
+            block.cell.tolist(), block.copy.tolist(), block.atom.tolist(), strict=True
+        )
+    ]
+    own = {label.chain for label in labels if label.chain}
+    names: dict[tuple[object, ...], str] = {}
+    free = (name for name in _names() if name not in own)
+    for key in keys:
+        if key not in names:
+            is_first = key[:4] == keys[0][:4]
+            names[key] = str(key[4]) if is_first and key[4] else next(free)
+    return [names[key] for key in keys]
+
+
+def _names() -> Iterator[str]:
+    """A, B, ..., 9, AA, AB, ..."""
+    for length in itertools.count(1):
+        for letters in itertools.product(LETTERS, repeat=length):
+            yield "".join(letters)
+
+
+def _set_cell(structure: gemmi.Structure, box: UnitCell) -> np.ndarray:
+    """Give a structure its cell, and how to turn coordinates into the axes of files, (3, 3)."""
+    structure.cell = gemmi.UnitCell(*box.parameters)
+    structure.spacegroup_hm = "P 1"
+    matrix = box.matrix.numpy(force=True)
+    usual = np.array(structure.cell.orth.mat.tolist())
+    if np.abs(usual - matrix).max() < TURNED:
+        return np.eye(3)
+    return np.asarray(usual @ np.linalg.inv(matrix))
+
+
+def _model_at_rest(block: Block) -> tuple[gemmi.Model, int]:
+    """A model with all atoms of a block, and how many chains it has."""
+    crystal = block.crystal
+    occupancies, B = crystal.occupancies.tolist(), crystal.B.tolist()
+    model = gemmi.Model(1)
+    names = chain_names(block)
+    held: dict[str, gemmi.Chain] = {}
+    last = None
+    for index, name in zip(block.atom.tolist(), names, strict=True):
+        label = crystal.labels[index]
+        if name not in held:
+            held[name] = model.add_chain(gemmi.Chain(name))
+        key = (name, label.residue_number, label.residue_name)
+        if key != last:
+            residue = gemmi.Residue()
+            residue.name = label.residue_name
+            residue.seqid = gemmi.SeqId(label.residue_number)
+            standard = gemmi.find_tabulated_residue(label.residue_name).is_standard()
+            residue.het_flag = "A" if standard else "H"
+            here, last = held[name].add_residue(residue), key
+        atom = gemmi.Atom()
+        atom.name, atom.element = label.atom_name, gemmi.Element(label.element)
+        atom.altloc = label.altloc or "\0"
+        atom.occ, atom.b_iso = occupancies[index], B[index]
+        here.add_atom(atom)
+    return model, len(held)
+
+
+def _atoms(model: gemmi.Model) -> Iterator[gemmi.Atom]:
+    for chain in model:
+        for residue in chain:
+            yield from residue

@@ -1,0 +1,144 @@
+"""The command line, as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+from typer.testing import CliRunner
+
+from commands import run_command
+from onephonon import OnePhononError
+from onephonon.cli import app
+from structures import DATA
+
+RANGES = ["--h", "-1", "1", "2", "--k", "-1", "1", "2", "--l", "-1", "1", "3"]
+
+
+@pytest.mark.parametrize("command", ["verify", "simulate", "visualize", "contacts", "demo"])
+def test_help_has_an_example(command: str) -> None:
+    assert f"onephonon {command}" in run_command(command, "--help")
+
+
+def test_verify_prints_a_table_and_passes() -> None:
+    output = run_command("verify", DATA / "2ol9.pdb", "--supercell", 3, 1, 1)
+    assert output.count("pass") == 8
+    assert "FAIL" not in output
+
+
+def test_verify_fails_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onephonon.model import verify
+
+    monkeypatch.setitem(verify.verify.__kwdefaults__, "tolerance", 0.0)
+    result = CliRunner().invoke(
+        app, ["verify", str(DATA / "2ol9.pdb"), "--supercell", "3", "1", "1"]
+    )
+    assert result.exit_code == 1
+    assert "FAIL" in result.output
+
+
+@pytest.mark.parametrize("ending", [".npz", ".h5"])
+def test_simulate_a_map_then_its_points_then_draw_both(tmp_path: Path, ending: str) -> None:
+    first, second = tmp_path / f"map{ending}", tmp_path / "list.npz"
+    run_command("simulate", DATA / "5zck.pdb", *RANGES, "--dmin", 5, "-o", first)
+    if ending == ".npz":
+        run_command("simulate", DATA / "5zck.pdb", "--q", first, "--mesh", 2, 2, 3, "-o", second)
+        a, b = np.load(first), np.load(second)
+        assert a["map_shape"].tolist() == b["map_shape"].tolist() == [5, 5, 7]
+        both = np.isfinite(a["intensity"])
+        # The same sums, reached through q instead of hkl: rounding only.
+        np.testing.assert_allclose(a["intensity"][both], b["intensity"][both], rtol=1e-10)
+        assert both.sum() < np.isfinite(b["intensity"]).sum()
+    run_command("visualize", first)
+    picture = image.imread(first.with_suffix(".png"))
+    assert picture[..., :3].std() > 0.05  # something is drawn
+
+
+def test_a_list_is_drawn_as_one_and_says_so(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "q.txt", np.random.default_rng(0).uniform(0.1, 2, (40, 3)))
+    run_command(
+        "simulate", DATA / "5zck.pdb", "--q", tmp_path / "q.txt", "-o", tmp_path / "list.npz"
+    )
+    output = run_command("visualize", tmp_path / "list.npz", "-o", tmp_path / "list.png")
+    assert "no map_shape" in output
+    assert image.imread(tmp_path / "list.png")[..., :3].std() > 0.02  # points and bars
+
+
+def test_quiet_prints_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "m.npz"
+    assert run_command("simulate", DATA / "2ol9.pdb", *RANGES, "-o", out, "--quiet") == ""
+    assert run_command("visualize", out, "--quiet") == ""
+
+
+def test_contacts_are_listed_by_class_and_saved(tmp_path: Path) -> None:
+    from onephonon.network import read_contact_table
+
+    table = tmp_path / "contacts.csv"
+    output = run_command("contacts", DATA / "5zck.pdb", "--by", "interface", "-o", table)
+    rows = read_contact_table(table)
+    assert "x+1,y,z" in output
+    assert {row.spring_class for row in rows} >= {"within", "x+1,y,z"}
+    # Four copies: what is unique stands for all of them.
+    assert all(row.multiplicity in (2, 4) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--h", 0, 1, 2], "--h, --k and --l"),
+        ([*RANGES, "--q", "q.txt"], "ranges"),
+        ([*RANGES, "--mesh", 2, 2, 2], "--mesh goes with --q"),
+        ([*RANGES, "--dtype", "int8"], "int8"),
+        ([*RANGES, "--device", "nowhere"], "nowhere"),
+        ([*RANGES, "--cutoff", -1], "gnm_cutoff -1"),
+        ([*RANGES, "--k-perp", 1], "hybrid"),
+    ],
+)
+def test_wrong_arguments_are_named(tmp_path: Path, arguments: list[object], message: str) -> None:
+    with pytest.raises(OnePhononError, match=message):
+        run_command("simulate", DATA / "2ol9.pdb", *arguments, "-o", tmp_path / "m.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_computed_for_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "m.npz").write_text("mine")
+    with pytest.raises(OnePhononError, match="--force"):
+        run_command("simulate", "no-such.pdb", *RANGES, "-o", tmp_path / "m.npz")
+    with pytest.raises(OnePhononError, match="no folder"):
+        run_command("simulate", "no-such.pdb", *RANGES, "-o", tmp_path / "no" / "m.npz")
+    with pytest.raises(OnePhononError, match=r"\.xyz"):
+        run_command("simulate", "no-such.pdb", *RANGES, "-o", tmp_path / "m.xyz")
+
+
+def test_an_error_is_one_line_without_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "onephonon", "verify", str(tmp_path / "none.pdb")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "none.pdb" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_leaves_no_file(tmp_path: Path) -> None:
+    out = tmp_path / "big.npz"
+    ranges = ["--h", "-9", "9", "9", "--k", "-9", "9", "9", "--l", "-9", "9", "9"]
+    command = [sys.executable, "-m", "onephonon", "simulate", str(DATA / "5zck.pdb"), *ranges]
+    process = subprocess.Popen(
+        [*command, "-o", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    time.sleep(4)  # well into four million points, which take minutes
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert not list(tmp_path.iterdir())

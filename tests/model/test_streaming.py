@@ -1,0 +1,147 @@
+"""Maps written while they are computed: the same numbers, and nothing lost when stopped."""
+
+import h5py
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from onephonon import MapFileError, MapGrid, read_map
+from onephonon.cli import app
+from onephonon.maps.io.streamed import partial_path, unfinished
+from onephonon.model import streaming as stream
+
+GRID = ["--h", "-3", "3", "3", "--k", "-4", "4", "2", "--l", "-6", "5", "2", "--dmin", "1.5"]
+
+
+def simulate(data, path, *options):
+    arguments = ["simulate", str(data / "5zck.pdb"), *GRID, "--use-data-adp", "-o", str(path)]
+    return CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False)
+
+
+@pytest.fixture
+def thin(monkeypatch):
+    """Slabs of a single chunk of the file, so that there are several."""
+    monkeypatch.setattr(stream, "SLAB_BYTES", 1)
+    monkeypatch.setattr("onephonon.maps.io.hdf5.CHUNK_BYTES", 4 * 125)
+
+
+@pytest.mark.usefixtures("thin")
+def test_streamed_map_is_the_map(data, tmp_path):
+    simulate(data, tmp_path / "direct.h5", "--engine", "direct")
+    result = simulate(data, tmp_path / "mesh.h5", "--engine", "mesh", "--store", "float64")
+    assert "mesh to 1e-06" in result.stderr
+    assert "symmetry of order 8" in result.stderr
+    direct, mesh = read_map(tmp_path / "direct.h5"), read_map(tmp_path / "mesh.h5")
+    assert direct.grid == mesh.grid
+    assert direct.cell == mesh.cell
+    assert np.array_equal(np.isnan(direct.intensity), np.isnan(mesh.intensity))
+    good = np.isfinite(direct.intensity)
+    rms = np.sqrt((direct.intensity[good] ** 2).mean())
+    # The default --rtol.
+    assert np.abs(direct.intensity - mesh.intensity)[good].max() < 1e-6 * rms
+    assert not partial_path(tmp_path / "mesh.h5").exists()
+
+
+@pytest.mark.usefixtures("thin")
+def test_unique_part_alone(data, tmp_path):
+    simulate(data, tmp_path / "all.h5", "--engine", "mesh")
+    simulate(data, tmp_path / "part.h5", "--engine", "mesh", "--unique")
+    whole, part = read_map(tmp_path / "all.h5"), read_map(tmp_path / "part.h5")
+    assert part.intensity.dtype == np.float32
+    assert part.intensity.size < whole.intensity.size / 4
+    assert part.grid.origin == (0.0, 0.0, -6.0) or min(part.grid.origin) == 0.0
+    offset = whole.grid.offset_of(part.grid) or part.grid.offset_of(whole.grid)
+    at = tuple(slice(abs(o), abs(o) + n) for o, n in zip(offset, part.intensity.shape, strict=True))
+    assert np.array_equal(whole.intensity[at], part.intensity, equal_nan=True)
+
+
+@pytest.mark.usefixtures("thin")
+def test_interrupted_run_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
+    path = tmp_path / "map.h5"
+    done = []
+    compute = stream._steps
+
+    def stopped(*arguments):
+        for n, (rows, values) in enumerate(compute(*arguments)):
+
+            def value(n=n, values=values):
+                if n == 2 and len(done) == 2:
+                    raise KeyboardInterrupt
+                done.append(n)
+                return values()
+
+            yield rows, value
+
+    monkeypatch.setattr(stream, "_steps", stopped)
+    result = simulate(data, path, "--engine", "mesh")
+    assert result.exit_code != 0
+    assert not path.exists()
+    assert partial_path(path).exists()
+    done.append(None)  # from here on nothing stops
+    result = simulate(data, path, "--engine", "mesh")
+    assert "2 of" in result.stderr
+    assert done[:2] == [0, 1]
+    assert done[3] == 2
+    simulate(data, tmp_path / "again.h5", "--engine", "mesh")
+    assert np.array_equal(
+        read_map(path).intensity, read_map(tmp_path / "again.h5").intensity, equal_nan=True
+    )
+
+
+OPTIONS = {"dtype": "float32", "cell": (10.0, 10.0, 10.0, 90.0, 90.0, 90.0)}
+
+
+def begin(path, parameters, force=False):
+    grid = MapGrid((0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (4, 3, 2))
+    return unfinished(path, grid, parameters=parameters, force=force, **OPTIONS)
+
+
+def test_unfinished_map_of_something_else_is_not_continued(tmp_path):
+    path = tmp_path / "map.h5"
+
+    def stopped():
+        with begin(path, {"a": 1}) as growing:
+            growing.step(slice(0, 2), lambda: np.ones((2, 3, 2)), 0)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stopped()
+    with pytest.raises(MapFileError, match="another calculation"), begin(path, {"a": 2}):
+        pass
+    with begin(path, {"a": 1}) as growing:
+        assert growing.steps_done == 1
+        growing.step(slice(0, 2), lambda: np.zeros((2, 3, 2)), 0)  # is there already
+        growing.step(slice(2, 4), lambda: np.full((2, 3, 2), 5.0), 1)
+        assert growing.count() == 24
+    values = read_map(path).intensity
+    assert (values[:2] == 1).all()
+    assert (values[2:] == 5).all()
+    with h5py.File(path) as file:
+        assert not dict(file.attrs)
+    with pytest.raises(MapFileError, match="exists"), begin(path, {"a": 1}):
+        pass
+
+
+def test_force_starts_anew(tmp_path):
+    path = tmp_path / "map.h5"
+    partial_path(path).write_bytes(b"damaged")
+    with pytest.raises(MapFileError, match="damaged"), begin(path, {}):
+        pass
+    with begin(path, {}, force=True) as growing:
+        assert growing.steps_done == 0
+    assert np.isnan(read_map(path).intensity).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--unique", "--engine", "direct"], "--unique"),
+        (["--store", "int8"], "float32"),
+        (["--engine", "fast"], "not one of"),
+        (["--rtol", "2", "--engine", "mesh"], "1e-12"),
+    ],
+)
+def test_what_cannot_be_is_refused(data, tmp_path, options, message):
+    with pytest.raises(Exception, match=message):
+        simulate(data, tmp_path / "map.h5", *options)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,34 @@
+"""The benchmarks run, at toy size."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from structures import DATA
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def test_gradients(tmp_path: Path) -> None:
+    saved = tmp_path / "gradients.json"
+    command = [sys.executable, str(BENCHMARKS / "gradients.py"), "--small", "--json", str(saved)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "backward_everything" in done.stdout
+    assert json.loads(saved.read_text())[0]["n_q"] == 300
+
+
+def test_speed(tmp_path: Path) -> None:
+    saved = tmp_path / "speed.json"
+    structure = DATA / "5wkd.pdb"
+    command = [sys.executable, str(BENCHMARKS / "speed.py"), "--small", str(structure)]
+    done = subprocess.run(
+        [*command, "--json", str(saved)], capture_output=True, text=True, check=True
+    )
+    assert "over_plain" in done.stdout
+    rows = json.loads(saved.read_text())
+    assert [row["mode"] for row in rows] == ["grid", "scattered"]
+    # The plain sum shares no code with the mesh; 1e-6 of the rms is the default accuracy.
+    assert all(row["error/rms"] < 1e-6 for row in rows)
