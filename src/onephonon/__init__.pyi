@@ -11,6 +11,7 @@ from .crystal.crystal import AtomLabel, Crystal
 from .crystal.map_grid import MapGrid
 from .crystal.reading import read_crystal
 from .crystal.solvent import with_solvent
+from .dynamics.lattice_model import LatticeModel
 from .maps.diffuse import DiffuseMap
 from .maps.io.choice import read_map, write_map
 from .model.one_phonon import OnePhonon, OnePhononTorch
@@ -27,6 +28,7 @@ __all__ = [
     "FitSettings",
     "GradientError",
     "InputError",
+    "LatticeModel",
     "MapFileError",
     "MapGrid",
     "NetworkError",

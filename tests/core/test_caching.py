@@ -156,21 +156,39 @@ def test_q_changed_in_place_is_seen():
         assert torch.equal(after[name], expected[name]), name
 
 
-def test_kept_results_are_not_computed_again(monkeypatch):
-    from onephonon.model import one_phonon as room
+def test_kept_results_are_not_computed_again():
+    averages = []  # progress of the zone average is reported once for each that is computed
 
-    calls = []
-    whole = room.displacement_covariance
-    monkeypatch.setattr(room, "displacement_covariance", lambda *x: calls.append(1) or whole(*x))
+    def progress(what, done, total):
+        if what == "zone mesh" and done == total:
+            averages.append(what)
+
     model = make()
     with torch.no_grad():
         for _ in range(3):
-            model()
+            model(progress=progress)
             _ = model.ADP, model.thermal_scale
-        assert len(calls) == 1
+        assert len(averages) == 1
         model.gamma_inter.mul_(1.5)
-        model()
-    assert len(calls) == 2
+        model(progress=progress)
+    assert len(averages) == 2
+
+
+def test_one_forward_pass_gathers_bodies_and_sums_springs_once(monkeypatch):
+    from onephonon.model import crystal_source, one_phonon
+
+    calls = []
+
+    def counted(name, function):
+        return lambda *x: calls.append(name) or function(*x)
+
+    for module, name in ((crystal_source, "gather_bodies"), (one_phonon, "sum_springs")):
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
+    positions = made_up("P 1 21 1").positions.clone().requires_grad_()
+    model = make(positions=positions)
+    calls.clear()
+    model()
+    assert sorted(calls) == ["gather_bodies", "sum_springs"]
 
 
 @pytest.mark.parametrize("use_data_adp", [True, False])

@@ -143,13 +143,13 @@ def test_amat_displaces_atoms_as_rigid_bodies(group_by):
 
 
 def test_nothing_is_computed_before_it_is_asked_for(monkeypatch):
-    from onephonon.model import one_phonon as room
+    from onephonon.dynamics import lattice_model
 
     def not_yet(*_):
         raise AssertionError("computed too early")
 
     for name in ("modes", "covariance", "displacement_covariance"):
-        monkeypatch.setattr(room, name, not_yet)
+        monkeypatch.setattr(lattice_model, name, not_yet)
     model = on_grid()
     _ = model.q_grid, model.valid, model.kvec, model.map_shape
     with pytest.raises(AssertionError, match="too early"):
@@ -161,7 +161,9 @@ def test_nothing_is_computed_before_it_is_asked_for(monkeypatch):
 def test_calling_the_module_is_apply_disorder():
     model = on_grid()
     assert torch.equal(model(), model.apply_disorder())
-    assert torch.equal(model(2, True), model.apply_disorder(rank=2, use_data_adp=True))
+    assert torch.equal(
+        model(rank=2, use_data_adp=True), model.apply_disorder(rank=2, use_data_adp=True)
+    )
 
 
 # ---- displacements and scale ----------------------------------------------------------------
@@ -194,7 +196,7 @@ def test_mean_b_is_the_files_also_where_the_mesh_is_less_symmetric_than_the_crys
     # Copies of one atom then move by different amounts; users see those of the first.
     crystal = made_up("P 31 2 1")
     model = OnePhonon(crystal, *[(0, 1, n) for n in (3, 2, 1)], gnm_cutoff=CUTOFF)
-    every = model.thermal_scale * model._displacements_at_unit_scale()
+    every = model.thermal_scale * model.lattice.displacements_at_unit_scale()
     means = [model.ADP.mean().item(), every.diagonal(dim1=1, dim2=2).mean().item()]
     target = crystal.B.mean().item() / EIGHT_PI_SQUARED
     assert any(mean == pytest.approx(target, rel=1e-12) for mean in means)
@@ -319,7 +321,6 @@ def test_empty_list_of_q():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "nothing to compute: give hsampling, ksampling and lsampling .* or q_vectors"),
         ({"hsampling": (0, 1, 2)}, "ksampling, lsampling missing: give all three"),
         ({"hsampling": (0, 1, 2), "q_vectors": torch.zeros(1, 3)}, "ksampling, lsampling missing"),
         ({"q_vectors": torch.zeros(3)}, r"q_vectors has shape \(3,\).*\(N, 3\)"),
@@ -341,6 +342,64 @@ def test_empty_list_of_q():
 def test_arguments_that_contradict_each_other(arguments, message):
     with pytest.raises(InputError, match=message):
         OnePhonon(made_up("P 1 21 1"), gnm_cutoff=CUTOFF, **arguments)
+
+
+def test_without_q_the_model_is_computed_where_it_is_called():
+    model, q = OnePhonon(made_up("P 1 21 1"), gnm_cutoff=CUTOFF), some_q()
+    assert model.n_points == 0
+    with pytest.raises(InputError, match=r"nothing to compute: give hsampling.* or call the model"):
+        model()
+    assert torch.equal(model(q), at_points(q)())
+    bound = at_points(some_q(3, seed=5))
+    assert torch.equal(bound(q, use_data_adp=True), at_points(q)(use_data_adp=True))
+    assert bound.n_points == 3  # and stays bound to its own
+    with pytest.raises(InputError, match="first argument is q; give rank=2"):
+        model(2)
+
+
+def test_q_given_in_the_call_gets_a_gradient():
+    q = some_q().requires_grad_()
+    here, there = some_q().requires_grad_(), None
+    OnePhonon(made_up("P 1 21 1"), gnm_cutoff=CUTOFF)(q).sum().backward()
+    at_points(here)().sum().backward()
+    there = here.grad
+    torch.testing.assert_close(q.grad, there, rtol=1e-12, atol=0)  # rounding
+
+
+def test_settings_are_checked_whenever_they_are_set():
+    model = at_points(some_q())
+    for name, wrong in (
+        ("res_limit", -1.0),
+        ("batch_size", 0),
+        ("engine", "fast"),
+        ("solver", "quick"),
+        ("rtol", 2.0),
+        ("mesh", (2, 2)),
+        ("model", "springs"),
+        ("bragg_tolerance", 5.0),
+    ):
+        before = getattr(model, name)
+        with pytest.raises(InputError, match=name if name != "model" else "not one of"):
+            setattr(model, name, wrong)
+        assert getattr(model, name) == before
+    for name in ("gnm_cutoff", "group_by", "contacts"):
+        with pytest.raises(AttributeError, match=f"{name} cannot be changed: .*when the model is"):
+            setattr(model, name, 5.0)
+
+
+def test_arrays_take_the_place_of_tensors_and_errors_arrive_as_themselves():
+    crystal = made_up("P 1 21 1")
+    B = crystal.B.numpy() * 1.5
+    expected = on_grid(B=torch.as_tensor(B))()
+    assert torch.equal(on_grid(B=B)().nan_to_num(), expected.nan_to_num())
+    with pytest.raises(InputError, match=r"B has shape \(28,\)"):
+        on_grid(B=np.ones(28))
+    with pytest.raises(InputError, match="B is not an array of numbers"):
+        on_grid(B="high")
+    model = on_grid()
+    model._atoms = None  # whatever breaks inside an attribute
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'bodies'"):
+        _ = model.crystal
 
 
 def test_unknown_argument_is_an_error(data):

@@ -151,13 +151,13 @@ def broken(**options):
 
 def test_fails_with_the_phase_conjugated(monkeypatch):
     # K* has the eigenvalues of K, so displacements cannot tell; intensities do.
-    from onephonon.model import assembly
+    from onephonon.model import one_phonon
 
     def backwards(bodies, cutoff):
         contacts = find_contacts(bodies, cutoff)
         return replace(contacts, block_cell=-contacts.block_cell)
 
-    monkeypatch.setattr(assembly, "find_contacts", backwards)
+    monkeypatch.setattr(one_phonon, "find_contacts", backwards)
     assert failed(broken()) == set(CHECKS[:4])
 
 
@@ -186,12 +186,12 @@ def test_fails_without_the_conjugate_in_the_mode_sum(monkeypatch):
 
 
 def test_fails_with_a_contact_missing(monkeypatch):
-    from onephonon.model import assembly
+    from onephonon.model import one_phonon
 
     def one_less(bodies, cutoff):
         return find_contacts(bodies, 0.97 * cutoff)
 
-    monkeypatch.setattr(assembly, "find_contacts", one_less)
+    monkeypatch.setattr(one_phonon, "find_contacts", one_less)
     assert set(CHECKS[:4]) | set(CHECKS[6:]) == failed(broken())
 
 

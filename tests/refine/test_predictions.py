@@ -16,7 +16,15 @@ from onephonon.core.errors import InputError, NetworkError
 from onephonon.core.units import EIGHT_PI_SQUARED
 from onephonon.crystal.crystal import mean_square
 from onephonon.dynamics.spectra import frequencies, sound_speeds
-from onephonon.refine import Certainty, FitSettings, fit_springs, predict, profile, spring_table
+from onephonon.refine import (
+    Certainty,
+    Fit,
+    FitSettings,
+    fit_springs,
+    predict,
+    profile,
+    spring_table,
+)
 from onephonon.refine.profile import crossings
 from onephonon.refine.table import draws, log_slopes, log_values
 from structures import DATA
@@ -317,18 +325,18 @@ def test_large_cells_have_dispersion_without_a_band(absolute, monkeypatch):
 
 
 def test_draws_that_let_the_crystal_fall_apart_are_counted(absolute, monkeypatch):
-    from onephonon.refine import predictions
 
     _, fit = absolute
-    real, calls = predictions.put_springs, []
+    real, calls = Fit.fitted_lattice, []
 
-    def put(model, fit, fitted, x):
-        calls.append(x)
-        if len(calls) % 2:
-            raise NetworkError("loose")
-        real(model, fit, fitted, x)
+    def loose(self, rung=None, x=None):
+        if x is not None:
+            calls.append(x)
+            if len(calls) % 2:
+                raise NetworkError("loose")
+        return real(self, rung, x)
 
-    monkeypatch.setattr(predictions, "put_springs", put)
+    monkeypatch.setattr(Fit, "fitted_lattice", loose)
     found = predict(fit, rung(fit, "hybrid"), n_draws=4)
     assert (found.n_draws, found.n_skipped) == (2, 2)
     assert "2 of 4 draws were left out" in found.said[0]

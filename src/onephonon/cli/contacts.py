@@ -51,14 +51,15 @@ def contacts(
     from onephonon.network.bodies import gather_bodies
     from onephonon.network.contact_files import write_contact_table
     from onephonon.network.contacts import find_contacts
-    from onephonon.network.springs import ClassSprings, SpringPlan
+    from onephonon.network.springs import ClassSprings, SpringPlan, contact_table
 
     if output is not None:
         check_writable(output, force)
     crystal = read_crystal(structure, hydrogens=hydrogens, waters=waters, ligands=ligands)
     bodies = gather_bodies(crystal, group_by)
     found = find_contacts(bodies, cutoff)
-    rows = ClassSprings(bodies, found, SpringPlan(by=by)).table(bodies, found)
+    springs = ClassSprings(bodies, found, SpringPlan(by=by))
+    rows = contact_table(bodies, found, springs.springs(), springs.classes())
     if not quiet:
         _print_classes(rows, f"{structure.name}: contacts within {cutoff:g} Å, springs by {by}")
     if output is not None:

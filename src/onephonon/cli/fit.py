@@ -350,14 +350,9 @@ class State:
 
 def _model(structure: Path, options: dict[str, Any], device: str) -> OnePhonon:
     """The model that the fit begins with."""
-    import numpy as np
-
     from .simulate import make_model
 
-    # The voxels take the place of this q.
-    return make_model(
-        structure, [None] * 3, np.array([[0.1, 0.2, 0.3]]), "float64", device, options
-    )
+    return make_model(structure, [None] * 3, None, "float64", device, options)
 
 
 def _run(

@@ -217,14 +217,9 @@ def temperature_of(structure: Path, given: float | None, quiet: bool) -> float:
 
 def _model(structure: Path, mesh: tuple[int, int, int] | None, **options: Any) -> OnePhonon:
     """A model that is asked for no q."""
-    import torch
-
     from onephonon.model.one_phonon import OnePhonon
 
-    names = ("hsampling", "ksampling", "lsampling")
-    if mesh is not None:
-        options |= {name: (0.0, 1.0, float(n)) for name, n in zip(names, mesh, strict=True)}
-    return OnePhonon(structure, q_vectors=torch.zeros(0, 3, dtype=torch.float64), **options)
+    return OnePhonon(structure, mesh=mesh, **options)
 
 
 def _report(

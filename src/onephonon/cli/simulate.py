@@ -35,7 +35,7 @@ from .options import (
     Structure,
     WatersOption,
 )
-from .terminal import progress
+from .terminal import messages, progress
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
@@ -164,8 +164,6 @@ def simulate(
         if given:
             raise InputError(f"{', '.join(given)} and --q were given; a list has no ranges")
         q_vectors, shape = read_q_vectors(q)
-        if mesh is not None:
-            samplings = [(0.0, 1.0, float(n)) for n in mesh]
     elif mesh is not None:
         raise InputError("--mesh goes with --q; a grid's own sampling is its mesh")
     elif len(given) < 3:
@@ -177,6 +175,7 @@ def simulate(
         run["softest"] = softest
     options: dict[str, Any] = {
         "res_limit": dmin,
+        "mesh": mesh,
         "group_by": group_by,
         "model": model,
         "gnm_cutoff": cutoff,
@@ -209,15 +208,23 @@ def simulate(
     if unique and (built.grid is None or chosen.name == "direct" or rank != -1):
         raise InputError("--unique is for whole maps from the mesh; add --engine mesh and ranges")
     if built.grid is not None and chosen.name == "mesh" and rank == -1 and is_hdf5(output):
-        from onephonon.model.streaming import stream_map
-
         if softest is not None:
             raise InputError(
                 "--softest needs all amplitudes at once, and maps on the mesh are streamed to .h5; "
                 "write .npz, or add --engine direct"
             )
-        header = header_of(built, made_with)
-        stream_map(built, output, stored, unique, use_data_adp, header, force, quiet)
+        with messages(quiet), progress(quiet) as report:
+            written = built.write_map(
+                output,
+                use_data_adp=use_data_adp,
+                unique=unique,
+                stored=stored,
+                parameters=made_with,
+                force=force,
+                progress=report,
+            )
+        if not quiet:
+            typer.echo(f"wrote {written}")
         return
     if unique:
         raise InputError(f"--unique writes as it computes, to .h5; {output} is something else")
@@ -274,14 +281,15 @@ def run_model(
     stored: str = "float64",
 ) -> DiffuseMap:
     """Compute, and gather the result for a file."""
-    import torch
-
     if "softest" in run:
         intensity = _softest(model, run["softest"], run["use_data_adp"], quiet)
-        return _as_map(model, intensity, shape, made_with, stored)
-    with torch.no_grad(), progress(quiet) as report:
-        intensity = model(**run, progress=report)
-        return _as_map(model, intensity, shape, made_with, stored)
+        return model.to_map(
+            intensity=intensity, list_shape=shape, parameters=made_with, stored=stored
+        )
+    with progress(quiet) as report:
+        return model.to_map(
+            **run, list_shape=shape, parameters=made_with, stored=stored, progress=report
+        )
 
 
 def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Any:
@@ -302,41 +310,6 @@ def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Any:
     return found.intensity
 
 
-def header_of(model: OnePhonon, made_with: dict[str, Any]) -> dict[str, Any]:
-    """What a file says of a calculated map beside its values."""
-    from onephonon import __version__
-
-    scale = float(model.thermal_scale.detach())
-    mesh = {"thermal_scale": scale, "mesh": list(model.mesh), "engine": str(model.chosen_engine)}
-    return {
-        "cell": model.crystal.cell.parameters,
-        "spacegroup": model.crystal.spacegroup,
-        "units": "e^2 per cell",
-        "parameters": made_with | mesh,
-        "version": __version__,
-    }
-
-
-def _as_map(
-    model: OnePhonon, intensity: Any, shape: Any, made_with: dict[str, Any], stored: str
-) -> DiffuseMap:
-    import torch
-
-    from onephonon.maps.diffuse import DiffuseMap
-    from onephonon.maps.lists import gridded
-    from onephonon.model.streaming import map_grid
-
-    def array(x: Any) -> Any:
-        return x.detach().to("cpu", torch.float64).numpy()
-
-    header = header_of(model, made_with)
-    values = array(intensity).astype(stored)
-    if model.grid is not None:
-        return DiffuseMap.on_grid(values, map_grid(model), **header)
-    listed = DiffuseMap.at_points(array(model.q_grid), values, list_shape=shape, **header)
-    return listed if shape is None else gridded(listed, shape)
-
-
 def _device(name: str) -> Any:
     import torch
 
@@ -351,6 +324,8 @@ def _warn_of_near_bragg_points(model: OnePhonon) -> None:
     """Say which points are all but Bragg points, as in lists rounded to a few decimals."""
     from onephonon.crystal.zone import is_bragg
 
+    if not model.n_points:
+        return
     if model.grid is not None:
         near, exact = (
             math.prod(int(((axis - axis.round()).abs() < within).sum()) for axis in model.grid.axes)

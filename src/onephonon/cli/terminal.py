@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,3 +86,27 @@ def tables_that_fit(
             table.add_row(*(row[i] for i in columns), style="bold" if bold else None)
         found.append(table)
     return found
+
+
+class _Echo(logging.Handler):
+    """Shows the library's messages on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(record.getMessage(), err=True)
+
+
+@contextmanager
+def messages(quiet: bool) -> Iterator[None]:
+    """Show what the library says of its work, unless quiet."""
+    logger = logging.getLogger("onephonon")
+    if quiet:
+        yield
+        return
+    handler, level = _Echo(logging.INFO), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -165,14 +164,14 @@ def symmetry_of(model: OnePhonon, use_data_adp: bool = False) -> Float64:
     """
     every = laue_operators(model.crystal)
     with torch.no_grad():
-        U, _ = model.displacements_and_scale(use_data_adp)
-        symmetric = has_symmetry(model.bodies, model.force_constants(), U, every)
+        lattice = model.lattice
+        U, _ = lattice.displacements_and_scale(use_data_adp)
+        symmetric = has_symmetry(lattice.bodies, lattice.force_constants, U, every)
     operators = every if symmetric else friedel()
     return np.asarray(operators.numpy(), dtype=np.float64)
 
 
 def _at_points(model: OnePhonon, hkl: Float64, run: dict[str, Any]) -> torch.Tensor:
     """The model at Miller indices, NaN at Bragg points."""
-    asked = copy(model)  # shares everything with the model but the q it is asked for
-    asked.set_q(points_at(model, torch.from_numpy(np.ascontiguousarray(hkl))))
-    return asked(**run)
+    points = points_at(model, torch.from_numpy(np.ascontiguousarray(hkl)))
+    return model.intensity_at(points, **run)

@@ -12,6 +12,38 @@ from torch import Tensor
 T = TypeVar("T")
 
 
+class Results:
+    """What a frozen object has computed so far, by name.
+
+    A result with a graph and one without are two. Nothing is kept in inference mode and inside
+    torch.func: what is made there must not be met outside.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, bool], Any] = {}
+
+    def get(self, name: str, compute: Callable[[], T], tensors: Sequence[Tensor]) -> T:
+        """The result, computed if it is not at hand.
+
+        Parameters
+        ----------
+        name : str
+        compute : callable
+        tensors : sequence of Tensor
+            What it is computed from: whether any of these needs a gradient.
+        """
+        if _inside_transform():
+            return compute()
+        key = name, _graph_is_recorded(tensors)
+        if key in self._held:
+            held: T = self._held[key]
+            return held
+        value = compute()
+        if not torch.is_inference_mode_enabled():
+            self._held[key] = value
+        return value
+
+
 @dataclass(frozen=True)
 class _Held:
     """A result, and copies of the tensors and settings that it was computed from."""
@@ -33,7 +65,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 class Memory:
-    """Results by name, each valid for the values it was computed from.
+    """Results by name, each valid for the values of the tensors it was computed from.
 
     Values are compared, not identities or versions: however a parameter came to its value, a
     result that belongs to another is never returned. While a graph is being recorded, in inference
@@ -52,9 +84,7 @@ class Memory:
         settings: tuple[Any, ...] = (),
     ) -> T:
         """The result for these values, computed if it is not at hand."""
-        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-            return compute()
-        if torch._C._functorch.peek_interpreter_stack() is not None:
+        if _graph_is_recorded(tensors) or _inside_transform():
             return compute()
         held = self._held.get(name)
         if held is None or not held.fits(tensors, settings):
@@ -70,3 +100,11 @@ class Memory:
     def clear(self) -> None:
         """Forget everything."""
         self._held.clear()
+
+
+def _graph_is_recorded(tensors: Sequence[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def _inside_transform() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None

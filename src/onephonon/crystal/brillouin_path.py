@@ -10,14 +10,18 @@ of crystals with an inversion.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from onephonon.core.errors import InputError
 
+from .cell import UnitCell
 from .crystal import Crystal
 from .standard_cell import StandardCell, pure_translations, standard_cell
 
@@ -309,3 +313,43 @@ def _equivalent(k: Array, other: Array, crystal: Crystal) -> bool:
         if np.abs(on_lattice - np.round(on_lattice)).max() < EQUAL:
             return True
     return False
+
+
+def points_along(
+    cell: UnitCell, corners: Tensor, counts: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Points on straight segments from corner to corner.
+
+    Each segment holds its first corner and not its last, which the next one begins with, so no
+    corner appears twice; the last corner ends the list.
+
+    Parameters
+    ----------
+    cell : UnitCell
+        Differentiable.
+    corners : Tensor, shape (n_corners, 3)
+        Miller indices; differentiable.
+    counts : sequence of int, length n_corners - 1
+        Steps along each segment.
+
+    Returns
+    -------
+    hkl : Tensor, shape (n, 3)
+    distance : Tensor, shape (n,)
+        From the first corner, 1/Å with 2*pi.
+    corner : Tensor, shape (n_corners,), int64
+        Where in the list the corners stand.
+    """
+    lengths = torch.linalg.vector_norm(cell.q_from_hkl(corners[1:] - corners[:-1]), dim=1)
+    distance = torch.cat([lengths.new_zeros(1), torch.cumsum(lengths, 0)])
+    corner = torch.tensor([0, *counts], device=corners.device).cumsum(0)
+    return _along(corners, counts), _along(distance, counts), corner
+
+
+def _along(values: Tensor, counts: Sequence[int]) -> Tensor:
+    """Interpolate linearly from each value to the next in `counts` steps, the last included."""
+    pieces = []
+    for start, end, n in zip(values[:-1], values[1:], counts, strict=True):
+        fraction = torch.arange(n, dtype=values.dtype, device=values.device) / n
+        pieces.append(start + fraction.reshape(-1, *[1] * start.ndim) * (end - start))
+    return torch.cat([*pieces, values[-1:]])

@@ -1,3 +1,4 @@
+from .lattice_model import LatticeModel
 from .normal_modes import Modes
 from .spectra import (
     DensityOfStates,
@@ -11,6 +12,7 @@ from .spectra import (
 __all__ = [
     "DensityOfStates",
     "Dispersion",
+    "LatticeModel",
     "Modes",
     "density_of_states",
     "dispersion",

@@ -26,15 +26,14 @@ from torch import Tensor
 
 from onephonon.core.errors import InputError
 from onephonon.core.units import thermal_speed
-from onephonon.crystal.brillouin_path import ZonePath, zone_path
+from onephonon.crystal.brillouin_path import ZonePath, points_along, zone_path
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.zone import is_bragg, zone_mesh
-from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
-from onephonon.scattering.sampling.paths import path as walk
 
 from .displacements import gamma_inverse
+from .lattice_model import HasLattice, LatticeModel, lattice_of
 from .normal_modes import Modes, modes
 from .stiffness_matrix import zone_chunk
 from .unfolding import unfolded_modes
@@ -113,12 +112,14 @@ class DensityOfStates:
     n_modes: int
 
 
-def frequencies(model: OnePhonon, k_frac: Tensor, unfold: bool = True) -> tuple[Tensor, Tensor]:
+def frequencies(
+    model: LatticeModel | HasLattice, k_frac: Tensor, unfold: bool = True
+) -> tuple[Tensor, Tensor]:
     """Reduced frequencies of a model at any wavevectors, and how much of them is translation.
 
     Parameters
     ----------
-    model : OnePhonon
+    model : LatticeModel, or OnePhonon
     k_frac : Tensor, shape (n, 3)
         In the reciprocal axes of the crystal's own cell.
     unfold : bool
@@ -130,18 +131,19 @@ def frequencies(model: OnePhonon, k_frac: Tensor, unfold: bool = True) -> tuple[
     frequencies, translation : Tensor, shape (n, m)
         From the lowest; see `Dispersion`.
     """
-    scale = model.thermal_scale
+    lattice = lattice_of(model)
+    scale = lattice.thermal_scale
     found = [
-        (part.frequencies / scale.sqrt(), translation_share(model.bodies, part))
-        for part in _modes_in_parts(model, k_frac, unfold)
+        (part.frequencies / scale.sqrt(), translation_share(lattice.bodies, part))
+        for part in _modes_in_parts(lattice, k_frac, unfold)
     ]
     w, share = zip(*found, strict=True)
     return torch.cat(w), torch.cat(share)
 
 
-def _modes_in_parts(model: OnePhonon, k_frac: Tensor, unfold: bool) -> Iterator[Modes]:
+def _modes_in_parts(lattice: LatticeModel, k_frac: Tensor, unfold: bool) -> Iterator[Modes]:
     """Modes, a few wavevectors at a time: eigenvectors of many would not fit."""
-    bodies, constants = model.bodies, model.force_constants()
+    bodies, constants = lattice.bodies, lattice.force_constants
     for k in k_frac.to(bodies.positions).split(zone_chunk(bodies.n_dof)):
         if unfold:
             yield unfolded_modes(bodies, constants, k)
@@ -161,7 +163,7 @@ def translation_share(bodies: Bodies, found: Modes) -> Tensor:
 
 
 def dispersion(
-    model: OnePhonon,
+    model: LatticeModel | HasLattice,
     path: ZonePath | None = None,
     n_points: int | None = None,
     unfold: bool = True,
@@ -170,7 +172,7 @@ def dispersion(
 
     Parameters
     ----------
-    model : OnePhonon
+    model : LatticeModel, or OnePhonon
     path : ZonePath, optional
     n_points : int, optional
         About how many points in all, spread evenly over the way; by default 300, or as few as
@@ -187,13 +189,14 @@ def dispersion(
     InputError
         If there are fewer points than segments.
     """
-    path = path or zone_path(model.crystal)
-    cell = model.crystal.cell
+    lattice = lattice_of(model)
+    path = path or zone_path(lattice.crystal)
+    cell = lattice.crystal.cell
     corners = [[path.points[name] for name in piece] for piece in path.pieces]
     steps = [_lengths(cell, piece) for piece in corners]
     n_segments = sum(len(piece) for piece in steps)
     if n_points is None:
-        n_points = max(n_segments, _affordable(model.bodies.n_dof, PATH_COST, PATH_POINTS))
+        n_points = max(n_segments, _affordable(lattice.bodies.n_dof, PATH_COST, PATH_POINTS))
     if n_points < n_segments:
         raise InputError(
             f"n_points {n_points}: the path has {n_segments} segments; give one point for each "
@@ -204,14 +207,15 @@ def dispersion(
     k, distance, piece_of, start, n = [], [], [], 0.0, 0
     for number, (piece, lengths, names) in enumerate(zip(corners, steps, path.pieces, strict=True)):
         counts = [max(1, n_points // LEAST_PART, round(x / step)) for x in lengths.tolist()]
-        sample = walk(cell, piece, counts, labels=names)
-        k.append(sample.hkl)
-        distance.append(sample.distance + start)
-        piece_of.append(torch.full((len(sample.hkl),), number))
-        named += zip((sample.corner + n).tolist(), names, strict=True)
-        start, n = float(distance[-1][-1]), n + len(sample.hkl)
+        ends = torch.as_tensor(piece, dtype=cell.matrix.dtype, device=cell.matrix.device)
+        hkl, along, corner = points_along(cell, ends, counts)
+        k.append(hkl)
+        distance.append(along + start)
+        piece_of.append(torch.full((len(hkl),), number))
+        named += zip((corner + n).tolist(), names, strict=True)
+        start, n = float(distance[-1][-1]), n + len(hkl)
     with torch.no_grad():
-        w, share = frequencies(model, torch.cat(k), unfold)
+        w, share = frequencies(lattice, torch.cat(k), unfold)
     return Dispersion(
         path=path,
         k_frac=torch.cat(k),
@@ -244,7 +248,7 @@ def _affordable(n_dof: int, cost: float, limits: tuple[int, int]) -> int:
 
 
 def density_of_states(
-    model: OnePhonon,
+    model: LatticeModel | HasLattice,
     mesh: Sequence[int] | None = None,
     broadening: str = "gaussian",
     width: float | None = None,
@@ -257,7 +261,7 @@ def density_of_states(
 
     Parameters
     ----------
-    model : OnePhonon
+    model : LatticeModel, or OnePhonon
     mesh : three int, optional
         Points along each reciprocal axis of the crystal's own cell.
     broadening : {'gaussian', 'histogram'}
@@ -276,8 +280,9 @@ def density_of_states(
     InputError
         If a choice is unknown or a number not positive.
     """
-    bodies = model.bodies
-    mesh = tuple(mesh) if mesh else default_dos_mesh(model.crystal.cell, bodies.n_dof)
+    lattice = lattice_of(model)
+    bodies = lattice.bodies
+    mesh = tuple(mesh) if mesh else default_dos_mesh(lattice.crystal.cell, bodies.n_dof)
     if broadening not in BROADENINGS:
         raise InputError(f"broadening {broadening!r} is not one of {', '.join(BROADENINGS)}")
     if len(mesh) != 3 or min(mesh) < 1 or n < 2 or not (width is None or width > 0):
@@ -287,7 +292,7 @@ def density_of_states(
         )
     k_frac, weight = zone_mesh(mesh, bodies.positions)
     with torch.no_grad():
-        w, share = frequencies(model, k_frac, unfold=False)
+        w, share = frequencies(lattice, k_frac, unfold=False)
     weight = (weight / math.prod(mesh))[:, None].expand_as(w).reshape(-1)
     w, share = w.reshape(-1), share.reshape(-1)
     top = float(w.max())
@@ -358,13 +363,13 @@ def _moment(bodies: Bodies, constants: ForceConstants, x: Tensor, power: int) ->
 
 
 def sound_speeds(
-    model: OnePhonon, direction: Tensor | Sequence[float], temperature: float
+    model: LatticeModel | HasLattice, direction: Tensor | Sequence[float], temperature: float
 ) -> Tensor:
     """Speeds of sound along a direction, the slopes of the three acoustic branches at Gamma.
 
     Parameters
     ----------
-    model : OnePhonon
+    model : LatticeModel, or OnePhonon
     direction : Tensor or sequence, shape (3,)
         Cartesian, of any length.
     temperature : float
@@ -385,7 +390,8 @@ def sound_speeds(
         raise InputError(f"direction {direction}: give three numbers, not all zero")
     if not temperature > 0:
         raise InputError(f"temperature {temperature:g} K: give a positive one")
-    C = acoustic_tensor(model.bodies, model.force_constants(), n)
-    squared = torch.linalg.eigvalsh(C) / model.thermal_scale
+    lattice = lattice_of(model)
+    C = acoustic_tensor(lattice.bodies, lattice.force_constants, n)
+    squared = torch.linalg.eigvalsh(C) / lattice.thermal_scale
     # Rounding alone may leave a speed of zero below it.
     return squared.clamp(min=0.0).sqrt() * thermal_speed(temperature)

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from onephonon.core.units import EIGHT_PI_SQUARED
 from onephonon.crystal.crystal import mean_square
-from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.bodies import Bodies
 
-from .displacements import covariance
+from .lattice_model import HasLattice, LatticeModel, lattice_of
 
 #: U is isotropic if its elements differ by less from those of a multiple of 1, Å^2: B alone.
 ISOTROPIC = 1e-9
@@ -130,17 +129,17 @@ def centroids(bodies: Bodies) -> Tensor:
     return bodies.positions[atoms] - bodies.offsets[atoms]
 
 
-def model_tls(model: OnePhonon) -> TLS:
+def model_tls(model: LatticeModel | HasLattice) -> TLS:
     """T, L and S of the bodies of the asymmetric unit, about their centroids, by the model.
 
     They are the blocks ``C_bb(0)`` of the covariance, with the thermal scale.
     """
-    bodies = model.bodies
-    zero = torch.zeros(1, 3, dtype=torch.int64, device=bodies.positions.device)
-    C = covariance(bodies, model.force_constants(), model.mesh, zero)[0]
+    lattice = lattice_of(model)
+    bodies = lattice.bodies
+    C = lattice.covariance(torch.zeros(1, 3, dtype=torch.int64))[0]
     n, w = bodies.n_bodies, bodies.width
     C = bodies.scatter(bodies.scatter(C, 0), 1).reshape(n, w, n, w)
-    C = C.diagonal(dim1=0, dim2=2).permute(2, 0, 1)[: len(bodies.names)] * model.thermal_scale
+    C = C.diagonal(dim1=0, dim2=2).permute(2, 0, 1)[: len(bodies.names)] * lattice.thermal_scale
     T = C[:, :3, :3]
     if w == 3:
         none = torch.zeros_like(T)
@@ -229,8 +228,9 @@ def principal_rms(tensors: Tensor) -> Tensor:
     return values.sign() * values.abs().sqrt()
 
 
-def b_factors_by_tls(model: OnePhonon, fitted: FittedTLS) -> Tensor:
+def b_factors_by_tls(model: LatticeModel | HasLattice, fitted: FittedTLS) -> Tensor:
     """Isotropic equivalents of what one T, L and S per body give the atoms, (n_atoms,), Å^2."""
-    bodies, n = model.bodies, model.crystal.n_atoms
+    lattice = lattice_of(model)
+    bodies, n = lattice.bodies, lattice.crystal.n_atoms
     U = fitted.tls.displacements(bodies.positions[:n], bodies.body[:n])
     return EIGHT_PI_SQUARED * mean_square(U)

@@ -1,4 +1,4 @@
-"""What users hand to the model, checked and brought into the shape that the physics takes."""
+"""What users hand to the model, checked and brought into the form that the physics takes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from onephonon.crystal.reading import read_crystal
 from onephonon.crystal.solvent import with_solvent
 from onephonon.network.bodies import Bodies
 from onephonon.network.contacts import Contacts
-from onephonon.network.force_constants import SpringValue
+from onephonon.network.force_constants import SPRING_MODELS, SpringValue
 from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
 from onephonon.scattering.points import QPoints
 
-#: Without sampling rates the zone mesh stands for a box of at least this many Å and three cells
-#: along each axis.
-DEFAULT_BOX = 60.0
+#: Parts of the crystal that may be replaced by a caller's tensors.
+OVERRIDES = ("positions", "B", "U", "occupancies", "cell")
 
 #: How well points given with q and hkl must agree, in Miller indices: rounding at |hkl| of 100.
 POINTS_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
@@ -44,13 +43,7 @@ def make_springs(
     return ClassSprings(bodies, contacts, springs)
 
 
-def default_mesh(cell: UnitCell) -> tuple[int, int, int]:
-    """Zone mesh for a box of at least 60 Å and three cells along each axis."""
-    n = [max(3, math.ceil(DEFAULT_BOX / length)) for length in cell.parameters[:3]]
-    return n[0], n[1], n[2]
-
-
-def take_crystal(
+def check_crystal(
     source: str | os.PathLike[str] | Crystal, expand_p1: bool, options: dict[str, Any]
 ) -> Crystal:
     """A crystal from a file, or one already read; with the solvent it displaces, if asked for."""
@@ -93,23 +86,57 @@ def follow(tensor: Tensor, like: Tensor) -> Tensor:
     return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
 
 
-def resolution_limit(value: float) -> float:
+def check_resolution_limit(value: float) -> float:
     """A resolution limit in Å; 0 is none."""
     if not (math.isfinite(value) and value >= 0):
         raise InputError(f"res_limit {value} is not a resolution; give d in Å, or 0 for no limit")
     return float(value)
 
 
-def take_batch_size(value: int | None) -> int | None:
-    """A batch size of at least one, or None."""
-    if value is not None and (value < 1 or value != int(value)):
+def check_mesh(mesh: Sequence[int]) -> tuple[int, int, int]:
+    """Mesh of the Brillouin zone: three whole numbers, each one or more."""
+    try:
+        n = tuple(operator.index(m) for m in mesh)
+    except TypeError:
+        n = ()
+    if len(n) != 3 or min(n) < 1:
+        raise InputError(f"mesh {mesh}: give three whole numbers of samples, each 1 or more")
+    return n[0], n[1], n[2]
+
+
+def check_bragg_tolerance(value: float | None) -> float | None:
+    """How close to integers all Miller indices of a Bragg point are; None for the default."""
+    if value is not None and not 0 <= value < 0.5:
         raise InputError(
-            f"batch_size {value}: give at least 1 q at a time (a whole number) or None"
+            f"bragg_tolerance {value:g}: give a distance in Miller indices, 0 to less than 0.5"
         )
     return value
 
 
-def take_ranks(rank: int | Sequence[int], n_dof: int) -> list[int] | None:
+def check_spring_model(model: str) -> str:
+    """One of the network models."""
+    if model not in SPRING_MODELS:
+        raise InputError(f"model {model!r} is not one of {', '.join(SPRING_MODELS)}")
+    return model
+
+
+def check_tensors(tensors: dict[str, Any]) -> dict[str, Tensor]:
+    """What replaces parts of the file's crystal, as tensors; the very tensors if they are such."""
+    unknown = [name for name in tensors if name not in OVERRIDES]
+    if unknown:
+        raise InputError(f"{', '.join(unknown)}: not one of {', '.join(OVERRIDES)}")
+    found = {}
+    for name, value in tensors.items():
+        if value is None:
+            continue
+        try:
+            found[name] = value if isinstance(value, Tensor) else torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{name} is not an array of numbers ({error})") from error
+    return found
+
+
+def check_ranks(rank: int | Sequence[int], n_dof: int) -> list[int] | None:
     """The modes wanted; None for all of them together."""
     try:
         ranks = [operator.index(r) for r in rank] if isinstance(rank, Iterable) else None
@@ -126,7 +153,7 @@ def take_ranks(rank: int | Sequence[int], n_dof: int) -> list[int] | None:
     return ranks
 
 
-def take_scale(scale: float | Tensor) -> float | Tensor:
+def check_scale(scale: float | Tensor) -> float | Tensor:
     """A thermal scale: positive and finite; the very tensor if it is one."""
     value = float(scale.detach()) if isinstance(scale, Tensor) else float(scale)
     if not (math.isfinite(value) and value > 0):
@@ -134,7 +161,7 @@ def take_scale(scale: float | Tensor) -> float | Tensor:
     return scale
 
 
-def take_dtype(dtype: torch.dtype) -> torch.dtype:
+def check_dtype(dtype: torch.dtype) -> torch.dtype:
     """float64 or float32."""
     if dtype not in (torch.float64, torch.float32):
         raise InputError(f"dtype {dtype}: give torch.float64 or torch.float32")
@@ -158,7 +185,7 @@ def check_points(points: QPoints, cell: UnitCell) -> None:
         )
 
 
-def take_q(q: Any) -> Tensor:
+def check_q(q: Any) -> Tensor:
     """A user's q-vectors as a tensor, checked; the very tensor if it is one."""
     if not isinstance(q, Tensor):
         array = np.asarray(q)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,12 +157,13 @@ def voxel_average(
     if matrix is not None:
         turn = torch.as_tensor(np.asarray(matrix, dtype=np.float64)).T
     size = max(1, nodes_at_a_time // rule.around_bragg)
-    asked = copy(model)  # shares everything with the model but the q it is asked for
+    lattice = model.lattice
     done: list[Tensor] = []
     for start in range(0, len(hkl), size):
         nodes = voxel_points(hkl[start : start + size], extent, order, leave_out)
-        asked.set_q(points_at(model, nodes.hkl @ turn))
-        done.append(nodes.average(asked(use_data_adp=use_data_adp, **run)))
+        points = points_at(model, nodes.hkl @ turn)
+        values = model.intensity_at(points, lattice=lattice, use_data_adp=use_data_adp, **run)
+        done.append(nodes.average(values))
         if progress:
             progress("voxels", min(start + size, len(hkl)), len(hkl))
     return torch.cat(done)

@@ -168,6 +168,14 @@ class InterfaceStiffness(nn.Module):
         with torch.no_grad():
             self.free.copy_(torch.tril(factor, -1) + torch.diag_embed(diagonal.log()))
 
+    def contact_springs(self, bodies: Bodies, contacts: Contacts) -> None:  # noqa: ARG002
+        """No spring of a contact: interfaces have a stiffness instead."""
+        return
+
+    def classes(self) -> None:
+        """No classes of springs."""
+        return
+
     def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:  # noqa: ARG002
         """Force constants between the copies."""
         return self.constants(bodies, self.values())

@@ -16,7 +16,14 @@ from onephonon.core.tensors import map_tensors
 
 from .bodies import Bodies
 from .contacts import Contacts
-from .force_constants import ForceConstants, Springs, contact_lengths, force_constants
+from .force_constants import (
+    ForceConstants,
+    Springs,
+    SpringValue,
+    assign_springs,
+    contact_lengths,
+    force_constants,
+)
 from .interfaces import (
     ContactFeatures,
     ContactTable,
@@ -78,6 +85,60 @@ class SpringPlan:
             raise InputError(f"positivity {self.positivity!r}: not one of {', '.join(POSITIVITY)}")
         if self.kind == "stiffness" and self.by != "interface":
             raise InputError("kind 'stiffness' is one matrix per interface: set by='interface'")
+
+
+@dataclass(frozen=True)
+class SpringClasses:
+    """The class of each contact's spring.
+
+    Parameters
+    ----------
+    names : tuple of str
+    index : Tensor, shape (n_contacts,), int64
+        Into the names.
+    """
+
+    names: tuple[str, ...]
+    index: Tensor
+
+    def of_contacts(self) -> list[str]:
+        """Name of each contact's class."""
+        return [self.names[i] for i in self.index.tolist()]
+
+
+@dataclass(frozen=True)
+class ConstantSprings:
+    """The plain spring constants of a network model.
+
+    Parameters
+    ----------
+    model : {'gnm', 'anm', 'hybrid'}
+    gamma_intra, gamma_inter, k_par, k_perp : float, Tensor or pair, optional
+        See `assign_springs`.
+    """
+
+    model: str
+    gamma_intra: SpringValue | None = None
+    gamma_inter: SpringValue | None = None
+    k_par: SpringValue | None = None
+    k_perp: SpringValue | None = None
+
+    @property
+    def values(self) -> list[Tensor]:
+        """The constants that are tensors."""
+        every = (self.gamma_intra, self.gamma_inter, self.k_par, self.k_perp)
+        each = [x for v in every for x in (v if isinstance(v, Sequence) else [v])]
+        return [x for x in each if isinstance(x, Tensor)]
+
+    def contact_springs(self, bodies: Bodies, contacts: Contacts) -> Springs:  # noqa: ARG002
+        """Springs of each contact."""
+        options = {"gamma_intra": self.gamma_intra, "gamma_inter": self.gamma_inter}
+        used: dict[str, Any] = {n: value for n, value in options.items() if value is not None}
+        return assign_springs(contacts, self.model, **used, k_par=self.k_par, k_perp=self.k_perp)
+
+    def classes(self) -> None:
+        """No classes but those within a copy and between copies."""
+        return
 
 
 class ClassSprings(nn.Module):
@@ -160,17 +221,17 @@ class ClassSprings(nn.Module):
             return Springs(k_par, torch.zeros_like(k_par))
         return Springs(k_par, per_contact[:, 1])
 
+    def contact_springs(self, bodies: Bodies, contacts: Contacts) -> Springs:  # noqa: ARG002
+        """Springs of each contact, from the present constants."""
+        return self.springs()
+
+    def classes(self) -> SpringClasses:
+        """The class of each contact."""
+        return SpringClasses(self.names, self.contact_class)
+
     def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
         """Force constants between the bodies."""
         return force_constants(bodies, contacts, self.springs())
-
-    def table(self, bodies: Bodies, contacts: Contacts) -> ContactTable:
-        """Symmetry-unique contacts with their classes and spring constants."""
-        springs = self.springs()
-        classes = [self.names[i] for i in self.contact_class.tolist()]
-        found = find_interfaces(bodies, contacts)
-        constants = {"k_par": springs.k_par, "k_perp": springs.k_perp}
-        return contact_rows(bodies, contacts, found, classes, constants)
 
 
 class FunctionSprings(nn.Module):
@@ -195,7 +256,7 @@ class FunctionSprings(nn.Module):
         self._features = map_tensors(self._features, fn)
         return self
 
-    def springs(self, bodies: Bodies, contacts: Contacts) -> Springs:
+    def contact_springs(self, bodies: Bodies, contacts: Contacts) -> Springs:
         """Springs of each contact, at the distances that the atoms have now.
 
         Raises
@@ -216,14 +277,12 @@ class FunctionSprings(nn.Module):
 
     def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
         """Force constants between the bodies."""
-        return force_constants(bodies, contacts, self.springs(bodies, contacts))
+        return force_constants(bodies, contacts, self.contact_springs(bodies, contacts))
 
-    def table(self, bodies: Bodies, contacts: Contacts) -> ContactTable:
-        """Symmetry-unique contacts with their spring constants."""
-        springs = self.springs(bodies, contacts)
-        found = find_interfaces(bodies, contacts)
-        constants = {"k_par": springs.k_par, "k_perp": springs.k_perp}
-        return contact_rows(bodies, contacts, found, ["function"] * contacts.n_contacts, constants)
+    def classes(self) -> SpringClasses:
+        """One class: that of the function."""
+        index = torch.zeros_like(self._features.interface)
+        return SpringClasses(("function",), index)
 
 
 def check_names(saved: Sequence[str], names: Sequence[str]) -> None:
@@ -310,3 +369,33 @@ def _to_free(values: Tensor, positivity: str) -> Tensor:
     if positivity == "log":
         return torch.log(values)
     return values + torch.log(-torch.expm1(-values))
+
+
+def contact_table(
+    bodies: Bodies,
+    contacts: Contacts,
+    springs: Springs | None = None,
+    classes: SpringClasses | None = None,
+) -> ContactTable:
+    """Symmetry-unique contacts with atoms, operator, distance, class and spring constants.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    contacts : Contacts
+    springs : Springs, optional
+        Of each contact; without them constants are NaN, as where interfaces have a stiffness.
+    classes : SpringClasses, optional
+        By default within a copy and between copies or, without springs, by interface.
+    """
+    if classes is None:
+        names = classify(bodies, contacts, "copy" if springs else "interface")
+    else:
+        names = classes.of_contacts()
+    none = torch.full_like(contacts.distance, torch.nan)
+    constants = {
+        "k_par": springs.k_par if springs else none,
+        "k_perp": springs.k_perp if springs else none,
+    }
+    found = find_interfaces(bodies, contacts)
+    return contact_rows(bodies, contacts, found, names, constants)

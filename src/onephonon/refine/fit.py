@@ -17,13 +17,14 @@ from onephonon.core.progress import Progress
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
+from onephonon.network.force_constants import Springs
 from onephonon.scattering.quadrature import Quadrature
 
 from .background import make_background
 from .forward import make_forward
 from .objective import Loss, Objective
 from .parametrization import RUNGS, make_family
-from .result import Fit, sibling
+from .result import Fit
 from .series import Climb, Done, Known, Watch
 from .settings import FitSettings
 from .voxels import FitVoxels, average_order, resolution_range, select_voxels, takes_all
@@ -166,7 +167,9 @@ def make_objective(
 
 def unit_scale(model: OnePhonon) -> torch.Tensor:
     """Thermal scale that gives unit springs the mean B-factor of the file."""
-    return sibling(model).thermal_scale.detach()
+    lattice = model.lattice
+    ones = torch.ones_like(lattice.contacts.distance)
+    return lattice.with_springs(Springs(ones, ones)).thermal_scale.detach()
 
 
 def choose_indexing(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from onephonon.model.one_phonon import OnePhonon
 from onephonon.model.voxels import points_at, voxel_points
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
+from onephonon.scattering.diffuse import point_amplitudes
 from onephonon.scattering.intensity import intensity
 from onephonon.scattering.jacobian import SpringBasis, spring_slopes
 from onephonon.scattering.points import QPoints
@@ -143,13 +143,12 @@ def make_forward(
     step = max(1, NODES_AT_A_TIME // per_voxel)
     batch = step * max(1, AMPLITUDES_AT_A_TIME // (step * per_voxel))
     parts: list[_Part] = []
-    asked = copy(model)
     with torch.no_grad():
         for start in range(0, voxels.n, batch):
             stop = min(start + batch, voxels.n)
             starts = range(start, stop, step)
             some = [_nodes(voxels, slice(i, min(i + step, stop))) for i in starts]
-            parts += _make_parts(asked, some)
+            parts += _make_parts(model, some)
             if progress:
                 progress("amplitudes", stop, voxels.n)
     return VoxelModel(model.bodies, voxels.n, tuple(parts))
@@ -186,8 +185,9 @@ def _make_parts(model: OnePhonon, some: list[_Nodes]) -> list[_Part]:
             f"hkl {bad} is a Bragg point or beyond the model's resolution limit, where there is "
             "no intensity; give bragg_radius, or average over voxels"
         )
-    model.set_q(points)
-    every = model.amplitudes(use_data_adp=True).split([len(nodes.hkl) for nodes in some])
+    lattice = model.lattice
+    G = point_amplitudes(lattice, points, lattice.bodies.U, model.numerics)
+    every = G.split([len(nodes.hkl) for nodes in some])
     parts = []
     for nodes, G in zip(some, every, strict=True):
         weight = None if nodes.weight is None else nodes.weight.to(model.bodies.U)

@@ -14,11 +14,11 @@ from onephonon.core.progress import Progress
 from onephonon.core.units import EIGHT_PI_SQUARED
 from onephonon.crystal.brillouin_path import zone_path
 from onephonon.crystal.crystal import mean_square
+from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.dynamics.spectra import Dispersion, dispersion, frequencies, sound_speeds
 from onephonon.dynamics.tls import TLS, FittedTLS, fit_tls, model_tls, principal_rms
-from onephonon.model.one_phonon import OnePhonon
 
-from .result import Fit, put_springs
+from .result import Fit
 from .series import RungFit
 from .table import LOW_MIDDLE_HIGH, draws
 
@@ -133,7 +133,7 @@ def predict(
         raise InputError(f"n_draws {n_draws}: give how many springs to draw, 0 or more")
     rung = rung or fit.best
     with torch.no_grad():
-        model = fit.fitted_model(rung)
+        model = fit.fitted_lattice(rung)
         path = zone_path(model.crystal)
         n_segments = sum(len(piece) - 1 for piece in path.pieces)
         found = dispersion(model, path, max(PATH_POINTS, n_segments))
@@ -146,7 +146,7 @@ def predict(
             if progress:
                 progress("bands of predictions", i, n_draws)
             try:
-                drawn.append(_at(model, fit, rung, x, k_frac, temperature))
+                drawn.append(_at(fit.fitted_lattice(rung, x), k_frac, temperature))
             except (InputError, NetworkError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
                 n_skipped += 1
         if progress:
@@ -170,11 +170,8 @@ def predict(
     )
 
 
-def _at(
-    model: OnePhonon, fit: Fit, rung: RungFit, x: Tensor, k_frac: Tensor, temperature: float
-) -> list[Float64]:
+def _at(model: LatticeModel, k_frac: Tensor, temperature: float) -> list[Float64]:
     """All numbers at other springs."""
-    put_springs(model, fit, rung, x)
     w = frequencies(model, k_frac)[0] if len(k_frac) else None
     numbers = _numbers(model, model_tls(model), w, temperature)
     if not all(np.isfinite(part).all() for part in numbers):
@@ -182,7 +179,7 @@ def _at(
     return numbers
 
 
-def _numbers(model: OnePhonon, tls: TLS, w: Tensor | None, temperature: float) -> list[Float64]:
+def _numbers(model: LatticeModel, tls: TLS, w: Tensor | None, temperature: float) -> list[Float64]:
     """B-factors, rms of the bodies, speeds of sound, and frequencies unless None."""
     axes = model.crystal.cell.q_from_hkl(torch.eye(3).to(model.crystal.U))
     numbers = [
@@ -204,7 +201,7 @@ def _band(best: list[Float64], drawn: list[list[Float64]], i: int) -> Band:
     return Band(best[i], moved * low, moved * high)
 
 
-def _said(model: OnePhonon, banded: bool, n_draws: int, n_skipped: int) -> tuple[str, ...]:
+def _said(model: LatticeModel, banded: bool, n_draws: int, n_skipped: int) -> tuple[str, ...]:
     """What was left out, in words."""
     said = []
     if not banded and n_draws:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onephonon.compare.agreement import Agreement
-from onephonon.crystal.crystal import mean_square
 from onephonon.crystal.reindexing import Reindexing
-from onephonon.dynamics.solvers.solver import displacement_covariance
+from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.springs import SpringPlan
@@ -23,9 +22,6 @@ from .parametrization import MatrixSprings
 from .series import Ladder, RungFit
 from .settings import FitSettings
 from .voxels import FitVoxels
-
-#: A q to build models with that will be asked for others.
-ANYWHERE = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +75,8 @@ class Fit:
             return torch.ones((), dtype=x.dtype, device=x.device)
         model, family = self.model, rung.family
         constants = family.constants(family.values(x))
-        U = displacement_covariance(model.bodies, constants, model.mesh, None, model.solver)
-        return mean_square(U).mean() / mean_square(model.crystal.U).mean()
+        lattice = model.lattice.with_force_constants(constants)
+        return 1 / lattice.thermal_scale
 
     def maps(self, rung: RungFit | None = None) -> tuple[DiffuseMap, DiffuseMap, DiffuseMap]:
         """Model on the data's scale, background, and data as fitted, on the data's own grid.
@@ -114,18 +110,40 @@ class Fit:
         model, family = self.model, rung.family
         plan = SpringPlan(by=family.rung.by, kind=family.rung.kind)
         made = sibling(model, springs=plan, thermal_scale=1.0)
-        put_springs(made, self, rung, rung.x if x is None else x)
+        x = rung.x if x is None else x
+        with torch.no_grad():
+            unit = self.unit(rung, x)
+            if isinstance(family, MatrixSprings):
+                made.springs.set_values(unit * family.stiffness(x))
+            else:
+                values = unit * family.values(x)
+                made.springs.set_values(values.reshape(-1, family.n_constants))
         return made
+
+    def fitted_lattice(self, rung: RungFit | None = None, x: Tensor | None = None) -> LatticeModel:
+        """The crystal on a rung's springs in kT/Å^2, at thermal scale 1; differentiable in x.
+
+        Parameters
+        ----------
+        rung, x
+            As for `fitted_model`.
+        """
+        rung = rung or self.best
+        x = rung.x if x is None else x
+        unit = self.unit(rung, x)
+        made = rung.family.constants(rung.family.values(x))
+        constants = replace(made, onsite=unit * made.onsite, coupling=unit * made.coupling)
+        return self.model.lattice.with_force_constants(constants, 1.0)
 
 
 def sibling(model: OnePhonon, **springs: Any) -> OnePhonon:
-    """A model of the same crystal, bodies and contacts with other springs."""
+    """A model of the same crystal, bodies and contacts with other springs, bound to no q."""
     like = model.crystal.U
-    made = OnePhonon(
+    return OnePhonon(
         model.crystal,
         group_by=model.group_by,
         gnm_cutoff=model.gnm_cutoff,
-        q_vectors=ANYWHERE,
+        mesh=model.mesh,
         solver=model.solver,
         engine=model.engine,
         rtol=model.rtol,
@@ -133,17 +151,3 @@ def sibling(model: OnePhonon, **springs: Any) -> OnePhonon:
         device=like.device,
         **springs,
     )
-    made.mesh = model.mesh
-    return made
-
-
-def put_springs(model: OnePhonon, fit: Fit, rung: RungFit, x: Tensor) -> None:
-    """Give a model of `Fit.fitted_model` other free numbers of the same rung."""
-    family = rung.family
-    with torch.no_grad():
-        unit = fit.unit(rung, x)
-        if isinstance(family, MatrixSprings):
-            model.springs.set_values(unit * family.stiffness(x))
-        else:
-            values = unit * family.values(x)
-            model.springs.set_values(values.reshape(-1, family.n_constants))

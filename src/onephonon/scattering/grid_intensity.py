@@ -108,6 +108,10 @@ class MapJob:
         made = grid_densities(bodies, grid, U, rtol, walk.q_max)
         return cls(bodies, constants, made, walk, scale)
 
+    def within(self, region: Region) -> MapJob:
+        """The same for a part of the grid."""
+        return replace(self, walk=replace(self.walk, region=region))
+
     def memory(self) -> int:
         """Bytes needed beside the map itself, about."""
         number = 2 * self.densities.mesh.steps.element_size()
@@ -215,7 +219,7 @@ def map_intensity(job: MapJob, symmetry: Symmetry, progress: Progress | None = N
 def _expand(job: MapJob, symmetry: Symmetry, computed: Tensor) -> Tensor:
     """Fill a map from the region computed."""
     shape = symmetry.grid.shape
-    every = replace(job, walk=replace(job.walk, region=WHOLE))
+    every = job.within(WHOLE)
     source = torch.full(shape, -1, dtype=torch.int64)
     for row in range(shape[0]):
         for here, image in row_images(symmetry, row):
@@ -233,7 +237,7 @@ def _expand(job: MapJob, symmetry: Symmetry, computed: Tensor) -> Tensor:
 def slab(job: MapJob, rows: slice) -> Tensor:
     """Intensity of consecutive rows within the job's region, shape (n_rows, n_k, n_l)."""
     walk = job.walk
-    part = replace(job, walk=replace(walk, region=(rows, *walk.region[1:])))
+    part = job.within((rows, *walk.region[1:]))
     like = job.densities.mesh.steps
     n_rows = rows.stop - rows.start
     out = torch.full((n_rows, *walk.grid.shape[1:]), torch.nan).to(like)
@@ -269,7 +273,7 @@ def filled_slab(
             out[i][here.to(like.device)] = values[a, b, c].to(like)
             missing &= ~here
         if bool(missing.any()):
-            every = replace(job, walk=replace(job.walk, region=WHOLE))
+            every = job.within(WHOLE)
             out[i] = every.rows(slice(row, row + 1))[0]
     return out
 

@@ -21,9 +21,10 @@ from onephonon.crystal.zone import ZonePoints
 from onephonon.dynamics.normal_modes import Modes, modes
 from onephonon.dynamics.solvers.solver import Solver, make_solver
 from onephonon.dynamics.stiffness_matrix import CHUNK_BYTES
-from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.bodies import Bodies
 
+from .bound_model import BoundModel
+from .diffuse import point_intensity
 from .intensity import mode_intensity
 from .points import QPoints
 
@@ -79,7 +80,7 @@ class SoftestModes:
 
 
 def softest_intensity(
-    model: OnePhonon,
+    model: BoundModel,
     n_modes: int,
     use_data_adp: bool = False,
     progress: Progress | None = None,
@@ -94,7 +95,7 @@ def softest_intensity(
     use_data_adp : bool
         Debye-Waller factors from the file's U instead of the model's.
     progress : callable, optional
-        Told (what, steps done, steps in all).
+        Called with (what, steps done, steps in all).
 
     Returns
     -------
@@ -106,14 +107,17 @@ def softest_intensity(
     InputError
         If there are not so many modes.
     """
-    n = take_count(n_modes, model.bodies.n_dof)
+    lattice, points, numerics = model.lattice, model.points, model.numerics
+    bodies = lattice.bodies
+    n = check_count(n_modes, bodies.n_dof)
     with torch.no_grad():
-        bodies, points = model.bodies, model.points
-        U, scale = model.displacements_and_scale(use_data_adp, progress=progress)
+        U, scale = lattice.displacements_and_scale(use_data_adp, progress)
         mesh = model.chosen_engine.name == "mesh"
         G = model.amplitudes(use_data_adp) if mesh else None
-        whole = model(use_data_adp=use_data_adp, G=G, progress=progress)
-        made = make_solver(bodies, model.force_constants(), model.solver)
+        whole = point_intensity(
+            lattice, points, numerics, use_data_adp=use_data_adp, G=G, progress=progress
+        )
+        made = make_solver(bodies, lattice.force_constants, lattice.solver)
         zone = points.zone
         used = torch.unique(zone.index[points.valid])
         partial = torch.full_like(whole, torch.nan)
@@ -124,7 +128,7 @@ def softest_intensity(
             w_squared[part], n_split = found.w_squared, n_split + split
             where, those = _points_at(points, part)
             kept = None if G is None else G[where]
-            options = {"G": kept, "batch_size": model.batch_size}
+            options = {"G": kept, "batch_size": numerics.batch_size}
             partial[where] = mode_intensity(bodies, found, those, U, scale, **options)  # type: ignore[arg-type]
             done += len(part)
             if progress:
@@ -132,7 +136,7 @@ def softest_intensity(
     return SoftestModes(partial, whole, w_squared, n_split)
 
 
-def take_count(n_modes: int, n_dof: int) -> int:
+def check_count(n_modes: int, n_dof: int) -> int:
     """How many modes: a whole number from 1 to D."""
     try:
         n = operator.index(n_modes)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
+from onephonon.crystal.brillouin_path import points_along
 from onephonon.crystal.cell import UnitCell
 
 from .base import QSample, Vector, as_count, as_vector
@@ -90,28 +91,18 @@ def path(
                 f"corners {i} and {i + 1} ({names[i]} and {names[i + 1]}) do not bound a segment; "
                 "remove one or correct it"
             )
-    way = torch.cat([lengths.new_zeros(1), torch.cumsum(lengths, 0)])
-    hkl = _along(corners, counts) + as_vector("around", around, like)
-    corner = torch.tensor([0, *counts], device=like.device).cumsum(0)
+    along, distance, corner = points_along(cell, corners, counts)
+    hkl = along + as_vector("around", around, like)
     q = cell.q_from_hkl(hkl)
     return PathSample(
         q,
         hkl,
         ~near_bragg(cell, q, tolerance),
         (len(q),),
-        _along(way, counts),
+        distance,
         corner,
         names,
     )
-
-
-def _along(values: Tensor, counts: Sequence[int]) -> Tensor:
-    """Interpolate linearly from each value to the next in `counts` steps, the last included."""
-    pieces = []
-    for start, end, n in zip(values[:-1], values[1:], counts, strict=True):
-        fraction = torch.arange(n, dtype=values.dtype, device=values.device) / n
-        pieces.append(start + fraction.reshape(-1, *[1] * start.ndim) * (end - start))
-    return torch.cat([*pieces, values[-1:]])
 
 
 def _counts(points_per_segment: int | Sequence[int], n_segments: int) -> list[int]:

@@ -17,7 +17,7 @@ from onephonon.crystal.crystal import AtomLabel, mean_square
 from .style import FAINT, LINES, PAGE, new_figure, styled
 
 if TYPE_CHECKING:
-    from onephonon.model.one_phonon import OnePhonon
+    from onephonon.dynamics.lattice_model import HasLattice, LatticeModel
 
 Float64 = NDArray[np.float64]
 
@@ -25,14 +25,17 @@ Float64 = NDArray[np.float64]
 N_TICKS = 14
 
 
-def draw_model_b_factors(model: OnePhonon, *, title: str = "") -> Figure:
+def draw_model_b_factors(model: LatticeModel | HasLattice, *, title: str = "") -> Figure:
     """Draw the B-factors of a model's motion against those of its file; see `draw_b_factors`."""
-    calculated = EIGHT_PI_SQUARED * model.ADP
-    given = EIGHT_PI_SQUARED * mean_square(model.crystal.U)
+    from onephonon.dynamics.lattice_model import lattice_of
+
+    lattice = lattice_of(model)
+    calculated = EIGHT_PI_SQUARED * lattice.ADP
+    given = EIGHT_PI_SQUARED * mean_square(lattice.crystal.U)
     return draw_b_factors(
         calculated.detach().cpu().numpy(),
         given.detach().cpu().numpy(),
-        model.crystal.labels,
+        lattice.crystal.labels,
         title=title,
     )
 

@@ -166,3 +166,7 @@ def dispersion_picture(found: Predictions) -> Markup:
         lambda: plot.draw_modes(found.dispersion, temperature=found.temperature, band=band),
         "Dispersion along the standard path, with bands" if band else "Dispersion",
     )
+
+
+#: The model on the data's scale, with the background, and the data.
+Maps = tuple[DiffuseMap, DiffuseMap]

@@ -42,7 +42,7 @@ from .pictures import (
 )
 
 if TYPE_CHECKING:
-    from .writing import Maps
+    from .pictures import Maps
 
 #: Springs on the page at most; the rest is in the table.
 MOST_SPRINGS = 60

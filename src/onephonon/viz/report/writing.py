@@ -14,16 +14,13 @@ import numpy as np
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import check_writable, replacing
-from onephonon.maps.diffuse import DiffuseMap
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.result import Fit
 
 from .numbers import Material, Rows, as_json, plain, tables, voxel_arrays
+from .pictures import Maps
 from .sections import report_page
-
-#: The model on the data's scale, with the background, and the data.
-Maps = tuple[DiffuseMap, DiffuseMap]
 
 
 def write_report(

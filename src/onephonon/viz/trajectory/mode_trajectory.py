@@ -20,8 +20,8 @@ from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal
+from onephonon.dynamics.lattice_model import HasLattice, LatticeModel, lattice_of
 from onephonon.dynamics.unfolding import unfolded_modes
-from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.bodies import Bodies
 
 #: A wave repeats after at most so many cells along an axis, or is shown over two.
@@ -190,7 +190,7 @@ def make_block(bodies: Bodies, cells: Sequence[int], atoms: str = "all") -> Bloc
 
 
 def mode_pattern(
-    model: OnePhonon,
+    model: LatticeModel | HasLattice,
     k_frac: Sequence[float],
     mode: int = 0,
     *,
@@ -204,7 +204,7 @@ def mode_pattern(
 
     Parameters
     ----------
-    model : OnePhonon
+    model : LatticeModel, or OnePhonon
     k_frac : three float
         In the reciprocal axes of the crystal's own cell. In a centred cell the modes are those
         of the primitive cell, as in `dispersion`.
@@ -234,12 +234,13 @@ def mode_pattern(
     k = torch.tensor([[float(x) for x in k_frac]], dtype=torch.float64)
     if k.shape != (1, 3) or not bool(torch.isfinite(k).all()):
         raise InputError(f"wavevector {tuple(k_frac)}: give three finite indices")
-    block = make_block(model.bodies, cells or commensurate_cells(k_frac), atoms)
+    lattice = lattice_of(model)
+    block = make_block(lattice.bodies, cells or commensurate_cells(k_frac), atoms)
     whole = k[0] * torch.tensor(block.cells, dtype=k.dtype)
     repeats = bool((whole - torch.round(whole)).abs().max() < COMMENSURATE * max(block.cells))
     with torch.no_grad():
-        z, frequency = _in_one_cell(model, k, mode)
-    everywhere = make_block(model.bodies, block.cells)
+        z, frequency = _in_one_cell(lattice, k, mode)
+    everywhere = make_block(lattice.bodies, block.cells)
     moving = _over_block(z, everywhere, k[0])
     if not travelling:
         moving = moving.real
@@ -260,10 +261,10 @@ def mode_pattern(
     )
 
 
-def _in_one_cell(model: OnePhonon, k: Tensor, mode: int) -> tuple[Tensor, float]:
+def _in_one_cell(lattice: LatticeModel, k: Tensor, mode: int) -> tuple[Tensor, float]:
     """Displacements of one cell's atoms, (n_cell_atoms, 3), complex, and the frequency."""
-    bodies = model.bodies
-    found = unfolded_modes(bodies, model.force_constants(), k.to(bodies.positions))
+    bodies = lattice.bodies
+    found = unfolded_modes(bodies, lattice.force_constants, k.to(bodies.positions))
     n_modes = found.w_squared.shape[1]
     if not 0 <= mode < n_modes:
         raise InputError(f"mode {mode}: this wavevector has modes 0 to {n_modes - 1}")
@@ -277,7 +278,7 @@ def _in_one_cell(model: OnePhonon, k: Tensor, mode: int) -> tuple[Tensor, float]
     # The phase is arbitrary: as much as can be is real, and the largest component positive.
     z = z * torch.exp(-0.5j * torch.angle((z * z).sum()))
     largest = z.real.reshape(-1)[z.real.abs().argmax()]
-    return z * torch.sign(largest), float(w / model.thermal_scale.sqrt())
+    return z * torch.sign(largest), float(w / lattice.thermal_scale.sqrt())
 
 
 def _over_block(z: Tensor, block: Block, k: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from onephonon import MapFileError, MapGrid, read_map
+from onephonon import MapFileError, MapGrid, OnePhonon, read_map
 from onephonon.cli import app
 from onephonon.maps.io.streamed import partial_path, unfinished
-from onephonon.model import streaming as stream
+from onephonon.model import map_writing
 
 GRID = ["--h", "-3", "3", "3", "--k", "-4", "4", "2", "--l", "-6", "5", "2", "--dmin", "1.5"]
 
@@ -21,7 +21,7 @@ def simulate(data, path, *options):
 @pytest.fixture
 def thin(monkeypatch):
     """Slabs of a single chunk of the file, so that there are several."""
-    monkeypatch.setattr(stream, "SLAB_BYTES", 1)
+    monkeypatch.setattr(map_writing, "SLAB_BYTES", 1)
     monkeypatch.setattr("onephonon.maps.io.hdf5.CHUNK_BYTES", 4 * 125)
 
 
@@ -56,36 +56,36 @@ def test_unique_part_alone(data, tmp_path):
 
 
 @pytest.mark.usefixtures("thin")
-def test_interrupted_run_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
+def test_interrupted_run_is_resumed_where_it_stopped(data, tmp_path, caplog):
     path = tmp_path / "map.h5"
-    done = []
-    compute = stream._steps
+    model = OnePhonon(data / "5zck.pdb", (-3, 3, 3), (-4, 4, 2), (-6, 5, 2), engine="mesh")
 
-    def stopped(*arguments):
-        for n, (rows, values) in enumerate(compute(*arguments)):
+    def stop(what, done, total):
+        if (what, done) == ("map", 2):
+            assert total > 2
+            raise KeyboardInterrupt
 
-            def value(n=n, values=values):
-                if n == 2 and len(done) == 2:
-                    raise KeyboardInterrupt
-                done.append(n)
-                return values()
-
-            yield rows, value
-
-    monkeypatch.setattr(stream, "_steps", stopped)
-    result = simulate(data, path, "--engine", "mesh")
-    assert result.exit_code != 0
+    with pytest.raises(KeyboardInterrupt):
+        model.write_map(path, use_data_adp=True, progress=stop)
     assert not path.exists()
-    assert partial_path(path).exists()
-    done.append(None)  # from here on nothing stops
-    result = simulate(data, path, "--engine", "mesh")
-    assert "2 of" in result.stderr
-    assert done[:2] == [0, 1]
-    assert done[3] == 2
-    simulate(data, tmp_path / "again.h5", "--engine", "mesh")
-    assert np.array_equal(
-        read_map(path).intensity, read_map(tmp_path / "again.h5").intensity, equal_nan=True
-    )
+    with h5py.File(partial_path(path), "r+") as file:  # what is there is not computed again
+        row = int(np.flatnonzero(np.isfinite(file["intensity"][:]).any(axis=(1, 2)))[0])
+        done = file["intensity"][row]
+        file["intensity"][row] = 12345.0
+    with caplog.at_level("INFO"):
+        written = model.write_map(path, use_data_adp=True)
+    assert "2 of" in caplog.text
+    assert not partial_path(path).exists()
+    model.write_map(tmp_path / "again.h5", use_data_adp=True)
+    found, again = read_map(path).intensity, read_map(tmp_path / "again.h5").intensity
+    assert (found[row] == 12345.0).all()
+    known = np.isfinite(done)  # the part that symmetry leaves independent
+    assert np.array_equal(again[row][known], done[known])
+    after = slice(row + 1, None)  # rows before it are images of those after it
+    assert not (found[after] == 12345.0).any()
+    assert np.array_equal(found[after], again[after], equal_nan=True)
+    assert written.n_points == found.size
+    assert written.n_valid == np.isfinite(found).sum()
 
 
 OPTIONS = {"dtype": "float32", "cell": (10.0, 10.0, 10.0, 90.0, 90.0, 90.0)}

@@ -1,0 +1,335 @@
+"""A model's map as a `DiffuseMap`, and written to a file as it grows."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.core.progress import Progress
+from onephonon.crystal.map_grid import MapGrid
+from onephonon.maps.diffuse import DiffuseMap
+from onephonon.maps.io.choice import write_map as write_file
+from onephonon.maps.io.streamed import UnfinishedMap, partial_path, unfinished
+from onephonon.maps.lists import gridded
+from onephonon.scattering.bound_model import BoundModel
+from onephonon.scattering.diffuse import grid_job, grid_symmetry
+from onephonon.scattering.grid_intensity import MapJob, filled_slab, slab
+from onephonon.scattering.grid_symmetry import Symmetry
+
+log = logging.getLogger(__name__)
+
+#: Bytes of rows computed before they are written.
+SLAB_BYTES = 256 * 2**20
+
+#: Memory of the program itself, GB.
+PROGRAM_GB = 0.4
+
+#: Number types of values in a file.
+STORED = ("float32", "float64")
+
+#: Rows of the file, and what gives their values.
+Step = tuple[slice, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class WrittenMap:
+    """A map in a file.
+
+    Parameters
+    ----------
+    path : Path
+    n_valid : int
+        Intensities that are not missing.
+    n_points : int
+        Points of the file's grid or list.
+    """
+
+    path: Path
+    n_valid: int
+    n_points: int
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.n_valid} intensities of {self.n_points} points"
+
+
+def to_map(
+    model: BoundModel,
+    *,
+    rank: int | Sequence[int] = -1,
+    use_data_adp: bool = False,
+    intensity: Tensor | None = None,
+    list_shape: tuple[int, int, int] | None = None,
+    stored: str = "float64",
+    parameters: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> DiffuseMap:
+    """A model's intensity as a map, with cell, space group, units and parameters.
+
+    Parameters
+    ----------
+    model : OnePhonon
+        Bound to a grid or to a list of q.
+    rank, use_data_adp
+        As for `OnePhonon.apply_disorder`.
+    intensity : Tensor, shape (N,), optional
+        The intensity, if it is known already.
+    list_shape : three int, optional
+        Of a list of q: the map that it runs along, l fastest.
+    stored : {'float64', 'float32'}
+        Number type of the intensities.
+    parameters : mapping, optional
+        What the map is to say of itself beside what the model knows; plain numbers and text.
+    progress : callable, optional
+        Called with (what, steps done, steps in all).
+
+    Returns
+    -------
+    DiffuseMap
+        Without gradient.
+    """
+    check_stored(stored)
+    with torch.no_grad():
+        if intensity is None:
+            options = {"rank": rank, "use_data_adp": use_data_adp, "progress": progress}
+            intensity = model.apply_disorder(**options)
+        own = {"rank": rank if isinstance(rank, int) else list(rank), "use_data_adp": use_data_adp}
+        header = map_header(model, own | dict(parameters or {}))
+        values = _numpy(intensity).astype(stored)
+        if model.grid is not None:
+            return DiffuseMap.on_grid(values, map_grid(model), **header)
+        listed = DiffuseMap.at_points(
+            _numpy(model.points.q),
+            values,
+            list_shape=list_shape,
+            **header,
+        )
+        return listed if list_shape is None else gridded(listed, list_shape)
+
+
+def write_map(
+    model: BoundModel,
+    path: str | os.PathLike[str],
+    *,
+    rank: int | Sequence[int] = -1,
+    use_data_adp: bool = False,
+    unique: bool = False,
+    stored: str | None = None,
+    list_shape: tuple[int, int, int] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> WrittenMap:
+    """Compute a model's map and write it, in the format of the file's ending.
+
+    A map whose amplitudes come from the mesh is written to .h5 part by part, so that it need not
+    fit into memory and, interrupted, is resumed by the same call.
+
+    Parameters
+    ----------
+    model : OnePhonon
+        Bound to a grid or to a list of q.
+    path : path
+        See `onephonon.write_map` for the formats.
+    rank, use_data_adp
+        As for `OnePhonon.apply_disorder`.
+    unique : bool
+        Write only the part of the map that its symmetry leaves independent (maps on the mesh).
+    stored : {'float64', 'float32'}, optional
+        Number type of the values; by default float32 from the mesh, float64 from direct sums.
+    list_shape, parameters
+        As for `to_map`.
+    force : bool
+        Overwrite an older file.
+    progress : callable, optional
+        Called with (what, steps done, steps in all).
+
+    Returns
+    -------
+    WrittenMap
+
+    Raises
+    ------
+    InputError, MapFileError
+        If options contradict each other, or the file cannot be written.
+    """
+    output = Path(path)
+    on_mesh = model.chosen_engine.name == "mesh"
+    stored = check_stored(stored or ("float32" if on_mesh else "float64"))
+    whole = model.grid is not None and on_mesh and rank == -1
+    if unique and not whole:
+        raise InputError("unique is for whole maps from the mesh: give samplings, engine='mesh'")
+    if whole and output.suffix.lower() in (".h5", ".hdf5"):
+        return _stream(model, output, stored, unique, use_data_adp, parameters, force, progress)
+    if unique:
+        raise InputError(f"unique maps are written as they are computed, to .h5; not to {output}")
+    found = to_map(
+        model,
+        rank=rank,
+        use_data_adp=use_data_adp,
+        list_shape=list_shape,
+        stored=stored,
+        parameters=parameters,
+        progress=progress,
+    )
+    write_file(found, output, force)
+    return WrittenMap(output, int(np.isfinite(found.intensity).sum()), found.intensity.size)
+
+
+def check_stored(stored: str) -> str:
+    """A number type of values in a file."""
+    if stored not in STORED:
+        raise InputError(f"stored={stored!r} is neither {' nor '.join(STORED)}")
+    return stored
+
+
+def map_header(model: BoundModel, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of a calculated map beside its values."""
+    from onephonon import __version__
+
+    lattice = model.lattice
+    own = {
+        "thermal_scale": float(lattice.thermal_scale.detach()),
+        "mesh": list(lattice.mesh),
+        "engine": str(model.chosen_engine),
+    }
+    return {
+        "cell": lattice.crystal.cell.parameters,
+        "spacegroup": lattice.crystal.spacegroup,
+        "units": "e^2 per cell",
+        "parameters": dict(parameters) | own,
+        "version": __version__,
+    }
+
+
+def map_grid(model: BoundModel) -> MapGrid:
+    """The grid of a model's map."""
+    assert model.grid is not None
+    h, k, l = (float(axis[0]) for axis in model.grid.axes)  # noqa: E741
+    n_h, n_k, n_l = model.grid.samples
+    return MapGrid((h, k, l), (1 / n_h, 1 / n_k, 1 / n_l), model.grid.shape)
+
+
+def _stream(
+    model: BoundModel,
+    output: Path,
+    stored: str,
+    unique: bool,
+    use_data_adp: bool,
+    parameters: Mapping[str, Any] | None,
+    force: bool,
+    progress: Progress | None,
+) -> WrittenMap:
+    """Compute a map on the mesh and write it as it grows."""
+    with torch.no_grad():
+        job, symmetry = map_job(model, use_data_adp)
+        grid = map_grid(model).sub(symmetry.region) if unique else map_grid(model)
+        own = {"rank": -1, "use_data_adp": use_data_adp, "unique": unique}
+        header = map_header(model, dict(parameters or {}) | own)
+        with unfinished(output, grid, dtype=stored, force=force, **header) as growing:
+            steps = list(_steps(job, symmetry, growing, unique))
+            log.info(_outlook(job, symmetry, steps))
+            if growing.steps_done:
+                log.info(
+                    "continuing %s: %d of %d steps were done",
+                    partial_path(output),
+                    growing.steps_done,
+                    len(steps),
+                )
+            for n, (rows, compute) in enumerate(steps):
+                growing.step(rows, compute, n)
+                if progress:
+                    progress("map", n + 1, len(steps))
+            return WrittenMap(output, growing.count(), grid.size)
+
+
+def map_job(
+    model: BoundModel, use_data_adp: bool = False, unique: bool = True
+) -> tuple[MapJob, Symmetry]:
+    """A map on the mesh, to be computed row by row, and the part that stands for the rest.
+
+    Parameters
+    ----------
+    model : OnePhonon
+        In grid mode.
+    use_data_adp : bool
+    unique : bool
+        Use the crystal's symmetry; else only ``I(-q) = I(q)``.
+    """
+    if model.grid is None:
+        raise InputError("a list of q has no rows; this is for models with samplings")
+    lattice = model.lattice
+    U, scale = lattice.displacements_and_scale(use_data_adp)
+    symmetry = grid_symmetry(lattice, model.grid, U, unique)
+    job = grid_job(lattice, model.grid, U, scale, model.numerics, *model.limits)
+    return job.within(symmetry.region), symmetry
+
+
+def _steps(job: MapJob, symmetry: Symmetry, growing: UnfinishedMap, unique: bool) -> Iterator[Step]:
+    """The rows that are computed, then those that symmetry fills."""
+    shape = symmetry.grid.shape
+    first, last, _ = symmetry.region[0].indices(shape[0])
+    inside = symmetry.region[1:] if unique else (slice(None), slice(None))
+    offset = first if unique else 0
+    depth = growing.rows_per_chunk
+    depth *= max(1, SLAB_BYTES // (8 * shape[1] * shape[2] * depth))
+
+    def compute(rows: slice) -> Callable[[], Any]:
+        return lambda: slab(job, rows)[:, *inside].cpu().numpy()
+
+    for rows in _slabs(first, last, depth, offset):
+        yield slice(rows.start - offset, rows.stop - offset), compute(rows)
+    if unique or symmetry.whole:
+        return
+    starts = [part.indices(n)[0] for part, n in zip(symmetry.region, shape, strict=True)]
+
+    @cache
+    def computed() -> Tensor:
+        return torch.from_numpy(growing.values[symmetry.region])
+
+    def read(box: tuple[slice, ...]) -> Tensor:
+        return computed()[
+            *(slice(b.start - s, b.stop - s) for b, s in zip(box, starts, strict=True))
+        ]
+
+    def fill(rows: slice) -> Callable[[], Any]:
+        return lambda: filled_slab(job, symmetry, rows, read).cpu().numpy()
+
+    for rows in _slabs(0, shape[0], depth, 0):
+        yield rows, fill(rows)
+
+
+def _slabs(first: int, last: int, depth: int, offset: int) -> Iterator[slice]:
+    """Rows first to last, cut where the file's chunks end."""
+    start = first
+    while start < last:
+        stop = min(last, offset + ((start - offset) // depth + 1) * depth)
+        yield slice(start, stop)
+        start = stop
+
+
+def _outlook(job: MapJob, symmetry: Symmetry, steps: list[Step]) -> str:
+    """What is about to be done, and the memory it takes."""
+    n_h, n_k, n_l = symmetry.grid.shape
+    share = symmetry.n_points / (n_h * n_k * n_l)
+    rows = max(s.stop - s.start for s, _ in steps)
+    filled = 0 if symmetry.whole else 4 * symmetry.n_points
+    memory = job.memory() + 3 * 8 * rows * n_k * n_l + filled
+    return (
+        f"map: {n_h} x {n_k} x {n_l} = {n_h * n_k * n_l:.3g} points, {share:.0%} computed "
+        f"(symmetry of order {len(symmetry.operators)}), in {len(steps)} steps, "
+        f"about {memory / 1e9 + PROGRAM_GB:.1f} GB of memory"
+    )
+
+
+def _numpy(x: Tensor) -> np.ndarray[Any, Any]:
+    return np.asarray(x.detach().to("cpu", torch.float64).numpy())

@@ -1,0 +1,153 @@
+"""Where the scattering vectors of a model come from: a grid, a list of q, or prepared points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onephonon.core.caching import Memory
+from onephonon.core.errors import InputError
+from onephonon.core.tensors import map_tensors
+from onephonon.crystal.cell import UnitCell
+from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.zone import ZonePoints
+from onephonon.scattering.points import QPoints, grid_points, list_points
+
+from .inputs import check_points, check_q, follow
+
+Sampling = Sequence[float]
+
+
+@dataclass(frozen=True, eq=False)
+class QSource:
+    """The scattering vectors that a model is bound to; one of the three is given, or none.
+
+    Parameters
+    ----------
+    grid : HklGrid, optional
+        A regular grid of Miller indices; q follow the cell.
+    q : Tensor, shape (N, 3), optional
+        The caller's own tensor, 1/Å with 2*pi included.
+    listed : QPoints, optional
+        Points that know their wavevectors; they keep their hkl, and q follow the cell.
+    """
+
+    grid: HklGrid | None = None
+    q: Tensor | None = None
+    listed: QPoints | None = None
+
+    @classmethod
+    def from_samplings(cls, samplings: Sequence[Sampling | None]) -> QSource:
+        """A grid from hsampling, ksampling and lsampling; empty if none of them is given.
+
+        Raises
+        ------
+        InputError
+            If only some are given, or as `HklGrid.from_sampling` raises it.
+        """
+        names = ("hsampling", "ksampling", "lsampling")
+        given = [s for s in samplings if s is not None]
+        missing = [n for n, s in zip(names, samplings, strict=True) if s is None]
+        if not given:
+            return cls()
+        if missing:
+            raise InputError(f"{', '.join(missing)} missing: give all three samplings or none")
+        return cls(grid=HklGrid.from_sampling(*given))
+
+    @classmethod
+    def from_q(cls, q_vectors: Any, cell: UnitCell) -> QSource:
+        """A list of q, prepared points, or a sample of `onephonon.sampling`.
+
+        Raises
+        ------
+        InputError
+            If the shape does not fit, a value is not finite, or points belong to another cell.
+        """
+        if hasattr(q_vectors, "points") and callable(q_vectors.points):
+            q_vectors = q_vectors.points()
+        if isinstance(q_vectors, QPoints) and not q_vectors.hkl.requires_grad:
+            check_points(q_vectors, cell)
+            return cls(listed=q_vectors)
+        return cls(q=check_q(getattr(q_vectors, "q", q_vectors)))
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What the points depend on beside the cell."""
+        if self.listed is not None:
+            return [self.listed.hkl, self.listed.valid]
+        return [] if self.q is None else [self.q]
+
+    @property
+    def n_points(self) -> int:
+        """Number of q."""
+        if self.grid is not None:
+            return math.prod(self.grid.shape)
+        if self.listed is not None:
+            return self.listed.n_q
+        return 0 if self.q is None else len(self.q)
+
+    @property
+    def map_shape(self) -> tuple[int, int, int] | None:
+        """Points along h, k and l of a grid; None for a list of q."""
+        return None if self.grid is None else self.grid.shape
+
+    def points(
+        self, cell: UnitCell, limits: tuple[float, float | None], memory: Memory | None = None
+    ) -> QPoints:
+        """The points in a cell, which may be differentiable.
+
+        Parameters
+        ----------
+        cell : UnitCell
+        limits : (float, float or None)
+            Resolution limit (Å) and Bragg tolerance; see `list_points`.
+        memory : Memory, optional
+            Keeps the points for as long as cell and q have the same values.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        memory = memory or Memory()
+        if self.q is not None:
+            # Sorted once for their values, whatever graph cell and q carry.
+            q = self.q.to(cell.matrix)
+            bare = UnitCell(cell.matrix.detach())
+            known = memory.get(
+                "points",
+                [bare.matrix, q.detach()],
+                lambda: list_points(bare, q.detach(), *limits),
+                limits,
+            )
+            return known.carrying(cell, q)
+        if self.grid is not None:
+            grid = self.grid
+            return memory.get(
+                "points", [cell.matrix], lambda: grid_points(cell, grid, *limits), limits
+            )
+        if self.listed is not None:
+            listed = map_tensors(self.listed, lambda t: follow(t, cell.matrix))
+            return memory.get(
+                "points",
+                [cell.matrix, *self.tensors],
+                lambda: listed.in_cell(cell, *limits),
+                limits,
+            )
+        raise InputError(
+            "there is nothing to compute: give hsampling, ksampling and lsampling for a map, or "
+            "q_vectors for a list, or call the model with q"
+        )
+
+
+def points_with_own_modes(points: QPoints) -> QPoints:
+    """The points, each with a wavevector of its own if q carries a gradient into its modes."""
+    if not points.hkl.requires_grad:
+        return points
+    every = torch.arange(points.n_q, device=points.q.device)
+    return QPoints(points.q, points.hkl, ZonePoints(points.hkl, every), points.valid)

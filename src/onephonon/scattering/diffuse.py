@@ -1,0 +1,235 @@
+"""The diffuse intensity of a lattice model, at listed points or over a whole grid."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.core.progress import Progress
+from onephonon.crystal.grid import HklGrid
+from onephonon.dynamics.lattice_model import LatticeModel
+from onephonon.dynamics.normal_modes import Modes
+
+from .amplitudes.engines import Engine, choose_engine
+from .amplitudes.scattered import scattered_amplitudes
+from .grid_intensity import MapJob, has_symmetry, map_amplitudes, map_intensity
+from .grid_symmetry import Symmetry, find_symmetry, friedel, laue_operators
+from .intensity import amplitudes, intensity, mode_intensity
+from .numerics import Numerics
+from .points import QPoints
+
+#: What gradients may treat as constant.
+HOLDABLE = ("adp", "scale")
+
+
+def displacements_and_scale(
+    lattice: LatticeModel,
+    use_data_adp: bool = False,
+    hold: Collection[str] = (),
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor]:
+    """U of every atom of the cell, (n_cell_atoms, 3, 3), and s; what `hold` names is detached.
+
+    Raises
+    ------
+    InputError
+        If `hold` names something else than 'adp' and 'scale'.
+    """
+    unknown = [name for name in hold if name not in HOLDABLE]
+    if unknown or isinstance(hold, str):
+        raise InputError(f"hold={hold!r}: a collection of {' and '.join(HOLDABLE)}")
+    U, scale = lattice.displacements_and_scale(use_data_adp, progress)
+    return (
+        U.detach() if "adp" in hold else U,
+        scale.detach() if "scale" in hold else scale,
+    )
+
+
+def engine_for(
+    lattice: LatticeModel, numerics: Numerics, n_points: int, on_grid: bool = False
+) -> Engine:
+    """How amplitudes are formed at so many points, and why."""
+    return choose_engine(numerics.engine, numerics.rtol, lattice.bodies, n_points, on_grid)
+
+
+def point_amplitudes(
+    lattice: LatticeModel, points: QPoints, U: Tensor, numerics: Numerics | None = None
+) -> Tensor:
+    """G at every point, shape (n_q, D), zero where not valid.
+
+    Parameters
+    ----------
+    lattice : LatticeModel
+    points : QPoints
+    U : Tensor, shape (n_cell_atoms, 3, 3)
+        For the Debye-Waller factors, Å^2.
+    numerics : Numerics, optional
+    """
+    numerics = numerics or Numerics()
+    if engine_for(lattice, numerics, points.n_q).name == "direct":
+        return amplitudes(lattice.bodies, points, U, numerics.batch_size)
+    where = points.valid.nonzero().squeeze(1)
+    G = scattered_amplitudes(lattice.bodies, points.q[where], U, numerics.rtol)
+    empty = torch.zeros(points.n_q, G.shape[1], dtype=G.dtype, device=G.device)
+    return empty.index_put((where,), G)
+
+
+def point_intensity(
+    lattice: LatticeModel,
+    points: QPoints,
+    numerics: Numerics | None = None,
+    *,
+    use_data_adp: bool = False,
+    ranks: Sequence[int] | None = None,
+    modes: Modes | None = None,
+    G: Tensor | None = None,
+    hold: Collection[str] = (),
+    progress: Progress | None = None,
+) -> Tensor:
+    """Diffuse intensity at listed points.
+
+    Parameters
+    ----------
+    lattice : LatticeModel
+    points : QPoints
+    numerics : Numerics, optional
+    use_data_adp : bool
+        Debye-Waller factors from the file's U instead of the model's.
+    ranks : sequence of int, optional
+        Modes to sum, counted from the softest at each wavevector; all if not given.
+    modes : Modes, optional
+        At the zone points of `points`, if they are known; needed with `ranks`.
+    G : Tensor, shape (n_q, D), optional
+        Kept amplitudes, whose Debye-Waller factors count.
+    hold : collection of {'adp', 'scale'}
+        What gradients treat as constant.
+    progress : callable, optional
+        Called with (what, steps done, steps in all).
+
+    Returns
+    -------
+    Tensor, shape (n_q,), e^2 per cell
+        NaN where not valid; see `scattering.intensity`.
+    """
+    numerics = numerics or Numerics()
+    wanted = (points.n_q, lattice.bodies.n_dof)
+    if G is not None and (G.shape != wanted or not G.is_complex()):
+        raise InputError(
+            f"G has shape {tuple(G.shape)} and dtype {G.dtype}; these points need complex "
+            f"{wanted}, from this model's amplitudes()"
+        )
+    U, scale = displacements_and_scale(lattice, use_data_adp or G is not None, hold, progress)
+    if G is None and engine_for(lattice, numerics, points.n_q).name == "mesh":
+        G = point_amplitudes(lattice, points, U, numerics)
+    bodies, size = lattice.bodies, numerics.batch_size
+    if ranks is None:
+        return intensity(
+            bodies,
+            lattice.force_constants,
+            points,
+            U,
+            scale,
+            G=G,
+            batch_size=size,
+            progress=progress,
+            solver=lattice.solver,
+        )
+    if modes is None:
+        raise InputError("single modes were asked for: give the modes at the points' zone points")
+    return mode_intensity(
+        bodies, modes, points, U, scale, rank=ranks, G=G, batch_size=size, progress=progress
+    )
+
+
+def grid_job(
+    lattice: LatticeModel,
+    grid: HklGrid,
+    U: Tensor,
+    scale: Tensor | float,
+    numerics: Numerics,
+    res_limit: float = 0.0,
+    bragg_tolerance: float | None = None,
+) -> MapJob:
+    """What the rows of a map on the mesh are computed from."""
+    return MapJob.prepare(
+        lattice.bodies,
+        lattice.force_constants,
+        grid,
+        U,
+        scale,
+        rtol=numerics.rtol,
+        res_limit=res_limit,
+        bragg_tolerance=bragg_tolerance,
+    )
+
+
+def grid_symmetry(lattice: LatticeModel, grid: HklGrid, U: Tensor, unique: bool = True) -> Symmetry:
+    """Which part of a grid stands for all of it.
+
+    Parameters
+    ----------
+    lattice : LatticeModel
+    grid : HklGrid
+    U : Tensor, shape (n_cell_atoms, 3, 3)
+        In the Debye-Waller factors: copies may differ on a mesh less symmetric than the crystal.
+    unique : bool
+        Use the crystal's symmetry; else only ``I(-q) = I(q)``.
+    """
+    operators = friedel()
+    # A gradient by the cell's nine numbers leaves the symmetry that the map itself has.
+    if unique and not torch.is_grad_enabled():
+        every = laue_operators(lattice.crystal)
+        if has_symmetry(lattice.bodies, lattice.force_constants, U, every):
+            operators = every
+    return find_symmetry(operators, grid)
+
+
+def grid_map(
+    lattice: LatticeModel,
+    grid: HklGrid,
+    numerics: Numerics | None = None,
+    *,
+    use_data_adp: bool = False,
+    res_limit: float = 0.0,
+    bragg_tolerance: float | None = None,
+    hold: Collection[str] = (),
+    progress: Progress | None = None,
+) -> Tensor:
+    """Diffuse intensity at every point of a grid, from densities on a mesh.
+
+    Parameters
+    ----------
+    lattice, numerics, use_data_adp, hold, progress
+        As for `point_intensity`.
+    grid : HklGrid
+    res_limit : float
+        Points of smaller d (Å) are masked.
+    bragg_tolerance : float, optional
+        See `is_bragg`.
+
+    Returns
+    -------
+    Tensor, shape (n_points,), e^2 per cell
+        NaN beyond the resolution limit and at Bragg points.
+    """
+    U, scale = displacements_and_scale(lattice, use_data_adp, hold, progress)
+    symmetry = grid_symmetry(lattice, grid, U)
+    job = grid_job(lattice, grid, U, scale, numerics or Numerics(), res_limit, bragg_tolerance)
+    return map_intensity(job.within(symmetry.region), symmetry, progress).reshape(-1)
+
+
+def grid_amplitudes(
+    lattice: LatticeModel,
+    grid: HklGrid,
+    U: Tensor,
+    numerics: Numerics | None = None,
+    res_limit: float = 0.0,
+    bragg_tolerance: float | None = None,
+) -> Tensor:
+    """G at every point of a grid, from densities on a mesh, shape (n_points, D)."""
+    return map_amplitudes(
+        grid_job(lattice, grid, U, 1.0, numerics or Numerics(), res_limit, bragg_tolerance)
+    )

@@ -1,0 +1,49 @@
+"""How intensities are computed: choices that change cost and rounding, not the physics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onephonon.core.errors import InputError
+
+from .amplitudes.engines import take_engine, take_rtol
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How amplitudes and intensities are computed.
+
+    Parameters
+    ----------
+    engine : {'auto', 'direct', 'mesh'}
+        Amplitudes summed over the atoms, exact to rounding, or transformed from densities on a
+        mesh, exact to `rtol` and much faster for many q; by default whichever suits.
+    rtol : float
+        Accuracy of intensities from the mesh: errors are less than rtol times the intensity
+        itself and its rms over the points, added.
+    batch_size : int, optional
+        Most q handled at a time.
+
+    Raises
+    ------
+    InputError
+        If a choice is unknown or a number out of its range.
+    """
+
+    engine: str = "auto"
+    rtol: float = 1e-6
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        take_engine(self.engine)
+        object.__setattr__(self, "rtol", take_rtol(self.rtol))
+        check_batch_size(self.batch_size)
+
+
+def check_batch_size(value: int | None) -> int | None:
+    """A batch size of at least one, or None."""
+    if value is not None and (value < 1 or value != int(value)):
+        raise InputError(
+            f"batch_size {value}: give at least 1 q at a time (a whole number) or None"
+        )
+    return value
