@@ -319,7 +319,7 @@ def test_symmetric_maps_are_filled(spacegroup):
     samplings = ((-2, 2, 2), (-2, 2, 2), (-2, 2.5, 2))
     direct, mesh = by_both(made_up(spacegroup), **on_grid(samplings), rtol=1e-7)
     with torch.no_grad():
-        symmetry = map_job(mesh, use_data_adp=True)[1]
+        symmetry = map_job(mesh.bound, use_data_adp=True)[1]
         assert not symmetry.whole
         assert len(symmetry.operators) == len(laue_operators(mesh.crystal))
         got = mesh(use_data_adp=True)
@@ -332,7 +332,7 @@ def test_symmetry_is_used_only_where_there_is_one():
     uneven = ((-2, 2, 2), (-2, 2, 4), (-2, 2, 2))
     model = OnePhonon(hexagonal, **on_grid(uneven), gnm_cutoff=8.0, engine="mesh")
     with torch.no_grad():
-        _, symmetry = map_job(model, use_data_adp=False)
+        _, symmetry = map_job(model.bound, use_data_adp=False)
         assert len(symmetry.operators) == 2
     direct, mesh = by_both(hexagonal, **on_grid(uneven), rtol=1e-6)
     with torch.no_grad():

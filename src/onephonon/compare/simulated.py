@@ -174,4 +174,4 @@ def symmetry_of(model: OnePhonon, use_data_adp: bool = False) -> Float64:
 def _at_points(model: OnePhonon, hkl: Float64, run: dict[str, Any]) -> torch.Tensor:
     """The model at Miller indices, NaN at Bragg points."""
     points = points_at(model, torch.from_numpy(np.ascontiguousarray(hkl)))
-    return model.intensity_at(points, **run)
+    return model.bound.at(points).intensity(**run)

@@ -54,3 +54,8 @@ def rank_rows(rows: Tensor) -> Tensor:
         n = int(of_column.max()) + 1 if len(rows) else 0
         rank = torch.unique(rank * n + of_column, return_inverse=True)[1]
     return rank
+
+
+def follow(tensor: Tensor, like: Tensor) -> Tensor:
+    """Move to another's device, and to its dtype if it holds real numbers."""
+    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)

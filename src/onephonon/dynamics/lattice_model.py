@@ -18,7 +18,7 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.contacts import Contacts
 from onephonon.network.force_constants import ForceConstants, Springs, force_constants
 from onephonon.network.interfaces import ContactTable
-from onephonon.network.springs import SpringClasses, contact_table
+from onephonon.network.springs import SpringClasses, SpringSource, contact_table
 
 from .displacements import covariance
 from .normal_modes import Modes, modes
@@ -68,6 +68,35 @@ class LatticeModel:
     fixed_scale: Tensor | float | None = None
     solver: str = "auto"
     _results: Results = field(default_factory=Results, repr=False)
+
+    @classmethod
+    def build(
+        cls,
+        bodies: Bodies,
+        contacts: Contacts,
+        springs: SpringSource,
+        mesh: tuple[int, int, int],
+        scale: Tensor | float | None = None,
+        solver: str = "auto",
+    ) -> LatticeModel:
+        """Sum springs up to force constants.
+
+        Parameters
+        ----------
+        bodies, contacts, mesh, solver
+            See above.
+        springs : SpringSource
+            Gives the springs of contacts, or force constants between bodies.
+        scale : Tensor or float, optional
+            Thermal scale, if it is to be fixed.
+        """
+        of_contacts = springs.contact_springs(bodies, contacts)
+        if of_contacts is None:
+            constants = springs.force_constants(bodies, contacts)
+        else:
+            constants = force_constants(bodies, contacts, of_contacts)
+        classes = springs.classes()
+        return cls(bodies, contacts, constants, of_contacts, classes, mesh, scale, solver)
 
     @property
     def crystal(self) -> Crystal:

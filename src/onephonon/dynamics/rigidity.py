@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from onephonon.core.errors import NetworkError
 from onephonon.network.bodies import Bodies
-from onephonon.network.contacts import Contacts, atoms_hold_together, find_contacts, name_bodies
-from onephonon.network.force_constants import ForceConstants, Springs, force_constants
+from onephonon.network.contacts import (
+    Contacts,
+    atoms_hold_together,
+    check_connected,
+    find_contacts,
+    name_bodies,
+    warn_of_coincidences,
+)
+from onephonon.network.force_constants import (
+    ForceConstants,
+    Springs,
+    check_springs,
+    force_constants,
+)
+from onephonon.network.springs import ConstantSprings, SpringSource
 
+from .lattice_model import LatticeModel
 from .solvers.solver import Solver, make_solver
 
 #: A network whose softest mode is this much softer than its stiffest is floppy: rounding leaves
@@ -166,3 +181,32 @@ def _free_motion(
         return None
     motion = bodies.scatter(x[:, 0], 0).reshape(n, w, 1)
     return (inverse.mT.to(motion.dtype) @ motion)[:, :, 0]
+
+
+def check_lattice(lattice: LatticeModel, springs: SpringSource, where: str) -> None:
+    """Check that a lattice holds together, before anything is computed with it.
+
+    Parameters
+    ----------
+    lattice : LatticeModel
+    springs : SpringSource
+        That it was built with; plain constants can be tried with longer cutoffs.
+    where : str
+        What the springs are called in an error.
+
+    Raises
+    ------
+    InputError
+        If a spring constant is negative or not finite.
+    NetworkError
+        Naming bodies that are loose, or move freely.
+    """
+    bodies, contacts = lattice.bodies, lattice.contacts
+    if lattice.springs is not None:
+        check_springs(lattice.springs, where)
+    warn_of_coincidences(bodies, contacts)
+    check_connected(bodies, contacts)
+    longer = None
+    if isinstance(springs, ConstantSprings):
+        longer = partial(springs.contact_springs, bodies)
+    check_rigid(bodies, contacts, lattice.force_constants, lattice.springs, longer)

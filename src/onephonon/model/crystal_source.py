@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from onephonon.core.caching import Memory
-from onephonon.core.tensors import map_tensors
+from onephonon.core.tensors import follow, map_tensors
 from onephonon.crystal.crystal import Crystal
 from onephonon.network.bodies import Bodies, GroupBy, gather_bodies
 
-from .inputs import check_tensors, follow
+from .inputs import check_tensors
 
 
 @dataclass(frozen=True, eq=False)

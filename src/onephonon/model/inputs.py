@@ -6,15 +6,13 @@ import inspect
 import math
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.reading import read_crystal
 from onephonon.crystal.solvent import with_solvent
@@ -23,13 +21,9 @@ from onephonon.network.contacts import Contacts
 from onephonon.network.force_constants import SPRING_MODELS, SpringValue
 from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
-from onephonon.scattering.points import QPoints
 
 #: Parts of the crystal that may be replaced by a caller's tensors.
 OVERRIDES = ("positions", "B", "U", "occupancies", "cell")
-
-#: How well points given with q and hkl must agree, in Miller indices: rounding at |hkl| of 100.
-POINTS_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
 def make_springs(
@@ -79,11 +73,6 @@ def spring_parameter(value: SpringValue, like: Tensor) -> Any:
     if isinstance(value, Sequence) and any(isinstance(v, Tensor) for v in value):
         return value
     return nn.Parameter(torch.tensor(value, dtype=like.dtype, device=like.device))
-
-
-def follow(tensor: Tensor, like: Tensor) -> Tensor:
-    """Move to another's device, and to its dtype if it holds real numbers."""
-    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
 
 
 def check_resolution_limit(value: float) -> float:
@@ -136,23 +125,6 @@ def check_tensors(tensors: dict[str, Any]) -> dict[str, Tensor]:
     return found
 
 
-def check_ranks(rank: int | Sequence[int], n_dof: int) -> list[int] | None:
-    """The modes wanted; None for all of them together."""
-    try:
-        ranks = [operator.index(r) for r in rank] if isinstance(rank, Iterable) else None
-        one = operator.index(rank) if ranks is None else 0  # type: ignore[arg-type]
-    except TypeError:
-        ranks, one = [], n_dof
-    if ranks is None and one == -1:
-        return None
-    ranks = [one] if ranks is None else ranks
-    if not ranks or not all(0 <= r < n_dof for r in ranks):
-        raise InputError(
-            f"rank {rank}: modes are counted from 0 to {n_dof - 1}, whole numbers; -1 is their sum"
-        )
-    return ranks
-
-
 def check_scale(scale: float | Tensor) -> float | Tensor:
     """A thermal scale: positive and finite; the very tensor if it is one."""
     value = float(scale.detach()) if isinstance(scale, Tensor) else float(scale)
@@ -166,36 +138,3 @@ def check_dtype(dtype: torch.dtype) -> torch.dtype:
     if dtype not in (torch.float64, torch.float32):
         raise InputError(f"dtype {dtype}: give torch.float64 or torch.float32")
     return dtype
-
-
-def check_points(points: QPoints, cell: UnitCell) -> None:
-    """Check that points were made for a cell.
-
-    Raises
-    ------
-    InputError
-        If their q and hkl are not the same in it.
-    """
-    hkl = cell.hkl_from_q(points.q.to(cell.matrix)).detach()
-    off = float((hkl - points.hkl.to(hkl)).abs().max()) if len(hkl) else 0.0
-    if off > POINTS_TOLERANCE[hkl.dtype]:
-        raise InputError(
-            f"the points' q and hkl differ by up to {off:.2g} in this crystal's cell: they were "
-            "made for another; give their q instead, or make them anew"
-        )
-
-
-def check_q(q: Any) -> Tensor:
-    """A user's q-vectors as a tensor, checked; the very tensor if it is one."""
-    if not isinstance(q, Tensor):
-        array = np.asarray(q)
-        q = torch.as_tensor(array.astype(np.float64) if array.dtype.kind in "iu" else array)
-    if q.ndim != 2 or q.shape[1] != 3 or not q.is_floating_point():
-        raise InputError(
-            f"q_vectors has shape {tuple(q.shape)} and dtype {q.dtype}; give real numbers of "
-            "shape (N, 3), in 1/Å with 2*pi included"
-        )
-    if not bool(torch.isfinite(q.detach()).all()):
-        bad = int((~torch.isfinite(q.detach()).all(1)).nonzero()[0])
-        raise InputError(f"q_vectors[{bad}] = {q[bad].tolist()} is not finite; remove it")
-    return q

@@ -63,7 +63,7 @@ class WrittenMap:
 
 
 def to_map(
-    model: BoundModel,
+    bound: BoundModel,
     *,
     rank: int | Sequence[int] = -1,
     use_data_adp: bool = False,
@@ -77,7 +77,7 @@ def to_map(
 
     Parameters
     ----------
-    model : OnePhonon
+    bound : BoundModel
         Bound to a grid or to a list of q.
     rank, use_data_adp
         As for `OnePhonon.apply_disorder`.
@@ -100,15 +100,14 @@ def to_map(
     check_stored(stored)
     with torch.no_grad():
         if intensity is None:
-            options = {"rank": rank, "use_data_adp": use_data_adp, "progress": progress}
-            intensity = model.apply_disorder(**options)
+            intensity = bound.intensity(rank, use_data_adp, progress=progress)
         own = {"rank": rank if isinstance(rank, int) else list(rank), "use_data_adp": use_data_adp}
-        header = map_header(model, own | dict(parameters or {}))
+        header = map_header(bound, own | dict(parameters or {}))
         values = _numpy(intensity).astype(stored)
-        if model.grid is not None:
-            return DiffuseMap.on_grid(values, map_grid(model), **header)
+        if bound.grid is not None:
+            return DiffuseMap.on_grid(values, map_grid(bound), **header)
         listed = DiffuseMap.at_points(
-            _numpy(model.points.q),
+            _numpy(bound.points.q),
             values,
             list_shape=list_shape,
             **header,
@@ -117,7 +116,7 @@ def to_map(
 
 
 def write_map(
-    model: BoundModel,
+    bound: BoundModel,
     path: str | os.PathLike[str],
     *,
     rank: int | Sequence[int] = -1,
@@ -136,7 +135,7 @@ def write_map(
 
     Parameters
     ----------
-    model : OnePhonon
+    bound : BoundModel
         Bound to a grid or to a list of q.
     path : path
         See `onephonon.write_map` for the formats.
@@ -163,17 +162,17 @@ def write_map(
         If options contradict each other, or the file cannot be written.
     """
     output = Path(path)
-    on_mesh = model.chosen_engine.name == "mesh"
+    on_mesh = bound.engine.name == "mesh"
     stored = check_stored(stored or ("float32" if on_mesh else "float64"))
-    whole = model.grid is not None and on_mesh and rank == -1
+    whole = bound.grid is not None and on_mesh and rank == -1
     if unique and not whole:
         raise InputError("unique is for whole maps from the mesh: give samplings, engine='mesh'")
     if whole and output.suffix.lower() in (".h5", ".hdf5"):
-        return _stream(model, output, stored, unique, use_data_adp, parameters, force, progress)
+        return _stream(bound, output, stored, unique, use_data_adp, parameters, force, progress)
     if unique:
         raise InputError(f"unique maps are written as they are computed, to .h5; not to {output}")
     found = to_map(
-        model,
+        bound,
         rank=rank,
         use_data_adp=use_data_adp,
         list_shape=list_shape,
@@ -192,15 +191,15 @@ def check_stored(stored: str) -> str:
     return stored
 
 
-def map_header(model: BoundModel, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def map_header(bound: BoundModel, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of a calculated map beside its values."""
     from onephonon import __version__
 
-    lattice = model.lattice
+    lattice = bound.lattice
     own = {
         "thermal_scale": float(lattice.thermal_scale.detach()),
         "mesh": list(lattice.mesh),
-        "engine": str(model.chosen_engine),
+        "engine": str(bound.engine),
     }
     return {
         "cell": lattice.crystal.cell.parameters,
@@ -211,16 +210,16 @@ def map_header(model: BoundModel, parameters: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def map_grid(model: BoundModel) -> MapGrid:
+def map_grid(bound: BoundModel) -> MapGrid:
     """The grid of a model's map."""
-    assert model.grid is not None
-    h, k, l = (float(axis[0]) for axis in model.grid.axes)  # noqa: E741
-    n_h, n_k, n_l = model.grid.samples
-    return MapGrid((h, k, l), (1 / n_h, 1 / n_k, 1 / n_l), model.grid.shape)
+    assert bound.grid is not None
+    h, k, l = (float(axis[0]) for axis in bound.grid.axes)  # noqa: E741
+    n_h, n_k, n_l = bound.grid.samples
+    return MapGrid((h, k, l), (1 / n_h, 1 / n_k, 1 / n_l), bound.grid.shape)
 
 
 def _stream(
-    model: BoundModel,
+    bound: BoundModel,
     output: Path,
     stored: str,
     unique: bool,
@@ -231,10 +230,10 @@ def _stream(
 ) -> WrittenMap:
     """Compute a map on the mesh and write it as it grows."""
     with torch.no_grad():
-        job, symmetry = map_job(model, use_data_adp)
-        grid = map_grid(model).sub(symmetry.region) if unique else map_grid(model)
+        job, symmetry = map_job(bound, use_data_adp)
+        grid = map_grid(bound).sub(symmetry.region) if unique else map_grid(bound)
         own = {"rank": -1, "use_data_adp": use_data_adp, "unique": unique}
-        header = map_header(model, dict(parameters or {}) | own)
+        header = map_header(bound, dict(parameters or {}) | own)
         with unfinished(output, grid, dtype=stored, force=force, **header) as growing:
             steps = list(_steps(job, symmetry, growing, unique))
             log.info(_outlook(job, symmetry, steps))
@@ -253,24 +252,24 @@ def _stream(
 
 
 def map_job(
-    model: BoundModel, use_data_adp: bool = False, unique: bool = True
+    bound: BoundModel, use_data_adp: bool = False, unique: bool = True
 ) -> tuple[MapJob, Symmetry]:
     """A map on the mesh, to be computed row by row, and the part that stands for the rest.
 
     Parameters
     ----------
-    model : OnePhonon
+    bound : BoundModel
         In grid mode.
     use_data_adp : bool
     unique : bool
         Use the crystal's symmetry; else only ``I(-q) = I(q)``.
     """
-    if model.grid is None:
+    if bound.grid is None:
         raise InputError("a list of q has no rows; this is for models with samplings")
-    lattice = model.lattice
+    lattice = bound.lattice
     U, scale = lattice.displacements_and_scale(use_data_adp)
-    symmetry = grid_symmetry(lattice, model.grid, U, unique)
-    job = grid_job(lattice, model.grid, U, scale, model.numerics, *model.limits)
+    symmetry = grid_symmetry(lattice, bound.grid, U, unique)
+    job = grid_job(lattice, bound.grid, U, scale, bound.numerics, *bound.limits)
     return job.within(symmetry.region), symmetry
 
 

@@ -16,47 +16,32 @@ from onephonon.core.progress import Progress
 from onephonon.core.tensors import map_tensors
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.grid import HklGrid
-from onephonon.crystal.zone import is_bragg
 from onephonon.dynamics.lattice_model import LatticeModel, default_mesh
 from onephonon.dynamics.normal_modes import Modes, mass_factor_inverse
-from onephonon.dynamics.rigidity import check_rigid
+from onephonon.dynamics.rigidity import check_lattice
 from onephonon.dynamics.solvers.solver import Choice, take_solver
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.network.bodies import Bodies, GroupBy
-from onephonon.network.contacts import (
-    Contacts,
-    check_connected,
-    find_contacts,
-    warn_of_coincidences,
-)
-from onephonon.network.force_constants import ForceConstants, Springs, SpringValue, check_springs
-from onephonon.network.force_constants import force_constants as sum_springs
+from onephonon.network.contacts import Contacts, find_contacts
+from onephonon.network.force_constants import ForceConstants, Springs, SpringValue
 from onephonon.network.interfaces import ContactTable
-from onephonon.network.springs import ConstantSprings, FunctionSprings, SpringFunction, SpringPlan
-from onephonon.scattering import diffuse
+from onephonon.network.springs import (
+    ConstantSprings,
+    FunctionSprings,
+    SpringFunction,
+    SpringPlan,
+    SpringSource,
+)
 from onephonon.scattering.amplitudes.engines import Engine, take_engine, take_rtol
-from onephonon.scattering.jacobian import spring_jacobian, spring_normal_equations
+from onephonon.scattering.bound_model import BoundModel
+from onephonon.scattering.diffuse import displacements_and_scale
 from onephonon.scattering.numerics import Numerics, check_batch_size
 from onephonon.scattering.points import QPoints, within
+from onephonon.scattering.q_source import QSource, Sampling
 
+from . import inputs, map_writing, spring_derivatives
 from .attributes import Checked, Delegated, Fixed
 from .crystal_source import CrystalSource
-from .inputs import (
-    check_bragg_tolerance,
-    check_crystal,
-    check_dtype,
-    check_mesh,
-    check_ranks,
-    check_resolution_limit,
-    check_scale,
-    check_spring_model,
-    check_tensors,
-    make_springs,
-    spring_parameter,
-)
-from .map_writing import WrittenMap, to_map, write_map
-from .q_source import QSource, Sampling, points_with_own_modes
-from .spring_derivatives import class_springs, derivative_arguments, make_basis
 
 
 class OnePhonon(nn.Module):
@@ -136,15 +121,22 @@ class OnePhonon(nn.Module):
     group_by = Fixed[GroupBy]("contacts are sorted by body when the model is built")
     gnm_cutoff = Fixed[float]("contacts are found once, when the model is built")
     contacts = Fixed[Contacts]("they are found once, when the model is built")
-    model = Checked(check_spring_model)
-    mesh = Checked(check_mesh)
+    model = Checked(inputs.check_spring_model)
+    mesh = Checked(inputs.check_mesh)
     solver = Checked(take_solver)
     engine = Checked(take_engine)
     rtol = Checked(take_rtol)
     batch_size = Checked(check_batch_size)
-    res_limit = Checked(check_resolution_limit)
-    bragg_tolerance = Checked(check_bragg_tolerance)
+    res_limit = Checked(inputs.check_resolution_limit)
+    bragg_tolerance = Checked(inputs.check_bragg_tolerance)
 
+    crystal = Delegated[Crystal]("bodies", "crystal", "The file's, with the tensors given.")
+    thermal_scale = Delegated[Tensor]("lattice", "thermal_scale", "Thermal scale s.")
+    U = Delegated[Tensor]("lattice", "U", "Model's mean-square displacements (n_atoms, 3, 3), Å^2.")
+    ADP = Delegated[Tensor]("lattice", "ADP", "Model's tr(U)/3, (n_atoms,), Å^2; B = 8 pi^2 ADP.")
+    covar = Delegated[Tensor]("lattice", "covar", "Covariance C(R), (n_h, n_k, n_l, D, D), Å^2.")
+    chosen_solver = Delegated[Choice]("lattice", "chosen_solver", "How K(k) is inverted, and why.")
+    chosen_engine = Delegated[Engine]("bound", "engine", "How amplitudes are formed, and why.")
     grid = Delegated[HklGrid | None]("_source", "grid", "The grid in grid mode, or None.")
     n_points = Delegated[int]("_source", "n_points", "Number of q.")
     map_shape = Delegated[tuple[int, int, int] | None](
@@ -152,22 +144,7 @@ class OnePhonon(nn.Module):
     )
     hkl_grid = Delegated[Tensor]("points", "hkl", "Miller indices, shape (N, 3), l fastest.")
     q_grid = Delegated[Tensor]("points", "q", "Scattering vectors, shape (N, 3), 1/Å with 2*pi.")
-    valid = Delegated[Tensor](
-        "points", "valid", "Where the intensity is defined, (N,): within the limit, not Bragg."
-    )
-    thermal_scale = Delegated[Tensor]("lattice", "thermal_scale", "Thermal scale s.")
-    U = Delegated[Tensor](
-        "lattice", "U", "Model's mean-square displacements, (n_atoms, 3, 3), Å^2."
-    )
-    ADP = Delegated[Tensor](
-        "lattice", "ADP", "Model's ``tr(U)/3``, shape (n_atoms,), Å^2; ``B = 8 pi^2 ADP``."
-    )
-    covar = Delegated[Tensor](
-        "lattice", "covar", "Covariance C(R) between bodies, (n_h, n_k, n_l, D, D), Å^2."
-    )
-    chosen_solver = Delegated[Choice](
-        "lattice", "chosen_solver", "How stiffness matrices are inverted, and why."
-    )
+    valid = Delegated[Tensor]("points", "valid", "(N,): within the limit, and not a Bragg point.")
 
     def __init__(
         self,
@@ -204,60 +181,49 @@ class OnePhonon(nn.Module):
         **structure_options: Any,
     ) -> None:
         super().__init__()
+        read = inputs.check_crystal(pdb_path, expand_p1, structure_options)
+        read = read.to(device, inputs.check_dtype(dtype))
+        overrides = {"positions": positions, "B": B, "U": U, "occupancies": occupancies}
+        tensors = inputs.check_tensors(overrides | {"cell": cell})
         self._memory = Memory()
-        crystal = check_crystal(pdb_path, expand_p1, structure_options)
-        # The caller's own tensors: kept as they are, and never parameters of the module.
-        overrides = check_tensors(
-            {"positions": positions, "B": B, "U": U, "occupancies": occupancies, "cell": cell}
-        )
-        self._atoms = CrystalSource(crystal.to(device, check_dtype(dtype)), group_by, overrides)
-        self._scale = {} if thermal_scale is None else {"s": check_scale(thermal_scale)}
-        self.group_by, self.gnm_cutoff = group_by, gnm_cutoff
-        self.engine, self.solver, self.rtol = engine, solver, rtol
-        self.batch_size, self.bragg_tolerance = batch_size, bragg_tolerance
-        self.res_limit = res_limit
+        # The caller's own tensors are never parameters of the module: kept where torch sees none.
+        self._atoms = CrystalSource(read, group_by, tensors)
+        self._scale = {} if thermal_scale is None else {"s": inputs.check_scale(thermal_scale)}
+        self.group_by, self.gnm_cutoff, self.model = group_by, gnm_cutoff, model
+        self.engine, self.solver, self.rtol, self.batch_size = engine, solver, rtol, batch_size
+        self.res_limit, self.bragg_tolerance = res_limit, bragg_tolerance
         self._source = QSource.from_samplings((hsampling, ksampling, lsampling))
         bodies = self.bodies
-        grid, unit_cell = self._source.grid, bodies.crystal.cell
-        self.mesh = mesh or (default_mesh(unit_cell) if grid is None else grid.samples)
+        self.mesh = mesh or (self.grid.samples if self.grid else default_mesh(bodies.crystal.cell))
         if q_vectors is not None:
             self.set_q(q_vectors)
         self.contacts = find_contacts(bodies, gnm_cutoff)
-        self.model = model
-        constants = {
-            "gamma_intra": None if model == "hybrid" else gamma_intra,
-            "gamma_inter": None if model == "hybrid" else gamma_inter,
-            "k_par": k_par,
-            "k_perp": k_perp,
-        }
-        self.gamma_intra: Any = None
-        self.gamma_inter: Any = None
-        self.k_par: Any = None
-        self.k_perp: Any = None
+        gammas = (None, None) if model == "hybrid" else (gamma_intra, gamma_inter)
+        constants = (None,) * 4 if springs is not None else (*gammas, k_par, k_perp)
+        self.gamma_intra, self.gamma_inter, self.k_par, self.k_perp = (
+            None if value is None else inputs.spring_parameter(value, bodies.U)
+            for value in constants
+        )
         self.springs: Any = None
         if springs is not None:
-            self.springs = make_springs(bodies, self.contacts, springs)
-        else:
-            for name, value in constants.items():
-                new = None if value is None else spring_parameter(value, bodies.U)
-                setattr(self, name, new)
+            self.springs = inputs.make_springs(bodies, self.contacts, springs)
         with torch.no_grad():
-            self._check_network()
+            where = "springs" if self.springs else f"model {model!r}"
+            check_lattice(self.lattice, self.spring_source, where)
 
-    def _check_network(self) -> None:
-        """Name springs that cannot be, and bodies that hang loose, before anything is computed."""
-        lattice = self.lattice
-        bodies, contacts, springs = lattice.bodies, lattice.contacts, lattice.springs
-        if springs is not None:
-            check_springs(springs, "springs" if self.springs else f"model {self.model!r}")
-        warn_of_coincidences(bodies, contacts)
-        check_connected(bodies, contacts)
-        longer = (
-            None if self.springs else lambda found: self._springs.contact_springs(bodies, found)
-        )
-        check_rigid(bodies, contacts, lattice.force_constants, springs, longer)
+    @property
+    def spring_source(self) -> SpringSource:
+        """Where springs come from: the submodule `springs`, or the plain constants."""
+        if self.springs is not None:
+            source: SpringSource = self.springs
+            return source
+        constants = self.gamma_intra, self.gamma_inter, self.k_par, self.k_perp
+        return ConstantSprings(self.model, *constants)
 
-    # ---- the crystal on its springs --------------------------------------------------------------
+    @property
+    def bodies(self) -> Bodies:
+        """The unit cell's atoms by body."""
+        return self._atoms.bodies(self._memory)
 
     @property
     def lattice(self) -> LatticeModel:
@@ -266,108 +232,72 @@ class OnePhonon(nn.Module):
         Made anew for each graph, since a caller's leaf serves many backward passes; otherwise
         kept as long as all that it is made of has the same values.
         """
-        springs = self._springs
-        if isinstance(springs, FunctionSprings):
-            return self._make_lattice()  # nobody knows all that a user's function looks at
-        own = springs.values if isinstance(springs, ConstantSprings) else []
-        scale = [s for s in self._scale.values() if isinstance(s, Tensor)]
-        tensors = [*self.parameters(), *own, *scale, *self._atoms.overrides.values()]
-        return self._memory.get(
-            "lattice", tensors, self._make_lattice, (self.model, self.mesh, self.solver)
-        )
+        springs, scale = self.spring_source, self._scale.get("s")
 
-    def _make_lattice(self) -> LatticeModel:
-        bodies, contacts, springs = self.bodies, self.contacts, self._springs
-        of_contacts = springs.contact_springs(bodies, contacts)
-        if of_contacts is None:
-            constants = springs(bodies, contacts)
-        else:
-            constants = sum_springs(bodies, contacts, of_contacts)
-        return LatticeModel(
-            bodies,
-            contacts,
-            constants,
-            of_contacts,
-            springs.classes(),
-            self.mesh,
-            self._scale.get("s"),
-            self.solver,
-        )
+        def build() -> LatticeModel:
+            return LatticeModel.build(
+                self.bodies, self.contacts, springs, self.mesh, scale, self.solver
+            )
+
+        if isinstance(springs, FunctionSprings):
+            return build()  # nobody knows all that a user's function looks at
+        own = springs.values if isinstance(springs, ConstantSprings) else []
+        fixed = [scale] if isinstance(scale, Tensor) else []
+        tensors = [*self.parameters(), *own, *fixed, *self._atoms.overrides.values()]
+        return self._memory.get("lattice", tensors, build, (self.model, self.mesh, self.solver))
 
     @property
-    def _springs(self) -> Any:
-        """Where springs come from: the submodule, or the plain constants."""
-        if self.springs is not None:
-            return self.springs
-        return ConstantSprings(
-            self.model, self.gamma_intra, self.gamma_inter, self.k_par, self.k_perp
-        )
+    def bound(self) -> BoundModel:
+        """The lattice bound to the scattering vectors: what intensities are computed from."""
+        limits = self.res_limit, self.bragg_tolerance
+        return BoundModel(self.lattice, self._source, self.numerics, *limits, self._memory)
+
+    @property
+    def numerics(self) -> Numerics:
+        """How amplitudes and intensities are computed."""
+        return Numerics(self.engine, self.rtol, self.batch_size)
+
+    @property
+    def points(self) -> QPoints:
+        """The q-vectors, the zone points they share, and which are valid."""
+        limits = self.res_limit, self.bragg_tolerance
+        return self._source.points(self.crystal.cell, limits, self._memory)
+
+    @property
+    def q_vectors(self) -> Tensor | None:
+        """The q asked for, as given; None in grid mode."""
+        listed = self._source.listed
+        return self._source.q if listed is None else listed.q
+
+    @q_vectors.setter
+    def q_vectors(self, value: Any) -> None:
+        self.set_q(value)
+
+    def set_q(self, q_vectors: Any) -> None:
+        """Bind the model to other q: a tensor (N, 3), used as it is, or points, which keep hkl."""
+        self._source = QSource.from_q(q_vectors, self.crystal.cell)
 
     def set_tensors(self, **tensors: Tensor) -> None:
         """Use other tensors from now on: positions, B, U, occupancies or cell.
 
         For values computed anew in every step of a fit, such as one B per residue spread over
         its atoms; a leaf changed in place needs no such call.
-
-        Raises
-        ------
-        InputError
-            If a name is none of these or a shape does not fit.
         """
         self._atoms = self._atoms.with_tensors(**tensors)
 
-    # ---- the scattering vectors ------------------------------------------------------------------
-
-    def set_q(self, q_vectors: Any) -> None:
-        """Ask for other q from now on: a tensor (N, 3), used as it is, or points.
-
-        Points keep their hkl; their q follow the model's cell.
-
-        Raises
-        ------
-        InputError
-            If the shape does not fit, a value is not finite, or points belong to another cell.
-        """
-        self._source = QSource.from_q(q_vectors, self.crystal.cell)
-
-    @property
-    def q_vectors(self) -> Tensor | None:
-        """The q asked for, as given; None in grid mode."""
-        source = self._source
-        return source.q if source.listed is None else source.listed.q
-
-    @q_vectors.setter
-    def q_vectors(self, value: Any) -> None:
-        self.set_q(value)
-
-    @property
-    def points(self) -> QPoints:
-        """The q-vectors, the zone points they share, and which are valid."""
-        return self._points(self.crystal)
-
-    def _points(self, crystal: Crystal) -> QPoints:
-        return self._source.points(crystal.cell, self.limits, self._memory)
-
-    # ---- intensities -----------------------------------------------------------------------------
-
     def forward(self, q_vectors: Any = None, **options: Any) -> Tensor:
-        """Diffuse intensity at q, or at the points that the model is bound to.
+        """Intensity where the model is bound to, or at other q, to which it is not bound then.
 
         Parameters
         ----------
         q_vectors : Tensor, shape (N, 3), or points, optional
-            As for the model itself, which stays bound to its own.
         **options
             Of `apply_disorder`.
         """
-        if q_vectors is None:
-            return self.apply_disorder(**options)
         if isinstance(q_vectors, int):
             raise InputError(f"model({q_vectors}): the first argument is q; give rank={q_vectors}")
-        lattice = self.lattice
-        source = QSource.from_q(q_vectors, lattice.crystal.cell)
-        points = source.points(lattice.crystal.cell, self.limits)
-        return self.intensity_at(points, lattice=lattice, **options)
+        bound = self.bound if q_vectors is None else self.bound.at(q_vectors)
+        return bound.intensity(**options)
 
     def apply_disorder(
         self,
@@ -407,183 +337,78 @@ class OnePhonon(nn.Module):
             In the backward pass of some modes' share that splits a degenerate set, which has no
             gradient; the share of the whole set has.
         """
-        lattice = self.lattice
-        if self._on_mesh(lattice) and G is None:
-            if check_ranks(rank, lattice.bodies.n_dof) is None:
-                return self._whole_map(lattice, use_data_adp, hold, progress)
-            G = self._amplitudes(lattice, use_data_adp)
-        points = self._points(lattice.crystal)
-        return self.intensity_at(
-            points, rank, use_data_adp, G=G, hold=hold, progress=progress, lattice=lattice
-        )
-
-    def _whole_map(
-        self,
-        lattice: LatticeModel,
-        use_data_adp: bool,
-        hold: Collection[str],
-        progress: Progress | None,
-    ) -> Tensor:
-        assert self.grid is not None
-        return diffuse.grid_map(
-            lattice,
-            self.grid,
-            self.numerics,
-            use_data_adp=use_data_adp,
-            res_limit=self.res_limit,
-            bragg_tolerance=self.bragg_tolerance,
-            hold=hold,
-            progress=progress,
-        )
-
-    def intensity_at(
-        self,
-        points: QPoints,
-        rank: int | Sequence[int] = -1,
-        use_data_adp: bool = False,
-        *,
-        G: Tensor | None = None,
-        hold: Collection[str] = (),
-        progress: Progress | None = None,
-        lattice: LatticeModel | None = None,
-    ) -> Tensor:
-        """Intensity at prepared points, whatever the model is bound to.
-
-        Parameters
-        ----------
-        points : QPoints
-            In the cell of the lattice.
-        rank, use_data_adp, G, hold, progress
-            As for `apply_disorder`.
-        lattice : LatticeModel, optional
-            The model's own `lattice`, to share it (and its graph) between several calls.
-        """
-        lattice = lattice or self.lattice
-        ranks = check_ranks(rank, lattice.bodies.n_dof)
-        if ranks is not None:
-            points = points_with_own_modes(points)
-        return diffuse.point_intensity(
-            lattice,
-            points,
-            self.numerics,
-            use_data_adp=use_data_adp,
-            ranks=ranks,
-            modes=None if ranks is None else self._modes(lattice, points),
-            G=G,
-            hold=hold,
-            progress=progress,
-        )
+        return self.bound.intensity(rank, use_data_adp, G=G, hold=hold, progress=progress)
 
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:
         """G at every point, shape (N, D), to be kept for a fit over springs.
 
         With the file's ADPs it does not depend on the springs; give it to `apply_disorder`.
         """
-        return self._amplitudes(self.lattice, use_data_adp)
-
-    def _amplitudes(self, lattice: LatticeModel, use_data_adp: bool) -> Tensor:
-        U, _ = lattice.displacements_and_scale(use_data_adp)
-        if self.grid is not None and self._on_mesh(lattice):
-            return diffuse.grid_amplitudes(lattice, self.grid, U, self.numerics, *self.limits)
-        return diffuse.point_amplitudes(lattice, self._points(lattice.crystal), U, self.numerics)
-
-    def _on_mesh(self, lattice: LatticeModel) -> bool:
-        """Whether this is a map whose amplitudes come from densities on a mesh."""
-        return self.grid is not None and self._engine(lattice).name == "mesh"
-
-    def _engine(self, lattice: LatticeModel) -> Engine:
-        n = self._source.n_points
-        return diffuse.engine_for(lattice, self.numerics, n, self.grid is not None)
-
-    @property
-    def limits(self) -> tuple[float, float | None]:
-        """Resolution limit (Å) and Bragg tolerance (Miller indices) of the points."""
-        return self.res_limit, self.bragg_tolerance
-
-    @property
-    def numerics(self) -> Numerics:
-        """How amplitudes and intensities are computed."""
-        return Numerics(self.engine, self.rtol, self.batch_size)
-
-    @property
-    def chosen_engine(self) -> Engine:
-        """How amplitudes are formed for the q asked for, and why."""
-        return self._engine(self.lattice)
-
-    # ---- derivatives by spring class -------------------------------------------------------------
+        return self.bound.amplitudes(use_data_adp)
 
     def spring_jacobian(
         self, G: Tensor | None = None, hold: Collection[str] = ()
     ) -> tuple[Tensor, Tensor]:
-        """Intensity with the crystal's ADPs, (N,), and its derivative by every constant, (N, n).
-
-        Columns are the entries of ``springs.values()``, flattened: constants, not their
-        logarithms. One solve for all; rows are NaN where not valid; without graph.
-
-        Parameters
-        ----------
-        G : Tensor, optional
-            Kept `amplitudes`.
-        hold : collection of {'scale'}
-            Leave the thermal scale's own dependence on the springs out.
-        """
-        arguments = self._derivative_arguments(hold)
-        return spring_jacobian(**arguments, G=G, batch_size=self.batch_size)
+        """Intensity and its derivatives by the springs; see `spring_derivatives.jacobian`."""
+        return spring_derivatives.jacobian(self.bound, self.springs, G=G, hold=hold)
 
     def spring_normal_equations(
-        self, residual: Tensor, *args: Any, hold: Collection[str] = (), **options: Any
+        self, residual: Tensor, *args: Any, **options: Any
     ) -> tuple[Tensor, Tensor]:
-        """Normal equations of a step of the springs, without the Jacobian in memory.
-
-        Parameters
-        ----------
-        residual : Tensor, shape (N,)
-            Data minus `spring_jacobian`'s intensity.
-        *args, **options
-            weights, columns, G, progress of `scattering.jacobian.spring_normal_equations`.
-        hold
-            As for `spring_jacobian`.
-
-        Returns
-        -------
-        matrix : Tensor, shape (n, n)
-        vector : Tensor, shape (n,)
-            n constants, then columns.
-        """
-        arguments = self._derivative_arguments(hold)
-        options |= dict(zip(("weights", "columns", "G"), args, strict=False))
-        options["batch_size"] = self.batch_size
-        return spring_normal_equations(**arguments, residual=residual, **options)
-
-    def _derivative_arguments(self, hold: Collection[str]) -> dict[str, Any]:
-        lattice, springs = self.lattice, class_springs(self.springs)
-        with torch.no_grad():
-            tensors = lattice.crystal.tensors()
-            basis = self._memory.get("basis", tensors, lambda: make_basis(lattice, springs))
-        arguments = derivative_arguments(lattice, springs, basis, "scale" in hold)
-        return arguments | {"points": self._points(lattice.crystal)}
-
-    # ---- maps ------------------------------------------------------------------------------------
+        """Normal equations of a step; see `spring_derivatives.normal_equations`."""
+        return spring_derivatives.normal_equations(
+            self.bound, self.springs, residual, *args, **options
+        )
 
     def to_map(self, **options: Any) -> DiffuseMap:
-        """The intensity as a `DiffuseMap`; see `onephonon.model.map_writing.to_map`."""
-        return to_map(self, **options)
+        """The intensity as a `DiffuseMap`; see `map_writing.to_map`."""
+        return map_writing.to_map(self.bound, **options)
 
-    def write_map(self, path: str | os.PathLike[str], **options: Any) -> WrittenMap:
-        """Compute the map and write it; see `onephonon.model.map_writing.write_map`."""
-        return write_map(self, path, **options)
+    def write_map(self, path: str | os.PathLike[str], **options: Any) -> map_writing.WrittenMap:
+        """Compute the map and write it; see `map_writing.write_map`."""
+        return map_writing.write_map(self.bound, path, **options)
 
-    # ---- what is read off a model ----------------------------------------------------------------
-
-    @property
-    def crystal(self) -> Crystal:
-        """The crystal: the file's, with the tensors given in place of the file's."""
-        return self.bodies.crystal
+    def modes(self) -> Modes:
+        """Normal modes at `kvec`."""
+        return self.bound.modes()
 
     @property
-    def bodies(self) -> Bodies:
-        """The unit cell's atoms by body."""
-        return self._atoms.bodies(self._memory)
+    def V(self) -> Tensor:
+        """Modes at `kvec`, in columns, shape (Nk, D, D), complex."""
+        return self.modes().V
+
+    @property
+    def Winv(self) -> Tensor:
+        """``1/w^2`` of each mode, shape (Nk, D); zero for the acoustic modes at Gamma."""
+        return self.modes().Winv
+
+    @property
+    def kvec(self) -> Tensor:
+        """Wavevectors of the modes, 1/Å with 2*pi, shape (Nk, 3), folded into the first zone.
+
+        Grid mode: the distinct ones. Arbitrary mode: one for each q.
+        """
+        points = self.points
+        k = points.hkl if self.grid is None else points.zone.k_frac
+        return self.crystal.cell.q_from_hkl(k - torch.round(k.detach()))
+
+    @property
+    def Amat(self) -> Tensor:
+        """Displacement of each atom by its copy's degrees of freedom, (n_copies, 3 n_atoms, d).
+
+        Copies are those of the asymmetric unit, d = D/n_copies.
+        """
+        return self.bodies.displacement_matrix()
+
+    @property
+    def Linv(self) -> Tensor:
+        """Inverse Cholesky factor of the mass matrix, shape (D, D)."""
+        return mass_factor_inverse(self.bodies)
+
+    @property
+    def res_mask(self) -> Tensor:
+        """True where a point is within the resolution limit, shape (N,)."""
+        return within(self.crystal.cell, self.q_grid, self.res_limit)
 
     def force_constants(self) -> ForceConstants:
         """Force-constant blocks between bodies."""
@@ -604,69 +429,7 @@ class OnePhonon(nn.Module):
         progress: Progress | None = None,
     ) -> tuple[Tensor, Tensor]:
         """U of every atom of the cell for the Debye-Waller factors, (n_cell_atoms, 3, 3), and s."""
-        return diffuse.displacements_and_scale(self.lattice, use_data_adp, hold, progress)
-
-    @property
-    def Amat(self) -> Tensor:
-        """Displacement of each atom by its copy's degrees of freedom, (n_copies, 3 n_atoms, d).
-
-        Copies are those of the asymmetric unit, d = D/n_copies.
-        """
-        return self.bodies.displacement_matrix()
-
-    @property
-    def Linv(self) -> Tensor:
-        """Inverse Cholesky factor of the mass matrix, shape (D, D)."""
-        return mass_factor_inverse(self.bodies)
-
-    @property
-    def kvec(self) -> Tensor:
-        """Wavevectors of the modes, 1/Å with 2*pi, shape (Nk, 3), folded into the first zone.
-
-        Grid mode: the distinct ones. Arbitrary mode: one for each q.
-        """
-        crystal = self.crystal
-        points = self._points(crystal)
-        k = points.hkl if self.grid is None else points.zone.k_frac
-        return crystal.cell.q_from_hkl(k - torch.round(k.detach()))
-
-    def modes(self) -> Modes:
-        """Normal modes at `kvec`."""
-        lattice = self.lattice
-        points = self._points(lattice.crystal)
-        if self.grid is not None:
-            return self._modes(lattice, points)
-        points = points_with_own_modes(points)
-        found, index = self._modes(lattice, points), points.zone.index
-        return Modes(found.V[index], found.w_squared[index])
-
-    def _modes(self, lattice: LatticeModel, points: QPoints) -> Modes:
-        """Normal modes at the distinct wavevectors of points."""
-        k = points.zone.k_frac
-        tolerance = self.bragg_tolerance
-        return self._memory.get(
-            "modes",
-            [*lattice.tensors, k],
-            lambda: lattice.modes(k, is_bragg(k, tolerance)),
-            (tolerance,),
-        )
-
-    @property
-    def V(self) -> Tensor:
-        """Modes at `kvec`, in columns, shape (Nk, D, D), complex."""
-        return self.modes().V
-
-    @property
-    def Winv(self) -> Tensor:
-        """``1/w^2`` of each mode, shape (Nk, D); zero for the acoustic modes at Gamma."""
-        return self.modes().Winv
-
-    @property
-    def res_mask(self) -> Tensor:
-        """True where a point is within the resolution limit, shape (N,)."""
-        return within(self.crystal.cell, self.q_grid, self.res_limit)
-
-    # ---- torch -----------------------------------------------------------------------------------
+        return displacements_and_scale(self.lattice, use_data_adp, hold, progress)
 
     def __getattr__(self, name: str) -> Any:
         """An error inside an attribute reaches the user as itself, not as a missing attribute."""

@@ -2,79 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from onephonon.core.errors import InputError
+from onephonon.core.progress import Progress
 from onephonon.crystal.crystal import mean_square
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.dynamics.solvers.solver import displacement_covariance
 from onephonon.network.force_constants import ForceConstants, force_constants
 from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings
-from onephonon.scattering.jacobian import SpringBasis, spring_basis
+from onephonon.scattering.bound_model import BoundModel
+from onephonon.scattering.jacobian import (
+    SpringBasis,
+    spring_basis,
+    spring_jacobian,
+    spring_normal_equations,
+)
 
 
-def class_springs(springs: nn.Module | None) -> ClassSprings | InterfaceStiffness:
-    """The springs, if they are classes with constants.
+def jacobian(
+    bound: BoundModel,
+    springs: nn.Module | None,
+    *,
+    G: Tensor | None = None,
+    hold: Collection[str] = (),
+) -> tuple[Tensor, Tensor]:
+    """Intensity with the crystal's ADPs, and its derivative by every constant of the springs.
+
+    Columns are the entries of ``springs.values()``, flattened: constants, not their logarithms.
+
+    Parameters
+    ----------
+    bound : BoundModel
+    springs : ClassSprings or InterfaceStiffness
+    G : Tensor, optional
+        Kept amplitudes.
+    hold : collection of {'scale'}
+        Leave the thermal scale's own dependence on the springs out.
+
+    Returns
+    -------
+    intensity : Tensor, shape (N,)
+    jacobian : Tensor, shape (N, n)
+        One solve for I and all slopes; NaN rows where not valid. Without graph.
 
     Raises
     ------
     InputError
-        If they are plain constants or a user's function.
+        If the springs are plain constants or a user's function.
     """
-    if not isinstance(springs, ClassSprings | InterfaceStiffness):
-        raise InputError("spring_jacobian is by class of spring; give springs=SpringPlan(...)")
-    return springs
+    return spring_jacobian(**_arguments(bound, springs, hold), G=G)
 
 
-def make_basis(lattice: LatticeModel, springs: ClassSprings | InterfaceStiffness) -> SpringBasis:
+def normal_equations(
+    bound: BoundModel,
+    springs: nn.Module | None,
+    residual: Tensor,
+    weights: Tensor | None = None,
+    columns: Tensor | None = None,
+    G: Tensor | None = None,
+    hold: Collection[str] = (),
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Normal equations of a step of the springs, without the Jacobian in memory.
+
+    Parameters
+    ----------
+    bound, springs, G, hold
+        As for `jacobian`.
+    residual : Tensor, shape (N,)
+        Data minus the intensity of `jacobian`.
+    weights, columns : Tensor, optional
+        As for `spring_normal_equations`.
+    progress : callable, optional
+        Called with (what, steps done, steps in all).
+
+    Returns
+    -------
+    matrix : Tensor, shape (n, n)
+    vector : Tensor, shape (n,)
+        n constants, then columns.
+    """
+    return spring_normal_equations(
+        **_arguments(bound, springs, hold),
+        residual=residual,
+        weights=weights,
+        columns=columns,
+        G=G,
+        progress=progress,
+    )
+
+
+def _make_basis(lattice: LatticeModel, springs: ClassSprings | InterfaceStiffness) -> SpringBasis:
     """What a unit of each constant adds to the force constants; depends on the crystal alone."""
     flat = springs.values().detach().reshape(-1)
-    with torch.no_grad():
-        return spring_basis(constants_from(lattice, springs), flat)
-
-
-def constants_from(
-    lattice: LatticeModel, springs: ClassSprings | InterfaceStiffness
-) -> Callable[[Tensor], ForceConstants]:
-    """Force constants as a function of the flattened constants of the classes."""
-    shape = springs.values().shape
 
     def constants(flat: Tensor) -> ForceConstants:
-        values = flat.reshape(shape)
+        values = flat.reshape(springs.values().shape)
         if isinstance(springs, InterfaceStiffness):
             return springs.constants(lattice.bodies, values)
         return force_constants(lattice.bodies, lattice.contacts, springs.springs(values))
 
-    return constants
-
-
-def derivative_arguments(
-    lattice: LatticeModel,
-    springs: ClassSprings | InterfaceStiffness,
-    basis: SpringBasis,
-    hold_scale: bool = False,
-) -> dict[str, Any]:
-    """Arguments of `spring_jacobian` and `spring_normal_equations`, but for the points.
-
-    Parameters
-    ----------
-    lattice : LatticeModel
-    springs : ClassSprings or InterfaceStiffness
-    basis : SpringBasis
-        Of these springs.
-    hold_scale : bool
-        Leave the thermal scale's own dependence on the springs out.
-    """
-    flat = springs.values().detach().reshape(-1)
     with torch.no_grad():
+        return spring_basis(constants, flat)
+
+
+def _arguments(
+    bound: BoundModel, springs: nn.Module | None, hold: Collection[str]
+) -> dict[str, Any]:
+    """What the functions of `scattering.jacobian` take."""
+    if not isinstance(springs, ClassSprings | InterfaceStiffness):
+        raise InputError("spring_jacobian is by class of spring; give springs=SpringPlan(...)")
+    lattice, flat = bound.lattice, springs.values().detach().reshape(-1)
+    with torch.no_grad():
+        tensors = lattice.crystal.tensors()
+        basis = bound.memory.get("basis", tensors, lambda: _make_basis(lattice, springs))
         scale = lattice.thermal_scale
     slope = None
-    if lattice.fixed_scale is None and not hold_scale:
+    if lattice.fixed_scale is None and "scale" not in hold:
         with torch.enable_grad():
             leaf = flat.clone().requires_grad_()
             U = displacement_covariance(
@@ -86,7 +136,9 @@ def derivative_arguments(
         "bodies": lattice.bodies,
         "basis": basis,
         "springs": flat,
+        "points": bound.points,
         "U": lattice.bodies.U,
         "scale": scale,
         "scale_slope": slope,
+        "batch_size": bound.numerics.batch_size,
     }

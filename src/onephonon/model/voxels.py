@@ -157,12 +157,12 @@ def voxel_average(
     if matrix is not None:
         turn = torch.as_tensor(np.asarray(matrix, dtype=np.float64)).T
     size = max(1, nodes_at_a_time // rule.around_bragg)
-    lattice = model.lattice
+    bound = model.bound
     done: list[Tensor] = []
     for start in range(0, len(hkl), size):
         nodes = voxel_points(hkl[start : start + size], extent, order, leave_out)
         points = points_at(model, nodes.hkl @ turn)
-        values = model.intensity_at(points, lattice=lattice, use_data_adp=use_data_adp, **run)
+        values = bound.at(points).intensity(use_data_adp=use_data_adp, **run)
         done.append(nodes.average(values))
         if progress:
             progress("voxels", min(start + size, len(hkl)), len(hkl))

@@ -176,9 +176,11 @@ class InterfaceStiffness(nn.Module):
         """No classes of springs."""
         return
 
-    def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:  # noqa: ARG002
+    def force_constants(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:  # noqa: ARG002
         """Force constants between the copies."""
         return self.constants(bodies, self.values())
+
+    forward = force_constants
 
     def constants(self, bodies: Bodies, S: Tensor) -> ForceConstants:
         """Force constants from a stiffness for each interface, (n_interfaces, 6, 6)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -87,6 +87,22 @@ class SpringPlan:
             raise InputError("kind 'stiffness' is one matrix per interface: set by='interface'")
 
 
+class SpringSource(Protocol):
+    """What gives springs to a network: plain constants, classes, a function, stiffnesses."""
+
+    def contact_springs(self, bodies: Bodies, contacts: Contacts) -> Springs | None:
+        """Springs of each contact; None where bodies are joined in another way."""
+        ...
+
+    def classes(self) -> SpringClasses | None:
+        """The class of each contact's spring, if there are classes."""
+        ...
+
+    def force_constants(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
+        """Force constants between the bodies."""
+        ...
+
+
 @dataclass(frozen=True)
 class SpringClasses:
     """The class of each contact's spring.
@@ -139,6 +155,10 @@ class ConstantSprings:
     def classes(self) -> None:
         """No classes but those within a copy and between copies."""
         return
+
+    def force_constants(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
+        """Force constants between the bodies."""
+        return force_constants(bodies, contacts, self.contact_springs(bodies, contacts))
 
 
 class ClassSprings(nn.Module):
@@ -229,9 +249,11 @@ class ClassSprings(nn.Module):
         """The class of each contact."""
         return SpringClasses(self.names, self.contact_class)
 
-    def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
+    def force_constants(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
         """Force constants between the bodies."""
         return force_constants(bodies, contacts, self.springs())
+
+    forward = force_constants
 
 
 class FunctionSprings(nn.Module):
@@ -275,9 +297,11 @@ class FunctionSprings(nn.Module):
         columns = k.reshape(n, -1)
         return Springs(columns[:, 0], columns[:, -1])
 
-    def forward(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
+    def force_constants(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
         """Force constants between the bodies."""
         return force_constants(bodies, contacts, self.contact_springs(bodies, contacts))
+
+    forward = force_constants
 
     def classes(self) -> SpringClasses:
         """One class: that of the function."""

@@ -1,56 +1,176 @@
-"""What a lattice model bound to scattering vectors offers: `OnePhonon` is one."""
+"""A lattice model bound to scattering vectors: everything that an intensity is computed from."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from onephonon.core.caching import Memory
+from onephonon.core.errors import InputError
+from onephonon.core.progress import Progress
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.zone import is_bragg
 from onephonon.dynamics.lattice_model import LatticeModel
+from onephonon.dynamics.normal_modes import Modes
 
+from . import diffuse
 from .amplitudes.engines import Engine
 from .numerics import Numerics
 from .points import QPoints
+from .q_source import QSource, points_with_own_modes
 
 
-class BoundModel(Protocol):
-    """A lattice model, scattering vectors, and how intensities are computed."""
+@dataclass(frozen=True, eq=False)
+class BoundModel:
+    """A lattice model, scattering vectors, and how intensities are computed.
 
-    @property
-    def lattice(self) -> LatticeModel:
-        """The crystal on its springs."""
-        ...
+    Parameters
+    ----------
+    lattice : LatticeModel
+    source : QSource
+        The scattering vectors.
+    numerics : Numerics
+    res_limit : float
+        Points of smaller d (Å) are masked.
+    bragg_tolerance : float, optional
+        See `is_bragg`.
+    memory : Memory
+        Keeps points and modes while what they come from has the same values.
+    """
+
+    lattice: LatticeModel
+    source: QSource
+    numerics: Numerics = field(default_factory=Numerics)
+    res_limit: float = 0.0
+    bragg_tolerance: float | None = None
+    memory: Memory = field(default_factory=Memory, repr=False)
+
+    def at(self, q_vectors: Any) -> BoundModel:
+        """The same at other q: a tensor (N, 3) in 1/Å, points, or a sample."""
+        source = QSource.from_q(q_vectors, self.lattice.crystal.cell)
+        return replace(self, source=source, memory=Memory())
 
     @property
     def grid(self) -> HklGrid | None:
         """The grid of Miller indices, if the scattering vectors are on one."""
-        ...
-
-    @property
-    def points(self) -> QPoints:
-        """The scattering vectors."""
-        ...
-
-    @property
-    def numerics(self) -> Numerics:
-        """How amplitudes and intensities are computed."""
-        ...
-
-    @property
-    def chosen_engine(self) -> Engine:
-        """How amplitudes are formed at these scattering vectors."""
-        ...
+        return self.source.grid
 
     @property
     def limits(self) -> tuple[float, float | None]:
         """Resolution limit (Å) and Bragg tolerance (Miller indices)."""
-        ...
+        return self.res_limit, self.bragg_tolerance
+
+    @property
+    def points(self) -> QPoints:
+        """The scattering vectors, the zone points they share, and which are valid."""
+        return self.source.points(self.lattice.crystal.cell, self.limits, self.memory)
+
+    @property
+    def engine(self) -> Engine:
+        """How amplitudes are formed at these scattering vectors, and why."""
+        n_points, on_grid = self.source.n_points, self.grid is not None
+        return diffuse.engine_for(self.lattice, self.numerics, n_points, on_grid)
+
+    def intensity(
+        self,
+        rank: int | Sequence[int] = -1,
+        use_data_adp: bool = False,
+        *,
+        G: Tensor | None = None,
+        hold: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Diffuse intensity at every point, shape (N,), e^2 per cell.
+
+        See `OnePhonon.apply_disorder`.
+        """
+        lattice = self.lattice
+        ranks = check_ranks(rank, lattice.bodies.n_dof)
+        if G is None and self.grid is not None and self.engine.name == "mesh":
+            if ranks is None:
+                return diffuse.grid_map(
+                    lattice,
+                    self.grid,
+                    self.numerics,
+                    use_data_adp=use_data_adp,
+                    res_limit=self.res_limit,
+                    bragg_tolerance=self.bragg_tolerance,
+                    hold=hold,
+                    progress=progress,
+                )
+            G = self.amplitudes(use_data_adp)
+        points, modes = self.points, None
+        if ranks is not None:
+            points = points_with_own_modes(points)
+            modes = self._modes_at(points)
+        return diffuse.point_intensity(
+            lattice,
+            points,
+            self.numerics,
+            use_data_adp=use_data_adp,
+            ranks=ranks,
+            modes=modes,
+            G=G,
+            hold=hold,
+            progress=progress,
+        )
 
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:
         """G at every point, shape (N, D)."""
+        U, _ = self.lattice.displacements_and_scale(use_data_adp)
+        if self.grid is not None and self.engine.name == "mesh":
+            return diffuse.grid_amplitudes(self.lattice, self.grid, U, self.numerics, *self.limits)
+        return diffuse.point_amplitudes(self.lattice, self.points, U, self.numerics)
+
+    def modes(self) -> Modes:
+        """Normal modes: of a grid at the distinct wavevectors, of a list of q at each."""
+        if self.grid is not None:
+            return self._modes_at(self.points)
+        points = points_with_own_modes(self.points)
+        found, index = self._modes_at(points), points.zone.index
+        return Modes(found.V[index], found.w_squared[index])
+
+    def _modes_at(self, points: QPoints) -> Modes:
+        """Normal modes at the distinct wavevectors of points."""
+        k, tolerance = points.zone.k_frac, self.bragg_tolerance
+        return self.memory.get(
+            "modes",
+            [*self.lattice.tensors, k],
+            lambda: self.lattice.modes(k, is_bragg(k, tolerance)),
+            (tolerance,),
+        )
+
+
+class HasBound(Protocol):
+    """What holds a bound model, as `OnePhonon` does."""
+
+    @property
+    def bound(self) -> BoundModel:
+        """The bound model."""
         ...
 
-    def apply_disorder(self, *args: Any, **options: Any) -> Tensor:
-        """Intensity at every point, shape (N,)."""
-        ...
+
+def bound_of(model: BoundModel | HasBound) -> BoundModel:
+    """The bound model itself, or the one that a model holds."""
+    return model if isinstance(model, BoundModel) else model.bound
+
+
+def check_ranks(rank: int | Sequence[int], n_dof: int) -> list[int] | None:
+    """The modes wanted; None for all of them together."""
+    try:
+        ranks = [operator.index(r) for r in rank] if isinstance(rank, Iterable) else None
+        one = operator.index(rank) if ranks is None else 0  # type: ignore[arg-type]
+    except TypeError:
+        ranks, one = [], n_dof
+    if ranks is None and one == -1:
+        return None
+    ranks = [one] if ranks is None else ranks
+    if not ranks or not all(0 <= r < n_dof for r in ranks):
+        raise InputError(
+            f"rank {rank}: modes are counted from 0 to {n_dof - 1}, whole numbers; -1 is their sum"
+        )
+    return ranks

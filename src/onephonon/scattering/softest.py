@@ -23,7 +23,7 @@ from onephonon.dynamics.solvers.solver import Solver, make_solver
 from onephonon.dynamics.stiffness_matrix import CHUNK_BYTES
 from onephonon.network.bodies import Bodies
 
-from .bound_model import BoundModel
+from .bound_model import BoundModel, HasBound, bound_of
 from .diffuse import point_intensity
 from .intensity import mode_intensity
 from .points import QPoints
@@ -80,7 +80,7 @@ class SoftestModes:
 
 
 def softest_intensity(
-    model: BoundModel,
+    model: BoundModel | HasBound,
     n_modes: int,
     use_data_adp: bool = False,
     progress: Progress | None = None,
@@ -89,7 +89,7 @@ def softest_intensity(
 
     Parameters
     ----------
-    model : OnePhonon
+    model : OnePhonon or BoundModel
     n_modes : int
         How many, from 1 to D.
     use_data_adp : bool
@@ -107,13 +107,14 @@ def softest_intensity(
     InputError
         If there are not so many modes.
     """
-    lattice, points, numerics = model.lattice, model.points, model.numerics
+    bound = bound_of(model)
+    lattice, points, numerics = bound.lattice, bound.points, bound.numerics
     bodies = lattice.bodies
     n = check_count(n_modes, bodies.n_dof)
     with torch.no_grad():
         U, scale = lattice.displacements_and_scale(use_data_adp, progress)
-        mesh = model.chosen_engine.name == "mesh"
-        G = model.amplitudes(use_data_adp) if mesh else None
+        mesh = bound.engine.name == "mesh"
+        G = bound.amplitudes(use_data_adp) if mesh else None
         whole = point_intensity(
             lattice, points, numerics, use_data_adp=use_data_adp, G=G, progress=progress
         )

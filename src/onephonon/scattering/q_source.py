@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from onephonon.core.caching import Memory
 from onephonon.core.errors import InputError
-from onephonon.core.tensors import map_tensors
+from onephonon.core.tensors import follow, map_tensors
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.grid import HklGrid
 from onephonon.crystal.zone import ZonePoints
-from onephonon.scattering.points import QPoints, grid_points, list_points
 
-from .inputs import check_points, check_q, follow
+from .points import QPoints, grid_points, list_points
 
 Sampling = Sequence[float]
 
@@ -151,3 +151,40 @@ def points_with_own_modes(points: QPoints) -> QPoints:
         return points
     every = torch.arange(points.n_q, device=points.q.device)
     return QPoints(points.q, points.hkl, ZonePoints(points.hkl, every), points.valid)
+
+
+#: How well points given with q and hkl must agree, in Miller indices: rounding at |hkl| of 100.
+POINTS_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+
+
+def check_points(points: QPoints, cell: UnitCell) -> None:
+    """Check that points were made for a cell.
+
+    Raises
+    ------
+    InputError
+        If their q and hkl are not the same in it.
+    """
+    hkl = cell.hkl_from_q(points.q.to(cell.matrix)).detach()
+    off = float((hkl - points.hkl.to(hkl)).abs().max()) if len(hkl) else 0.0
+    if off > POINTS_TOLERANCE[hkl.dtype]:
+        raise InputError(
+            f"the points' q and hkl differ by up to {off:.2g} in this crystal's cell: they were "
+            "made for another; give their q instead, or make them anew"
+        )
+
+
+def check_q(q: Any) -> Tensor:
+    """A user's q-vectors as a tensor, checked; the very tensor if it is one."""
+    if not isinstance(q, Tensor):
+        array = np.asarray(q)
+        q = torch.as_tensor(array.astype(np.float64) if array.dtype.kind in "iu" else array)
+    if q.ndim != 2 or q.shape[1] != 3 or not q.is_floating_point():
+        raise InputError(
+            f"q_vectors has shape {tuple(q.shape)} and dtype {q.dtype}; give real numbers of "
+            "shape (N, 3), in 1/Å with 2*pi included"
+        )
+    if not bool(torch.isfinite(q.detach()).all()):
+        bad = int((~torch.isfinite(q.detach()).all(1)).nonzero()[0])
+        raise InputError(f"q_vectors[{bad}] = {q[bad].tolist()} is not finite; remove it")
+    return q
