@@ -8,9 +8,9 @@ from onephonon import InputError, OnePhonon
 from onephonon.core.errors import GradientError
 from onephonon.crystal.grid import HklGrid
 from onephonon.network.bodies import gather_bodies
+from onephonon.scattering.amplitudes.choice import choose_engine
 from onephonon.scattering.amplitudes.direct import transform
-from onephonon.scattering.amplitudes.engines import choose_engine
-from onephonon.scattering.amplitudes.scattered import scattered_amplitudes
+from onephonon.scattering.amplitudes.mesh.scattered import scattered_amplitudes
 from onephonon.scattering.grid_symmetry import find_symmetry, friedel, laue_operators, row_images
 
 #: Ranges that begin and end off integers, at 2.1 to 2.8 Å in these cells.

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from .tensors import inside_functorch
+
 T = TypeVar("T")
 
 
@@ -54,7 +56,7 @@ class Memory:
         """The result for these values, computed if it is not at hand."""
         if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
             return compute()
-        if torch._C._functorch.peek_interpreter_stack() is not None:
+        if inside_functorch():
             return compute()
         held = self._held.get(name)
         if held is None or not held.fits(tensors, settings):

@@ -34,8 +34,8 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 from onephonon.scattering.sampling.paths import path as walk
 
-from .displacements import gamma_inverse
 from .normal_modes import Modes, modes
+from .solvers.dense.zone_mean import gamma_inverse
 from .stiffness_matrix import zone_chunk
 from .unfolding import unfolded_modes
 

@@ -17,7 +17,7 @@ from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.grid import HklGrid
 from onephonon.dynamics.rigidity import check_rigid
-from onephonon.dynamics.solvers.solver import take_solver
+from onephonon.dynamics.solvers.choice import check_solver
 from onephonon.network.bodies import Bodies, GroupBy, gather_bodies
 from onephonon.network.contacts import (
     Contacts,
@@ -35,7 +35,7 @@ from onephonon.network.force_constants import (
 from onephonon.network.force_constants import force_constants as assemble
 from onephonon.network.interfaces import ContactTable, contact_rows, find_interfaces
 from onephonon.network.springs import FunctionSprings, SpringFunction, SpringPlan, classify
-from onephonon.scattering.amplitudes.engines import take_engine, take_rtol
+from onephonon.scattering.amplitudes.choice import check_engine, check_rtol
 from onephonon.scattering.points import QPoints, grid_points, list_points, within
 
 from .inputs import (
@@ -112,9 +112,9 @@ class Assembly(nn.Module):
         self.res_limit = resolution_limit(res_limit)
         self.batch_size = take_batch_size(batch_size)
         self.bragg_tolerance = bragg_tolerance
-        self.engine = take_engine(engine)
-        self.solver = take_solver(solver)
-        self.rtol = take_rtol(rtol)
+        self.engine = check_engine(engine)
+        self.solver = check_solver(solver)
+        self.rtol = check_rtol(rtol)
         self._set_points(q_vectors, (hsampling, ksampling, lsampling))
         bodies = self.bodies
         self.contacts = find_contacts(bodies, gnm_cutoff)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,18 +12,19 @@ from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.crystal.crystal import mean_square
 from onephonon.crystal.zone import ZonePoints, is_bragg
-from onephonon.dynamics.displacements import covariance
+from onephonon.dynamics.displacements import covariance, displacement_covariance
 from onephonon.dynamics.normal_modes import Modes, mass_factor_inverse, modes
-from onephonon.dynamics.solvers.solver import Choice, choose_solver, displacement_covariance
+from onephonon.dynamics.solvers.choice import SolverChoice, choose_solver
 from onephonon.network.force_constants import ForceConstants
 from onephonon.network.force_constants import force_constants as assemble
 from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings
-from onephonon.scattering.amplitudes.engines import Engine, choose_engine
-from onephonon.scattering.amplitudes.scattered import scattered_amplitudes
-from onephonon.scattering.grid_intensity import MapJob, has_symmetry, map_amplitudes, map_intensity
+from onephonon.scattering.amplitudes.base import AmplitudeEngine, amplitudes_at
+from onephonon.scattering.amplitudes.choice import choose_engine
+from onephonon.scattering.amplitudes.mesh.engine import MeshEngine
+from onephonon.scattering.grid_intensity import GridIntensity, has_symmetry, map_intensity
 from onephonon.scattering.grid_symmetry import Symmetry, find_symmetry, friedel, laue_operators
-from onephonon.scattering.intensity import amplitudes, intensity, mode_intensity
+from onephonon.scattering.intensity import mode_intensity, one_phonon_intensity
 from onephonon.scattering.jacobian import spring_basis, spring_jacobian, spring_normal_equations
 from onephonon.scattering.points import QPoints
 
@@ -250,13 +250,13 @@ class OnePhonon(Assembly):
         )
 
     @property
-    def chosen_engine(self) -> Engine:
+    def chosen_engine(self) -> AmplitudeEngine:
         """How amplitudes are formed for the q asked for, and why."""
         on_grid = self.grid is not None
         return choose_engine(self.engine, self.rtol, self.bodies, self.n_points, on_grid)
 
     @property
-    def chosen_solver(self) -> Choice:
+    def chosen_solver(self) -> SolverChoice:
         """How stiffness matrices are inverted, and why."""
         with torch.no_grad():
             return choose_solver(self.bodies, self.force_constants(), self.solver)
@@ -271,31 +271,30 @@ class OnePhonon(Assembly):
 
     def _amplitudes(self, U: Tensor) -> Tensor:
         """G at every point, by the engine chosen."""
-        if self.chosen_engine.name == "direct":
-            return amplitudes(self.bodies, self.points, U, self.batch_size)
-        if self.grid is not None:
-            return map_amplitudes(self._map_job(U, 1.0))
-        where = self.points.valid.nonzero().squeeze(1)
-        G = scattered_amplitudes(self.bodies, self.points.q[where], U, self.rtol)
-        empty = torch.zeros(self.points.n_q, G.shape[1], dtype=G.dtype, device=G.device)
-        return empty.index_put((where,), G)
+        engine = self.chosen_engine
+        if self.grid is not None and engine.name == "mesh":
+            return self._map_job(U, 1.0).amplitudes.every()
+        return amplitudes_at(engine, self.bodies, self.points, U, self.batch_size)
 
-    def _map_job(self, U: Tensor, scale: Tensor | float) -> MapJob:
+    def _map_job(self, U: Tensor, scale: Tensor | float) -> GridIntensity:
         """What the rows of this map are computed from."""
         if self.grid is None:
             raise InputError("a list of q has no rows; this is for models with samplings")
-        return MapJob.prepare(
+        return GridIntensity.prepare(
             self.bodies,
             self.force_constants(),
             self.grid,
             U,
             scale,
-            rtol=self.rtol,
+            engine=MeshEngine(self.rtol),
+            solver=self.solver,
             res_limit=self.res_limit,
             bragg_tolerance=self.bragg_tolerance,
         )
 
-    def map_job(self, use_data_adp: bool = False, unique: bool = True) -> tuple[MapJob, Symmetry]:
+    def map_job(
+        self, use_data_adp: bool = False, unique: bool = True
+    ) -> tuple[GridIntensity, Symmetry]:
         """The map as a job to be done row by row, and the part of it that stands for the rest.
 
         Parameters
@@ -307,7 +306,7 @@ class OnePhonon(Assembly):
         U, scale = self.displacements_and_scale(use_data_adp)
         job = self._map_job(U, scale)
         symmetry = self._map_symmetry(U, unique)
-        return replace(job, walk=replace(job.walk, region=symmetry.region)), symmetry
+        return job.within(symmetry.region), symmetry
 
     def _map_symmetry(self, U: Tensor, unique: bool = True) -> Symmetry:
         """Which part of the grid stands for all of it."""
@@ -324,8 +323,7 @@ class OnePhonon(Assembly):
     def _map(self, U: Tensor, scale: Tensor, progress: Progress | None) -> Tensor:
         """The whole map on the mesh, flat."""
         symmetry = self._map_symmetry(U)
-        job = self._map_job(U, scale)
-        job = replace(job, walk=replace(job.walk, region=symmetry.region))
+        job = self._map_job(U, scale).within(symmetry.region)
         return map_intensity(job, symmetry, progress).reshape(-1)
 
     def apply_disorder(
@@ -382,7 +380,9 @@ class OnePhonon(Assembly):
         options: dict[str, Any] = {"G": G, "batch_size": self.batch_size, "progress": progress}
         if ranks is None:
             options["solver"] = self.solver
-            return intensity(bodies, self.force_constants(), self.points, U, scale, **options)
+            return one_phonon_intensity(
+                bodies, self.force_constants(), self.points, U, scale, **options
+            )
         points, at_zone = self._mode_points(), self._zone_modes()
         return mode_intensity(bodies, at_zone, points, U, scale, rank=ranks, **options)
 
@@ -491,6 +491,7 @@ class OnePhonon(Assembly):
             "U": bodies.U,
             "scale": scale,
             "scale_slope": slope,
+            "solver": self.solver,
         }
 
 

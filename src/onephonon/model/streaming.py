@@ -14,7 +14,7 @@ from onephonon.cli.terminal import progress
 if TYPE_CHECKING:
     from onephonon.crystal.map_grid import MapGrid
     from onephonon.maps.io.streamed import UnfinishedMap
-    from onephonon.scattering.grid_intensity import MapJob
+    from onephonon.scattering.grid_intensity import GridIntensity
     from onephonon.scattering.grid_symmetry import Symmetry
 
     from .one_phonon import OnePhonon
@@ -81,7 +81,9 @@ def stream_map(
         typer.echo(f"wrote {output}: {count} intensities of {grid.size} points")
 
 
-def _steps(job: MapJob, symmetry: Symmetry, growing: UnfinishedMap, unique: bool) -> Iterator[Step]:
+def _steps(
+    job: GridIntensity, symmetry: Symmetry, growing: UnfinishedMap, unique: bool
+) -> Iterator[Step]:
     """The rows that are computed, then those that symmetry fills."""
     import torch
 
@@ -128,7 +130,7 @@ def _slabs(first: int, last: int, depth: int, offset: int) -> Iterator[slice]:
         start = stop
 
 
-def _outlook(job: MapJob, symmetry: Symmetry, steps: list[Step]) -> str:
+def _outlook(job: GridIntensity, symmetry: Symmetry, steps: list[Step]) -> str:
     """What is about to be done, and the memory it takes."""
     n_h, n_k, n_l = symmetry.grid.shape
     share = symmetry.n_points / (n_h * n_k * n_l)

@@ -13,7 +13,7 @@ from torch import Tensor
 from onephonon.compare.agreement import Agreement
 from onephonon.crystal.crystal import mean_square
 from onephonon.crystal.reindexing import Reindexing
-from onephonon.dynamics.solvers.solver import displacement_covariance
+from onephonon.dynamics.displacements import displacement_covariance
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.springs import SpringPlan
