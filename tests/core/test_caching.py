@@ -175,20 +175,24 @@ def test_kept_results_are_not_computed_again():
 
 
 def test_one_forward_pass_gathers_bodies_and_sums_springs_once(monkeypatch):
-    from onephonon.model import crystal_source, one_phonon
+    from onephonon.dynamics import lattice_model
+    from onephonon.model import crystal_source
 
     calls = []
 
     def counted(name, function):
         return lambda *x: calls.append(name) or function(*x)
 
-    for module, name in ((crystal_source, "gather_bodies"), (one_phonon, "sum_springs")):
+    for module, name in (
+        (crystal_source, "gather_bodies"),
+        (lattice_model, "force_constants"),
+    ):
         monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
     positions = made_up("P 1 21 1").positions.clone().requires_grad_()
     model = make(positions=positions)
     calls.clear()
     model()
-    assert sorted(calls) == ["gather_bodies", "sum_springs"]
+    assert sorted(calls) == ["force_constants", "gather_bodies"]
 
 
 @pytest.mark.parametrize("use_data_adp", [True, False])

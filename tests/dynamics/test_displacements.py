@@ -9,8 +9,9 @@ import torch
 from crystals import made_up, simple_lattice
 from onephonon import NetworkError, OnePhonon
 from onephonon.crystal.crystal import mean_square
-from onephonon.dynamics.displacements import covariance, displacement_covariance, gamma_inverse
+from onephonon.dynamics.displacements import covariance, displacement_covariance
 from onephonon.dynamics.normal_modes import mass_factor_inverse, modes
+from onephonon.dynamics.solvers.dense.zone_mean import gamma_inverse
 from onephonon.dynamics.stiffness_matrix import factorize, stiffness
 from onephonon.model.supercell import build_supercell
 from onephonon.model.verify import spring_rule

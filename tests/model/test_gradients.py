@@ -7,7 +7,7 @@ from torch.func import functional_call, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from crystals import made_up, simple_lattice
 from onephonon import Crystal, OnePhonon
 from onephonon.dynamics import bloch
-from onephonon.dynamics.solvers import dense as quadratic
+from onephonon.dynamics.solvers.dense import form as quadratic
 from onephonon.network.bodies import gather_bodies
 from onephonon.network.contacts import find_contacts
 from onephonon.network.force_constants import assign_springs, force_constants

@@ -16,7 +16,7 @@ LIBRARIES = {
     "typer": {"cli"},
     "rich": {"cli"},
     "h5py": {"maps/io", "core/safe_reading.py"},
-    "finufft": {"scattering/amplitudes/scattered.py"},
+    "finufft": {"scattering/amplitudes/mesh/scattered.py"},
     "numba": {"core/compiled.py"},
     "gemmi": {"crystal", "network", "maps", "viz/trajectory"},
 }

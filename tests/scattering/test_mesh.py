@@ -7,11 +7,11 @@ from crystals import CELLS, made_up
 from onephonon import InputError, OnePhonon
 from onephonon.core.errors import GradientError
 from onephonon.crystal.grid import HklGrid
-from onephonon.model.map_writing import map_job
+from onephonon.model.map_writing import map_rows
 from onephonon.network.bodies import gather_bodies
+from onephonon.scattering.amplitudes.choice import choose_engine
 from onephonon.scattering.amplitudes.direct import transform
-from onephonon.scattering.amplitudes.engines import choose_engine
-from onephonon.scattering.amplitudes.scattered import scattered_amplitudes
+from onephonon.scattering.amplitudes.mesh.scattered import scattered_amplitudes
 from onephonon.scattering.grid_symmetry import find_symmetry, friedel, laue_operators, row_images
 
 #: Ranges that begin and end off integers, at 2.1 to 2.8 Å in these cells.
@@ -319,7 +319,7 @@ def test_symmetric_maps_are_filled(spacegroup):
     samplings = ((-2, 2, 2), (-2, 2, 2), (-2, 2.5, 2))
     direct, mesh = by_both(made_up(spacegroup), **on_grid(samplings), rtol=1e-7)
     with torch.no_grad():
-        symmetry = map_job(mesh.bound, use_data_adp=True)[1]
+        symmetry = map_rows(mesh.bound, use_data_adp=True)[1]
         assert not symmetry.whole
         assert len(symmetry.operators) == len(laue_operators(mesh.crystal))
         got = mesh(use_data_adp=True)
@@ -332,7 +332,7 @@ def test_symmetry_is_used_only_where_there_is_one():
     uneven = ((-2, 2, 2), (-2, 2, 4), (-2, 2, 2))
     model = OnePhonon(hexagonal, **on_grid(uneven), gnm_cutoff=8.0, engine="mesh")
     with torch.no_grad():
-        _, symmetry = map_job(model.bound, use_data_adp=False)
+        _, symmetry = map_rows(model.bound, use_data_adp=False)
         assert len(symmetry.operators) == 2
     direct, mesh = by_both(hexagonal, **on_grid(uneven), rtol=1e-6)
     with torch.no_grad():

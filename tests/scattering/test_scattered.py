@@ -8,9 +8,9 @@ import torch
 from crystals import CELLS, made_up
 from onephonon.core.errors import GradientError
 from onephonon.network.bodies import gather_bodies
-from onephonon.scattering.amplitudes import scattered
 from onephonon.scattering.amplitudes.direct import transform
-from onephonon.scattering.amplitudes.scattered import scattered_amplitudes
+from onephonon.scattering.amplitudes.mesh import scattered
+from onephonon.scattering.amplitudes.mesh.scattered import scattered_amplitudes
 
 RTOL = 1e-6
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from onephonon.scattering.amplitudes.slopes import slopes_along, window
+from onephonon.scattering.amplitudes.mesh.slopes import slopes_along, window
 
 #: In eps: windows are chosen for meshes that fade towards their ends, as densities do. These do
 #: not, and slopes multiply images by their order.

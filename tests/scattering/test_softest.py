@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from agreement import largest_error
 from onephonon import InputError, OnePhonon
 from onephonon.cli import app
-from onephonon.dynamics.solvers.solver import make_solver
+from onephonon.dynamics.solvers.choice import make_solver
 from onephonon.scattering import softest as room
 from onephonon.scattering.softest import largest_eigenpairs, softest_intensity, softest_modes
 from structures import DATA

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from .tensors import inside_functorch
+
 T = TypeVar("T")
 
 
@@ -32,7 +34,7 @@ class Results:
         tensors : sequence of Tensor
             What it is computed from: whether any of these needs a gradient.
         """
-        if _inside_transform():
+        if inside_functorch():
             return compute()
         key = name, _graph_is_recorded(tensors)
         if key in self._held:
@@ -84,7 +86,7 @@ class Memory:
         settings: tuple[Any, ...] = (),
     ) -> T:
         """The result for these values, computed if it is not at hand."""
-        if _graph_is_recorded(tensors) or _inside_transform():
+        if _graph_is_recorded(tensors) or inside_functorch():
             return compute()
         held = self._held.get(name)
         if held is None or not held.fits(tensors, settings):
@@ -104,7 +106,3 @@ class Memory:
 
 def _graph_is_recorded(tensors: Sequence[Tensor]) -> bool:
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-
-
-def _inside_transform() -> bool:
-    return torch._C._functorch.peek_interpreter_stack() is not None

@@ -1,4 +1,4 @@
-"""Small tools for tensors: frozen dataclasses moved as one, tangents, first members of groups."""
+"""Small tools for tensors: frozen dataclasses moved as one, torch.func, members of groups."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def map_tensors(record: T, fn: Callable[[Tensor], Tensor]) -> T:
         elif is_dataclass(value) and not isinstance(value, type):
             changed[field.name] = map_tensors(value, fn)
     return replace(record, **changed)  # type: ignore[type-var]
+
+
+def inside_functorch() -> bool:
+    """Tell whether a transform of torch.func, such as grad or vmap, is at work."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def push_forward(

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from onephonon.core.units import TWO_PI
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
 
 #: Numbers in the matrices of all cells, up to which they are formed.
 DENSE_NUMBERS = 4_000_000
@@ -55,6 +57,12 @@ class Layout:
     n: int
     width: int
 
+    @classmethod
+    def of(cls, bodies: Bodies, constants: ForceConstants) -> Layout:
+        """That of a network."""
+        c = constants
+        return cls(c.a, c.b, c.cell, bodies.dof, bodies.n_bodies, bodies.width)
+
     def gather(self, blocks: Tensor) -> Tensor:
         """Matrices (..., D, D) from blocks (..., n * n, width, width)."""
         lead, n, w = blocks.shape[:-3], self.n, self.width
@@ -72,6 +80,13 @@ class Layout:
     def by_body(self, v: Tensor) -> Tensor:
         """Patterns (..., D) body by body, shape (..., n, width)."""
         return self._pad(v).reshape(*v.shape[:-1], self.n, self.width)
+
+    def by_body_in_rows(self, v: Tensor) -> Tensor:
+        """Patterns (D, ...) body by body, shape (n, width, ...)."""
+        length = self.n * self.width
+        if len(self.dof) < length:
+            v = v.new_zeros(length, *v.shape[1:]).index_copy(0, self.dof, v)
+        return v.reshape(self.n, self.width, *v.shape[1:])
 
     def _pad(self, x: Tensor) -> Tensor:
         """Zeros where a body lacks a degree of freedom, along the last dimension."""

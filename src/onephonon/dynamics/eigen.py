@@ -57,20 +57,20 @@ class _HermitianEigen(torch.autograd.Function):
     def backward(ctx: Any, g_values: Tensor, g_vectors: Tensor) -> Tensor:
         """``V (diag(g_w) + (V^H g_V)_ij / (w_j - w_i)) V^H``, nothing within degenerate sets."""
         values, vectors = ctx.saved_tensors
-        turned = vectors.mH @ g_vectors
+        mixing = vectors.mH @ g_vectors
         gap = values[:, None, :] - values[:, :, None]
         same = gap.abs() <= DEGENERATE[values.dtype] * values.abs().amax(1)[:, None, None]
-        _check_invariance(turned, same)
-        turned = torch.where(same, 0.0, turned / torch.where(same, 1.0, gap))
-        inner = torch.diag_embed(g_values).to(turned.dtype) + turned
+        _check_invariance(mixing, same)
+        mixing = torch.where(same, 0.0, mixing / torch.where(same, 1.0, gap))
+        inner = torch.diag_embed(g_values).to(mixing.dtype) + mixing
         g = vectors @ inner @ vectors.mH
         return 0.5 * (g + g.mH)
 
 
-def _check_invariance(turned: Tensor, same: Tensor) -> None:
+def _check_invariance(mixing: Tensor, same: Tensor) -> None:
     """Raise if a gradient depends on how a degenerate set, or a phase, happened to come out."""
-    asked = torch.where(same, turned - turned.mH, 0.0).abs()
-    bound = MIXING[asked.dtype] * turned.abs().amax((1, 2))[:, None, None]
+    asked = torch.where(same, mixing - mixing.mH, 0.0).abs()
+    bound = MIXING[asked.dtype] * mixing.abs().amax((1, 2))[:, None, None]
     wrong = asked > bound
     if not bool(wrong.any()):
         return

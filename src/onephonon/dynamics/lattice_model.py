@@ -20,9 +20,9 @@ from onephonon.network.force_constants import ForceConstants, Springs, force_con
 from onephonon.network.interfaces import ContactTable
 from onephonon.network.springs import SpringClasses, SpringSource, contact_table
 
-from .displacements import covariance
+from .displacements import covariance, displacement_covariance
 from .normal_modes import Modes, modes
-from .solvers.solver import Choice, choose_solver, displacement_covariance
+from .solvers.choice import SolverChoice, choose_solver
 
 #: The default mesh of the ADPs stands for a box of at least this many Å, and three cells along
 #: each axis.
@@ -208,7 +208,7 @@ class LatticeModel:
         return modes(self.bodies, self.force_constants, k_frac, at_gamma)
 
     @property
-    def chosen_solver(self) -> Choice:
+    def chosen_solver(self) -> SolverChoice:
         """How stiffness matrices are inverted, and why."""
         with torch.no_grad():
             return choose_solver(self.bodies, self.force_constants, self.solver)

@@ -11,7 +11,7 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from .eigen import hermitian_eigen
-from .stiffness_matrix import stiffness, zone_chunk
+from .stiffness_matrix import inverse_factor, stiffness, zone_chunk
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,22 @@ class Modes:
         return torch.where(moving, torch.sqrt(torch.where(moving, self.w_squared, 1.0)), 0.0)
 
 
+def mass_matrix(bodies: Bodies) -> Tensor:
+    """Masses and moments of inertia of all bodies, shape (D, D), in Da and Da Å^2."""
+    mass = torch.block_diag(*bodies.mass_matrix())
+    return bodies.gather(bodies.gather(mass, 0), 1)
+
+
 def mass_factor_inverse(bodies: Bodies) -> Tensor:
     """Inverse Cholesky factor of the mass matrix, ``L^-1`` with ``M = L L^T``, shape (D, D)."""
-    mass = torch.block_diag(*bodies.mass_matrix())
-    mass = bodies.gather(bodies.gather(mass, 0), 1)
-    eye = torch.eye(bodies.n_dof, dtype=mass.dtype, device=mass.device)
-    return torch.linalg.solve_triangular(torch.linalg.cholesky(mass), eye, upper=False)
+    return inverse_factor(torch.linalg.cholesky(mass_matrix(bodies)))
+
+
+def without_acoustic(w_squared: Tensor, at_gamma: Tensor) -> Tensor:
+    """Squared frequencies, ascending, (n_k, D), with zeros for the first three at Gamma."""
+    acoustic = torch.zeros_like(w_squared, dtype=torch.bool)
+    acoustic[:, :3] = at_gamma[:, None]
+    return torch.where(acoustic, 0.0, w_squared)
 
 
 def modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor, at_gamma: Tensor) -> Modes:
@@ -81,7 +91,4 @@ def modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor, at_gamma: T
         D = bodies.n_dof
         dtype = torch.complex(inverse[:0], inverse[:0]).dtype
         return Modes(inverse.new_zeros((0, D, D), dtype=dtype), inverse.new_zeros(0, D))
-    w_squared = torch.cat(values)
-    acoustic = torch.zeros_like(w_squared, dtype=torch.bool)
-    acoustic[:, :3] = at_gamma[:, None]
-    return Modes(torch.cat(vectors), torch.where(acoustic, 0.0, w_squared))
+    return Modes(torch.cat(vectors), without_acoustic(torch.cat(values), at_gamma))

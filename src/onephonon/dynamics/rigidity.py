@@ -28,7 +28,9 @@ from onephonon.network.force_constants import (
 from onephonon.network.springs import ConstantSprings, SpringSource
 
 from .lattice_model import LatticeModel
-from .solvers.solver import Solver, make_solver
+from .solvers.base import Solver
+from .solvers.choice import make_solver
+from .stiffness_matrix import inverse_factor
 
 #: A network whose softest mode is this much softer than its stiffest is floppy: rounding leaves
 #: true zeros at 1e-16 (1e-8), honest lattices stay above 1e-6 at the wavevectors probed.
@@ -133,9 +135,7 @@ def _mass_factor_inverses(bodies: Bodies) -> Tensor:
     mass = bodies.mass_matrix().double()
     missing = torch.ones(bodies.n_bodies * bodies.width, dtype=mass.dtype, device=mass.device)
     missing = missing.index_fill(0, bodies.dof, 0.0).reshape(bodies.n_bodies, -1)
-    factor = torch.linalg.cholesky(mass + torch.diag_embed(missing))
-    eye = torch.eye(bodies.width, dtype=mass.dtype, device=mass.device)
-    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+    return inverse_factor(torch.linalg.cholesky(mass + torch.diag_embed(missing)))
 
 
 def _per_mass(constants: ForceConstants, inverse: Tensor) -> ForceConstants:
@@ -170,9 +170,9 @@ def _free_motion(
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(D, min(4, D), dtype=drift.dtype, generator=generator).to(drift.device)
     x = torch.linalg.qr(x - drift @ (drift.mH @ x)).Q
-    solve = solver.solver_at(inverse.new_tensor([list(k)]))
+    factored = solver.at(inverse.new_tensor([list(k)]))
     for _ in range(3):
-        y = solve(x.mT[None])[1][0].mT
+        y = factored.solve(x.mT[None])[1][0].mT
         y = y - drift @ (drift.mH @ y)
         strength, mix = torch.linalg.eigh(x.mH @ y)
         x = torch.linalg.qr(y @ mix.flip(1)).Q

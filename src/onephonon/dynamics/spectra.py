@@ -32,9 +32,9 @@ from onephonon.crystal.zone import is_bragg, zone_mesh
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-from .displacements import gamma_inverse
 from .lattice_model import HasLattice, LatticeModel, lattice_of
 from .normal_modes import Modes, modes
+from .solvers.dense.zone_mean import gamma_inverse
 from .stiffness_matrix import zone_chunk
 from .unfolding import unfolded_modes
 

@@ -1,4 +1,4 @@
-"""Lattice dynamics: K(k), its modes, the covariance of displacements, ADPs."""
+"""The stiffness matrix K(k) of a crystal, its Cholesky factors and their inverses."""
 
 from __future__ import annotations
 
@@ -78,6 +78,12 @@ def inverse_from(factor: Tensor) -> Tensor:
     """
     eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
     return torch.cholesky_solve(eye.expand_as(factor), factor)
+
+
+def inverse_factor(factor: Tensor) -> Tensor:
+    """Inverses ``L^-1`` of lower Cholesky factors."""
+    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
 
 
 def zone_chunk(n_dof: int) -> int:

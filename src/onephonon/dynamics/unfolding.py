@@ -15,8 +15,8 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from .eigen import hermitian_eigen
-from .normal_modes import Modes, modes
-from .stiffness_matrix import stiffness, zone_chunk
+from .normal_modes import Modes, mass_matrix, modes, without_acoustic
+from .stiffness_matrix import inverse_factor, stiffness, zone_chunk
 
 #: Operators' numbers are exact twelfths; this close they are equal.
 EQUAL = 1e-6
@@ -44,27 +44,22 @@ def unfolded_modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor) ->
     if len(shifts) == 1:
         return modes(bodies, constants, k_frac, is_bragg(k_frac))
     at_gamma = is_bragg(torch.cat([k_frac, k_frac @ shifts.T], dim=1))
-    turns = _axis_turns(bodies, partner)
-    mass = torch.block_diag(*bodies.mass_matrix())
-    mass = bodies.gather(bodies.gather(mass, 0), 1)
+    rotations = _axis_rotations(bodies, partner)
+    mass = mass_matrix(bodies)
     vectors, values = [], []
     for part, gamma in zip(
         k_frac.split(zone_chunk(bodies.n_dof)),
         at_gamma.split(zone_chunk(bodies.n_dof)),
         strict=True,
     ):
-        P = _waves(bodies, part, shifts, partner, cells, turns)
+        P = _waves(bodies, part, shifts, partner, cells, rotations)
         reduced = (P.mH @ mass.to(P.dtype) @ P).real
-        factor = torch.linalg.cholesky(reduced)
-        eye = torch.eye(reduced.shape[-1], dtype=reduced.dtype, device=reduced.device)
-        left = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False).to(P.dtype)
+        left = inverse_factor(torch.linalg.cholesky(reduced)).to(P.dtype)
         w_squared, v = hermitian_eigen(
             left @ (P.mH @ stiffness(bodies, constants, part) @ P) @ left.mH
         )
-        acoustic = torch.zeros_like(w_squared, dtype=torch.bool)
-        acoustic[:, :3] = gamma[:, None]
         vectors.append(P @ (left.mH @ v))
-        values.append(torch.where(acoustic, 0.0, w_squared))
+        values.append(without_acoustic(w_squared, gamma))
     return Modes(torch.cat(vectors), torch.cat(values))
 
 
@@ -96,7 +91,7 @@ def centring(bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
     return shifts, partner, cells
 
 
-def _axis_turns(bodies: Bodies, partner: Tensor) -> Tensor:
+def _axis_rotations(bodies: Bodies, partner: Tensor) -> Tensor:
     """From the degrees of freedom of first copies to those of their partners.
 
     Shape (groups, n, bodies of a copy, width, width): the identity, but for bodies on a line,
@@ -104,26 +99,31 @@ def _axis_turns(bodies: Bodies, partner: Tensor) -> Tensor:
     """
     per_copy = bodies.n_bodies // bodies.n_ops
     w = bodies.width
-    turns = torch.eye(w, dtype=bodies.axes.dtype, device=bodies.axes.device)
-    turns = turns.repeat(*partner.shape, per_copy, 1, 1)
+    rotations = torch.eye(w, dtype=bodies.axes.dtype, device=bodies.axes.device)
+    rotations = rotations.repeat(*partner.shape, per_copy, 1, 1)
     if w == 6:
         axes = bodies.axes.reshape(bodies.n_ops, per_copy, 3, 3)
-        turns[..., 3:, 3:] = axes[partner].mT @ axes[partner[:, :1]]
-    return turns
+        rotations[..., 3:, 3:] = axes[partner].mT @ axes[partner[:, :1]]
+    return rotations
 
 
 def _waves(
-    bodies: Bodies, k_frac: Tensor, shifts: Tensor, partner: Tensor, cells: Tensor, turns: Tensor
+    bodies: Bodies,
+    k_frac: Tensor,
+    shifts: Tensor,
+    partner: Tensor,
+    cells: Tensor,
+    rotations: Tensor,
 ) -> Tensor:
     """Orthonormal waves over the centred cell's bodies, shape (n_k, D, D/n), complex."""
     groups, n = partner.shape
-    per_copy, w = turns.shape[2], bodies.width
+    per_copy, w = rotations.shape[2], bodies.width
     angle = TWO_PI * torch.einsum("kx,gnx->kgn", k_frac, shifts - cells)
     waves = torch.polar(torch.full_like(angle, n**-0.5), angle)
     P = waves.new_zeros(len(k_frac), bodies.n_ops, per_copy, w, groups, per_copy, w)
     g, b = torch.arange(groups), torch.arange(per_copy)
     for i in range(n):
-        block = waves[:, :, i, None, None, None] * turns[None, :, i].to(waves.dtype)
+        block = waves[:, :, i, None, None, None] * rotations[None, :, i].to(waves.dtype)
         P[:, partner[:, i, None], b, :, g[:, None], b, :] = block.permute(1, 2, 0, 3, 4)
     P = P.reshape(len(k_frac), bodies.n_bodies * w, groups * per_copy * w)
     exists = torch.zeros(bodies.n_ops, per_copy * w, dtype=torch.bool, device=P.device)

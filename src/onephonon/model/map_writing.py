@@ -22,8 +22,8 @@ from onephonon.maps.io.choice import write_map as write_file
 from onephonon.maps.io.streamed import UnfinishedMap, partial_path, unfinished
 from onephonon.maps.lists import gridded
 from onephonon.scattering.bound_model import BoundModel
-from onephonon.scattering.diffuse import grid_job, grid_symmetry
-from onephonon.scattering.grid_intensity import MapJob, filled_slab, slab
+from onephonon.scattering.diffuse import grid_rows, grid_symmetry
+from onephonon.scattering.grid_intensity import GridIntensity, filled_slab, slab
 from onephonon.scattering.grid_symmetry import Symmetry
 
 log = logging.getLogger(__name__)
@@ -230,13 +230,13 @@ def _stream(
 ) -> WrittenMap:
     """Compute a map on the mesh and write it as it grows."""
     with torch.no_grad():
-        job, symmetry = map_job(bound, use_data_adp)
+        intensity, symmetry = map_rows(bound, use_data_adp)
         grid = map_grid(bound).sub(symmetry.region) if unique else map_grid(bound)
         own = {"rank": -1, "use_data_adp": use_data_adp, "unique": unique}
         header = map_header(bound, dict(parameters or {}) | own)
         with unfinished(output, grid, dtype=stored, force=force, **header) as growing:
-            steps = list(_steps(job, symmetry, growing, unique))
-            log.info(_outlook(job, symmetry, steps))
+            steps = list(_steps(intensity, symmetry, growing, unique))
+            log.info(_outlook(intensity, symmetry, steps))
             if growing.steps_done:
                 log.info(
                     "continuing %s: %d of %d steps were done",
@@ -251,9 +251,9 @@ def _stream(
             return WrittenMap(output, growing.count(), grid.size)
 
 
-def map_job(
+def map_rows(
     bound: BoundModel, use_data_adp: bool = False, unique: bool = True
-) -> tuple[MapJob, Symmetry]:
+) -> tuple[GridIntensity, Symmetry]:
     """A map on the mesh, to be computed row by row, and the part that stands for the rest.
 
     Parameters
@@ -269,11 +269,13 @@ def map_job(
     lattice = bound.lattice
     U, scale = lattice.displacements_and_scale(use_data_adp)
     symmetry = grid_symmetry(lattice, bound.grid, U, unique)
-    job = grid_job(lattice, bound.grid, U, scale, bound.numerics, *bound.limits)
-    return job.within(symmetry.region), symmetry
+    rows = grid_rows(lattice, bound.grid, U, scale, bound.numerics, *bound.limits)
+    return rows.within(symmetry.region), symmetry
 
 
-def _steps(job: MapJob, symmetry: Symmetry, growing: UnfinishedMap, unique: bool) -> Iterator[Step]:
+def _steps(
+    intensity: GridIntensity, symmetry: Symmetry, growing: UnfinishedMap, unique: bool
+) -> Iterator[Step]:
     """The rows that are computed, then those that symmetry fills."""
     shape = symmetry.grid.shape
     first, last, _ = symmetry.region[0].indices(shape[0])
@@ -283,7 +285,7 @@ def _steps(job: MapJob, symmetry: Symmetry, growing: UnfinishedMap, unique: bool
     depth *= max(1, SLAB_BYTES // (8 * shape[1] * shape[2] * depth))
 
     def compute(rows: slice) -> Callable[[], Any]:
-        return lambda: slab(job, rows)[:, *inside].cpu().numpy()
+        return lambda: slab(intensity, rows)[:, *inside].cpu().numpy()
 
     for rows in _slabs(first, last, depth, offset):
         yield slice(rows.start - offset, rows.stop - offset), compute(rows)
@@ -301,7 +303,7 @@ def _steps(job: MapJob, symmetry: Symmetry, growing: UnfinishedMap, unique: bool
         ]
 
     def fill(rows: slice) -> Callable[[], Any]:
-        return lambda: filled_slab(job, symmetry, rows, read).cpu().numpy()
+        return lambda: filled_slab(intensity, symmetry, rows, read).cpu().numpy()
 
     for rows in _slabs(0, shape[0], depth, 0):
         yield rows, fill(rows)
@@ -316,13 +318,13 @@ def _slabs(first: int, last: int, depth: int, offset: int) -> Iterator[slice]:
         start = stop
 
 
-def _outlook(job: MapJob, symmetry: Symmetry, steps: list[Step]) -> str:
+def _outlook(intensity: GridIntensity, symmetry: Symmetry, steps: list[Step]) -> str:
     """What is about to be done, and the memory it takes."""
     n_h, n_k, n_l = symmetry.grid.shape
     share = symmetry.n_points / (n_h * n_k * n_l)
     rows = max(s.stop - s.start for s, _ in steps)
     filled = 0 if symmetry.whole else 4 * symmetry.n_points
-    memory = job.memory() + 3 * 8 * rows * n_k * n_l + filled
+    memory = intensity.memory() + 3 * 8 * rows * n_k * n_l + filled
     return (
         f"map: {n_h} x {n_k} x {n_l} = {n_h * n_k * n_l:.3g} points, {share:.0%} computed "
         f"(symmetry of order {len(symmetry.operators)}), in {len(steps)} steps, "

@@ -19,7 +19,7 @@ from onephonon.crystal.grid import HklGrid
 from onephonon.dynamics.lattice_model import LatticeModel, default_mesh
 from onephonon.dynamics.normal_modes import Modes, mass_factor_inverse
 from onephonon.dynamics.rigidity import check_lattice
-from onephonon.dynamics.solvers.solver import Choice, take_solver
+from onephonon.dynamics.solvers.choice import SolverChoice, check_solver
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.network.bodies import Bodies, GroupBy
 from onephonon.network.contacts import Contacts, find_contacts
@@ -32,7 +32,8 @@ from onephonon.network.springs import (
     SpringPlan,
     SpringSource,
 )
-from onephonon.scattering.amplitudes.engines import Engine, take_engine, take_rtol
+from onephonon.scattering.amplitudes.base import AmplitudeEngine
+from onephonon.scattering.amplitudes.choice import check_engine, check_rtol
 from onephonon.scattering.bound_model import BoundModel
 from onephonon.scattering.diffuse import displacements_and_scale
 from onephonon.scattering.numerics import Numerics, check_batch_size
@@ -123,9 +124,9 @@ class OnePhonon(nn.Module):
     contacts = Fixed[Contacts]("they are found once, when the model is built")
     model = Checked(inputs.check_spring_model)
     mesh = Checked(inputs.check_mesh)
-    solver = Checked(take_solver)
-    engine = Checked(take_engine)
-    rtol = Checked(take_rtol)
+    solver = Checked(check_solver)
+    engine = Checked(check_engine)
+    rtol = Checked(check_rtol)
     batch_size = Checked(check_batch_size)
     res_limit = Checked(inputs.check_resolution_limit)
     bragg_tolerance = Checked(inputs.check_bragg_tolerance)
@@ -135,8 +136,12 @@ class OnePhonon(nn.Module):
     U = Delegated[Tensor]("lattice", "U", "Model's mean-square displacements (n_atoms, 3, 3), Å^2.")
     ADP = Delegated[Tensor]("lattice", "ADP", "Model's tr(U)/3, (n_atoms,), Å^2; B = 8 pi^2 ADP.")
     covar = Delegated[Tensor]("lattice", "covar", "Covariance C(R), (n_h, n_k, n_l, D, D), Å^2.")
-    chosen_solver = Delegated[Choice]("lattice", "chosen_solver", "How K(k) is inverted, and why.")
-    chosen_engine = Delegated[Engine]("bound", "engine", "How amplitudes are formed, and why.")
+    chosen_solver = Delegated[SolverChoice](
+        "lattice", "chosen_solver", "How K(k) is inverted, and why."
+    )
+    chosen_engine = Delegated[AmplitudeEngine](
+        "bound", "engine", "How amplitudes are formed, and why."
+    )
     grid = Delegated[HklGrid | None]("_source", "grid", "The grid in grid mode, or None.")
     n_points = Delegated[int]("_source", "n_points", "Number of q.")
     map_shape = Delegated[tuple[int, int, int] | None](

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.crystal.crystal import mean_square
+from onephonon.dynamics.displacements import displacement_covariance
 from onephonon.dynamics.lattice_model import LatticeModel
-from onephonon.dynamics.solvers.solver import displacement_covariance
 from onephonon.network.force_constants import ForceConstants, force_constants
 from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings

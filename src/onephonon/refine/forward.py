@@ -16,7 +16,7 @@ from onephonon.model.voxels import points_at, voxel_points
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 from onephonon.scattering.diffuse import point_amplitudes
-from onephonon.scattering.intensity import intensity
+from onephonon.scattering.intensity import one_phonon_intensity
 from onephonon.scattering.jacobian import SpringBasis, spring_slopes
 from onephonon.scattering.points import QPoints
 
@@ -82,7 +82,9 @@ class VoxelModel:
         found = []
         for part in self.parts:
             U = self.bodies.U
-            I = intensity(self.bodies, constants, part.points, U, G=part.G, solver=solver)  # noqa: E741
+            I = one_phonon_intensity(  # noqa: E741
+                self.bodies, constants, part.points, U, G=part.G, solver=solver
+            )
             found.append(part.average(I))
         return torch.cat(found)
 

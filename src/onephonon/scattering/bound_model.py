@@ -18,7 +18,7 @@ from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.dynamics.normal_modes import Modes
 
 from . import diffuse
-from .amplitudes.engines import Engine
+from .amplitudes.base import AmplitudeEngine
 from .numerics import Numerics
 from .points import QPoints
 from .q_source import QSource, points_with_own_modes
@@ -70,7 +70,7 @@ class BoundModel:
         return self.source.points(self.lattice.crystal.cell, self.limits, self.memory)
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> AmplitudeEngine:
         """How amplitudes are formed at these scattering vectors, and why."""
         n_points, on_grid = self.source.n_points, self.grid is not None
         return diffuse.engine_for(self.lattice, self.numerics, n_points, on_grid)

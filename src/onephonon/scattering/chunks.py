@@ -1,4 +1,4 @@
-"""Which q share a zone point, and tables of them to be handled at a time."""
+"""Which q share a zone point, so that K is factored once for all of them; tables of such q."""
 
 from __future__ import annotations
 
@@ -75,6 +75,13 @@ class Sharing:
     def chunks(self, batch_size: int, zone_batch: int) -> Iterator[Chunk]:
         """Cut into chunks of at most so many q and so many zone points.
 
+        Parameters
+        ----------
+        batch_size : int
+            Most q in a chunk.
+        zone_batch : int
+            Most zone points in a chunk.
+
         Yields
         ------
         Chunk
@@ -116,22 +123,3 @@ def find_sharing(zone: ZonePoints, wanted: Tensor) -> Sharing:
     order = order[count[order] > 0]
     points = points[torch.argsort(index, stable=True)]
     return Sharing(points, order, start[order], count[order])
-
-
-def chunks(zone: ZonePoints, wanted: Tensor, batch_size: int, zone_batch: int) -> Iterator[Chunk]:
-    """Cut the wanted q into chunks that share the factorization of their zone points.
-
-    Parameters
-    ----------
-    zone : ZonePoints
-    wanted : Tensor, shape (n_q,), bool
-    batch_size : int
-        Most q in a chunk.
-    zone_batch : int
-        Most zone points in a chunk.
-
-    Yields
-    ------
-    Chunk
-    """
-    return find_sharing(zone, wanted).chunks(batch_size, zone_batch)

@@ -13,11 +13,12 @@ from onephonon.crystal.grid import HklGrid
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.dynamics.normal_modes import Modes
 
-from .amplitudes.engines import Engine, choose_engine
-from .amplitudes.scattered import scattered_amplitudes
-from .grid_intensity import MapJob, has_symmetry, map_amplitudes, map_intensity
+from .amplitudes.base import AmplitudeEngine, amplitudes_at
+from .amplitudes.choice import choose_engine
+from .amplitudes.mesh.engine import MeshEngine
+from .grid_intensity import GridIntensity, has_symmetry, map_intensity
 from .grid_symmetry import Symmetry, find_symmetry, friedel, laue_operators
-from .intensity import amplitudes, intensity, mode_intensity
+from .intensity import mode_intensity, one_phonon_intensity
 from .numerics import Numerics
 from .points import QPoints
 
@@ -50,7 +51,7 @@ def displacements_and_scale(
 
 def engine_for(
     lattice: LatticeModel, numerics: Numerics, n_points: int, on_grid: bool = False
-) -> Engine:
+) -> AmplitudeEngine:
     """How amplitudes are formed at so many points, and why."""
     return choose_engine(numerics.engine, numerics.rtol, lattice.bodies, n_points, on_grid)
 
@@ -69,12 +70,8 @@ def point_amplitudes(
     numerics : Numerics, optional
     """
     numerics = numerics or Numerics()
-    if engine_for(lattice, numerics, points.n_q).name == "direct":
-        return amplitudes(lattice.bodies, points, U, numerics.batch_size)
-    where = points.valid.nonzero().squeeze(1)
-    G = scattered_amplitudes(lattice.bodies, points.q[where], U, numerics.rtol)
-    empty = torch.zeros(points.n_q, G.shape[1], dtype=G.dtype, device=G.device)
-    return empty.index_put((where,), G)
+    engine = engine_for(lattice, numerics, points.n_q)
+    return amplitudes_at(engine, lattice.bodies, points, U, numerics.batch_size)
 
 
 def point_intensity(
@@ -112,7 +109,7 @@ def point_intensity(
     Returns
     -------
     Tensor, shape (n_q,), e^2 per cell
-        NaN where not valid; see `scattering.intensity`.
+        NaN where not valid; see `one_phonon_intensity`.
     """
     numerics = numerics or Numerics()
     wanted = (points.n_q, lattice.bodies.n_dof)
@@ -126,7 +123,7 @@ def point_intensity(
         G = point_amplitudes(lattice, points, U, numerics)
     bodies, size = lattice.bodies, numerics.batch_size
     if ranks is None:
-        return intensity(
+        return one_phonon_intensity(
             bodies,
             lattice.force_constants,
             points,
@@ -144,7 +141,7 @@ def point_intensity(
     )
 
 
-def grid_job(
+def grid_rows(
     lattice: LatticeModel,
     grid: HklGrid,
     U: Tensor,
@@ -152,15 +149,16 @@ def grid_job(
     numerics: Numerics,
     res_limit: float = 0.0,
     bragg_tolerance: float | None = None,
-) -> MapJob:
-    """What the rows of a map on the mesh are computed from."""
-    return MapJob.prepare(
+) -> GridIntensity:
+    """The intensity on a grid from densities on a mesh, to be had row by row."""
+    return GridIntensity.prepare(
         lattice.bodies,
         lattice.force_constants,
         grid,
         U,
         scale,
-        rtol=numerics.rtol,
+        engine=MeshEngine(numerics.rtol),
+        solver=lattice.solver,
         res_limit=res_limit,
         bragg_tolerance=bragg_tolerance,
     )
@@ -217,8 +215,8 @@ def grid_map(
     """
     U, scale = displacements_and_scale(lattice, use_data_adp, hold, progress)
     symmetry = grid_symmetry(lattice, grid, U)
-    job = grid_job(lattice, grid, U, scale, numerics or Numerics(), res_limit, bragg_tolerance)
-    return map_intensity(job.within(symmetry.region), symmetry, progress).reshape(-1)
+    rows = grid_rows(lattice, grid, U, scale, numerics or Numerics(), res_limit, bragg_tolerance)
+    return map_intensity(rows.within(symmetry.region), symmetry, progress).reshape(-1)
 
 
 def grid_amplitudes(
@@ -230,6 +228,5 @@ def grid_amplitudes(
     bragg_tolerance: float | None = None,
 ) -> Tensor:
     """G at every point of a grid, from densities on a mesh, shape (n_points, D)."""
-    return map_amplitudes(
-        grid_job(lattice, grid, U, 1.0, numerics or Numerics(), res_limit, bragg_tolerance)
-    )
+    rows = grid_rows(lattice, grid, U, 1.0, numerics or Numerics(), res_limit, bragg_tolerance)
+    return rows.amplitudes.every()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -13,65 +12,37 @@ from torch.utils.checkpoint import checkpoint
 from onephonon.core.progress import Progress
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.grid import HklGrid
-from onephonon.crystal.zone import is_bragg
-from onephonon.dynamics.bloch import bloch_sum
-from onephonon.dynamics.solvers.dense import quadratic_form
-from onephonon.dynamics.stiffness_matrix import factorize
+from onephonon.dynamics.solvers.base import Solver
+from onephonon.dynamics.solvers.choice import make_solver
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-from .amplitudes.gridded import (
-    BLOCK_BYTES,
-    TILE_NUMBERS,
-    Densities,
-    Tile,
-    Walk,
-    grid_densities,
-    rows_at_a_time,
-    tiles,
-)
-from .grid_symmetry import Region, Symmetry, row_images
-from .intensity import intensity
+from .amplitudes.mesh.engine import MeshEngine
+from .amplitudes.mesh.gridded import GridAmplitudes, Tile
+from .grid_rows import WHOLE, GridRows, Region
+from .grid_symmetry import Symmetry, row_images
+from .intensity import one_phonon_intensity
 from .points import list_points
-
-#: Where K is formed in place of a Bragg point, whose intensity is not defined.
-ELSEWHERE = (0.5, 0.5, 0.5)
-
-WHOLE: Region = (slice(None), slice(None), slice(None))
 
 #: How many q, and how nearly (relative) their images must agree, for a map to be symmetric.
 N_TRIED = 3
 SYMMETRIC = {torch.float64: 1e-8, torch.float32: 1e-3}
 
-#: Bytes of passing arrays while densities are deposited.
-DEPOSIT_BYTES = 100 * 2**20
-
-#: Bytes of a block of rows whose graph is built at a time, in passes that are differentiated.
-GRAPH_BYTES = 256 * 2**20
-
-
-#: ``G^H K(k)^-1 G`` of zone points and amplitudes.
-Form = Callable[[Tensor, Tensor], Tensor]
-
 
 @dataclass(frozen=True)
-class MapJob:
-    """All that the rows of a map are computed from.
+class GridIntensity:
+    """The intensity on a regular grid, to be had row by row.
 
     Parameters
     ----------
-    bodies : Bodies
-    constants : ForceConstants
-    densities : Densities
-    walk : Walk
+    amplitudes : GridAmplitudes
+    solver : Solver
     scale : Tensor or float
         Thermal scale s.
     """
 
-    bodies: Bodies
-    constants: ForceConstants
-    densities: Densities
-    walk: Walk
+    amplitudes: GridAmplitudes
+    solver: Solver
     scale: Tensor | float
 
     @classmethod
@@ -83,20 +54,20 @@ class MapJob:
         U: Tensor,
         scale: Tensor | float = 1.0,
         *,
-        rtol: float = 1e-6,
+        engine: MeshEngine,
+        solver: str = "auto",
         res_limit: float = 0.0,
         bragg_tolerance: float | None = None,
-        region: Region | None = None,
-    ) -> MapJob:
-        """Deposit the densities and lay out the walk over the grid.
+        region: Region = WHOLE,
+    ) -> GridIntensity:
+        """Deposit the densities and lay out the rows.
 
         Parameters
         ----------
-        bodies, constants, U, scale
-            As for `scattering.intensity`.
+        bodies, constants, U, scale, solver
+            As for `one_phonon_intensity`.
         grid : HklGrid
-        rtol : float
-            Wanted accuracy, relative to the intensity and the map's rms, added.
+        engine : MeshEngine
         res_limit : float
             Points of smaller d are left out, Å.
         bragg_tolerance : float, optional
@@ -104,87 +75,74 @@ class MapJob:
         region : three slice, optional
             The part of the grid to compute.
         """
-        walk = Walk(grid, bodies.crystal.cell, res_limit, bragg_tolerance, region or WHOLE)
-        made = grid_densities(bodies, grid, U, rtol, walk.q_max)
-        return cls(bodies, constants, made, walk, scale)
+        rows = GridRows(grid, bodies.crystal.cell, res_limit, bragg_tolerance, region)
+        made = make_solver(bodies, constants, solver)
+        return cls(engine.on_grid(bodies, rows, U), made, scale)
 
-    def within(self, region: Region) -> MapJob:
-        """The same for a part of the grid."""
-        return replace(self, walk=replace(self.walk, region=region))
+    @property
+    def grid(self) -> HklGrid:
+        """The whole grid."""
+        return self.amplitudes.rows.grid
 
     def memory(self) -> int:
         """Bytes needed beside the map itself, about."""
-        number = 2 * self.densities.mesh.steps.element_size()
-        density = sum(d.numel() for d in self.densities.density) * number // 2
-        transforms = 3 * BLOCK_BYTES + 8 * TILE_NUMBERS * number
-        return 2 * density + transforms + DEPOSIT_BYTES
+        return self.amplitudes.memory()
+
+    def within(self, region: Region) -> GridIntensity:
+        """That of another part of the grid."""
+        return replace(self, amplitudes=self.amplitudes.within(region))
 
     def blocks(self) -> list[slice]:
         """The rows of each step of the work, one residue class of h at a time."""
-        n_rows = rows_at_a_time(self.densities)
-        if torch.is_grad_enabled():
-            shape = self.walk.grid.shape
-            held = 64 * (self.bodies.n_dof + 8 * self.bodies.n_bodies)
-            n_rows = max(1, min(n_rows, GRAPH_BYTES // (held * shape[1] * shape[2])))
-        return self.walk.blocks(n_rows)
+        return self.amplitudes.blocks()
 
-    def rows(self, block: slice) -> Tensor:
+    def empty(self, n_rows: int) -> Tensor:
+        """NaN for a number of rows, shape (n_rows, n_k, n_l)."""
+        like = self.amplitudes.densities.mesh.steps
+        shape = (n_rows, *self.grid.shape[1:])
+        return torch.full(shape, torch.nan, dtype=like.dtype, device=like.device)
+
+    def at(self, block: slice) -> Tensor:
         """Intensities of a block of rows, shape (n_rows, n_k, n_l); NaN where there is none."""
-        shape = self.walk.grid.shape
-        n_rows = len(range(*block.indices(shape[0])))
-        like = self.densities.mesh.steps
-        out = torch.full((n_rows, *shape[1:]), torch.nan, dtype=like.dtype, device=like.device)
-        where, values = [], []
-        index = torch.arange(out.numel(), device=like.device).reshape(out.shape)
-        graph = torch.is_grad_enabled()
-        form = self._form()
-        for tile in tiles(self.bodies, self.densities, self.walk, block):
-            value = tile.in_order(self._intensity(tile, form))
-            if not graph:
-                out[:, tile.k, tile.l[0] : tile.l[1]] = self.scale * value
-                continue
-            good = tile.in_order(tile.valid)
-            where.append(index[:, tile.k, tile.l[0] : tile.l[1]][good])
-            values.append(value[good])
-        if where:
-            flat = out.reshape(-1).index_put((torch.cat(where),), self.scale * torch.cat(values))
-            out = flat.reshape(out.shape)
+        out = self.empty(len(range(*block.indices(self.grid.shape[0]))))
+        if torch.is_grad_enabled():
+            return self._differentiable(block, out)
+        k_frac = None
+        for tile in self.amplitudes.tiles(block):
+            if tile.k_frac is not k_frac:
+                k_frac, factored = tile.k_frac, self.solver.at(tile.k_frac)
+            value = factored.quadratic_form(tile.G.mT)
+            value = tile.in_order(torch.where(tile.valid, value, torch.nan))
+            out[:, tile.k, tile.l[0] : tile.l[1]] = self.scale * value
         return out
 
-    def _intensity(self, tile: Tile, form: Form) -> Tensor:
-        """``G^H K^-1 G`` of a tile, shape (n_classes, n_points)."""
-        bragg = is_bragg(tile.k_frac, self.walk.bragg_tolerance)[:, None]
-        k_frac = torch.where(bragg, tile.k_frac.new_tensor(ELSEWHERE), tile.k_frac)
-        return torch.where(tile.valid, form(k_frac, tile.G), torch.nan)
+    def _differentiable(self, block: slice, out: Tensor) -> Tensor:
+        """The same with a graph: the valid points alone, and all at once."""
+        where, values = [], []
+        index = torch.arange(out.numel(), device=out.device).reshape(out.shape)
+        for tile in self.amplitudes.tiles(block):
+            good = tile.in_order(tile.valid)
+            where.append(index[:, tile.k, tile.l[0] : tile.l[1]][good])
+            values.append(tile.in_order(self._form(tile))[good])
+        if not where:
+            return out
+        flat = out.reshape(-1).index_put((torch.cat(where),), self.scale * torch.cat(values))
+        return flat.reshape(out.shape)
 
-    def _form(self) -> Form:
-        """``G^H K^-1 G`` as a function of zone points (n, 3) and G (n, D, n_points)."""
-        bodies, constants = self.bodies, self.constants
-        if torch.is_grad_enabled():
-
-            def differentiable(k_frac: Tensor, G: Tensor) -> Tensor:
-                hkl = k_frac[:, None].expand(-1, G.shape[2], 3)
-                return quadratic_form(bodies, constants, k_frac, hkl, G.mT)
-
-            return differentiable
-        c = constants
-        sums = bloch_sum(c.onsite, c.coupling, c.a, c.b, c.cell, bodies.dof)
-
-        def plain(k_frac: Tensor, G: Tensor) -> Tensor:
-            factor = factorize(sums.stiffness(k_frac))
-            eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-            half = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False) @ G
-            return (half.real.square() + half.imag.square()).sum(1)
-
-        return plain
+    def _form(self, tile: Tile) -> Tensor:
+        """``G^H K^-1 G`` of a tile, differentiable, shape (n_classes, n_points)."""
+        hkl = tile.k_frac[:, None].expand(-1, tile.G.shape[2], 3)
+        return self.solver.quadratic_form(tile.k_frac, hkl, tile.G.mT)
 
 
-def map_intensity(job: MapJob, symmetry: Symmetry, progress: Progress | None = None) -> Tensor:
+def map_intensity(
+    intensity: GridIntensity, symmetry: Symmetry, progress: Progress | None = None
+) -> Tensor:
     """Intensity at every point of a grid.
 
     Parameters
     ----------
-    job : MapJob
+    intensity : GridIntensity
         For the region of `symmetry`.
     symmetry : Symmetry
     progress : callable, optional
@@ -193,33 +151,30 @@ def map_intensity(job: MapJob, symmetry: Symmetry, progress: Progress | None = N
     Returns
     -------
     Tensor, shape (n_h, n_k, n_l), e^2 per cell
-        NaN beyond the resolution limit and at Bragg points. First derivatives in all that the job
-        was made of; the backward pass forms each block anew.
+        NaN beyond the resolution limit and at Bragg points. First derivatives in all that it was
+        made of; the backward pass forms each block anew.
     """
-    shape = job.walk.grid.shape
-    like = job.densities.mesh.steps
-    blocks = job.blocks()
+    shape, blocks = intensity.grid.shape, intensity.blocks()
+    out = intensity.empty(shape[0])
     total = sum(len(range(*block.indices(shape[0]))) for block in blocks)
     done, parts, rows = 0, [], []
     for block in blocks:
         if torch.is_grad_enabled():
-            part = checkpoint(job.rows, block, use_reentrant=False)
+            part = checkpoint(intensity.at, block, use_reentrant=False)
         else:
-            part = job.rows(block)
+            part = intensity.at(block)
         parts.append(part)
-        rows.append(torch.arange(shape[0], device=like.device)[block])
+        rows.append(torch.arange(shape[0], device=out.device)[block])
         done += len(part)
         if progress:
             progress("map", done, total)
-    out = torch.full(shape, torch.nan, dtype=like.dtype, device=like.device)
     out = out.index_put((torch.cat(rows),), torch.cat(parts))
-    return out if symmetry.whole else _expand(job, symmetry, out)
+    return out if symmetry.whole else _expand(intensity, symmetry, out)
 
 
-def _expand(job: MapJob, symmetry: Symmetry, computed: Tensor) -> Tensor:
+def _expand(intensity: GridIntensity, symmetry: Symmetry, computed: Tensor) -> Tensor:
     """Fill a map from the region computed."""
     shape = symmetry.grid.shape
-    every = job.within(WHOLE)
     source = torch.full(shape, -1, dtype=torch.int64)
     for row in range(shape[0]):
         for here, image in row_images(symmetry, row):
@@ -229,40 +184,36 @@ def _expand(job: MapJob, symmetry: Symmetry, computed: Tensor) -> Tensor:
     # What no operator reaches, at odd ends of a grid, is computed like the region itself.
     lost = (source < 0).reshape(shape[0], -1).any(1).nonzero().squeeze(1)
     if len(lost):
-        rows = torch.cat([every.rows(slice(row, row + 1)) for row in lost.tolist()])
+        every = intensity.within(WHOLE)
+        rows = torch.cat([every.at(slice(row, row + 1)) for row in lost.tolist()])
         filled = filled.index_put((lost,), rows)
     return filled
 
 
-def slab(job: MapJob, rows: slice) -> Tensor:
-    """Intensity of consecutive rows within the job's region, shape (n_rows, n_k, n_l)."""
-    walk = job.walk
-    part = job.within((rows, *walk.region[1:]))
-    like = job.densities.mesh.steps
-    n_rows = rows.stop - rows.start
-    out = torch.full((n_rows, *walk.grid.shape[1:]), torch.nan).to(like)
+def slab(intensity: GridIntensity, rows: slice) -> Tensor:
+    """Intensity of consecutive rows within the region wanted, shape (n_rows, n_k, n_l)."""
+    part = intensity.within((rows, *intensity.amplitudes.rows.region[1:]))
+    out = intensity.empty(rows.stop - rows.start)
     for block in part.blocks():
-        out[block.start - rows.start : block.stop - rows.start : block.step] = part.rows(block)
+        out[block.start - rows.start : block.stop - rows.start : block.step] = part.at(block)
     return out
 
 
 def filled_slab(
-    job: MapJob, symmetry: Symmetry, rows: slice, read: Callable[[Region], Tensor]
+    intensity: GridIntensity, symmetry: Symmetry, rows: slice, read: Callable[[Region], Tensor]
 ) -> Tensor:
     """Consecutive rows from the region computed, by symmetry.
 
     Parameters
     ----------
-    job : MapJob
+    intensity : GridIntensity
         For what no operator reaches.
     symmetry : Symmetry
     rows : slice
     read : callable
         Gives computed values within a region.
     """
-    like = job.densities.mesh.steps
-    n_rows = rows.stop - rows.start
-    out = torch.full((n_rows, *symmetry.grid.shape[1:]), torch.nan).to(like)
+    out = intensity.empty(rows.stop - rows.start)
     for i, row in enumerate(range(rows.start, rows.stop)):
         missing = torch.ones(symmetry.grid.shape[1:], dtype=torch.bool)
         for here, image in row_images(symmetry, row):
@@ -270,11 +221,10 @@ def filled_slab(
             box = [slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
             values = read((box[0], box[1], box[2]))
             a, b, c = (image - low).unbind(1)
-            out[i][here.to(like.device)] = values[a, b, c].to(like)
+            out[i][here.to(out.device)] = values[a, b, c].to(out)
             missing &= ~here
         if bool(missing.any()):
-            every = job.within(WHOLE)
-            out[i] = every.rows(slice(row, row + 1))[0]
+            out[i] = intensity.within(WHOLE).at(slice(row, row + 1))[0]
     return out
 
 
@@ -292,23 +242,8 @@ def has_symmetry(bodies: Bodies, constants: ForceConstants, U: Tensor, operators
         matrix = UnitCell(cell.matrix.detach())
         # About 4 Å away from the origin, where every atom still matters.
         q = matrix.q_from_hkl((images * float(matrix.volume) ** (1 / 3) / 4).to(matrix.matrix))
-        found = intensity(bodies, constants, list_points(matrix, q), U).reshape(N_TRIED, -1)
+        found = one_phonon_intensity(bodies, constants, list_points(matrix, q), U).reshape(
+            N_TRIED, -1
+        )
     spread = (found - found[:, :1]).abs().max(1).values
     return bool((spread <= SYMMETRIC[found.dtype] * found.mean(1)).all())
-
-
-def map_amplitudes(job: MapJob) -> Tensor:
-    """G at every point of a grid, to be kept, shape (n_h n_k n_l, D); zero where not valid."""
-    shape = job.walk.grid.shape
-    like = job.densities.mesh.steps
-    index = torch.arange(math.prod(shape), device=like.device).reshape(shape)
-    where, values = [], []
-    for block in job.blocks():
-        for tile in tiles(job.bodies, job.densities, job.walk, block):
-            good = tile.in_order(tile.valid)
-            where.append(index[block, tile.k, tile.l[0] : tile.l[1]][good])
-            each = [tile.in_order(tile.G[:, i])[good] for i in range(tile.G.shape[1])]
-            values.append(torch.stack(each, dim=1))
-    n_dof = job.bodies.n_dof
-    empty = torch.zeros(index.numel(), n_dof, dtype=like.dtype.to_complex(), device=like.device)
-    return empty.index_put((torch.cat(where),), torch.cat(values)) if where else empty

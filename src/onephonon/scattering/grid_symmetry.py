@@ -16,13 +16,13 @@ from torch import Tensor
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.grid import HklGrid
 
+from .grid_rows import WHOLE, Region
+
 #: Indices in samples this close to whole numbers are whole.
 ON_LATTICE = 1e-6
 
 #: Points of a grid that a region is tried on before it is believed to be enough.
 TRIED = 4096
-
-Region = tuple[slice, slice, slice]
 
 
 def laue_operators(crystal: Crystal) -> Tensor:
@@ -103,8 +103,7 @@ class Symmetry:
 def find_symmetry(operators: Tensor, grid: HklGrid) -> Symmetry:
     """The smallest region, whole or half along each axis, that stands for the grid."""
     operators = useful(operators, grid)
-    whole: Region = (slice(None), slice(None), slice(None))
-    best = Symmetry(grid, operators, whole)
+    best = Symmetry(grid, operators, WHOLE)
     if len(operators) < 2:
         return best
     generator = torch.Generator().manual_seed(0)

@@ -10,55 +10,17 @@ from torch.utils.checkpoint import checkpoint
 
 from onephonon.core.progress import Progress
 from onephonon.dynamics.normal_modes import Modes
-from onephonon.dynamics.solvers.solver import make_solver
+from onephonon.dynamics.solvers.choice import make_solver
 from onephonon.dynamics.stiffness_matrix import zone_chunk
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-from .amplitudes.direct import transform
-from .chunks import Chunk, chunks
+from .amplitudes.direct import default_batch_size, transform
+from .chunks import Chunk
 from .points import QPoints
 
-#: Waves (atoms x q) formed at a time when no batch size is given: 2 MB an array, near the cache.
-WAVES_AT_A_TIME = 250_000
 
-
-def default_batch_size(bodies: Bodies) -> int:
-    """Q-vectors to handle at a time: few enough for the cache, enough to share a factorization."""
-    return max(1, WAVES_AT_A_TIME // bodies.n_cell_atoms, bodies.n_dof)
-
-
-def amplitudes(
-    bodies: Bodies,
-    points: QPoints,
-    U: Tensor,
-    batch_size: int | None = None,
-    progress: Progress | None = None,
-) -> Tensor:
-    """G at every valid q, to be kept while springs change: it does not depend on them.
-
-    Parameters
-    ----------
-    bodies, points, U, batch_size, progress
-        As for `intensity`.
-
-    Returns
-    -------
-    Tensor, shape (n_q, D), complex
-        Zero where not valid. Differentiable as `transform` is.
-    """
-    where = points.valid.nonzero().squeeze(1)
-    step = batch_size or default_batch_size(bodies)
-    parts = []
-    for part in where.split(step) if len(where) else ():
-        parts.append(transform(bodies, points.q[part], U))
-        if progress:
-            progress("amplitudes", min(step * len(parts), len(where)), len(where))
-    empty = torch.zeros(points.n_q, bodies.n_dof, dtype=U.dtype.to_complex(), device=U.device)
-    return empty.index_put((where,), torch.cat(parts)) if parts else empty
-
-
-def intensity(
+def one_phonon_intensity(
     bodies: Bodies,
     constants: ForceConstants,
     points: QPoints,
@@ -82,7 +44,7 @@ def intensity(
     scale : Tensor or float
         Thermal scale s.
     G : Tensor, shape (n_q, D), optional
-        Amplitudes from `amplitudes`, if they were kept; `U` then plays no part.
+        Amplitudes from `amplitudes_at`, if they were kept; `U` then plays no part.
     batch_size : int, optional
         Most q handled at a time; memory grows with it, the result does not depend on it.
     progress : callable, optional
@@ -106,13 +68,13 @@ def intensity(
         every = points.sharing().chunks(most, max(1, zone.n_k))
 
         def kept(chunk: Chunk) -> Tensor:
-            return made.form(zone.k_frac[chunk.zone], points.hkl, G, chunk.points)
+            return made.quadratic_form(zone.k_frac[chunk.zone], points.hkl, G, chunk.points)
 
         return _over_chunks(points, every, kept, scale, U, anchor, progress)
 
     def formed(chunk: Chunk) -> Tensor:
         rows = _amplitudes_of(chunk, bodies, points, U, G)
-        return made.form(zone.k_frac[chunk.zone], points.hkl[chunk.points], rows)
+        return made.quadratic_form(zone.k_frac[chunk.zone], points.hkl[chunk.points], rows)
 
     def share(chunk: Chunk) -> Tensor:
         if made.keep:
@@ -145,13 +107,13 @@ def mode_intensity(
     rank : sequence of int, optional
         The modes to sum, counted from the softest; all if not given.
     bodies, points, U, scale, G, batch_size, progress
-        As for `intensity`.
+        As for `one_phonon_intensity`.
 
     Returns
     -------
     Tensor, shape (n_q,), e^2 per cell
-        NaN where not valid. The shares of all modes sum to `intensity`. Differentiable as the
-        modes are, and through G.
+        NaN where not valid. The shares of all modes sum to `one_phonon_intensity`.
+        Differentiable as the modes are, and through G.
     """
     chosen = slice(None) if rank is None else list(rank)
     V, Winv = modes.V[:, :, chosen], modes.Winv[:, chosen]
@@ -169,7 +131,7 @@ def _chunks_to_form(
 ) -> Iterator[Chunk]:
     """Chunks of few enough q to form their G."""
     batch_size = batch_size or default_batch_size(bodies)
-    return chunks(points.zone, points.valid, batch_size, zone_batch)
+    return points.sharing().chunks(batch_size, zone_batch)
 
 
 def _amplitudes_of(

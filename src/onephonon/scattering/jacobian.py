@@ -18,12 +18,11 @@ from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.core.units import TWO_PI
 from onephonon.dynamics.bloch import Layout, PairSum, bloch_sum, phase
-from onephonon.dynamics.solvers.solver import make_solver
+from onephonon.dynamics.solvers.choice import make_solver
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-from .amplitudes.direct import transform
-from .intensity import default_batch_size
+from .amplitudes.direct import default_batch_size, transform
 from .points import QPoints
 
 #: Numbers in the table (q, springs or products) that are formed at a time.
@@ -116,6 +115,7 @@ def spring_slopes(
     G: Tensor | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    solver: str = "auto",
 ) -> Iterator[SpringSlopes]:
     """Intensity and its derivative by every spring constant, some q at a time.
 
@@ -125,8 +125,8 @@ def spring_slopes(
     basis : SpringBasis
     springs : Tensor, shape (n_springs,)
         Spring constants.
-    points, U, scale, G, batch_size, progress
-        As for `intensity`; U, and with it G, is held.
+    points, U, scale, G, batch_size, progress, solver
+        As for `one_phonon_intensity`; U, and with it G, is held.
     scale_slope : Tensor, shape (n_springs,), optional
         Derivative of the scale by the springs, where it follows them.
 
@@ -136,13 +136,14 @@ def spring_slopes(
         Each valid q once; memory holds one of these at a time.
     """
     done, total = 0, int(points.valid.sum())
-    products, made = _Products.of(basis, bodies), make_solver(bodies, basis.constants(springs))
+    products = _Products.of(basis, bodies)
+    made = make_solver(bodies, basis.constants(springs), solver)
     batch = max(1, NUMBERS_AT_A_TIME // products.widest)
     batch = min(batch, batch_size or (default_batch_size(bodies) if G is None else batch))
     for chunk in points.sharing().chunks(batch, made.zone_batch):
         k_frac, flat = points.zone.k_frac[chunk.zone], chunk.points.reshape(-1)
         rows = transform(bodies, points.q[flat], U) if G is None else G.index_select(0, flat)
-        value, v = made.solve_form(k_frac, rows.reshape(*chunk.points.shape, -1))
+        value, v = made.at(k_frac).solve(rows.reshape(*chunk.points.shape, -1))
         slopes = scale * products.slopes(k_frac, v)
         if scale_slope is not None:
             slopes.addcmul_(value[:, :, None], scale_slope)
@@ -214,8 +215,8 @@ class _Products:
         """With the blocks of every pair."""
         layout = self.layout
         u = layout.by_body(v)
-        turned = phase(k_frac, layout.cell)[:, None, :, None] * u[:, :, layout.b]
-        onsite, coupling = _real_products(u, u), _real_products(u[:, :, layout.a], turned)
+        shifted = phase(k_frac, layout.cell)[:, None, :, None] * u[:, :, layout.b]
+        onsite, coupling = _real_products(u, u), _real_products(u[:, :, layout.a], shifted)
         return -(torch.cat([onsite.flatten(2), 2 * coupling.flatten(2)], dim=2) @ self.pairs)
 
 

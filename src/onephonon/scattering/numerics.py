@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from onephonon.core.errors import InputError
 
-from .amplitudes.engines import take_engine, take_rtol
+from .amplitudes.choice import check_engine, check_rtol
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Numerics:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        take_engine(self.engine)
-        object.__setattr__(self, "rtol", take_rtol(self.rtol))
+        check_engine(self.engine)
+        object.__setattr__(self, "rtol", check_rtol(self.rtol))
         check_batch_size(self.batch_size)
 
 

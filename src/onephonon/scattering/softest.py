@@ -19,7 +19,8 @@ from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.crystal.zone import ZonePoints
 from onephonon.dynamics.normal_modes import Modes, modes
-from onephonon.dynamics.solvers.solver import Solver, make_solver
+from onephonon.dynamics.solvers.base import Solver
+from onephonon.dynamics.solvers.choice import make_solver
 from onephonon.dynamics.stiffness_matrix import CHUNK_BYTES
 from onephonon.network.bodies import Bodies
 
@@ -177,7 +178,7 @@ def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
             every = _dense(solver, k_frac)
             return _first(every, n), _count_split(every.w_squared, n)
         L = mass_factors(bodies)
-        solve = solver.solver_at(k_frac)
+        solve = solver.at(k_frac).solve
 
         def inverse(X: Tensor) -> Tensor:
             """``L^H K^-1 L X`` of columns (n_k, D, m)."""

@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from onephonon.core.progress import Progress
 from onephonon.core.tensors import push_forward
 from onephonon.network.bodies import Bodies
+
+#: Waves (atoms x q) formed at a time when no batch size is given: 2 MB an array, near the cache.
+WAVES_AT_A_TIME = 250_000
+
+
+@dataclass(frozen=True)
+class DirectEngine:
+    """Amplitudes summed over the atoms: exact to rounding, differentiable at will.
+
+    Parameters
+    ----------
+    reason : str
+        Why this engine.
+    """
+
+    name: ClassVar[str] = "direct"
+    rtol: ClassVar[float] = 0.0
+
+    reason: str = "as asked"
+
+    def __str__(self) -> str:
+        return f"direct sum ({self.reason})"
+
+    def at(
+        self,
+        bodies: Bodies,
+        q: Tensor,
+        U: Tensor,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """G at a list of q, batch by batch; see `AmplitudeEngine.at`."""
+        parts, done = [], 0
+        for part in q.split(batch_size or default_batch_size(bodies)):
+            parts.append(transform(bodies, part, U))
+            done += len(part)
+            if progress and len(q):
+                progress("amplitudes", done, len(q))
+        return torch.cat(parts)
+
+
+def default_batch_size(bodies: Bodies) -> int:
+    """Q-vectors to handle at a time: few enough for the cache, enough to share a factorization."""
+    return max(1, WAVES_AT_A_TIME // bodies.n_cell_atoms, bodies.n_dof)
 
 
 def transform(bodies: Bodies, q: Tensor, U: Tensor) -> Tensor:
@@ -46,7 +92,7 @@ def transform(bodies: Bodies, q: Tensor, U: Tensor) -> Tensor:
         torque = torch.linalg.cross(sums[:, :, 1:], q_complex.expand_as(sums[:, :, 1:]))
         libration = torch.einsum("bxa,qbx->qba", bodies.axes.to(sums.dtype), torque)
         G = torch.cat([G, libration], dim=2)
-    return bodies.gather(G.reshape(len(q), -1))
+    return bodies.gather(G.flatten(1))
 
 
 def structure_factor(bodies: Bodies, q: Tensor, U: Tensor) -> Tensor:

@@ -56,10 +56,10 @@ class Condensed:
     def stiffness(self, k_frac: Tensor) -> Tensor:
         """``S(k)``, shape (n_k, n_boundary, n_boundary), complex."""
         waves = phase(k_frac, self.plan.cells)
-        n, turned = self.n_boundary, self.lattice.mT
+        n, transposed = self.n_boundary, self.lattice.mT
         # H e + H^T e* in real products: (H + H^T) cos + i (H - H^T) sin.
-        even = torch.cat([self.lattice[:1], (self.lattice + turned)[1:]]).reshape(-1, n * n)
-        odd = (self.lattice - turned)[1:].reshape(-1, n * n)
+        even = torch.cat([self.lattice[:1], (self.lattice + transposed)[1:]]).reshape(-1, n * n)
+        odd = (self.lattice - transposed)[1:].reshape(-1, n * n)
         parts = waves.real @ even, waves.imag[:, 1:] @ odd
         return torch.complex(*parts).reshape(-1, n, n)
 
@@ -129,12 +129,12 @@ class Condensed:
         order = torch.argsort(torch.cat([plan.interior, plan.boundary]))
         return torch.cat([inner, x])[order]
 
-    def take_rows(self, x: Tensor) -> Tensor:
+    def to_rows(self, x: Tensor) -> Tensor:
         """Real right-hand sides (D, n) as rows of the factored matrix."""
         return x.reshape(len(x) // self.components, -1)
 
-    def give_rows(self, rows: Tensor) -> Tensor:
-        """Inverse of `take_rows`."""
+    def from_rows(self, rows: Tensor) -> Tensor:
+        """Inverse of `to_rows`."""
         return rows.reshape(len(rows) * self.components, -1)
 
 

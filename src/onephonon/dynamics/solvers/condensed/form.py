@@ -19,7 +19,7 @@ from onephonon.core.units import TWO_PI
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-from ...bloch import phase
+from ...bloch import Layout, phase
 from ...stiffness_matrix import factorize
 from .condensation import Condensed
 
@@ -35,31 +35,6 @@ REVERSE_ONLY = (
 GATHERED_AT_A_TIME = 500_000
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where degrees of freedom and coupled pairs stand: parts of `Bodies` and `ForceConstants`."""
-
-    dof: Tensor
-    n_bodies: int
-    width: int
-    a: Tensor
-    b: Tensor
-    cell: Tensor
-
-    @classmethod
-    def of(cls, bodies: Bodies, constants: ForceConstants) -> Layout:
-        """Take them from the network."""
-        pairs = constants.a, constants.b, constants.cell
-        return cls(bodies.dof, bodies.n_bodies, bodies.width, *pairs)
-
-    def patterns(self, v: Tensor) -> Tensor:
-        """Rows (D, n_q) in the bodies' padded layout, shape (n_bodies, width, n_q)."""
-        n = self.n_bodies * self.width
-        if len(self.dof) < n:
-            v = v.new_zeros(n, v.shape[1]).index_copy(0, self.dof, v)
-        return v.reshape(self.n_bodies, self.width, -1)
-
-
 def condensed_form(
     bodies: Bodies,
     constants: ForceConstants,
@@ -70,88 +45,106 @@ def condensed_form(
     points: Tensor | None = None,
     keep: bool = True,
 ) -> Tensor:
-    """``G^H K(k)^-1 G`` for several G at each of several zone points.
+    """`Solver.quadratic_form` by condensation.
 
     Parameters
     ----------
-    bodies : Bodies
-    constants : ForceConstants
     condensed : Condensed
         From `condense`, of the same force constants; no gradient goes through it.
-    k_frac : Tensor, shape (n_k, 3)
-        Zone points; no gradient.
-    hkl : Tensor, shape (n_k, m, 3)
-        The wavevectors themselves, equal to `k_frac` modulo 1; they carry the gradient of K(k).
-    G : Tensor, shape (n_k, m, D), complex
-    points : Tensor, shape (n_k, m), int64, optional
-        With it, `hkl` (n, 3) and `G` (n, D) are lists, and these are the members to take.
     keep : bool
-        Keep the solutions for the backward pass, as large as G; else they are solved for again.
+        Keep the solutions for the backward pass, as large as G; else they are found again.
 
     Returns
     -------
     Tensor, shape (n_k, m)
-        Differentiable in the force constants, hkl and G any number of times in reverse mode; not
-        inside torch.func.
+        Differentiable any number of times in reverse mode; not inside torch.func.
 
     Raises
     ------
     GradientError
         If a forward-mode derivative is asked for.
-    NetworkError
-        If a K(k) is not positive definite.
     """
     if points is None:
         points = torch.arange(G.shape[0] * G.shape[1], device=G.device).reshape(G.shape[:2])
         hkl, G = hkl.reshape(-1, 3), G.reshape(-1, G.shape[-1])
     inputs = (constants.onsite, constants.coupling, hkl, G)
     keep = keep and torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-    job = _Job(condensed, Layout.of(bodies, constants), k_frac.detach(), points)
-    value: Tensor = _Form.apply(*inputs, job, keep)[0]
+    problem = _Problem(condensed, Layout.of(bodies, constants), k_frac.detach(), points)
+    value: Tensor = _Form.apply(*inputs, problem, keep)[0]
     return value
 
 
-def condensed_solve(condensed: Condensed, k_frac: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
-    """``G^H K(k)^-1 G`` and ``K(k)^-1 G``, shapes (n_k, m) and (n_k, m, D), without gradient."""
-    with torch.no_grad():
-        value, v = G.real.new_empty(G.shape[:2]), torch.empty_like(G)
-        for k, q in _pieces(*G.shape):
-            reduced = _Reduced.of(condensed, k_frac[k], G[k, q])
-            value[k, q] = reduced.squares(condensed.components)
-            v[k, q] = reduced.solution(condensed).permute(1, 2, 0)
-        return value, v
-
-
-def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, slice]]:
-    """Zone points and q to handle at a time."""
+def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]:
+    """Zone points, and q of each, to handle at a time."""
     most = max(1, NUMBERS_AT_A_TIME // n_dof)
-    n, columns = max(1, most // max(1, m)), min(m, most)
+    n, columns = max(1, most // max(1, m)), max(1, min(m, most))
+    some = [slice(q, q + columns) for q in range(0, m, columns)]
     for k in range(0, n_k, n):
-        for q in range(0, m, max(1, columns)):
-            yield slice(k, k + n), slice(q, q + columns)
+        yield slice(k, k + n), some
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What `_Form` and `_Solution` need beside what they can be differentiated by."""
+class CondensedFactors:
+    """A condensed crystal at some zone points.
+
+    Parameters
+    ----------
+    condensed : Condensed
+    waves : Tensor, shape (n_images, n_k), complex
+        ``exp(i k.R)`` of each image.
+    factor : Tensor, shape (n_k, n_boundary, n_boundary)
+        ``L`` of ``S = L L^H``.
+    """
 
     condensed: Condensed
-    layout: Layout
-    k_frac: Tensor
-    points: Tensor
+    waves: Tensor
+    factor: Tensor
 
-    def pieces(self) -> Iterator[tuple[slice, slice]]:
-        """Zone points and q to handle at a time."""
-        n_k, m = self.points.shape
-        return _pieces(n_k, m, len(self.layout.dof))
+    @classmethod
+    def at(cls, condensed: Condensed, k_frac: Tensor) -> CondensedFactors:
+        """Factor S at zone points (n_k, 3)."""
+        waves = phase(k_frac, condensed.plan.image_cell).mT
+        return cls(condensed, waves, factorize(condensed.stiffness(k_frac)))
 
-    def reduce(self, G: Tensor, k: slice, q: slice) -> _Reduced:
-        """Some of the right-hand sides from the list G (n, D)."""
-        return _Reduced.of(self.condensed, self.k_frac[k], G[self.points[k, q]])
+    @torch.no_grad()
+    def quadratic_form(self, G: Tensor) -> Tensor:
+        """``G^H K^-1 G`` of many G, shape (n_k, m)."""
+        value = G.real.new_empty(G.shape[:2])
+        for k, some in _pieces(*G.shape):
+            here = self._some(k)
+            for q in some:
+                value[k, q] = here.reduce(G[k, q]).squares()
+        return value
 
-    def spread(self, rows: Tensor, like: Tensor) -> Tensor:
-        """Add up (n_k, m, ...) into a list."""
-        return torch.zeros_like(like).index_add(0, self.points.reshape(-1), rows.flatten(0, 1))
+    @torch.no_grad()
+    def solve(self, G: Tensor) -> tuple[Tensor, Tensor]:
+        """``G^H K^-1 G`` and ``K^-1 G``, shapes (n_k, m) and (n_k, m, D)."""
+        value, v = G.real.new_empty(G.shape[:2]), torch.empty_like(G)
+        for k, some in _pieces(*G.shape):
+            here = self._some(k)
+            for q in some:
+                reduced = here.reduce(G[k, q])
+                value[k, q] = reduced.squares()
+                v[k, q] = reduced.solution().permute(1, 2, 0)
+        return value, v
+
+    def _some(self, k: slice) -> CondensedFactors:
+        """Those of some of the zone points."""
+        return CondensedFactors(self.condensed, self.waves[:, k], self.factor[k])
+
+    def reduce(self, G: Tensor) -> _Reduced:
+        """Eliminate the interior and half of the boundary from G (n_k, m, D)."""
+        plan, c = self.condensed.plan, self.condensed.components
+        n_k, m, D = G.shape
+        rows = torch.view_as_real(G.permute(2, 0, 1).reshape(D, n_k * m)).reshape(D // c, -1)
+        interior, images = self.condensed.forward(rows[plan.interior])
+        shape = (-1, c, n_k, m)
+        h = _complex(rows[plan.boundary]).reshape(shape)
+        waves = self.waves.conj()[:, None, :, None]
+        h = h.index_add(0, plan.image, waves * _complex(images).reshape(shape))
+        columns = h.permute(2, 0, 1, 3).reshape(n_k, -1, c * m)
+        half = torch.linalg.solve_triangular(self.factor, columns, upper=False)
+        return _Reduced(self, interior, half)
 
 
 @dataclass(frozen=True)
@@ -160,40 +153,20 @@ class _Reduced:
 
     Parameters
     ----------
+    factors : CondensedFactors
     interior : list of Tensor
         Rows front by front, real; columns are (component, k, q, 2).
-    images : Tensor, shape (n_images, 1, n_k, 1), complex
-        ``exp(i k.R)`` of each.
-    factor : Tensor, shape (n_k, n_boundary, n_boundary)
-        ``L`` of ``S = L L^H``.
     half : Tensor, shape (n_k, n_boundary, components * m)
         ``L^-1 h``.
     """
 
+    factors: CondensedFactors
     interior: list[Tensor]
-    images: Tensor
-    factor: Tensor
     half: Tensor
 
-    @classmethod
-    def of(cls, condensed: Condensed, k_frac: Tensor, G: Tensor) -> _Reduced:
-        """Reduce G (n_k, m, D)."""
-        plan, c = condensed.plan, condensed.components
-        n_k, m, D = G.shape
-        rows = torch.view_as_real(G.reshape(n_k * m, D).mT.contiguous()).reshape(D // c, -1)
-        interior, images = condensed.forward(rows[plan.interior])
-        waves = phase(k_frac, plan.image_cell).mT[:, None, :, None]
-        shape = (-1, c, n_k, m)
-        h = _complex(rows[plan.boundary]).reshape(shape)
-        h = h.index_add(0, plan.image, waves.conj() * _complex(images).reshape(shape))
-        factor = factorize(condensed.stiffness(k_frac))
-        columns = h.permute(2, 0, 1, 3).reshape(n_k, -1, c * m)
-        half = torch.linalg.solve_triangular(factor, columns, upper=False)
-        return cls(interior, waves, factor, half)
-
-    def squares(self, components: int) -> Tensor:
+    def squares(self) -> Tensor:
         """``G^H K^-1 G``, shape (n_k, m)."""
-        n_k = len(self.half)
+        n_k, components = len(self.half), self.factors.condensed.components
         value = torch.view_as_real(self.half).square().sum((1, 3)).reshape(n_k, components, -1)
         value = value.sum(1)
         for rows in self.interior:
@@ -201,17 +174,49 @@ class _Reduced:
             value = value + share.sum((0, 3))
         return value
 
-    def solution(self, condensed: Condensed) -> Tensor:
+    def solution(self) -> Tensor:
         """``K^-1 G``, shape (D, n_k, m)."""
+        condensed, factor = self.factors.condensed, self.factors.factor
         plan, c = condensed.plan, condensed.components
-        x = torch.linalg.solve_triangular(self.factor.mH, self.half, upper=True)
+        x = torch.linalg.solve_triangular(factor.mH, self.half, upper=True)
         n_k, n, _ = x.shape
         x = x.reshape(n_k, n, c, -1).permute(1, 2, 0, 3)
-        images = _real(self.images * x[plan.image])
+        images = _real(self.factors.waves[:, None, :, None] * x[plan.image])
         v = images.new_empty(plan.n_dof, images.shape[1])
         v[plan.interior] = condensed.backward(self.interior, images)
         v[plan.boundary] = _real(x)
         return _complex(v).reshape(plan.n_dof * c, n_k, -1)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What `_Form` and `_Solution` need beside what they can be differentiated by."""
+
+    condensed: Condensed
+    layout: Layout
+    k_frac: Tensor
+    points: Tensor
+
+    def reduced(self, G: Tensor) -> Iterator[tuple[slice, slice, _Reduced]]:
+        """The right-hand sides from the list G (n, D), some zone points and q at a time."""
+        n_k, m = self.points.shape
+        for k, some in _pieces(n_k, m, len(self.layout.dof)):
+            factors = CondensedFactors.at(self.condensed, self.k_frac[k])
+            for q in some:
+                yield k, q, factors.reduce(G[self.points[k, q]])
+
+    def solutions(self, G: Tensor, kept: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+        """``K^-1 G`` of some zone points and q at a time: those kept, or found again."""
+        if not len(kept):
+            yield from ((k, q, reduced.solution()) for k, q, reduced in self.reduced(G))
+            return
+        n_k, m = self.points.shape
+        for k, some in _pieces(n_k, m, len(self.layout.dof)):
+            yield from ((k, q, kept[:, k, q]) for q in some)
+
+    def spread(self, rows: Tensor, like: Tensor) -> Tensor:
+        """Add up (n_k, m, ...) into a list."""
+        return torch.zeros_like(like).index_add(0, self.points.reshape(-1), rows.flatten(0, 1))
 
 
 def _complex(rows: Tensor) -> Tensor:
@@ -233,41 +238,39 @@ class _Form(torch.autograd.Function):
         coupling: Tensor,  # noqa: ARG004
         hkl: Tensor,  # noqa: ARG004
         G: Tensor,
-        job: _Job,
+        problem: _Problem,
         keep: bool,
     ) -> tuple[Tensor, Tensor]:
-        value = onsite.new_empty(job.points.shape)
-        v = G.new_empty(G.shape[1] if keep else 0, *job.points.shape)
-        for k, q in job.pieces():
-            reduced = job.reduce(G, k, q)
-            value[k, q] = reduced.squares(job.condensed.components)
+        value = onsite.new_empty(problem.points.shape)
+        v = G.new_empty(G.shape[1] if keep else 0, *problem.points.shape)
+        for k, q, reduced in problem.reduced(G):
+            value[k, q] = reduced.squares()
             if keep:
-                v[:, k, q] = reduced.solution(job.condensed)
+                v[:, k, q] = reduced.solution()
         return value, v
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(*inputs[:4], output[1])
-        ctx.job = inputs[4]
+        ctx.problem = inputs[4]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         onsite, coupling, hkl, G, v = ctx.saved_tensors
-        job, (by_k, by_G) = ctx.job, ctx.needs_input_grad[2:4]
+        problem, (by_k, by_G) = ctx.problem, ctx.needs_input_grad[2:4]
         if torch.is_grad_enabled():  # somebody may want to differentiate once more
-            v = _Solution.apply(onsite, coupling, hkl, G, job, v)
+            v = _Solution.apply(onsite, coupling, hkl, G, problem, v)
             x = grad * v
-            *blocks, along = _pull_back(job.layout, coupling, hkl[job.points], x, v, by_k)
-            g_G = job.spread(2 * x.permute(1, 2, 0), G)
-            return (*blocks, job.spread(along, hkl), g_G, None, None)
+            *blocks, along = _pull_back(problem.layout, coupling, hkl[problem.points], x, v, by_k)
+            g_G = problem.spread(2 * x.permute(1, 2, 0), G)
+            return (*blocks, problem.spread(along, hkl), g_G, None, None)
         g_onsite, g_coupling = torch.zeros_like(onsite), torch.zeros_like(coupling)
         g_hkl, g_G = torch.zeros_like(hkl), torch.zeros_like(G) if by_G else None
-        for k, q in job.pieces():
-            part = v[:, k, q] if len(v) else job.reduce(G, k, q).solution(job.condensed)
-            points = job.points[k, q]
+        for k, q, part in problem.solutions(G, v):
+            points = problem.points[k, q]
             x = grad[k, q] * part
-            found = _pull_back(job.layout, coupling, hkl[points], x, part, by_k)
+            found = _pull_back(problem.layout, coupling, hkl[points], x, part, by_k)
             g_onsite, g_coupling = g_onsite + found[0], g_coupling + found[1]
             if by_k:
                 g_hkl.index_add_(0, points.reshape(-1), found[2].flatten(0, 1))
@@ -293,36 +296,36 @@ class _Solution(torch.autograd.Function):
         coupling: Tensor,  # noqa: ARG004
         hkl: Tensor,  # noqa: ARG004
         G: Tensor,
-        job: _Job,
+        problem: _Problem,
         known: Tensor | None,
     ) -> Tensor:
         if known is not None and len(known):
             return known.clone()
-        v = G.new_empty(G.shape[1], *job.points.shape)
-        for k, q in job.pieces():
-            v[:, k, q] = job.reduce(G, k, q).solution(job.condensed)
+        v = G.new_empty(G.shape[1], *problem.points.shape)
+        for k, q, reduced in problem.reduced(G):
+            v[:, k, q] = reduced.solution()
         return v
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:4], output)
-        ctx.job = inputs[4]
+        ctx.problem = inputs[4]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """``dL = Re[x^H (dG - dK v)]`` with ``x = K^-1 grad``."""
         onsite, coupling, hkl, G, v = ctx.saved_tensors
-        job, k = ctx.job, hkl[ctx.job.points]
-        order = torch.arange(job.points.numel(), device=G.device).reshape(job.points.shape)
+        problem, k = ctx.problem, hkl[ctx.problem.points]
+        order = torch.arange(problem.points.numel(), device=G.device).reshape(problem.points.shape)
         rows = grad.permute(1, 2, 0)
-        again = replace(job, points=order)
+        again = replace(problem, points=order)
         x = _Solution.apply(onsite, coupling, k.flatten(0, 1), rows.flatten(0, 1), again, None)
-        one = _pull_back(job.layout, coupling, k, x, v, True)
-        other = _pull_back(job.layout, coupling, k, v, x, True)
+        one = _pull_back(problem.layout, coupling, k, x, v, True)
+        other = _pull_back(problem.layout, coupling, k, v, x, True)
         # A coupled pair enters K as x_a^H C v_b and as v_a^H C x_b.
         *blocks, along = ((g + h) / 2 for g, h in zip(one, other, strict=True))
-        g_G = job.spread(x.permute(1, 2, 0), G)
-        return (*blocks, job.spread(along, hkl), g_G, None, None)
+        g_G = problem.spread(x.permute(1, 2, 0), G)
+        return (*blocks, problem.spread(along, hkl), g_G, None, None)
 
 
 def _pull_back(
@@ -333,7 +336,7 @@ def _pull_back(
     For any x they are the mean of those for (x, v) and (v, x).
     """
     k = hkl.reshape(-1, 3)
-    x, v = (layout.patterns(rows.reshape(len(rows), -1)) for rows in (x, v))
+    x, v = (layout.by_body_in_rows(rows.reshape(len(rows), -1)) for rows in (x, v))
     coupled, along = _across(layout, coupling, k, x, v, by_k)
     return -_products(x, v), 2 * coupled, 2 * along.reshape(hkl.shape)
 

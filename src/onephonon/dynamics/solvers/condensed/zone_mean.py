@@ -27,26 +27,10 @@ def zone_mean_inverse(
     samples: Sequence[int],
     progress: Progress | None = None,
 ) -> Tensor:
-    """Mean over the zone of each body's own block of ``K(k)^-1``, at s = 1.
+    """`Solver.zone_mean` by condensation; derivatives, of any order, in reverse mode.
 
     The mean of ``S^-1`` is carried back through the factor of the interior, so that of ``K^-1``
-    no more is formed than this factor has numbers. At Gamma the crystal's drift is left out, as
-    in `gamma_inverse`.
-
-    Parameters
-    ----------
-    bodies : Bodies
-    constants : ForceConstants
-    samples : three int
-        Mesh points of the Brillouin zone along each reciprocal axis.
-    progress : callable, optional
-        Told how many mesh points are done.
-
-    Returns
-    -------
-    Tensor, shape (n_bodies, width, width)
-        Differentiable in the force constants, any number of times in reverse mode, and in the
-        positions.
+    no more is formed than this factor has numbers.
     """
     if not is_isotropic(constants):
         return _mean(bodies, condense(bodies, constants, components=1), samples, progress)
@@ -144,14 +128,14 @@ class _Drift:
         WT = bodies.metric() @ T
         A = torch.linalg.solve(torch.einsum("bwx,bwy->xy", T, WT), WT.permute(2, 0, 1).flatten(1))
         rows = bodies.gather(T.reshape(n * w, 3), 0), bodies.gather(A.T, 0)
-        P, columns = (condensed.take_rows(x) for x in rows)
+        P, columns = (condensed.to_rows(x) for x in rows)
         P = P[condensed.plan.boundary]
         P = P[:, :1] if condensed.components == 3 else P
         S = condensed.stiffness(like.new_zeros(1, 3))[0].real
         # S may vanish at Gamma, what holds each body never does.
         c = (like[0].diagonal().sum() / P.square().sum()).detach()
         factor = factorize((S + c * P @ P.mT)[None])[0]
-        Y = condensed.give_rows(condensed.solve(columns, factor))
+        Y = condensed.from_rows(condensed.solve(columns, factor))
         return cls(T, A.reshape(3, n, w), bodies.scatter(Y, 0).reshape(n, w, 3), factor)
 
     def share(self) -> Tensor:

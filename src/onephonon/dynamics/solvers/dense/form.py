@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onephonon.core.tensors import push_forward
+from onephonon.core.tensors import inside_functorch, push_forward
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-from ..bloch import bloch_sum
-from ..stiffness_matrix import assemble_stiffness, factorize
+from ...bloch import bloch_sum
+from ...stiffness_matrix import assemble_stiffness, factorize, inverse_factor
 
 #: Complex numbers handled at a time: about what the cache holds.
 NUMBERS_AT_A_TIME = 200_000
@@ -31,74 +31,30 @@ def quadratic_form(
     G: Tensor,
     points: Tensor | None = None,
 ) -> Tensor:
-    """``G^H K(k)^-1 G`` for several G at each of several zone points.
+    """`Solver.quadratic_form` by dense factorizations.
 
-    Parameters
-    ----------
-    bodies : Bodies
-        For the layout of the degrees of freedom.
-    constants : ForceConstants
-    k_frac : Tensor, shape (n_k, 3)
-        Zone points; no gradient.
-    hkl : Tensor, shape (n_k, m, 3)
-        The wavevectors themselves, equal to `k_frac` modulo 1; they carry the gradient of K(k).
-    G : Tensor, shape (n_k, m, D), complex
-    points : Tensor, shape (n_k, m), int64, optional
-        With it, `hkl` (n, 3) and `G` (n, D) are lists, and these are the members to take.
-
-    Returns
-    -------
-    Tensor, shape (n_k, m)
-        Differentiable in the force constants, hkl and G, also twice. Kept for the backward pass
-        are the arguments and, of `v` and the factors of K, what is smaller.
-
-    Raises
-    ------
-    NetworkError
-        If a K(k) is not positive definite.
+    Kept for the backward pass are the arguments and, of `v` and the factors of K, what is smaller.
     """
     inputs = (constants.onsite, constants.coupling, hkl, G)
     # Inside torch.func nobody knows yet what will be asked for.
-    inside = torch._C._functorch.peek_interpreter_stack() is not None
-    keep = inside or (torch.is_grad_enabled() and any(x.requires_grad for x in inputs))
+    keep = inside_functorch() or (torch.is_grad_enabled() and any(x.requires_grad for x in inputs))
     layout = (constants.a, constants.b, constants.cell, bodies.dof)
     value: Tensor = _QuadraticForm.apply(*inputs, k_frac.detach(), *layout, points, keep)[0]
     return value
 
 
-def solve_form(factor: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """``G^H K^-1 G`` and ``K^-1 G`` from Cholesky factors of K.
-
-    Parameters
-    ----------
-    factor : Tensor, shape (n_k, D, D)
-    rows : Tensor, shape (n_k, m, D)
-        G.
-
-    Returns
-    -------
-    value : Tensor, shape (n_k, m)
-    v : Tensor, shape (n_k, m, D)
-    """
-    if _shared(*rows.shape[1:]):
-        inverse = _inverse_factor(factor)
-        half = inverse @ rows.mT
-        return _square(half), half.mT @ inverse.conj()
-    half = torch.linalg.solve_triangular(factor, rows.mT, upper=False)
-    return _square(half), torch.linalg.solve_triangular(factor.mH, half, upper=True).mT
+def solve_form(factor: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
+    """``G^H K^-1 G`` and ``K^-1 G``, (n_k, m) and (n_k, m, D), from Cholesky factors of K."""
+    half = torch.linalg.solve_triangular(factor, G.mT, upper=False)
+    return squared_lengths(half), torch.linalg.solve_triangular(factor.mH, half, upper=True).mT
 
 
-def _shared(m: int, n_dof: int) -> bool:
+def shares_inverse(m: int, n_dof: int) -> bool:
     """Whether so many G share a K that its inverse factor is cheaper than their solutions."""
     return m >= n_dof
 
 
-def _inverse_factor(factor: Tensor) -> Tensor:
-    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-    return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
-
-
-def _square(half: Tensor) -> Tensor:
+def squared_lengths(half: Tensor) -> Tensor:
     """Squared lengths of columns."""
     return (half.real.square() + half.imag.square()).sum(1)
 
@@ -109,9 +65,9 @@ def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]
     Many G of one zone point are cut only where they share its inverse factor.
     """
     most = max(1, NUMBERS_AT_A_TIME // n_dof)
-    each = max(n_dof, min(m, most)) if _shared(m, n_dof) else max(m, n_dof)
+    each = max(n_dof, min(m, most)) if shares_inverse(m, n_dof) else max(m, n_dof)
     for part in _slices(n_k, max(1, most // each)):
-        step = max(1, most // (part.stop - part.start)) if _shared(m, n_dof) else m
+        step = max(1, most // (part.stop - part.start)) if shares_inverse(m, n_dof) else m
         yield part, list(_slices(m, step))
 
 
@@ -198,13 +154,13 @@ class _QuadraticForm(torch.autograd.Function):
         n_k, m = (G if points is None else points).shape[:2]
         D = G.shape[-1]
         value = G.real.new_empty(n_k, m)
-        kept = G.new_empty(n_k if keep else 0, D if _shared(m, D) else m, D)
+        kept = G.new_empty(n_k if keep else 0, D if shares_inverse(m, D) else m, D)
         for part, columns in _pieces(n_k, m, D):
             factor = factorize(sums.stiffness(k_frac[part]))
-            if _shared(m, D):
-                found = _inverse_factor(factor)
+            if shares_inverse(m, D):
+                found = inverse_factor(factor)
                 for some in columns:
-                    value[part, some] = _square(found @ _take(G, points, part, some).mT)
+                    value[part, some] = squared_lengths(found @ _take(G, points, part, some).mT)
             else:
                 value[part], found = solve_form(factor, _take(G, points, part, slice(0, m)))
             if keep:
@@ -276,10 +232,10 @@ class _QuadraticGradient(torch.autograd.Function):
         g_G = torch.zeros_like(G) if by_G else None
         for part, columns in _pieces(n_k, m, D):
             k, v = k_frac[part], kept[part]
-            if _shared(m, D):
+            if shares_inverse(m, D):
                 inverse = v.mH @ v
             for some in columns:
-                if _shared(m, D):
+                if shares_inverse(m, D):
                     v = _take(G, points, part, some) @ inverse.mT
                 g = grad[part, some]
                 if by_K:

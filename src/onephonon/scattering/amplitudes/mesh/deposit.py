@@ -28,7 +28,7 @@ FEW = 100
 Floats = NDArray[np.float64]
 
 
-def deposit(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tensor, Box]:
+def deposit_body(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tensor, Box]:
     """Blurred scattering density of one body, and its first moments about the body's centroid.
 
     Its transform, sharpened, is ``sum_j w_j occ_j f_j(|q|) exp(-q^T U_j q / 2) exp(i q.r_j)``
@@ -102,7 +102,7 @@ class _Gaussians:
         if not finite or bool((torch.linalg.eigvalsh(covariance)[..., 0] <= 0).any()):
             raise InputError(
                 "the displacements U of an atom are not positive definite, so it has no density; "
-                "mend them, or use engine='direct'"
+                "fix them, or use engine='direct'"
             )
         covariance = covariance.flatten(0, 1)
         inverse = torch.linalg.inv(steps)

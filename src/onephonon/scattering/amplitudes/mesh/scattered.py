@@ -17,9 +17,9 @@ from torch import Tensor
 from onephonon.core.errors import GradientError
 from onephonon.network.bodies import Bodies
 
-from .density import Box, Domain, choose_mesh, extent, least_B, wary
-from .deposit import deposit
-from .gridded import body_amplitudes
+from .density import Box, Domain, choose_mesh, mean_extent, mesh_tolerance, smallest_B
+from .deposit import deposit_body
+from .moments import amplitudes_from_moments
 from .slopes import slopes_along
 
 #: Accuracy asked of the transform itself, in rtol. Its error at q follows its value near q, which
@@ -63,15 +63,17 @@ def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> T
     corners = _corners(q.detach())
     q_max = float(torch.linalg.vector_norm(q.detach(), dim=1).max())
     eye = torch.eye(3, dtype=q.dtype, device=q.device)
-    rtol = wary(rtol, bodies)
-    mesh = choose_mesh(eye, Domain(corners, q_max), rtol, least_B(U), extent(bodies))
-    made = [deposit(bodies, body, mesh, U) for body in range(bodies.n_bodies)]
+    rtol = mesh_tolerance(rtol, bodies)
+    mesh = choose_mesh(eye, Domain(corners, q_max), rtol, smallest_B(U), mean_extent(bodies))
+    made = [deposit_body(bodies, body, mesh, U) for body in range(bodies.n_bodies)]
     x = q @ mesh.steps
     eps = TRANSFORM_SHARE * rtol
     sums = [part for group in _groups(made) for part in _transform(group, x, eps)]
     sharp = (q * mesh.sharpen((q * q).sum(1))[:, None]).T
     parts = [
-        part for body, s in enumerate(sums) for part in body_amplitudes(bodies, body, s, sharp)
+        part
+        for body, s in enumerate(sums)
+        for part in amplitudes_from_moments(bodies, body, s, sharp)
     ]
     return bodies.gather(torch.stack(parts, dim=1), 1)
 

@@ -31,16 +31,16 @@ CUT_SHARE = 0.001
 AMPLIFICATION = {torch.float64: 6.0, torch.float32: 3.0}
 
 #: Smallest rtol that rounding leaves room for.
-FINEST = {torch.float64: 1e-12, torch.float32: 1e-6}
+MIN_RTOL = {torch.float64: 1e-12, torch.float32: 1e-6}
 
 #: Where scattering factors are looked at for whether they rise, 1/Å.
 RISING_Q = torch.linspace(0.0, 6.0, 25, dtype=torch.float64)
 
 #: A domain is taken to reach this far at least, 1/Å: meshes coarser than 10 Å gain nothing.
-LEAST_Q = 0.3
+MIN_Q = 0.3
 
 #: Smallest extent of a domain along a mesh axis, in its largest |q|.
-LEAST_REACH = 0.4
+MIN_REACH = 0.4
 
 #: Oversampling factors tried, in units of the Nyquist rate.
 OVERSAMPLING = tuple(1.1 + 0.05 * i for i in range(59))
@@ -105,7 +105,7 @@ class Box:
 
 
 def choose_mesh(
-    directions: Tensor, domain: Domain, rtol: float, least_B: float, extent: float
+    directions: Tensor, domain: Domain, rtol: float, min_B: float, extent: float
 ) -> Mesh:
     """Coarsest mesh and least blur that keep a transform within a tolerance.
 
@@ -121,7 +121,7 @@ def choose_mesh(
     domain : Domain
     rtol : float
         Wanted relative accuracy of intensities.
-    least_B : float
+    min_B : float
         Smallest B-factor of the atoms, Å^2: blur that is there already.
     extent : float
         Size of the body, Å, for the number of mesh points.
@@ -132,19 +132,19 @@ def choose_mesh(
         If no mesh reaches the tolerance in this dtype.
     """
     dtype = directions.dtype
-    if rtol < FINEST[dtype]:
+    if rtol < MIN_RTOL[dtype]:
         raise InputError(
             f"rtol={rtol:g} is beyond {dtype}, whose rounding is multiplied by sharpening; give "
-            f"{FINEST[dtype]:g} or more, or compute in float64"
+            f"{MIN_RTOL[dtype]:g} or more, or compute in float64"
         )
-    domain = replace(domain, q_max=max(domain.q_max, LEAST_Q))
+    domain = replace(domain, q_max=max(domain.q_max, MIN_Q))
     unit = (directions / torch.linalg.vector_norm(directions, dim=0)).detach()
     # Reciprocal axes of unit steps: alias vectors of a mesh are their multiples.
     reciprocal = TWO_PI * torch.linalg.inv(unit)
     heights = torch.linalg.vector_norm(reciprocal, dim=1)
     # A plane or a line of q has no extent along some axis; Gaussians must be resolved all the same.
-    least = LEAST_REACH * domain.q_max
-    reaches = [max(least, domain.reach(reciprocal[i] / heights[i])) for i in range(3)]
+    min_reach = MIN_REACH * domain.q_max
+    reaches = [max(min_reach, domain.reach(reciprocal[i] / heights[i])) for i in range(3)]
     signs = torch.tensor([m for m in product((-1, 0, 1), repeat=3) if any(m)]).to(unit)
     wanted = -math.log(ALIAS_SHARE * rtol)
     best: tuple[float, Mesh] | None = None
@@ -159,13 +159,13 @@ def choose_mesh(
         )
         if gap <= 0:
             continue
-        blur = max(0.0, wanted * BLUR_UNIT / gap - least_B)
+        blur = max(0.0, wanted * BLUR_UNIT / gap - min_B)
         cost = blur * domain.q_max**2 / BLUR_UNIT
         if cost > AMPLIFICATION[dtype]:
             continue
         reach = math.sqrt(2 * max(4.0, cost - math.log(CUT_SHARE * rtol)))
         steps = unit / per_axis
-        width = math.sqrt((blur + least_B) / EIGHT_PI_SQUARED)
+        width = math.sqrt((blur + min_B) / EIGHT_PI_SQUARED)
         spacing = torch.linalg.vector_norm(steps, dim=0)
         points = float(((extent + 2 * reach * width) / spacing).prod())
         if best is None or points < best[0]:
@@ -175,8 +175,8 @@ def choose_mesh(
     return best[1]
 
 
-def wary(rtol: float, bodies: Bodies) -> float:
-    """Tolerance of a mesh for these atoms.
+def mesh_tolerance(rtol: float, bodies: Bodies) -> float:
+    """Tolerance to choose a mesh by, for these atoms.
 
     Images are smaller than the transform because scattering factors fall with |q|. Those that
     rise, for the solvent that is displaced, or of both signs, for neutrons, let G nearly cancel
@@ -185,16 +185,16 @@ def wary(rtol: float, bodies: Bodies) -> float:
     with torch.no_grad():
         f = bodies.crystal.form_factors.evaluate(RISING_Q.to(bodies.positions) ** 2)
     rising = bool((f.amax(0) > 1.001 * f[0]).any()) or float(f[0].min() * f[0].max()) < 0
-    return max(0.1 * rtol, FINEST[bodies.positions.dtype]) if rising else rtol
+    return max(0.1 * rtol, MIN_RTOL[bodies.positions.dtype]) if rising else rtol
 
 
-def least_B(U: Tensor) -> float:
+def smallest_B(U: Tensor) -> float:
     """Smallest B-factor along any direction of any atom, Å^2."""
     symmetric = 0.5 * (U + U.mT).detach()
     return max(0.0, EIGHT_PI_SQUARED * float(torch.linalg.eigvalsh(symmetric).min()))
 
 
-def extent(bodies: Bodies) -> float:
+def mean_extent(bodies: Bodies) -> float:
     """Mean size of a body, Å."""
     furthest = torch.zeros(bodies.n_bodies, dtype=bodies.offsets.dtype).to(bodies.offsets)
     away = bodies.offsets.detach().abs().max(1).values

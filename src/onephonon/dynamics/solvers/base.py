@@ -1,0 +1,102 @@
+"""What every solver does: apply ``K(k)^-1``, and average it over the Brillouin zone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from onephonon.core.progress import Progress
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+
+
+class FactoredStiffness(Protocol):
+    """K at some zone points, factored once for any number of G; without gradient."""
+
+    def quadratic_form(self, G: Tensor) -> Tensor:
+        """``G^H K^-1 G`` of many G, shape (n_k, m), from G of shape (n_k, m, D)."""
+
+    def solve(self, G: Tensor) -> tuple[Tensor, Tensor]:
+        """``G^H K^-1 G`` and ``K^-1 G``, shapes (n_k, m) and (n_k, m, D)."""
+
+
+@dataclass(frozen=True)
+class Solver(ABC):
+    """``K(k)^-1`` of a crystal. All solvers are exact: they differ in rounding and in cost.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    constants : ForceConstants
+    keep : bool
+        Whether solutions, as large as G, are kept for a backward pass or found again in it.
+    """
+
+    bodies: Bodies
+    constants: ForceConstants
+    keep: bool = True
+
+    @property
+    @abstractmethod
+    def zone_batch(self) -> int:
+        """How many zone points to handle at a time."""
+
+    @property
+    @abstractmethod
+    def q_batch(self) -> int:
+        """How many q to handle between two reports of progress, where G is at hand."""
+
+    @abstractmethod
+    def quadratic_form(
+        self, k_frac: Tensor, hkl: Tensor, G: Tensor, points: Tensor | None = None
+    ) -> Tensor:
+        """``G^H K(k)^-1 G`` for several G at each of several zone points.
+
+        Parameters
+        ----------
+        k_frac : Tensor, shape (n_k, 3)
+            Zone points; no gradient.
+        hkl : Tensor, shape (n_k, m, 3)
+            The wavevectors themselves, equal to `k_frac` modulo 1; they carry the gradient of
+            K(k).
+        G : Tensor, shape (n_k, m, D), complex
+        points : Tensor, shape (n_k, m), int64, optional
+            With it, `hkl` (n, 3) and `G` (n, D) are lists, and these are the members to take.
+
+        Returns
+        -------
+        Tensor, shape (n_k, m)
+            Differentiable in the force constants, hkl and G, also twice.
+
+        Raises
+        ------
+        NetworkError
+            If a K(k) is not positive definite.
+        """
+
+    @abstractmethod
+    def at(self, k_frac: Tensor) -> FactoredStiffness:
+        """K factored at zone points (n_k, 3), none of them Gamma."""
+
+    @abstractmethod
+    def zone_mean(self, samples: Sequence[int], progress: Progress | None = None) -> Tensor:
+        """Mean over the zone of each body's own block of ``K(k)^-1``, at s = 1.
+
+        At Gamma the crystal's drift is left out, as in `gamma_inverse`.
+
+        Parameters
+        ----------
+        samples : three int
+            Mesh points of the Brillouin zone along each reciprocal axis.
+        progress : callable, optional
+            Told how many mesh points are done.
+
+        Returns
+        -------
+        Tensor, shape (n_bodies, width, width)
+            Differentiable in the force constants and the positions.
+        """

@@ -1,0 +1,105 @@
+"""Which solver: dense factorizations, or the condensation of many bodies.
+
+Both are exact. Dense factors are quicker for few degrees of freedom, and differentiable at will;
+condensed ones make single atoms and residues possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onephonon.core.errors import GradientError, InputError
+from onephonon.core.tensors import inside_functorch
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+
+from .base import Solver
+from .condensed.elimination import plan_elimination
+from .condensed.solver import CondensedSolver
+from .dense.solver import DenseSolver
+
+SOLVERS = ("auto", "dense", "condensed")
+
+#: Up to so many degrees of freedom a dense factorization costs less than the bookkeeping.
+MAX_DENSE_DOF = 150
+
+#: Condensation must leave less than this part of the degrees of freedom to pay.
+MAX_BOUNDARY_SHARE = 0.6
+
+#: Bytes of solutions kept for a backward pass; beyond them they are solved for again.
+KEPT_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class SolverChoice:
+    """The name of a solver, and why it was taken.
+
+    Parameters
+    ----------
+    name : {'dense', 'condensed'}
+    reason : str
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+def check_solver(solver: str) -> str:
+    """Raise `InputError` unless a solver of this name exists."""
+    if solver not in SOLVERS:
+        raise InputError(f"solver={solver!r} is not one of {', '.join(SOLVERS)}")
+    return solver
+
+
+def choose_solver(bodies: Bodies, constants: ForceConstants, solver: str = "auto") -> SolverChoice:
+    """Take the solver that was asked for, or the quicker one.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    constants : ForceConstants
+        For the coupled pairs; their values play no part.
+    solver : {'auto', 'dense', 'condensed'}
+
+    Raises
+    ------
+    InputError
+        If there is no such solver.
+    GradientError
+        If condensation was asked for inside torch.func, which it does not know.
+    """
+    if check_solver(solver) == "condensed" and inside_functorch():
+        raise GradientError(
+            "solver='condensed' has no derivatives inside torch.func; use torch.autograd, or "
+            "solver='dense'"
+        )
+    if solver != "auto":
+        return SolverChoice(solver, "as asked")
+    if inside_functorch():
+        return SolverChoice("dense", "inside torch.func")
+    D = bodies.n_dof
+    if D <= MAX_DENSE_DOF:
+        return SolverChoice("dense", f"{D} degrees of freedom")
+    boundary = len(plan_elimination(constants, bodies.dof).boundary)
+    reason = f"{boundary} of {D} degrees of freedom on the boundary"
+    return SolverChoice("condensed" if boundary < MAX_BOUNDARY_SHARE * D else "dense", reason)
+
+
+def make_solver(
+    bodies: Bodies, constants: ForceConstants, solver: str = "auto", n_q: int = 0
+) -> Solver:
+    """The solver of `choose_solver`.
+
+    Parameters
+    ----------
+    bodies, constants, solver
+        As for `choose_solver`.
+    n_q : int
+        How many q it will be used for: solutions of too many are not kept for a backward pass.
+    """
+    if choose_solver(bodies, constants, solver).name == "dense":
+        return DenseSolver(bodies, constants)
+    return CondensedSolver(bodies, constants, keep=16 * n_q * bodies.n_dof <= KEPT_BYTES)

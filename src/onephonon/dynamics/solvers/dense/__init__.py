@@ -1,0 +1,1 @@
+"""Solving with K(k) by a dense factorization at each wavevector."""

@@ -1,0 +1,93 @@
+"""``K(k)^-1`` over a mesh of the Brillouin zone, as dense matrices, and its mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from onephonon.core.progress import Progress
+from onephonon.crystal.zone import zone_mesh
+from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
+
+from ...stiffness_matrix import factorize, inverse_from, stiffness, zone_chunk
+
+
+def gamma_inverse(bodies: Bodies, constants: ForceConstants) -> Tensor:
+    """Inverse of K at Gamma without the three acoustic modes, shape (D, D), real.
+
+    The crystal's drift is left out as the mean displacement of all atoms: the result is the
+    pseudo-inverse of the stiffness in atomic displacements, whatever coordinates the bodies have.
+
+    Notes
+    -----
+    With the translations T (K T = 0), the metric ``W = sum_j A_j^T A_j`` and ``S = T^T W T``,
+    ``(K + c W T S^-1 T^T W)^-1 = K^+ + T S^-1 T^T / c`` for any c > 0.
+    """
+    K = stiffness(bodies, constants, constants.onsite.new_zeros(1, 3))[0].real
+    eye = torch.eye(3, dtype=K.dtype, device=K.device)
+    T = torch.zeros(bodies.n_bodies, bodies.width, 3, dtype=K.dtype, device=K.device)
+    T[:, :3] = eye
+    WT = bodies.gather((bodies.metric() @ T).reshape(-1, 3), 0)
+    T = bodies.gather(T.reshape(-1, 3), 0)
+    S_inverse = torch.linalg.inv(T.mT @ WT)
+    drift = WT @ S_inverse @ WT.mT
+    # K itself vanishes at Gamma where a cell is one body; its onsite blocks never do.
+    stiff = constants.onsite.diagonal(dim1=1, dim2=2).sum()
+    c = (stiff / drift.diagonal().sum()).detach()
+    return inverse_from(factorize((K + c * drift)[None])[0]) - T @ S_inverse @ T.mT / c
+
+
+def mesh_inverses(
+    bodies: Bodies,
+    constants: ForceConstants,
+    samples: Sequence[int],
+    progress: Progress | None = None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """K^-1 over the zone mesh, some points at a time, Gamma first.
+
+    Parameters
+    ----------
+    bodies, constants
+    samples, progress
+        As for `Solver.zone_mean`.
+
+    Yields
+    ------
+    k_frac : Tensor, shape (n, 3)
+    weight : Tensor, shape (n,)
+        As of `zone_mesh`.
+    inverse : Tensor, shape (n, D, D), complex
+    """
+    k_frac, weight = zone_mesh(samples, constants.onsite)
+    first = gamma_inverse(bodies, constants)
+    yield k_frac[:1], weight[:1], torch.complex(first, torch.zeros_like(first))[None]
+    done, total = 1, len(k_frac)
+    chunk = zone_chunk(bodies.n_dof)
+    for part, w in zip(k_frac[1:].split(chunk), weight[1:].split(chunk), strict=True):
+        if progress:
+            progress("zone mesh", done, total)
+        if len(part):
+            factor = factorize(stiffness(bodies, constants, part))
+            yield part, w, inverse_from(factor)
+        done += len(part)
+    if progress:
+        progress("zone mesh", total, total)
+
+
+def zone_mean_inverse(
+    bodies: Bodies,
+    constants: ForceConstants,
+    samples: Sequence[int],
+    progress: Progress | None = None,
+) -> Tensor:
+    """`Solver.zone_mean` by dense inverses."""
+    b, w = bodies.n_bodies, bodies.width
+    blocks = constants.onsite.new_zeros(b, w, w)
+    for _, weight, inverse in mesh_inverses(bodies, constants, samples, progress):
+        mean = torch.einsum("k,kab->ab", weight, inverse.real)
+        padded = bodies.scatter(bodies.scatter(mean, 0), 1).reshape(b, w, b, w)
+        blocks = blocks + padded.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+    return blocks / (samples[0] * samples[1] * samples[2])

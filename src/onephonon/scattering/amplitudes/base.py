@@ -1,0 +1,86 @@
+"""What every engine does: form the amplitudes G at a list of q."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from onephonon.core.progress import Progress
+from onephonon.network.bodies import Bodies
+
+from ..points import QPoints
+
+
+class AmplitudeEngine(Protocol):
+    """A way to G, and why it was taken."""
+
+    @property
+    def name(self) -> str:
+        """'direct' or 'mesh'."""
+
+    @property
+    def rtol(self) -> float:
+        """Accuracy of intensities, relative to themselves and their rms, added; 0 for exact."""
+
+    @property
+    def reason(self) -> str:
+        """Why this engine."""
+
+    def at(
+        self,
+        bodies: Bodies,
+        q: Tensor,
+        U: Tensor,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """G at a list of q.
+
+        Parameters
+        ----------
+        bodies : Bodies
+        q : Tensor, shape (n_q, 3)
+            1/Å, 2*pi included.
+        U : Tensor, shape (n_cell_atoms, 3, 3)
+            Mean-square displacements in the Debye-Waller factors, Å^2.
+        batch_size : int, optional
+            Most q handled at a time, where the engine works in batches.
+        progress : callable, optional
+            Told how many q are done, where the engine works in batches.
+
+        Returns
+        -------
+        Tensor, shape (n_q, D), complex
+            In e/Å for translations and e for librations (X-rays); differentiable in q, the
+            crystal's coordinates, cell and occupancies, and U.
+        """
+
+
+def amplitudes_at(
+    engine: AmplitudeEngine,
+    bodies: Bodies,
+    points: QPoints,
+    U: Tensor,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """G at every valid q, to be kept while springs change: it does not depend on them.
+
+    Parameters
+    ----------
+    engine : AmplitudeEngine
+    points : QPoints
+    bodies, U, batch_size, progress
+        As for `AmplitudeEngine.at`.
+
+    Returns
+    -------
+    Tensor, shape (n_q, D), complex
+        Zero where not valid. Differentiable as the engine's are.
+    """
+    where = points.valid.nonzero().squeeze(1)
+    G = engine.at(bodies, points.q[where], U, batch_size, progress)
+    empty = torch.zeros(points.n_q, bodies.n_dof, dtype=G.dtype, device=G.device)
+    return empty.index_put((where,), G)

@@ -1,0 +1,78 @@
+"""Which engine: the direct sum over atoms, or densities on a mesh."""
+
+from __future__ import annotations
+
+from onephonon.core.errors import InputError
+from onephonon.core.tensors import inside_functorch
+from onephonon.network.bodies import Bodies
+
+from .base import AmplitudeEngine
+from .direct import DirectEngine
+from .mesh.engine import MeshEngine
+
+ENGINES = ("auto", "direct", "mesh")
+
+#: Seconds that costs are counted in, measured on two cores of a small machine. Only ratios matter.
+DIRECT_WAVE = 25e-9  # an atom's wave at one q
+GRID_POINT = 500e-9  # a body at one point of a regular grid, on the mesh
+LIST_POINT = 3.5e-6  # a body at one q of a list, on the mesh
+DEPOSITED_ATOM = 5e-4  # an atom on the mesh, and the transforms that its body needs
+
+#: Direct sums cheaper than this (s) are not worth an approximation.
+QUICK = 1.0
+
+#: How many times cheaper the mesh must look before it is taken unasked.
+MARGIN = 2.0
+
+
+def check_engine(engine: str) -> str:
+    """Raise `InputError` unless an engine of this name exists."""
+    if engine not in ENGINES:
+        raise InputError(f"engine={engine!r} is not one of {', '.join(ENGINES)}")
+    return engine
+
+
+def check_rtol(rtol: float) -> float:
+    """Raise `InputError` for an accuracy that means nothing or cannot be reached."""
+    if not 1e-12 <= rtol <= 1e-2:
+        raise InputError(
+            f"rtol={rtol!r}: the mesh is good for 1e-12 to 1e-2 of the rms intensity; "
+            "engine='direct' is exact to rounding"
+        )
+    return float(rtol)
+
+
+def choose_engine(
+    engine: str, rtol: float, bodies: Bodies, n_points: int, on_grid: bool
+) -> AmplitudeEngine:
+    """Take the engine that was asked for, or the cheaper one.
+
+    Parameters
+    ----------
+    engine : {'auto', 'direct', 'mesh'}
+    rtol : float
+        Accuracy of the mesh.
+    bodies : Bodies
+    n_points : int
+        Number of q.
+    on_grid : bool
+        Whether they form a regular grid.
+
+    Raises
+    ------
+    InputError
+        If there is no such engine.
+    """
+    if check_engine(engine) == "direct":
+        return DirectEngine("as asked")
+    if engine == "mesh":
+        return MeshEngine(rtol, "as asked")
+    if inside_functorch():
+        return DirectEngine("inside torch.func")
+    direct = DIRECT_WAVE * bodies.n_cell_atoms * n_points
+    per_point = GRID_POINT if on_grid else LIST_POINT
+    mesh = per_point * bodies.n_bodies * n_points + DEPOSITED_ATOM * bodies.n_cell_atoms
+    reason = f"{n_points:.3g} q and {bodies.n_cell_atoms} atoms in {bodies.n_bodies} bodies"
+    if direct < QUICK or direct < MARGIN * mesh:
+        return DirectEngine(reason)
+    return MeshEngine(rtol, reason)

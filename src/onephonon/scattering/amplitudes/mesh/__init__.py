@@ -1,0 +1,1 @@
+"""Amplitudes as Fourier transforms of the bodies' densities on a mesh."""

@@ -1,0 +1,41 @@
+"""Amplitudes G of a body from its sum of waves and their first moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from onephonon.network.bodies import Bodies
+
+
+def amplitudes_from_moments(
+    bodies: Bodies, body: int, sums: Tensor, q: Sequence[Tensor] | Tensor
+) -> list[Tensor]:
+    """G of one body from its sum of waves and its first moments.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    body : int
+    sums : Tensor, shape (1 or 4, ...), complex
+    q : three Tensor, shape (...)
+
+    Returns
+    -------
+    list of Tensor, shape (...), complex
+        One for each degree of freedom in the padded layout.
+    """
+    x, y, z = q
+    wave = sums[0]
+    translation = [wave * x, wave * y, wave * z]
+    if bodies.width == 3:
+        return translation
+    X, Y, Z = sums[1:]
+    libration = [Y * z - Z * y, Z * x - X * z, X * y - Y * x]
+    axes = bodies.axes[body]
+    if torch.equal(axes, torch.eye(3).to(axes)):
+        return translation + libration
+    turned = torch.einsum("xa,x...->a...", axes.to(wave.dtype), torch.stack(libration))
+    return translation + list(turned)
