@@ -27,7 +27,7 @@ from onephonon.compare import (
     table,
     trial_table,
 )
-from onephonon.crystal import find_reindexings, laue_operators, parse_reindexing, reciprocal_axes
+from onephonon.crystal import find_reindexings, laue_operators, numpy_cell, parse_reindexing
 from onephonon.maps import reindex, symmetrize
 from structures import DATA
 
@@ -51,7 +51,7 @@ def speckled(group: str, seed: int = 0, grid: MapGrid = CUBE) -> DiffuseMap:
     """A map with the symmetry of a group on an isotropic hump."""
     plain = DiffuseMap.on_grid(smooth(grid.shape, seed), grid, TETRAGONAL, spacegroup=group)
     even = symmetrize(plain).map
-    s = np.linalg.norm(grid.hkl @ reciprocal_axes(TETRAGONAL), axis=1).reshape(grid.shape)
+    s = np.linalg.norm(grid.hkl @ numpy_cell(TETRAGONAL).inverse, axis=1).reshape(grid.shape)
     return replace(even, intensity=even.intensity + 40 * np.exp(-8 * s))
 
 
@@ -85,7 +85,7 @@ def test_every_operator_keeps_the_cell_and_leaves_the_laue_group() -> None:
     cell = (30.0, 30.0, 50.0, 90.0, 90.0, 120.0)
     for r in find_reindexings(cell, "P 3")[1:]:
         hkl = np.random.default_rng(0).integers(-5, 6, (20, 3))
-        one, other = hkl @ reciprocal_axes(cell), (hkl @ r.operator) @ reciprocal_axes(cell)
+        one, other = hkl @ numpy_cell(cell).inverse, (hkl @ r.operator) @ numpy_cell(cell).inverse
         np.testing.assert_allclose(
             np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1), rtol=1e-12
         )
@@ -136,7 +136,7 @@ def test_statistics_by_the_slow_way() -> None:
     settings = Settings(d_min=4.5, d_max=15, shells=3, isotropic=Isotropic("mean", 7))
     found = compare_maps(model, data, replace(settings, reindex="none"))
 
-    s = np.linalg.norm(CUBE.hkl @ reciprocal_axes(TETRAGONAL), axis=1)
+    s = np.linalg.norm(CUBE.hkl @ numpy_cell(TETRAGONAL).inverse, axis=1)
     keep = (s >= 1 / 15) & (s <= 1 / 4.5) & ~np.isnan(noisy.reshape(-1))
     x, y, s = model.intensity.reshape(-1)[keep], noisy.reshape(-1)[keep], s[keep]
     assert found.overall.n == keep.sum()
@@ -281,7 +281,7 @@ def measured(model: OnePhonon) -> DiffuseMap:
     grid = MapGrid((-1, -4, -5), (1, 1, 1), (3, 9, 11))
     blank = DiffuseMap.on_grid(np.ones(grid.shape), grid, cell)
     exact = compare_model(model, blank, average=2).model.intensity
-    s = np.linalg.norm(grid.hkl @ reciprocal_axes(cell), axis=1).reshape(grid.shape)
+    s = np.linalg.norm(grid.hkl @ numpy_cell(cell).inverse, axis=1).reshape(grid.shape)
     noise = np.random.default_rng(2).normal(0, 0.05 * np.nanstd(exact), grid.shape)
     values = 0.1 * (exact + noise + 100 * s)
     values[:, :2, 0] = np.nan

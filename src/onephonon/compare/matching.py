@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import SAME_POINT, HklGrid
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.resampling import resample
@@ -14,9 +14,6 @@ from onephonon.maps.resampling import resample
 from .target import Target
 
 Float64 = NDArray[np.float64]
-
-#: Voxels of two maps are at the same point to a hundredth of a voxel.
-SAME_POINT = 1e-2
 
 #: A model this much finer than the data, in every direction, is averaged over the data's voxels.
 FINER = 1.5
@@ -99,7 +96,7 @@ def onto_coarser(model: DiffuseMap, data: DiffuseMap) -> tuple[DiffuseMap, str]:
         return model, "the given map, voxel by voxel"
     origin = np.array(data.grid.origin) + first * coarse
     shape = (last - first + 1).astype(int).tolist()
-    grid = MapGrid(tuple(origin.tolist()), data.grid.step, tuple(shape))
+    grid = HklGrid(tuple(origin.tolist()), data.grid.step, tuple(shape))
     inside = " x ".join(f"{x:.3g}" for x in coarse / fine)
     return resample(model, grid, "average"), (
         f"the given map, averaged over the data's voxels ({inside} of its own in each; missing "

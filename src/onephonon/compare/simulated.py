@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
 from onephonon.crystal.reindexing import Reindexing
-from onephonon.crystal.symmetry import laue_operators as laue_of_group
+from onephonon.crystal.symmetry import FRIEDEL, laue_operators
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.model.voxels import points_at, voxel_average
 from onephonon.scattering.grid_intensity import has_symmetry
-from onephonon.scattering.grid_symmetry import friedel, laue_operators
 from onephonon.scattering.quadrature import Quadrature
 from onephonon.scattering.voxel_orientations import alike, find_frames, unique_voxels
 
@@ -94,7 +93,7 @@ def compare_model(
         progress=progress,
         **run,
     )
-    laue = laue_of_group(crystal.spacegroup, crystal.cell.parameters)
+    laue = laue_operators(crystal.spacegroup, crystal.cell.parameters)
     notes = notes_on(settings, crystal.spacegroup, crystal.cell.parameters, data)
     said = "taken at the voxels' centres" if quadrature is None else str(quadrature)
     return compare_values(target, lambda r: found[r.name], candidates, settings, laue, said, notes)
@@ -163,12 +162,11 @@ def symmetry_of(model: OnePhonon, use_data_adp: bool = False) -> Float64:
     Those of the crystal's Laue group, if springs and displacements have its symmetry too; else
     the inversion (Friedel's law).
     """
-    every = laue_operators(model.crystal)
+    every = model.crystal.laue_operators
     with torch.no_grad():
         U, _ = model.displacements_and_scale(use_data_adp)
         symmetric = has_symmetry(model.bodies, model.force_constants(), U, every)
-    operators = every if symmetric else friedel()
-    return np.asarray(operators.numpy(), dtype=np.float64)
+    return (every if symmetric else FRIEDEL).astype(np.float64)
 
 
 def _at_points(model: OnePhonon, hkl: Float64, run: dict[str, Any]) -> torch.Tensor:

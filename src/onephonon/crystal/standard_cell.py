@@ -63,8 +63,8 @@ def standard_cell(crystal: Crystal) -> StandardCell:
     -------
     StandardCell
     """
-    matrix = crystal.cell.matrix.detach().cpu().double().numpy()
-    centrings = pure_translations(crystal)
+    matrix = crystal.cell.numpy().matrix
+    centrings = crystal.centring
     vectors = _lattice_vectors(matrix, centrings)
     turns = _turns(crystal)
     axes = {order: _axes(found) for order, found in turns.items()}
@@ -85,15 +85,6 @@ def standard_cell(crystal: Crystal) -> StandardCell:
         family, chosen = "a", list(np.eye(3)) if len(centrings) == 1 else _shortest(vectors)
     P, centring = _centring(np.stack(chosen, axis=1), centrings, family)
     return StandardCell(family + centring, P, matrix @ P)
-
-
-def pure_translations(crystal: Crystal) -> Array:
-    """Translations of the operators that do not turn, shape (n, 3), each in [0, 1)."""
-    rotations = crystal.rotations.detach().cpu().double().numpy()
-    shifts = crystal.translations.detach().cpu().double().numpy()
-    still = np.abs(rotations - np.eye(3)).max(axis=(1, 2)) < SAME
-    found = shifts[still]
-    return np.asarray(found - np.floor(found + SAME))
 
 
 def _lattice_vectors(matrix: Array, centrings: Array) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.symmetry import laue_operators
 
 from .affine import index_map, pick
@@ -117,8 +117,7 @@ def _isotropic(diffuse: DiffuseMap, voxels: NDArray[np.intp], own: Float64) -> F
     if not len(own):
         return own
     grid, cell = diffuse.require_grid()
-    hkl = np.stack([axis[i] for axis, i in zip(grid.axes, voxels, strict=True)], axis=1)
-    s = np.linalg.norm(hkl @ reciprocal_axes(cell), axis=1)
+    s = np.linalg.norm(grid.hkl_at(voxels) @ numpy_cell(cell).inverse, axis=1)
     shell = np.minimum((s / (s.max() or 1.0) * N_SHELLS).astype(np.intp), N_SHELLS - 1)
     count = np.bincount(shell, minlength=N_SHELLS)
     held = count > 0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import SAME_POINT, MapGrid
+from onephonon.crystal.grid import SAME_POINT, HklGrid
 
 from .diffuse import DiffuseMap
 from .interpolation import ON_VOXEL
@@ -155,7 +155,7 @@ def slice_plane(diffuse: DiffuseMap, axis: str | int, value: float = 0.0) -> Dif
     arrays = {name: plane(values, name == "sigma") for name, values in diffuse.arrays.items()}
     origin, shape = list(grid.origin), list(grid.shape)
     origin[normal], shape[normal] = float(grid.axes[normal][below]) if weight == 0 else value, 1
-    thin = MapGrid(tuple(origin), grid.step, tuple(shape))  # type: ignore[arg-type]
+    thin = HklGrid(tuple(origin), grid.step, tuple(shape))  # type: ignore[arg-type]
     return diffuse.changed(f"plane {name} = {value:g}", arrays, grid=thin)
 
 

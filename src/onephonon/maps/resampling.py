@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from .diffuse import Array, DiffuseMap
 from .interpolation import trilinear
@@ -16,14 +16,14 @@ Float64 = NDArray[np.float64]
 METHODS = ("linear", "nearest", "average")
 
 
-def resample(diffuse: DiffuseMap, grid: MapGrid, method: str = "linear") -> DiffuseMap:
+def resample(diffuse: DiffuseMap, grid: HklGrid, method: str = "linear") -> DiffuseMap:
     """Put a map on another grid of Miller indices.
 
     Parameters
     ----------
     diffuse : DiffuseMap
         On a grid.
-    grid : MapGrid
+    grid : HklGrid
     method : {'linear', 'nearest', 'average'}
         'linear' interpolates between the eight voxels around a point, and is missing where one
         that counts is. 'nearest' takes the voxel that the point lies in. 'average' takes the mean
@@ -57,7 +57,7 @@ def resample(diffuse: DiffuseMap, grid: MapGrid, method: str = "linear") -> Diff
     return diffuse.changed(said, arrays, grid=grid)
 
 
-def _indices(new: MapGrid, old: MapGrid) -> list[Float64]:
+def _indices(new: HklGrid, old: HklGrid) -> list[Float64]:
     """Voxel indices in the old grid of the new grid's points along each axis."""
     return [
         (axis - origin) / step
@@ -79,7 +79,7 @@ def _sample(values: Array, at: tuple[Float64, ...], method: str, uncertain: bool
     return np.where(inside, values[i, j, k], np.nan)
 
 
-def _average(diffuse: DiffuseMap, old: MapGrid, new: MapGrid) -> dict[str, Array]:
+def _average(diffuse: DiffuseMap, old: HklGrid, new: HklGrid) -> dict[str, Array]:
     """Mean over each new voxel of what the old ones inside it have."""
     weights = [
         _overlaps(centres, new.step[a] / old.step[a], old.shape[a])

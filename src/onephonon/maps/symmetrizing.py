@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import SLAB, MapGrid
+from onephonon.crystal.grid import SLAB, HklGrid
 from onephonon.crystal.symmetry import laue_operators, triplet
 
 from .affine import IndexMap, enclosing, index_map, pick
@@ -97,7 +97,7 @@ def symmetrize(
 
 
 def _check_exact(
-    maps: list[IndexMap], operators: NDArray[np.int64], grid: MapGrid, symmetry: str
+    maps: list[IndexMap], operators: NDArray[np.int64], grid: HklGrid, symmetry: str
 ) -> None:
     for found, operator in zip(maps, operators, strict=True):
         if not found.exact:

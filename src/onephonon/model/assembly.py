@@ -15,7 +15,7 @@ from onephonon.core.errors import InputError
 from onephonon.core.tensors import map_tensors
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal
-from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.grid import HklGrid, check_samplings
 from onephonon.dynamics.rigidity import check_rigid
 from onephonon.dynamics.solvers.solver import take_solver
 from onephonon.network.bodies import Bodies, GroupBy, gather_bodies
@@ -128,7 +128,7 @@ class Assembly(nn.Module):
         names = ("hsampling", "ksampling", "lsampling")
         missing = [n for n, s in zip(names, samplings, strict=True) if s is None]
         if not missing:
-            grid = HklGrid.from_sampling(*samplings)  # type: ignore[arg-type]
+            grid = check_samplings(*samplings)  # type: ignore[arg-type]
             self.mesh = grid.samples
         elif len(missing) < 3:
             raise InputError(f"{', '.join(missing)} missing: give all three samplings or none")

@@ -12,6 +12,7 @@ from torch import Tensor
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.crystal.crystal import mean_square
+from onephonon.crystal.symmetry import FRIEDEL
 from onephonon.crystal.zone import ZonePoints, is_bragg
 from onephonon.dynamics.displacements import covariance
 from onephonon.dynamics.normal_modes import Modes, mass_factor_inverse, modes
@@ -23,7 +24,7 @@ from onephonon.network.springs import ClassSprings
 from onephonon.scattering.amplitudes.engines import Engine, choose_engine
 from onephonon.scattering.amplitudes.scattered import scattered_amplitudes
 from onephonon.scattering.grid_intensity import MapJob, has_symmetry, map_amplitudes, map_intensity
-from onephonon.scattering.grid_symmetry import Symmetry, find_symmetry, friedel, laue_operators
+from onephonon.scattering.grid_symmetry import Symmetry, find_symmetry
 from onephonon.scattering.intensity import amplitudes, intensity, mode_intensity
 from onephonon.scattering.jacobian import spring_basis, spring_jacobian, spring_normal_equations
 from onephonon.scattering.points import QPoints
@@ -97,7 +98,7 @@ class OnePhonon(Assembly):
     Raises
     ------
     StructureError, InputError, NetworkError
-        As the parts raise them; see `read_crystal`, `HklGrid.from_sampling`, `find_contacts`,
+        As the parts raise them; see `read_crystal`, `check_samplings`, `find_contacts`,
         `check_connected` and `check_rigid`.
 
     Notes
@@ -313,10 +314,10 @@ class OnePhonon(Assembly):
         """Which part of the grid stands for all of it."""
         if self.grid is None:
             raise InputError("a list of q has no symmetry; this is for models with samplings")
-        operators = friedel()
+        operators = FRIEDEL
         # A gradient by the cell's nine numbers leaves the symmetry that the map itself has.
         if unique and not torch.is_grad_enabled():
-            every = laue_operators(self.crystal)
+            every = self.crystal.laue_operators
             if has_symmetry(self.bodies, self.force_constants(), U, every):
                 operators = every
         return find_symmetry(operators, self.grid)

@@ -12,7 +12,7 @@ import typer
 from onephonon.cli.terminal import progress
 
 if TYPE_CHECKING:
-    from onephonon.crystal.map_grid import MapGrid
+    from onephonon.crystal.grid import MapGrid
     from onephonon.maps.io.streamed import UnfinishedMap
     from onephonon.scattering.grid_intensity import MapJob
     from onephonon.scattering.grid_symmetry import Symmetry
@@ -148,7 +148,7 @@ PROGRAM_GB = 0.4
 
 def map_grid(model: OnePhonon) -> MapGrid:
     """The grid of a model's map."""
-    from onephonon.crystal.map_grid import MapGrid
+    from onephonon.crystal.grid import MapGrid
 
     assert model.grid is not None
     h, k, l = (float(axis[0]) for axis in model.grid.axes)  # noqa: E741

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import MapGrid
 from onephonon.crystal.zone import ZonePoints, find_zone_points, is_bragg
 from onephonon.scattering.points import QPoints, within
 from onephonon.scattering.quadrature import Quadrature, take_voxels

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onephonon.compare.comparison import COARSE
 from onephonon.compare.target import hkl_at
 from onephonon.core.errors import InputError
-from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.crystal.symmetry import laue_operators
@@ -150,7 +150,7 @@ def select_voxels(
         radius = 0.0 if quadrature else _half_diagonal(data)
     if radius > 0:
         away = np.linalg.norm(
-            (hkl - np.rint(hkl)) @ reciprocal_axes(crystal.cell.parameters), axis=1
+            (hkl - np.rint(hkl)) @ numpy_cell(crystal.cell.parameters).inverse, axis=1
         )
         keep = away >= radius
         said.append(
@@ -208,7 +208,7 @@ def _quadrature(data: DiffuseMap, settings: FitSettings) -> Quadrature | None:
 def _half_diagonal(data: DiffuseMap) -> float:
     assert data.grid is not None
     assert data.cell is not None
-    edges = np.asarray(data.grid.step)[:, None] * reciprocal_axes(data.cell)
+    edges = np.asarray(data.grid.step)[:, None] * numpy_cell(data.cell).inverse
     signs = np.array([[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])
     return 0.5 * float(np.linalg.norm(signs @ edges, axis=1).max())
 
@@ -229,7 +229,7 @@ def _in_range(
     place = np.flatnonzero(good)
     hkl = hkl_at(data, place) @ reindexing.operator
     peak = np.rint(hkl).astype(np.int64)
-    axes = reciprocal_axes(crystal.cell.parameters)
+    axes = numpy_cell(crystal.cell.parameters).inverse
     s = np.linalg.norm(hkl @ axes, axis=1)
     # A halo is whole: the resolution of its peak decides.
     limit = s if whole else np.linalg.norm(peak @ axes, axis=1)

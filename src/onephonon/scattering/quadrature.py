@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 Float64 = NDArray[np.float64]
 
@@ -127,7 +127,7 @@ class Quadrature:
 
 
 def take_voxels(
-    voxels: MapGrid | ArrayLike, step: Sequence[float] | None
+    voxels: HklGrid | ArrayLike, step: Sequence[float] | None
 ) -> tuple[Float64, tuple[float, float, float]]:
     """Centres of voxels, shape (N, 3), and their extent: of a grid, or as given.
 
@@ -136,7 +136,7 @@ def take_voxels(
     InputError
         If hkl are not finite and of that shape, or the step is given for a grid or missing.
     """
-    if isinstance(voxels, MapGrid):
+    if isinstance(voxels, HklGrid):
         if step is not None:
             raise InputError("a grid has its own step; give step with a list of hkl only")
         return voxels.hkl, voxels.step

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
-from onephonon.crystal.cell_parameters import reciprocal_axes
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.cell import UnitCell, numpy_cell
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
 from .header import Notes
@@ -129,12 +129,8 @@ def _labels(file: gemmi.Ccp4Map) -> list[str]:
 
 def _reciprocal(cell: tuple[float, ...]) -> tuple[NDArray[np.float64], list[float]]:
     """Lengths (1/Å) and angles (degrees) of the reciprocal cell."""
-    axes = reciprocal_axes(cell)
-    lengths = np.linalg.norm(axes, axis=1)
-    cosines = [
-        float(axes[i] @ axes[j] / lengths[i] / lengths[j]) for i, j in ((1, 2), (0, 2), (0, 1))
-    ]
-    return lengths, [math.degrees(math.acos(x)) for x in cosines]
+    parameters = UnitCell(numpy_cell(cell).inverse.T).parameters
+    return np.array(parameters[:3]), list(parameters[3:])
 
 
 def _grid(
@@ -143,7 +139,7 @@ def _grid(
     given: Given,
     cell: tuple[float, ...],
     place: tuple[list[int], tuple[int, ...]],
-) -> tuple[MapGrid, str]:
+) -> tuple[HklGrid, str]:
     """Grid of a map that another program wrote, and how it was found."""
     start, shape = place
     if given.limits is not None:
@@ -176,4 +172,4 @@ def _grid(
             start = [round(x) for x in origin]
             how += "; first voxel from ORIGIN"
     first = tuple(n * s for n, s in zip(start, steps, strict=True))
-    return MapGrid(first, tuple(steps), shape), f"{how}; first voxel {start}"  # type: ignore[arg-type]
+    return HklGrid(first, tuple(steps), shape), f"{how}; first voxel {start}"  # type: ignore[arg-type]

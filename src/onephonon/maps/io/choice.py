@@ -12,7 +12,7 @@ from typing import Any
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.core.files import check_writable
 from onephonon.core.safe_reading import reading
-from onephonon.crystal.cell_parameters import take_cell
+from onephonon.crystal.cell import check_cell
 
 from ..diffuse import DiffuseMap
 from . import ccp4, eryx, hdf5, lunus, mdx_lib, mtz, nexus, nexus_writer, npz, text
@@ -206,7 +206,7 @@ def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any)
         said = f"of {Path(cell).name}"
         cell, found = read_cell(Path(cell))
         group = group or found
-    taken = None if cell is None else take_cell(cell)
+    taken = None if cell is None else check_cell(cell)
     return Given(taken, said, group, per_index, limits, origin, dataset)
 
 

@@ -36,7 +36,7 @@ from numpy.typing import DTypeLike, NDArray
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import load, reading
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import ARRAYS, DiffuseMap
 from .arrays import from_arrays, header, header_of
@@ -117,7 +117,7 @@ def new_file(path: Path) -> h5py.File:
 
 def create(
     file: h5py.File,
-    grid: MapGrid,
+    grid: HklGrid,
     cell: Sequence[float],
     *,
     dtype: DTypeLike = np.float32,
@@ -133,7 +133,7 @@ def create(
     ----------
     file : h5py.File
         Open for writing and empty, best by `new_file`.
-    grid : MapGrid
+    grid : HklGrid
     cell : sequence of six float
     dtype : float32 or float64
     spacegroup, units, parameters, history, version

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
 from .header import Notes
@@ -195,7 +195,7 @@ def _supercell(
     return per_index, given.cell, f"{said} voxels per index: its cell over the cell given"
 
 
-def _whole(grid: MapGrid, path: Path) -> list[int]:
+def _whole(grid: HklGrid, path: Path) -> list[int]:
     """Voxels per index, whole, of a grid through hkl = 0, 0, 0."""
     per_index = [1 / step for step in grid.step]
     first = [o / s for o, s in zip(grid.origin, grid.step, strict=True)]

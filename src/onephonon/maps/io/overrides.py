@@ -12,7 +12,7 @@ from typing import Any
 import gemmi
 
 from onephonon.core.errors import InputError, MapFileError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 Triple = tuple[float, float, float]
 
@@ -104,7 +104,7 @@ class Given:
             raise MapFileError(f"{path}: the file does not say the cell; {SAY_CELL}")
         return tuple(float(x) for x in cell)
 
-    def need_grid(self, path: Path, shape: Sequence[int]) -> tuple[MapGrid, str]:
+    def need_grid(self, path: Path, shape: Sequence[int]) -> tuple[HklGrid, str]:
         """Grid of a bare array, and what was assumed to place it.
 
         Raises
@@ -123,13 +123,13 @@ class Given:
                     (low, high, n)
                     for (low, high), n in zip(self.limits, self.per_index, strict=True)
                 ]
-                grid, how = MapGrid.from_sampling(*ranges), "sampling as given"
+                grid, how = HklGrid.from_sampling(*ranges), "sampling as given"
             elif self.origin is not None:
                 grid, how = self._from_origin(shape), f"hkl 0, 0, 0 at voxel {self.origin} as given"
             else:
                 low = [-(size - 1) / 2 / n for size, n in zip(shape, self.per_index, strict=True)]
                 steps = [1 / n for n in self.per_index]
-                grid = MapGrid(_triple(low), _triple(steps), tuple(shape))  # type: ignore[arg-type]
+                grid = HklGrid(_triple(low), _triple(steps), tuple(shape))  # type: ignore[arg-type]
                 how = "assumed: the map is centred on hkl 0, 0, 0"
         except InputError as error:
             raise MapFileError(f"{path}: {error}") from error
@@ -140,11 +140,11 @@ class Given:
             )
         return grid, how
 
-    def _from_origin(self, shape: Sequence[int]) -> MapGrid:
+    def _from_origin(self, shape: Sequence[int]) -> HklGrid:
         assert self.per_index is not None
         assert self.origin is not None
         low = [-i / n for i, n in zip(self.origin, self.per_index, strict=True)]
-        return MapGrid(_triple(low), _triple([1 / n for n in self.per_index]), tuple(shape))  # type: ignore[arg-type]
+        return HklGrid(_triple(low), _triple([1 / n for n in self.per_index]), tuple(shape))  # type: ignore[arg-type]
 
 
 def guess(path: Path, what: str) -> None:

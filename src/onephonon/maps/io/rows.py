@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.units import TWO_PI
-from onephonon.crystal.cell_parameters import reciprocal_axes
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.cell import numpy_cell
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import Array, DiffuseMap
 from .overrides import COARSEST
@@ -40,7 +39,7 @@ def map_of_rows(
     cell: Sequence[float],
     *,
     per_index: Sequence[float] | None = None,
-    grid: MapGrid | None = None,
+    grid: HklGrid | None = None,
     history: Sequence[str] = (),
     **details: Any,
 ) -> DiffuseMap:
@@ -57,7 +56,7 @@ def map_of_rows(
     cell : sequence of six float
     per_index : sequence of three float, optional
         Voxels per Miller index; found from the indices if not given.
-    grid : MapGrid, optional
+    grid : HklGrid, optional
         The grid, if the file says it all.
     history : sequence of str
     **details
@@ -113,7 +112,7 @@ def _listed(
     details: Mapping[str, Any],
 ) -> DiffuseMap:
     return DiffuseMap.at_points(
-        TWO_PI * (hkl @ reciprocal_axes(cell)),
+        numpy_cell(cell).q_from_hkl(hkl),
         cell=cell,
         history=history,
         **columns,
@@ -123,7 +122,7 @@ def _listed(
 
 def _span(
     path: Path, hkl: Float64, per_index: Sequence[float] | None
-) -> tuple[MapGrid | None, str]:
+) -> tuple[HklGrid | None, str]:
     """Smallest grid on which all rows lie, and how it was found."""
     if per_index is not None:
         steps = [1 / n for n in per_index]
@@ -147,7 +146,7 @@ def _span(
     origin = [round(a / s) * s for a, s in zip(low, steps, strict=True)]
     if any(abs(a - o) > OFF_GRID * s for a, o, s in zip(low, origin, steps, strict=True)):
         origin = low  # a grid that does not go through 0, 0, 0
-    grid = MapGrid(tuple(origin), tuple(steps), tuple(shape))  # type: ignore[arg-type]
+    grid = HklGrid(tuple(origin), tuple(steps), tuple(shape))  # type: ignore[arg-type]
     return grid, how
 
 
@@ -173,7 +172,7 @@ def _step(values: Float64) -> float | None:
     return step if (np.abs(index - np.round(index)) <= OFF_GRID).all() else None
 
 
-def _voxels(path: Path, hkl: Float64, grid: MapGrid) -> NDArray[np.int64]:
+def _voxels(path: Path, hkl: Float64, grid: HklGrid) -> NDArray[np.int64]:
     """Flat voxel index of every row, checked to be on the grid and to occur once."""
     index = grid.index_of(hkl)
     whole = np.rint(index)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -84,7 +85,7 @@ def grid_densities(
 def mesh_for_grid(bodies: Bodies, grid: HklGrid, U: Tensor, rtol: float, q_max: float) -> Mesh:
     """The mesh that `grid_densities` uses."""
     matrix = bodies.crystal.cell.matrix.detach()
-    ends = [axis[[0, -1]] for axis in grid.axes]
+    ends = [torch.from_numpy(axis[[0, -1]]) for axis in grid.axes]
     corners = UnitCell(matrix).q_from_hkl(torch.cartesian_prod(*ends).to(matrix))
     q_max = min(q_max, float(torch.linalg.vector_norm(corners, dim=1).max()))
     domain = Domain(corners, q_max)
@@ -147,6 +148,11 @@ class Walk:
     bragg_tolerance: float | None
     region: tuple[slice, slice, slice]
 
+    @cached_property
+    def axes(self) -> tuple[Tensor, ...]:
+        """The grid's h, k and l values as tensors, float64."""
+        return tuple(torch.from_numpy(axis) for axis in self.grid.axes)
+
     @property
     def q_max(self) -> float:
         """Largest |q| that can be valid, 1/Å."""
@@ -156,7 +162,7 @@ class Walk:
 
     def blocks(self, n_rows: int) -> list[slice]:
         """Rows of one residue class of h each, not more than a number at a time."""
-        first, last, _ = self.region[0].indices(len(self.grid.axes[0]))
+        first, last, _ = self.region[0].indices(self.grid.shape[0])
         n = self.grid.samples[0]
         found = []
         for start in range(first, min(first + n, last)):
@@ -191,7 +197,7 @@ def tiles(bodies: Bodies, densities: Densities, walk: Walk, rows: slice) -> Iter
     Tile
         Only those with a valid point.
     """
-    axes = [axis.to(densities.mesh.steps.device) for axis in walk.grid.axes]
+    axes = [axis.to(densities.mesh.steps.device) for axis in walk.axes]
     n_k = walk.grid.samples[1]
     parts = list(zip(densities.density, densities.boxes, strict=True))
     depth = _Depth.of(densities, walk)
@@ -230,7 +236,7 @@ class _Depth:
 
     @classmethod
     def of(cls, densities: Densities, walk: Walk) -> _Depth:
-        axis, n = walk.grid.axes[2].to(densities.mesh.steps.device), walk.grid.samples[2]
+        axis, n = walk.axes[2].to(densities.mesh.steps.device), walk.grid.samples[2]
         first, last, _ = walk.region[2].indices(len(axis))
         m = -(-(last - first) // n)
         index = first + torch.arange(m * n, device=axis.device).reshape(m, n).T
@@ -251,7 +257,7 @@ def _tile(
     along_k: list[Tensor],
 ) -> Tile | None:
     """One tile, or None where no point of it is valid."""
-    axes, n = walk.grid.axes, walk.grid.samples[2]
+    axes, n = walk.axes, walk.grid.samples[2]
     like = densities.mesh.steps
     h, k = (axis[part].to(like.device) for axis, part in zip(axes, where, strict=False))
     begin, end = _reach_of_l(walk, h, k)
@@ -329,7 +335,7 @@ def _apply_real(waves: Tensor, density: Tensor) -> Tensor:
 
 def _reach_of_l(walk: Walk, h: Tensor, k: Tensor) -> tuple[int, int]:
     """Indices along l between which points may lie within q_max; whole periods from the start."""
-    axis, n = walk.grid.axes[2], walk.grid.samples[2]
+    axis, n = walk.axes[2], walk.grid.samples[2]
     first, last, _ = walk.region[2].indices(len(axis))
     if walk.q_max == math.inf:
         return first, last

@@ -309,11 +309,7 @@ def _check_axes(axes: Tensor, cell: UnitCell) -> Tensor:
     if float(mismatch) > 2 * CELL_TOLERANCE or not same_hand:
         reason = "have the other hand" if not same_hand else "do not match"
         raise InputError(
-            f"axes span the cell {_text(UnitCell(found))} and {reason}; the model's is "
-            f"{_text(cell)}. Give a, b, c in Å as columns, in the model's choice of axes"
+            f"axes span the cell {UnitCell(found)} and {reason}; the model's is "
+            f"{cell}. Give a, b, c in Å as columns, in the model's choice of axes"
         )
     return axes
-
-
-def _text(cell: UnitCell) -> str:
-    return "(" + ", ".join(f"{x:.4g}" for x in cell.parameters) + ")"

@@ -260,8 +260,8 @@ def _representatives(crystal: Crystal, hkl: Tensor) -> Tensor:
     if len(hkl) == 0:
         return hkl
     indices = hkl.to(crystal.rotations)
-    images = torch.round(torch.einsum("ni,oij->noj", indices, crystal.rotations)).to(torch.int64)
-    images = torch.cat([images, -images], dim=1)
+    operators = torch.from_numpy(crystal.laue_operators).to(indices)
+    images = torch.einsum("ni,oij->noj", indices, operators).to(torch.int64)
     base = 2 * int(images.abs().max()) + 1
     rank = (images[..., 0] * base + images[..., 1]) * base + images[..., 2]
     best = rank.argmax(dim=1)
