@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onephonon.core.correlation import pearson
 from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.symmetry import laue_operators
 
@@ -18,6 +19,9 @@ Float64 = NDArray[np.float64]
 
 #: Voxels looked at; more do not change two decimals.
 MOST_VOXELS = 1_000_000
+
+#: Fewer pairs than this have no correlation worth a number: two always lie on a line.
+MIN_PAIRS = 3
 
 #: Shells of resolution in which the isotropic part is found.
 N_SHELLS = 50
@@ -147,16 +151,7 @@ class _Pairs:
         total = float((np.abs(a) + np.abs(b)).sum())
         return Agreement(
             len(a),
-            correlation(a, b),
-            correlation(a - isotropic, b - isotropic),
+            pearson(a, b) if len(a) >= MIN_PAIRS else math.nan,
+            pearson(a - isotropic, b - isotropic) if len(a) >= MIN_PAIRS else math.nan,
             float(np.abs(a - b).sum()) / total if total else math.nan,
         )
-
-
-def correlation(a: Float64, b: Float64) -> float:
-    """Pearson correlation; NaN for fewer than three pairs, or if one does not vary."""
-    if len(a) < 3:
-        return math.nan
-    a, b = a - a.mean(), b - b.mean()
-    size = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / size if size else math.nan

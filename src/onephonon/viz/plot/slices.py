@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
+from onephonon.core.correlation import pearson
 from onephonon.core.errors import InputError
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.interpolation import interpolate
@@ -227,8 +228,7 @@ def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
     else:
         place = np.arange(grid.size)
     index = np.unravel_index(place, grid.shape)
-    hkl = np.stack([axis[i] for axis, i in zip(grid.axes, index, strict=True)], axis=1)
-    m, d = interpolate(model, hkl), data.volume[index].astype(np.float64)
+    m, d = interpolate(model, grid.hkl_at(index)), data.volume[index].astype(np.float64)
     both = np.isfinite(m) & np.isfinite(d)
     m, d = m[both], d[both]
     if len(d) < 2 or not m.any() or not d.any():
@@ -237,9 +237,7 @@ def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
             "resolutions overlap? A model at Bragg points has none: simulate it at 3 or more "
             "points per Miller index, and it is averaged"
         )
-    spread = float(m.std() * d.std())
-    cc = float(((m - m.mean()) * (d - d.mean())).mean()) / spread if spread else math.nan
-    return math.sqrt(float(d @ d) / float(m @ m)), cc
+    return math.sqrt(float(d @ d) / float(m @ m)), pearson(m, d)
 
 
 def _between_voxels(sections: Sequence[Section]) -> str:
