@@ -208,9 +208,9 @@ def compare(
     without their isotropic parts are correlated. Every way to index the lattice is tried.
     """
     from onephonon.compare.comparison import compare_maps
-    from onephonon.compare.isotropic import Isotropic
     from onephonon.compare.settings import Settings
     from onephonon.maps.io.choice import read_map
+    from onephonon.maps.isotropic import Isotropic
 
     _check_outputs(csv, json, png, output, force)
     settings = Settings(

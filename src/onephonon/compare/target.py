@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from onephonon.core.errors import InputError
 from onephonon.crystal.cell import numpy_cell
 from onephonon.maps.diffuse import DiffuseMap
+from onephonon.maps.isotropic import Isotropic
 
 from .agreement import Pairs
-from .isotropic import Isotropic
 from .settings import Settings
 
 Float64 = NDArray[np.float64]

@@ -14,6 +14,7 @@ from onephonon.crystal.symmetry import laue_operators
 
 from .affine import index_map, pick
 from .diffuse import DiffuseMap
+from .isotropic import shell_profile
 
 Float64 = NDArray[np.float64]
 
@@ -23,7 +24,7 @@ MOST_VOXELS = 1_000_000
 #: Fewer pairs than this have no correlation worth a number: two always lie on a line.
 MIN_PAIRS = 3
 
-#: Shells of resolution in which the isotropic part is found.
+#: Shells of resolution whose profile is the isotropic part.
 N_SHELLS = 50
 
 
@@ -118,16 +119,10 @@ def _some_voxels(diffuse: DiffuseMap) -> NDArray[np.intp]:
 
 def _isotropic(diffuse: DiffuseMap, voxels: NDArray[np.intp], own: Float64) -> Float64:
     """Mean intensity around the resolution of each voxel, which it shares with its equivalents."""
-    if not len(own):
-        return own
     grid, cell = diffuse.require_grid()
     s = np.linalg.norm(grid.hkl_at(voxels) @ numpy_cell(cell).inverse, axis=1)
-    shell = np.minimum((s / (s.max() or 1.0) * N_SHELLS).astype(np.intp), N_SHELLS - 1)
-    count = np.bincount(shell, minlength=N_SHELLS)
-    held = count > 0
-    position = np.bincount(shell, s, N_SHELLS)[held] / count[held]
-    mean = np.bincount(shell, own, N_SHELLS)[held] / count[held]
-    return np.interp(s, position, mean)
+    limits = (0.0, float(s.max(initial=0.0)))
+    return shell_profile(own, s, limits, np.ones(len(own)), N_SHELLS)
 
 
 class _Pairs:

@@ -13,7 +13,7 @@ from onephonon.core.correlation import pearson
 from onephonon.core.errors import InputError
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.interpolation import interpolate
-from onephonon.maps.radial import split_isotropic
+from onephonon.maps.isotropic import split_isotropic
 from onephonon.maps.resampling import resample
 
 from .histograms import draw_histogram_panel
