@@ -63,8 +63,8 @@ def test_halos_are_those_of_the_strongest_peaks(crystal):
         looked = mates(crystal, [peak])
         near = np.abs(data.hkl[:, None] - looked).max(2).min(1) < 0.4
         near &= np.linalg.norm((data.hkl - np.rint(data.hkl)) @ axes, axis=1) > 1e-9
-        assert np.isin(np.flatnonzero(near), found.mate_place).sum() > 0
-    assert found.n == len(np.unique(found.mate_of))
+        assert np.isin(np.flatnonzero(near), found.equivalent_place).sum() > 0
+    assert found.n == len(np.unique(found.equivalent_of))
 
 
 def test_fewer_halos_than_asked_for_are_said(crystal):
@@ -82,7 +82,7 @@ def test_each_voxel_stands_for_its_equivalents(crystal):
     for i in rng.choice(found.n, 30, replace=False):
         same = (np.abs(np.abs(data.hkl) - np.abs(found.hkl[i])) < 1e-6).all(1)
         np.testing.assert_array_equal(
-            np.sort(found.mate_place[found.mate_of == i]), np.flatnonzero(same)
+            np.sort(found.equivalent_place[found.equivalent_of == i]), np.flatnonzero(same)
         )
         weight = sigma[same] ** -2
         # Means of at most eight numbers: rounding.
@@ -154,14 +154,15 @@ def test_voxels_near_bragg_points_are_left_out(crystal):
 
     half = 0.5 * np.linalg.norm(np.full(3, 1 / 3) @ axes)  # right angles: all diagonals alike
     for radius, least in ((None, half), (0.07, 0.07), (0.0, 0.0)):
-        found = select_voxels(data, crystal, SAME, FitSettings(voxels="all", bragg_radius=radius))
+        settings = FitSettings(voxels="all", bragg_radius=radius and 2 * np.pi * radius)
+        found = select_voxels(data, crystal, SAME, settings)
         assert nearest(found) >= least
         if radius == 0:
             assert nearest(found) == 0
         else:
             # All but those: every voxel of the map that is far enough is there.
             away = np.linalg.norm((data.hkl - np.rint(data.hkl)) @ axes, axis=1)
-            assert len(found.mate_place) == np.sum(away >= least)
+            assert len(found.equivalent_place) == np.sum(away >= least)
             assert "of a Bragg point are left out" in " ".join(found.said)
     # Averages over voxels take in their Bragg points.
     averaged = select_voxels(data, crystal, SAME, FitSettings(voxels="all", average=2))
@@ -197,7 +198,7 @@ def test_missing_values_and_sigmas_are_left_out(crystal):
         "some are lost", {"intensity": values.reshape(shape), "sigma": sigma.reshape(shape)}
     )
     found = select_voxels(hurt, crystal, SAME, FitSettings(voxels="all", bragg_radius=0.0))
-    assert not np.isin(found.mate_place, bad).any()
+    assert not np.isin(found.equivalent_place, bad).any()
     assert np.isfinite(found.data).all()
     assert (found.sigma > 0).all()
 

@@ -1,5 +1,5 @@
 from .agreement import Agreement, Pairs, Statistics, Trial
-from .comparison import compare_maps, suggested_order
+from .comparison import compare_maps
 from .report import as_dict, summary, table, trial_table, write_csv, write_json
 from .settings import Isotropic, Settings
 from .simulated import compare_model, simulate_at, symmetry_of
@@ -30,7 +30,6 @@ __all__ = [
     "pearson",
     "r_factor",
     "simulate_at",
-    "suggested_order",
     "summary",
     "symmetry_of",
     "table",

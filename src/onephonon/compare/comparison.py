@@ -21,10 +21,6 @@ from .trials import Values, choose, run_trials
 
 Float64 = NDArray[np.float64]
 
-#: A step this long (Miller indices) puts voxels nowhere near a Bragg point out of reach of points:
-#: from here on the model is averaged over voxels unless asked otherwise.
-COARSE = 0.5
-
 #: Cells of one crystal differ by less (relative, in 1/d of any hkl): temperature, another crystal.
 SAME_CELL = 0.03
 
@@ -74,11 +70,6 @@ def compare_maps(
 
     notes = notes_on(settings, symmetry, cell, data)
     return compare_values(target, values, candidates, settings, laue, quadrature, notes, model)
-
-
-def suggested_order(data: DiffuseMap) -> int | None:
-    """Order of voxel averages that a map needs: 2 with voxels of half an index or more."""
-    return 2 if data.grid is not None and max(data.grid.step) >= COARSE else None
 
 
 def compare_values(

@@ -9,17 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onephonon.compare.comparison import COARSE
 from onephonon.compare.target import hkl_at
 from onephonon.core.errors import InputError
+from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.crystal.symmetry import laue_operators
 from onephonon.maps.diffuse import DiffuseMap
-from onephonon.scattering.quadrature import Quadrature
+from onephonon.scattering.quadrature import Quadrature, choose_quadrature, is_coarse
 from onephonon.scattering.sampling.halos import peak_strengths
-from onephonon.scattering.voxel_orientations import alike, find_frames, unique_voxels
+from onephonon.scattering.voxel_orientations import (
+    equivalent_operators,
+    find_orientations,
+    unique_voxels,
+)
 
 from .settings import FitSettings
 
@@ -71,12 +75,12 @@ class FitVoxels:
     held_out : ndarray, shape (N,), bool
     quadrature : Quadrature or None
         How the model is averaged over each; None takes it at the centres.
-    turn : ndarray, shape (3, 3)
-        Voxels are boxes along the axes of the data: ``box @ turn`` in the model's indices.
+    rotation : ndarray, shape (3, 3)
+        Voxels are boxes along the axes of the data: ``box @ rotation`` in the model's indices.
     sigma_known : bool
     said : tuple of str
         What was assumed.
-    mate_place, mate_of : ndarray, shape (M,), int64
+    equivalent_place, equivalent_of : ndarray, shape (M,), int64
         All voxels of the map that were looked at, counted flat, and which one stands for each.
     """
 
@@ -90,11 +94,11 @@ class FitVoxels:
     orbit: Index
     held_out: NDArray[np.bool_]
     quadrature: Quadrature | None
-    turn: Float64
+    rotation: Float64
     sigma_known: bool
     said: tuple[str, ...]
-    mate_place: Index
-    mate_of: Index
+    equivalent_place: Index
+    equivalent_of: Index
 
     @property
     def n(self) -> int:
@@ -109,7 +113,7 @@ class FitVoxels:
     def spread_out(self, values: Float64, data: DiffuseMap) -> Float64:
         """Values (N,) at all equivalent voxels, in the shape of the map; NaN elsewhere."""
         whole = np.full(data.intensity.size, np.nan)
-        whole[self.mate_place] = values[self.mate_of]
+        whole[self.equivalent_place] = values[self.equivalent_of]
         return whole.reshape(data.intensity.shape)
 
 
@@ -139,22 +143,21 @@ def select_voxels(
     if data.grid is None:
         raise InputError("the data are a list of q-vectors; a fit needs a map on a grid of hkl")
     whole = takes_all(data, settings)
-    quadrature = _quadrature(data, settings)
+    quadrature = choose_quadrature(data.grid, settings.average, settings.leave_out)
     said: list[str] = []
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters).astype(np.float64)
     place, hkl, peak, s = _in_range(data, crystal, reindexing, settings, whole, said)
     if not whole:
         place, hkl, peak, s = _strongest(crystal, settings, laue, place, hkl, peak, s, said)
-    radius = settings.bragg_radius
-    if radius is None:
-        radius = 0.0 if quadrature else _half_diagonal(data)
+    radius = _bragg_radius(data, settings, quadrature)
     if radius > 0:
         away = np.linalg.norm(
             (hkl - np.rint(hkl)) @ numpy_cell(crystal.cell.parameters).inverse, axis=1
         )
         keep = away >= radius
         said.append(
-            f"{int((~keep).sum())} voxels within {radius:.4g} 1/Å of a Bragg point are left out"
+            f"{int((~keep).sum())} voxels within {TWO_PI * radius:.4g} 1/Å (2*pi included) "
+            "of a Bragg point are left out"
         )
         place, hkl, peak, s = place[keep], hkl[keep], peak[keep], s[keep]
     if len(place) < LEAST_VOXELS:
@@ -163,22 +166,15 @@ def select_voxels(
             "resolution range or ask for more peaks"
         )
     step = quadrature.step if quadrature else None
-    frame = find_frames([reindexing], laue, step)[0]
-    same = alike(frame, laue, step)
+    orientation = find_orientations([reindexing], laue, step)[0]
+    same = equivalent_operators(orientation, laue, step)
     merged = _merged(data, place, hkl, same, said)
     return _halved(merged, hkl, peak, s, laue, quadrature, reindexing, settings, said)
 
 
 def takes_all(data: DiffuseMap, settings: FitSettings) -> bool:
     """Whether all voxels of a range are fitted, rather than halos: as asked, or if coarse."""
-    return settings.voxels == "all" or (settings.voxels == "auto" and _coarse(data))
-
-
-def average_order(data: DiffuseMap, settings: FitSettings) -> int:
-    """Order of voxel averages: as asked, or 2 for coarse voxels; 0 for none."""
-    if settings.average is not None:
-        return settings.average
-    return 2 if _coarse(data) else 0
+    return settings.voxels == "all" or (settings.voxels == "auto" and is_coarse(data.grid))
 
 
 def resolution_range(data: DiffuseMap, settings: FitSettings) -> tuple[float, float]:
@@ -191,18 +187,11 @@ def resolution_range(data: DiffuseMap, settings: FitSettings) -> tuple[float, fl
     return low, high
 
 
-def _coarse(data: DiffuseMap) -> bool:
-    return data.grid is not None and max(data.grid.step) >= COARSE
-
-
-def _quadrature(data: DiffuseMap, settings: FitSettings) -> Quadrature | None:
-    order = average_order(data, settings)
-    assert data.grid is not None
-    if order:
-        return Quadrature(data.grid.step, order, settings.leave_out)
-    if settings.leave_out:
-        raise InputError("leave_out goes with voxel averages; ask for an order of 2 or more")
-    return None
+def _bragg_radius(data: DiffuseMap, settings: FitSettings, quadrature: Quadrature | None) -> float:
+    """How far from Bragg points voxels must be, as s = |q|/2*pi."""
+    if settings.bragg_radius is not None:
+        return settings.bragg_radius / TWO_PI
+    return 0.0 if quadrature else _half_diagonal(data)
 
 
 def _half_diagonal(data: DiffuseMap) -> float:
@@ -360,11 +349,11 @@ def _halved(
         orbit=orbit[order],
         held_out=out[orbit][order],
         quadrature=quadrature,
-        turn=reindexing.operator,
+        rotation=reindexing.operator,
         sigma_known=merged.sigma is not None,
         said=tuple(said),
-        mate_place=merged.place,
-        mate_of=np.argsort(order)[merged.back],
+        equivalent_place=merged.place,
+        equivalent_of=np.argsort(order)[merged.back],
     )
 
 

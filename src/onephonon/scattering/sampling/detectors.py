@@ -210,7 +210,7 @@ def detector(
     *,
     rotation: Tensor | Sequence[Sequence[float]] | None = None,
     axes: Tensor | Sequence[Sequence[float]] | None = None,
-    tolerance: float | None = None,
+    bragg_radius: float | None = None,
 ) -> DetectorSample:
     """Take the pixels of a rotation series as points of reciprocal space.
 
@@ -231,8 +231,8 @@ def detector(
         give them (the transposed inverse of a UB matrix without 2*pi). They set the Miller
         indices, to which `cell` then gives the q: where the crystal's cell is a little larger or
         smaller than the model's, the pixels keep their hkl, and |q| follows the model.
-    tolerance : float, optional
-        Pixels nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`.
+    bragg_radius : float, optional
+        Pixels nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 
     Returns
     -------
@@ -260,7 +260,7 @@ def detector(
         U = eye if rotation is None else _check_rotation(as_matrix("rotation", rotation, like))
         q = _turned_back(q_lab, turns @ U)
         hkl = cell.hkl_from_q(q)
-    valid = ~near_bragg(cell, q, tolerance)
+    valid = ~near_bragg(cell, q, bragg_radius)
     shape = (len(turns), *q_lab.shape[:2])
     return DetectorSample(q, hkl, valid, shape, scan.angles(like), q_lab)
 

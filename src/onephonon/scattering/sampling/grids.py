@@ -39,7 +39,7 @@ def grid(
     ksampling: Sequence[float],
     lsampling: Sequence[float],
     *,
-    tolerance: float | None = None,
+    bragg_radius: float | None = None,
 ) -> GridSample:
     """Sample reciprocal space on a regular grid, as the model's grid mode does.
 
@@ -49,8 +49,8 @@ def grid(
         Differentiable.
     hsampling, ksampling, lsampling : (min, max, samples per Miller index)
         See `check_samplings`.
-    tolerance : float, optional
-        Points nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`.
+    bragg_radius : float, optional
+        Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 
     Raises
     ------
@@ -60,4 +60,4 @@ def grid(
     lattice = check_samplings(hsampling, ksampling, lsampling)
     hkl = torch.from_numpy(lattice.hkl).to(cell.matrix)
     q = cell.q_from_hkl(hkl)
-    return GridSample(q, hkl, ~near_bragg(cell, q, tolerance), lattice.shape, lattice)
+    return GridSample(q, hkl, ~near_bragg(cell, q, bragg_radius), lattice.shape, lattice)

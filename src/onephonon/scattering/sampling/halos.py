@@ -78,7 +78,7 @@ def halos(
     peaks: BraggPeaks | Tensor | Sequence[Sequence[int]],
     samples: Sequence[int] = (13, 11, 11),
     *,
-    tolerance: float | None = None,
+    bragg_radius: float | None = None,
 ) -> HaloSample:
     """Sample a whole zone around each peak.
 
@@ -94,9 +94,9 @@ def halos(
         From `strongest_peaks`, or Miller indices of the user's own choice.
     samples : three int
         Points per Miller index.
-    tolerance : float, optional
-        Points nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`. The peaks themselves
-        never are.
+    bragg_radius : float, optional
+        Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`. The
+        peaks themselves never are.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def halos(
     hkl = (peaks.hkl.to(like)[:, None, :] + offset).reshape(-1, 3)
     q = cell.q_from_hkl(hkl)
     shape = (peaks.n_peaks, *counts)
-    return HaloSample(q, hkl, ~near_bragg(cell, q, tolerance), shape, peaks, offset)
+    return HaloSample(q, hkl, ~near_bragg(cell, q, bragg_radius), shape, peaks, offset)
 
 
 def strongest_peaks(

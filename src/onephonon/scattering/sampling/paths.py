@@ -41,7 +41,7 @@ def path(
     *,
     labels: Sequence[str] | None = None,
     around: Vector = (0.0, 0.0, 0.0),
-    tolerance: float | None = None,
+    bragg_radius: float | None = None,
 ) -> PathSample:
     """Walk along straight lines from corner to corner; two corners make a line.
 
@@ -61,8 +61,8 @@ def path(
     around : array, shape (3,)
         Added to every corner: with the indices of a Bragg peak, a path of the zone is walked
         around this peak.
-    tolerance : float, optional
-        Points nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`.
+    bragg_radius : float, optional
+        Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def path(
     return PathSample(
         q,
         hkl,
-        ~near_bragg(cell, q, tolerance),
+        ~near_bragg(cell, q, bragg_radius),
         (len(q),),
         _along(way, counts),
         corner,

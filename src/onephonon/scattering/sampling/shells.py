@@ -59,7 +59,7 @@ def shells(
     radii: Vector,
     n_per_shell: int = 1000,
     *,
-    tolerance: float | None = None,
+    bragg_radius: float | None = None,
 ) -> ShellSample:
     """Spread points evenly over spherical shells.
 
@@ -74,8 +74,8 @@ def shells(
         ``|q|`` in 1/Å, 2*pi included (``2*pi/d``); differentiable. `shell_radii` makes them of a
         resolution range.
     n_per_shell : int
-    tolerance : float, optional
-        Points nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`.
+    bragg_radius : float, optional
+        Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def shells(
     directions = fibonacci_sphere(n).to(like)
     q = (radius[:, None, None] * directions).reshape(-1, 3)
     weight = torch.full((len(q),), 1.0 / n, dtype=like.dtype, device=like.device)
-    valid = ~near_bragg(cell, q, tolerance)
+    valid = ~near_bragg(cell, q, bragg_radius)
     return ShellSample(q, cell.hkl_from_q(q), valid, (len(radius), n), radius, weight)
 
 
