@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onephonon import DiffuseMap, InputError, MapFileError, MapGrid
-from onephonon.crystal import check_reindexing_matrix, laue_operators, numpy_cell
+from onephonon.crystal import check_reindexing_matrix, numpy_cell
 from onephonon.crystal import grid as grid_module
 from onephonon.maps import (
     bin_of,
@@ -512,34 +512,6 @@ def test_symmetries_that_cannot_be() -> None:
         symmetrize(diffuse, "P 7")
     with pytest.raises(InputError, match="does not have the symmetry of '4/m'"):
         symmetrize(diffuse, "4/m")
-    with pytest.raises(InputError, match="-3m1, -31m"):
-        laue_operators("-3m")
-    nearly = (25.0, 25.1, 30.0, 90.0, 90.2, 90.0)  # refined without its symmetry
-    assert len(laue_operators("P 41", nearly)) == 8
-
-
-@pytest.mark.parametrize(
-    ("symmetry", "n"),
-    [("-1", 2), ("2/m", 4), ("mmm", 8), ("4/m", 8), ("4/mmm", 16), ("-3", 6), ("-3m1", 12),
-     ("-31m", 12), ("6/m", 12), ("6/mmm", 24), ("m-3", 24), ("m-3m", 48), ("P 43 21 2", 16),
-     ("C 1 2 1", 4), ("F 4 3 2", 48), ("R 3 2", 12), ("P 21 21 21", 8)],
-)  # fmt: skip
-def test_laue_groups_have_their_order_and_are_groups(symmetry: str, n: int) -> None:
-    operators = laue_operators(symmetry)
-    assert operators.shape == (n, 3, 3)
-    np.testing.assert_array_equal(operators[0], np.eye(3))
-    known = {op.tobytes() for op in operators}
-    assert {(a @ b).tobytes() for a in operators for b in operators} == known
-    assert (-operators[0]).tobytes() in known
-
-
-def test_the_setting_of_a_rhombohedral_group_follows_the_cell() -> None:
-    turn = laue_operators("R 3", (25, 25, 25, 80, 80, 80))
-    assert {tuple(np.array([1, 2, 3]) @ op) for op in turn if np.linalg.det(op) > 0} == {
-        (1, 2, 3),
-        (2, 3, 1),
-        (3, 1, 2),
-    }
 
 
 # Other indices
