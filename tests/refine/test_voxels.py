@@ -56,7 +56,7 @@ def test_halos_are_those_of_the_strongest_peaks(crystal):
     strength = peak_strengths(crystal, torch.from_numpy(every)).numpy()
     strongest = {tuple(x) for x in every[np.argsort(-strength)[:7]].tolist()}
     assert {tuple(x) for x in np.abs(found.peaks).tolist()} == strongest
-    assert "7 strongest" in " ".join(found.said)
+    assert "7 strongest" in " ".join(found.messages)
     # Whole halos: 27 voxels around a general peak, and one of each set of equivalents.
     assert (np.abs(found.hkl - found.peaks[found.halo]) <= 0.5).all()
     for peak in strongest:
@@ -69,7 +69,7 @@ def test_halos_are_those_of_the_strongest_peaks(crystal):
 
 def test_fewer_halos_than_asked_for_are_said(crystal):
     found = select_voxels(symmetric_map(crystal), crystal, SAME, FitSettings(d_min=3.2, d_max=6.0))
-    assert "(of 400 asked for)" in " ".join(found.said)
+    assert "(of 400 asked for)" in " ".join(found.messages)
 
 
 def test_each_voxel_stands_for_its_equivalents(crystal):
@@ -89,7 +89,7 @@ def test_each_voxel_stands_for_its_equivalents(crystal):
         assert found.data[i] == pytest.approx((weight @ values[same]) / weight.sum(), rel=1e-12)
         assert found.sigma[i] == pytest.approx(weight.sum() ** -0.5, rel=1e-12)
         assert same[found.place[i]]
-    assert "averaged" in " ".join(found.said)
+    assert "averaged" in " ".join(found.messages)
     spread = found.spread_out(found.data, data).reshape(-1)
     # Put back, every voxel has the mean of its kind; the origin was not looked at.
     assert np.isfinite(spread).sum() == len(spread) - 1
@@ -99,7 +99,7 @@ def test_each_voxel_stands_for_its_equivalents(crystal):
 def test_copies_of_one_number_are_not_measurements(crystal):
     data = symmetric_map(crystal, noise=0.0, sigma="random")
     found = select_voxels(data, crystal, SAME, FitSettings(voxels="all"))
-    assert "copies of one number" in " ".join(found.said)
+    assert "copies of one number" in " ".join(found.messages)
     # The sigma is one voxel's own, not that of a mean of eight.
     assert np.isin(found.sigma, data.sigma.reshape(-1)).all()
 
@@ -130,7 +130,7 @@ def test_single_voxels_are_held_out_in_blocks(crystal):
     data = symmetric_map(crystal, 2.0, (1, 1, 1))
     found = select_voxels(data, crystal, SAME, FitSettings(held_out=0.2))
     assert found.quadrature is not None
-    assert "blocks of" in " ".join(found.said)
+    assert "blocks of" in " ".join(found.messages)
     held = {tuple(x) for x in np.abs(np.rint(found.hkl[found.held_out])).astype(int).tolist()}
     # Most of the six neighbours of a voxel that is held out are held out too, or do not exist.
     every = {tuple(x) for x in np.abs(np.rint(found.hkl)).astype(int).tolist()}
@@ -163,7 +163,7 @@ def test_voxels_near_bragg_points_are_left_out(crystal):
             # All but those: every voxel of the map that is far enough is there.
             away = np.linalg.norm((data.hkl - np.rint(data.hkl)) @ axes, axis=1)
             assert len(found.equivalent_place) == np.sum(away >= least)
-            assert "of a Bragg point are left out" in " ".join(found.said)
+            assert "of a Bragg point are left out" in " ".join(found.messages)
     # Averages over voxels take in their Bragg points.
     averaged = select_voxels(data, crystal, SAME, FitSettings(voxels="all", average=2))
     assert nearest(averaged) == 0
@@ -206,7 +206,7 @@ def test_missing_values_and_sigmas_are_left_out(crystal):
 def test_without_sigma_the_spread_in_shells_is_taken(crystal):
     found = select_voxels(symmetric_map(crystal), crystal, SAME, FitSettings(voxels="all"))
     assert not found.sigma_known
-    assert "no sigma" in " ".join(found.said)
+    assert "no sigma" in " ".join(found.messages)
     np.testing.assert_allclose(found.sigma, shell_spread(found.data, found.s), rtol=1e-12)
     rng = np.random.default_rng(0)
     s = rng.uniform(0, 1, 40_000)

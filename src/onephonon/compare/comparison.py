@@ -90,7 +90,7 @@ def compare_values(
     pairs = target.pair(model, settings.isotropic)
     scales = scales_of(pairs)
     lacking = target.n - pairs.n
-    said = [f"the model has no value at {lacking} of {target.n} voxels"] if lacking else []
+    missing = [f"the model has no value at {lacking} of {target.n} voxels"] if lacking else []
     step = f"model at the data's voxels, indexed {chosen.reindexing.name}: {quadrature}"
     return Agreement(
         overall=statistics(pairs, target.limits, scales),
@@ -103,7 +103,7 @@ def compare_values(
         isotropic=settings.isotropic,
         weighting=WEIGHTINGS[settings.weighting],
         quadrature=quadrature,
-        notes=(*notes, *said),
+        notes=(*notes, *missing),
         pairs=pairs,
         model=target.data.changed(
             step,

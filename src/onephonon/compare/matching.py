@@ -82,7 +82,7 @@ def onto_coarser(model: DiffuseMap, data: DiffuseMap) -> tuple[DiffuseMap, str]:
     -------
     model : DiffuseMap
         On a grid of the data's step that goes through the data's points; or as it was.
-    said : str
+    how : str
         How the model is taken at the voxels.
     """
     if model.grid is None or data.grid is None:

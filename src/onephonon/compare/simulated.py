@@ -92,8 +92,8 @@ def compare_model(
     )
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters)
     notes = notes_on(settings, crystal.spacegroup, crystal.cell.parameters, data)
-    said = "taken at the voxels' centres" if quadrature is None else str(quadrature)
-    return compare_values(target, lambda r: found[r.name], candidates, settings, laue, said, notes)
+    how = "taken at the voxels' centres" if quadrature is None else str(quadrature)
+    return compare_values(target, lambda r: found[r.name], candidates, settings, laue, how, notes)
 
 
 def simulate_at(

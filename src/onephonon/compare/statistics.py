@@ -14,7 +14,7 @@ from onephonon.core.correlation import pearson as pearson
 Float64 = NDArray[np.float64]
 
 #: Fewer blocks than this say too little of how much a statistic varies.
-LEAST_BLOCKS = 8
+MIN_BLOCKS = 8
 
 
 def cc_star(cc_half: float) -> float:
@@ -96,9 +96,9 @@ def jackknife_error(left_out: Float64) -> float:
 
     ``sqrt((n - 1)/n sum (value - mean)^2)``, the delete-one jackknife. Blocks much larger than
     the distance over which errors are alike make it hold for voxels that are not independent.
-    NaN for fewer than `LEAST_BLOCKS` blocks.
+    NaN for fewer than `MIN_BLOCKS` blocks.
     """
     n = len(left_out)
-    if n < LEAST_BLOCKS:
+    if n < MIN_BLOCKS:
         return math.nan
     return math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))

@@ -29,7 +29,7 @@ EXACT = 1e-9
 
 #: Largest denominator of a fraction that a step is only close to: more samples per Miller index
 #: than any map has. A step that is 1/n to the last bit is that fraction for any n.
-LARGEST_DENOMINATOR = 1000
+MAX_DENOMINATOR = 1000
 
 #: Points closer than this, in voxels, are one: coordinates in files have four or five decimals.
 SAME_POINT = 1e-2
@@ -354,7 +354,7 @@ def _fraction(step: float, tolerance: float = EXACT) -> Fraction | None:
     n = _samples(step)
     if n:
         return Fraction(1, n)
-    near = Fraction(step).limit_denominator(LARGEST_DENOMINATOR)
+    near = Fraction(step).limit_denominator(MAX_DENOMINATOR)
     return near if near > 0 and abs(float(near) - step) <= tolerance else None
 
 

@@ -19,7 +19,7 @@ from .isotropic import shell_profile
 Float64 = NDArray[np.float64]
 
 #: Voxels looked at; more do not change two decimals.
-MOST_VOXELS = 1_000_000
+MAX_VOXELS = 1_000_000
 
 #: Fewer pairs than this have no correlation worth a number: two always lie on a line.
 MIN_PAIRS = 3
@@ -112,7 +112,7 @@ def _some_voxels(diffuse: DiffuseMap) -> NDArray[np.intp]:
     """Indices (3, n) of valid voxels, evenly thinned."""
     found = np.flatnonzero(diffuse.mask)
     # A stride prime to most shapes, so that no plane is preferred.
-    stride = math.ceil(len(found) / MOST_VOXELS)
+    stride = math.ceil(len(found) / MAX_VOXELS)
     chosen = found[:: stride + (stride > 1 and stride % 2 == 0)]
     return np.array(np.unravel_index(chosen, diffuse.intensity.shape))
 

@@ -185,8 +185,8 @@ def split_isotropic(
     for name in ("intensity", "half1", "half2"):
         if name in arrays:
             arrays[name] = arrays[name] - isotropic
-    said = f"{of} in {len(taken.count)} shells of 1/d"
+    what = f"{of} in {len(taken.count)} shells of 1/d"
     return (
-        diffuse.changed(f"isotropic part: {said}", {"intensity": isotropic}),
-        diffuse.changed(f"anisotropic part: without the {said}", arrays),
+        diffuse.changed(f"isotropic part: {what}", {"intensity": isotropic}),
+        diffuse.changed(f"anisotropic part: without the {what}", arrays),
     )

@@ -101,7 +101,7 @@ def radial_average(
     InputError
         If no voxel has an intensity, or edges do not rise.
     """
-    given = shell_edges(diffuse, n_bins) if edges is None else _take_edges(edges)
+    given = shell_edges(diffuse, n_bins) if edges is None else _check_edges(edges)
     n = len(given) - 1
     shells: list[list[Array]] = [[] for _ in range(n)]
     s_total = np.zeros(n)
@@ -160,8 +160,8 @@ def bin_of(s: Float64, edges: Float64) -> NDArray[np.int16]:
     return index.astype(np.int16)
 
 
-def _take_edges(edges: Sequence[float] | Float64) -> Float64:
-    taken = np.asarray(edges, dtype=np.float64).reshape(-1)
-    if not 2 <= len(taken) <= MAX_BINS or not (np.diff(taken) > 0).all():
+def _check_edges(edges: Sequence[float] | Float64) -> Float64:
+    checked = np.asarray(edges, dtype=np.float64).reshape(-1)
+    if not 2 <= len(checked) <= MAX_BINS or not (np.diff(checked) > 0).all():
         raise InputError(f"edges of shells are two or more rising numbers (1/Å), got {edges}")
-    return taken
+    return checked

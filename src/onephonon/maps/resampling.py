@@ -44,9 +44,9 @@ def resample(diffuse: DiffuseMap, grid: HklGrid, method: str = "linear") -> Diff
     old, _ = diffuse.require_grid()
     if method not in METHODS:
         raise InputError(f"method {method!r} is not one of {', '.join(METHODS)}")
-    said = f"resampled ({method}) to {grid}"
+    step = f"resampled ({method}) to {grid}"
     if method == "average":
-        return diffuse.changed(said, _average(diffuse, old, grid), grid=grid)
+        return diffuse.changed(step, _average(diffuse, old, grid), grid=grid)
     index = _indices(grid, old)
     arrays: dict[str, Array] = {}
     for name, values in diffuse.arrays.items():
@@ -54,7 +54,7 @@ def resample(diffuse: DiffuseMap, grid: HklGrid, method: str = "linear") -> Diff
         for part in grid.slabs():
             at = (index[0][part, None, None], index[1][None, :, None], index[2][None, None, :])
             arrays[name][part] = _sample(values, at, method, name == "sigma")
-    return diffuse.changed(said, arrays, grid=grid)
+    return diffuse.changed(step, arrays, grid=grid)
 
 
 def _indices(new: HklGrid, old: HklGrid) -> list[Float64]:

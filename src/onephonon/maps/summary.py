@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onephonon.core.correlation import correlation_of_sums, pearson
 
 from .diffuse import Array, DiffuseMap
-from .equivalents import MIN_PAIRS, MOST_VOXELS
+from .equivalents import MAX_VOXELS, MIN_PAIRS
 from .radial import bin_of, shell_edges
 
 Float64 = NDArray[np.float64]
@@ -86,7 +86,7 @@ def summarize(diffuse: DiffuseMap, n_shells: int = 10) -> MapSummary:
     edges = np.linspace(edges[0], edges[-1], n_shells + 1)
     valid = np.flatnonzero(diffuse.mask)
     intensity = diffuse.intensity.reshape(-1)
-    some = intensity[valid[:: 1 + len(valid) // MOST_VOXELS]]
+    some = intensity[valid[:: 1 + len(valid) // MAX_VOXELS]]
     percentiles = np.percentile(some, PERCENTILES)
     percentiles[[0, -1]] = np.nanmin(intensity), np.nanmax(intensity)
     closest = np.inf

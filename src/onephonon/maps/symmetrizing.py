@@ -92,8 +92,8 @@ def symmetrize(
         for name, values in mean.items():
             arrays[name][rows] = values
     how = "weighted by 1/sigma^2, " if weighted else ""
-    said = f"symmetrized in {symmetry} ({how}{len(operators)} operators of the Laue group)"
-    return Symmetrized(diffuse.changed(said, arrays, grid=new), multiplicity, spread)
+    step = f"symmetrized in {symmetry} ({how}{len(operators)} operators of the Laue group)"
+    return Symmetrized(diffuse.changed(step, arrays, grid=new), multiplicity, spread)
 
 
 def _check_exact(

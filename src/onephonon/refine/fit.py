@@ -87,7 +87,7 @@ def fit_springs(
     reindexing, indexing = choose_indexing(model, data, settings, progress)
     tell(indexing.decision if indexing else "there is no other way to index this lattice")
     voxels = select_voxels(data, crystal, reindexing, settings)
-    tell(*voxels.said)
+    tell(*voxels.messages)
     if voxels.quadrature is not None:
         tell(f"the model is {voxels.quadrature}")
     absolute = is_absolute(data, settings)

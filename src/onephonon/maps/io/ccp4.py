@@ -31,7 +31,7 @@ SHAPE, MODE, START, M, LENGTHS, ANGLES, ORDER, SYMMETRY = 1, 4, 5, 8, 11, 14, 17
 ORIGIN, N_LABELS, LABELS = 50, 56, 57
 BYTES = {0: 1, 1: 2, 2: 4, 6: 2}
 HEADER_BYTES = 1024
-MOST_LABELS, LABEL_WIDTH = 10, 80
+MAX_LABELS, LABEL_WIDTH = 10, 80
 
 #: Angles of two cells of the same crystal, degrees.
 SAME_ANGLE = 2.0
@@ -90,7 +90,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
     lengths, angles = _reciprocal(cell)
     spans = [a * s * n for a, s, n in zip(lengths, grid.step, grid.shape, strict=True)]
     labels = ["diffuse intensity, X Y Z are h k l, cell in 1/A", *Notes.of(diffuse).lines()]
-    if len(labels) > MOST_LABELS:
+    if len(labels) > MAX_LABELS:
         raise MapFileError(f"{path}: the map's units or space group are too long for CCP4 labels")
     file = gemmi.Ccp4Map()
     file.grid = gemmi.FloatGrid(np.ascontiguousarray(values))
@@ -101,7 +101,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
         file.set_header_i32(START + axis, round(first[axis]))
     file.set_header_i32(N_LABELS, len(labels))
     text = "".join(label.ljust(LABEL_WIDTH) for label in labels)
-    file.set_header_str(LABELS, text.ljust(MOST_LABELS * LABEL_WIDTH))
+    file.set_header_str(LABELS, text.ljust(MAX_LABELS * LABEL_WIDTH))
     with replacing(path, force) as temporary:
         file.write_ccp4_map(str(temporary))
 
@@ -123,7 +123,7 @@ def _check_header(path: Path) -> None:
 
 
 def _labels(file: gemmi.Ccp4Map) -> list[str]:
-    text = file.header_str(LABELS, MOST_LABELS * LABEL_WIDTH)
+    text = file.header_str(LABELS, MAX_LABELS * LABEL_WIDTH)
     return [text[i : i + LABEL_WIDTH] for i in range(0, len(text), LABEL_WIDTH)]
 
 

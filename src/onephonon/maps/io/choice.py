@@ -18,7 +18,7 @@ from ..diffuse import DiffuseMap
 from . import ccp4, eryx, hdf5, lunus, mdx_lib, mtz, nexus, nexus_writer, npz, text
 from .cell_file import read_cell
 from .hdf5_kind import kind_of
-from .overrides import Given, known_spacegroup, spacegroup_name, take_sampling
+from .overrides import Given, check_sampling, known_spacegroup, spacegroup_name
 
 ALL = frozenset({"cell", "grid", "sigma", "counts", "half-sets", "history", "float64"})
 
@@ -187,7 +187,7 @@ def format_name(path: str | os.PathLike[str]) -> str:
 
 def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any) -> Given:
     """Check and gather what the caller says."""
-    per_index, limits = (None, None) if sampling is None else take_sampling(sampling)
+    per_index, limits = (None, None) if sampling is None else check_sampling(sampling)
     if origin is not None:
         try:
             voxel = tuple(int(x) for x in origin)

@@ -20,7 +20,7 @@ from .overrides import spacegroup_name
 DEPTH = 5
 
 #: Bytes of an attribute, and of a text, beyond which a file is damaged.
-LARGEST_ATTRIBUTE, LARGEST_TEXT = 65_536, 16_777_216
+MAX_ATTRIBUTE, MAX_TEXT = 65_536, 16_777_216
 
 #: Attributes by which mdx-lib says where a map's voxels are.
 GRID_ATTRIBUTES = ("grid_size", "grid_ori", "grid_delta")
@@ -88,7 +88,7 @@ def attribute(item: Any, name: str) -> NDArray[Any] | None:
     if name not in item.attrs:
         return None
     found = item.attrs.get_id(name)
-    if math.prod(found.shape or ()) * found.dtype.itemsize > LARGEST_ATTRIBUTE:
+    if math.prod(found.shape or ()) * found.dtype.itemsize > MAX_ATTRIBUTE:
         raise ValueError(f"attribute {name} claims a shape of {found.shape}")
     return np.asarray(item.attrs[name]).reshape(-1)
 
@@ -104,7 +104,7 @@ def dataset_text(group: h5py.Group, name: str) -> str:
     dataset = group.get(name)
     if not isinstance(dataset, h5py.Dataset) or dataset.size != 1:
         return ""
-    if dataset.dtype.itemsize > LARGEST_TEXT:
+    if dataset.dtype.itemsize > MAX_TEXT:
         raise ValueError(f"{dataset.name} claims a text of {dataset.dtype.itemsize} characters")
     return _text(np.asarray(dataset[()]).reshape(-1))
 

@@ -37,7 +37,7 @@ COLUMNS = {
 }
 
 #: Largest whole number that single precision, in which MTZ keeps indices, holds exactly.
-LARGEST_INDEX = 2**24
+MAX_INDEX = 2**24
 
 
 def read(path: Path, given: Given) -> DiffuseMap:
@@ -207,7 +207,7 @@ def _whole(grid: HklGrid, path: Path) -> list[int]:
             f"{path}: an MTZ holds maps with a whole number of voxels per index, through 0, 0, 0; "
             f"this one has {', '.join(f'{n:g}' for n in per_index)}: {grid}; resample it"
         )
-    if max(abs(x) for x in (*first, *ends)) > LARGEST_INDEX:
+    if max(abs(x) for x in (*first, *ends)) > MAX_INDEX:
         raise MapFileError(f"{path}: the indices of {grid} are too large for an MTZ; crop the map")
     return [round(n) for n in per_index]
 

@@ -97,7 +97,7 @@ def _write_crystal(entry: h5py.Group, diffuse: DiffuseMap) -> None:
 
 def _write_ours(entry: h5py.Group, diffuse: DiffuseMap) -> None:
     kept = _group(entry, OURS, "NXcollection")
-    said: dict[str, Any] = {
+    stored: dict[str, Any] = {
         "history": list(diffuse.history),
         "units": diffuse.units,
         "parameters": dict(diffuse.parameters),
@@ -105,11 +105,11 @@ def _write_ours(entry: h5py.Group, diffuse: DiffuseMap) -> None:
     }
     if diffuse.grid is not None:
         grid = diffuse.grid
-        said |= {"origin": grid.origin, "step": grid.step, "shape": grid.shape}
+        stored |= {"origin": grid.origin, "step": grid.step, "shape": grid.shape}
     else:
         volume = create_volume(kept, "q_vectors", diffuse.q_vectors.shape, np.float64)
         volume[...] = diffuse.q_vectors
-    kept["map"] = json.dumps(said)
+    kept["map"] = json.dumps(stored)
 
 
 def _write_volumes(entry: h5py.Group, diffuse: DiffuseMap) -> None:

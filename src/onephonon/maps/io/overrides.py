@@ -152,7 +152,7 @@ def guess(path: Path, what: str) -> None:
     warnings.warn(f"{path.name}: {what}", MapGuessWarning, stacklevel=6)
 
 
-def take_sampling(sampling: Any) -> tuple[Triple, tuple[tuple[float, float], ...] | None]:
+def check_sampling(sampling: Any) -> tuple[Triple, tuple[tuple[float, float], ...] | None]:
     """Voxels per Miller index and, if said, the limits.
 
     Parameters

@@ -23,13 +23,13 @@ Float64 = NDArray[np.float64]
 OFF_GRID = 0.02
 
 #: A grid with this many voxels for each row is not what the table was made from.
-MOST_EMPTY = 200
+MAX_EMPTY = 200
 
 #: ... if it has more than this many.
 SMALL_GRID = 1_000_000
 
 #: Voxels per Miller index that are tried where the file does not say them.
-MOST_PER_INDEX = 200
+MAX_PER_INDEX = 200
 
 
 def map_of_rows(
@@ -135,7 +135,7 @@ def _span(
     low, high = hkl.min(axis=0).tolist(), hkl.max(axis=0).tolist()
     # Python's whole numbers: a damaged index must not overflow.
     shape = [round((b - a) / s) + 1 for a, b, s in zip(low, high, steps, strict=True)]
-    if math.prod(shape) > max(SMALL_GRID, MOST_EMPTY * len(hkl)):
+    if math.prod(shape) > max(SMALL_GRID, MAX_EMPTY * len(hkl)):
         if per_index is not None:
             raise MapFileError(
                 f"{path}: hkl from {low} to {high} at {_said(per_index)} voxels "
@@ -161,7 +161,7 @@ def _step(values: Float64) -> float | None:
         return 1.0
     gaps = np.diff(levels)
     # Differences far below any real step are the same index, rounded differently.
-    gaps = gaps[gaps > 0.5 / MOST_PER_INDEX]
+    gaps = gaps[gaps > 0.5 / MAX_PER_INDEX]
     if not len(gaps):
         return None
     rough = float(gaps.min())

@@ -16,7 +16,7 @@ from onephonon.crystal.zone import ZonePoints
 from onephonon.network.bodies import Bodies, gather_bodies
 
 from ..amplitudes.direct import structure_factor
-from .base import QSample, as_count, check_resolution_range
+from .base import QSample, check_count, check_resolution_range
 from .bragg import near_bragg
 
 #: Which of the peaks that symmetry makes equal are kept: one of a Laue orbit, one of a Friedel
@@ -114,7 +114,7 @@ def halos(
     like = cell.matrix
     if not isinstance(peaks, BraggPeaks):
         peaks = _own_peaks(torch.as_tensor(peaks, device=like.device), like)
-    counts = [as_count("samples", n) for n in samples]
+    counts = [check_count("samples", n) for n in samples]
     if len(counts) != 3:
         raise InputError(f"samples {tuple(samples)}: give three, along h, k and l")
     offset = _zone_offsets(counts).to(like)
@@ -158,7 +158,7 @@ def strongest_peaks(
     """
     if unique not in UNIQUE:
         raise InputError(f"unique {unique!r} is not one of {', '.join(UNIQUE)}")
-    wanted = as_count("n_peaks", n_peaks)
+    wanted = check_count("n_peaks", n_peaks)
     check_resolution_range(d_min, d_max)
     with torch.no_grad():
         hkl = _indices_between(crystal.cell, d_min, d_max)

@@ -11,7 +11,7 @@ from torch import Tensor
 from onephonon.core.errors import InputError
 from onephonon.core.tensors import first_of_each
 
-from .base import QSample, as_count
+from .base import QSample, check_count
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Strata:
         InputError
             If there are fewer points than strata.
         """
-        size = as_count("size", size, least=self.n_strata)
+        size = check_count("size", size, least=self.n_strata)
         if isinstance(generator, int):
             generator = torch.Generator().manual_seed(generator)
         device = self.order.device

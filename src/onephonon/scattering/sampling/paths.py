@@ -11,7 +11,7 @@ from torch import Tensor
 from onephonon.core.errors import InputError
 from onephonon.crystal.cell import UnitCell
 
-from .base import QSample, Vector, as_count, as_vector
+from .base import QSample, Vector, check_count, check_vector
 from .bragg import near_bragg
 
 
@@ -91,7 +91,7 @@ def path(
                 "remove one or correct it"
             )
     way = torch.cat([lengths.new_zeros(1), torch.cumsum(lengths, 0)])
-    hkl = _along(corners, counts) + as_vector("around", around, like)
+    hkl = _along(corners, counts) + check_vector("around", around, like)
     corner = torch.tensor([0, *counts], device=like.device).cumsum(0)
     q = cell.q_from_hkl(hkl)
     return PathSample(
@@ -116,13 +116,13 @@ def _along(values: Tensor, counts: Sequence[int]) -> Tensor:
 
 def _counts(points_per_segment: int | Sequence[int], n_segments: int) -> list[int]:
     if not isinstance(points_per_segment, Sequence):
-        return [as_count("points_per_segment", points_per_segment)] * n_segments
+        return [check_count("points_per_segment", points_per_segment)] * n_segments
     if len(points_per_segment) != n_segments:
         raise InputError(
             f"points_per_segment has {len(points_per_segment)} numbers, the path has "
             f"{n_segments} segments; give one for each, or one for all"
         )
-    return [as_count("points_per_segment", n) for n in points_per_segment]
+    return [check_count("points_per_segment", n) for n in points_per_segment]
 
 
 def _labels(labels: Sequence[str] | None, corners: Tensor) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 
-from .base import QSample, Vector, as_count, as_vector, check_resolution_range
+from .base import QSample, Vector, check_count, check_resolution_range, check_vector
 from .bragg import near_bragg
 
 #: Longitude from one point of the spiral to the next, in turns; the golden ratio fills the circle
@@ -86,9 +86,9 @@ def shells(
     InputError
         If there is no shell, no point on it, or a radius is not positive.
     """
-    n = as_count("n_per_shell", n_per_shell)
+    n = check_count("n_per_shell", n_per_shell)
     like = cell.matrix
-    radius = as_vector("radii", radii, like, len(radii))
+    radius = check_vector("radii", radii, like, len(radii))
     if len(radius) == 0 or not bool((radius > 0).all()):
         raise InputError(f"radii {radius.tolist()} are not shells; give |q| above zero, in 1/Å")
     directions = fibonacci_sphere(n).to(like)
@@ -118,7 +118,7 @@ def shell_radii(d_max: float, d_min: float, n_shells: int) -> Tensor:
         If the range is empty or there is no shell.
     """
     check_resolution_range(d_min, d_max)
-    n = as_count("n_shells", n_shells)
+    n = check_count("n_shells", n_shells)
     low, high = TWO_PI / d_max, TWO_PI / d_min
     return low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n
 
