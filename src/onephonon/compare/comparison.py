@@ -14,7 +14,7 @@ from onephonon.crystal.symmetry import laue_operators
 from onephonon.maps.diffuse import DiffuseMap
 
 from .agreement import Agreement, scales_of, shell_statistics, statistics
-from .matching import onto_coarser, values_of
+from .matching import at_data_voxels, values_of
 from .settings import WEIGHTINGS, Settings
 from .target import Target
 from .trials import Values, choose, run_trials
@@ -62,7 +62,7 @@ def compare_maps(
     both = model.grid is not None and symmetry != ""
     candidates = candidates_for(settings, symmetry if both else "", cell, data.cell)
     laue = laue_operators(symmetry, cell) if both else np.eye(3, dtype=np.int64)[None]
-    taken, quadrature = onto_coarser(model, data)
+    taken, quadrature = at_data_voxels(model, data)
     target = Target.of(data, settings, multiplicity)
 
     def values(reindexing: Reindexing) -> Float64:

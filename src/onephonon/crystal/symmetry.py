@@ -107,6 +107,21 @@ def find_group(symmetry: str, cell: Sequence[float] | None = None) -> Any:
     return group
 
 
+def spacegroup_name(name: str | int) -> str:
+    """Hermann-Mauguin symbol as gemmi writes it; the text itself if gemmi does not know it."""
+    group = (
+        gemmi.find_spacegroup_by_number(name)
+        if isinstance(name, int)
+        else gemmi.find_spacegroup_by_name(name.strip())
+    )
+    return str(group.xhm()) if group is not None else str(name).strip()
+
+
+def is_spacegroup(name: str) -> bool:
+    """Whether gemmi knows a space group of this name."""
+    return gemmi.find_spacegroup_by_name(name) is not None
+
+
 def laue_group(rotations: NDArray[Any]) -> NDArray[np.int64]:
     """Rotations of the Laue group of a crystal: its own, and each with the inversion.
 

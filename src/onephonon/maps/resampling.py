@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.grid import SAME_POINT, HklGrid
 
 from .diffuse import Array, DiffuseMap
 from .interpolation import trilinear
@@ -14,6 +14,9 @@ from .interpolation import trilinear
 Float64 = NDArray[np.float64]
 
 METHODS = ("linear", "nearest", "average")
+
+#: A map this much finer than a grid, in every direction, is averaged over the grid's voxels.
+FINER = 1.5
 
 
 def resample(diffuse: DiffuseMap, grid: HklGrid, method: str = "linear") -> DiffuseMap:
@@ -55,6 +58,34 @@ def resample(diffuse: DiffuseMap, grid: HklGrid, method: str = "linear") -> Diff
             at = (index[0][part, None, None], index[1][None, :, None], index[2][None, None, :])
             arrays[name][part] = _sample(values, at, method, name == "sigma")
     return diffuse.changed(step, arrays, grid=grid)
+
+
+def onto_coarser(diffuse: DiffuseMap, grid: HklGrid) -> DiffuseMap:
+    """Average a map over a grid's voxels if its own are finer in every direction.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+        On a grid.
+    grid : HklGrid
+
+    Returns
+    -------
+    DiffuseMap
+        On the grid's lattice, over the extent of the map; or the very map, if it is not finer or
+        lies between two voxels of the grid.
+    """
+    own, _ = diffuse.require_grid()
+    fine, coarse = np.array(own.step), np.array(grid.step)
+    if not (coarse >= FINER * fine).all():
+        return diffuse
+    first = np.ceil(grid.index_of(own.origin) - SAME_POINT)
+    last = np.floor(grid.index_of(own.end) + SAME_POINT)
+    if (last < first).any():
+        return diffuse
+    origin = np.array(grid.origin) + first * coarse
+    shape = (last - first + 1).astype(int).tolist()
+    return resample(diffuse, HklGrid(tuple(origin.tolist()), grid.step, tuple(shape)), "average")
 
 
 def _indices(new: HklGrid, old: HklGrid) -> list[Float64]:

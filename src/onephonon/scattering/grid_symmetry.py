@@ -74,9 +74,9 @@ class Symmetry:
         origin = torch.tensor(self.grid.origin, dtype=torch.float64) * n
         for R in self.operators:
             # In samples: index' = (origin + index) n^-1 R n - origin, whole numbers all.
-            turn = R.to(torch.float64) * n[None, :] / n[:, None]
-            shift = torch.round(origin @ turn - origin).to(torch.int64)
-            yield index @ torch.round(turn).to(torch.int64) + shift
+            rotation = R.to(torch.float64) * n[None, :] / n[:, None]
+            shift = torch.round(origin @ rotation - origin).to(torch.int64)
+            yield index @ torch.round(rotation).to(torch.int64) + shift
 
     def inside(self, index: Tensor) -> Tensor:
         """Which points lie in the region, shape (...), bool."""

@@ -10,9 +10,9 @@ import h5py
 from onephonon.core.errors import MapFileError
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.cell import check_cell
+from onephonon.crystal.symmetry import spacegroup_name
 
 from . import hdf5_kind
-from .overrides import spacegroup_name
 
 PDB = (".pdb", ".ent")
 STRUCTURES = (*PDB, ".cif", ".mmcif")

@@ -13,12 +13,13 @@ from onephonon.core.errors import InputError, MapFileError
 from onephonon.core.files import check_writable
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.cell import check_cell
+from onephonon.crystal.symmetry import is_spacegroup, spacegroup_name
 
 from ..diffuse import DiffuseMap
 from . import ccp4, eryx, hdf5, lunus, mdx_lib, mtz, nexus, nexus_writer, npz, text
 from .cell_file import read_cell
 from .hdf5_kind import kind_of
-from .overrides import Given, check_sampling, known_spacegroup, spacegroup_name
+from .overrides import Given, check_sampling
 
 ALL = frozenset({"cell", "grid", "sigma", "counts", "half-sets", "history", "float64"})
 
@@ -199,7 +200,7 @@ def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any)
             raise InputError("origin and the limits of the sampling both say where the map lies")
         origin = voxel
     group = spacegroup_name(spacegroup) if spacegroup else ""
-    if group and not known_spacegroup(group):
+    if group and not is_spacegroup(group):
         raise InputError(f"space group {spacegroup!r} is unknown; write it as in 'P 1 21 1'")
     said = "as given"
     if isinstance(cell, (str, os.PathLike)):

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.safe_reading import load, reading
-
-from .overrides import spacegroup_name
+from onephonon.crystal.symmetry import spacegroup_name
 
 #: Groups nested deeper than this are not looked into (and links in circles not followed on).
 DEPTH = 5

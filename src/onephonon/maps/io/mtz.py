@@ -21,10 +21,11 @@ from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
 from .header import Notes
-from .overrides import CLOSE_STEP, Given, spacegroup_name
+from .overrides import CLOSE_STEP, Given
 from .rows import map_of_rows
 
 #: Our columns and their MTZ types (intensity, standard deviation, whole number).

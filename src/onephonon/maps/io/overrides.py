@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gemmi
-
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.crystal.grid import HklGrid
 
@@ -200,18 +198,3 @@ def close_step(step: float) -> float | None:
     near = 1 / round(1 / step) if step < 1 and round(1 / step) else float(round(step))
     off = abs(near / step - 1) if near else math.inf
     return near if off <= CLOSE_STEP and off / step <= CLOSE_COUNT else None
-
-
-def spacegroup_name(name: str | int) -> str:
-    """Hermann-Mauguin symbol as gemmi writes it; the text itself if gemmi does not know it."""
-    group = (
-        gemmi.find_spacegroup_by_number(name)
-        if isinstance(name, int)
-        else gemmi.find_spacegroup_by_name(name.strip())
-    )
-    return str(group.xhm()) if group is not None else str(name).strip()
-
-
-def known_spacegroup(name: str) -> bool:
-    """Whether gemmi knows a space group of this name."""
-    return gemmi.find_spacegroup_by_name(name) is not None

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
+from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
 from .header import Notes
-from .overrides import Given, spacegroup_name
+from .overrides import Given
 from .rows import map_of_rows
 
 COLUMNS = ("h", "k", "l", "intensity", "sigma", "counts", "half1", "half2")
