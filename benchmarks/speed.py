@@ -250,7 +250,7 @@ def hkl_at(model: OnePhonon, some: torch.Tensor) -> torch.Tensor:
     if model.grid is None:
         return model.points.hkl[some].detach()
     index = torch.unravel_index(some, model.grid.shape)
-    return torch.stack([axis[i] for axis, i in zip(model.grid.axes, index, strict=True)], dim=1)
+    return torch.from_numpy(model.grid.hkl_at(i.numpy() for i in index))
 
 
 def plain_intensity(model: OnePhonon, q: NDArray[Any], hkl: NDArray[Any]) -> NDArray[Any]:

@@ -26,7 +26,7 @@ BACKGROUND = 1.0  # and of everything else
 def main(output: Path, small: bool = False) -> dict[str, Tensor]:
     """Make counts, fit, draw; returns springs true and found, and errors of their logarithms."""
     crystal = read_crystal(crambin_path())
-    sample = shells(crystal.cell, shell_radii(8, 1.5, 10), 80 if small else 1000, tolerance=0.02)
+    sample = shells(crystal.cell, shell_radii(8, 1.5, 10), 80 if small else 1000, bragg_radius=0.02)
     q = sample.q[sample.valid]
     plan = SpringPlan(by="interface")
     model = OnePhonon(crystal, q_vectors=q, springs=plan, thermal_scale=1.0)

@@ -27,7 +27,7 @@ def main(output: Path, small: bool = False) -> dict[str, float | str]:
     """Make data, find the atom, fit it, draw; returns distances in Å and the atom found."""
     crystal = read_crystal(crambin_path())
     names = [str(label) for label in crystal.labels]
-    sample = shells(crystal.cell, shell_radii(8.0, 1.0, 8), 80 if small else 300, tolerance=0.02)
+    sample = shells(crystal.cell, shell_radii(8.0, 1.0, 8), 80 if small else 300, bragg_radius=0.02)
     q = sample.q[sample.valid]
     start = crystal.positions
     positions = start.clone().requires_grad_()  # the leaf: the model follows it

@@ -26,7 +26,7 @@ def main(output: Path, small: bool = False) -> dict[str, torch.Tensor]:
     crystal = read_crystal(crambin_path())
     # Evenly spread directions on shells of d = 10 to 1.5 Å, at least 0.02/Å from a Bragg peak.
     radii = shell_radii(10.0, 1.5, 6 if small else 12)
-    sample = shells(crystal.cell, radii, 100 if small else 200, tolerance=0.02)
+    sample = shells(crystal.cell, radii, 100 if small else 200, bragg_radius=0.02)
     q = sample.q[sample.valid]
 
     # With thermal_scale=1 springs are in kT/Å². (Left out, the scale would follow the B-factors

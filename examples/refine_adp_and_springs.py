@@ -26,7 +26,7 @@ def main(output: Path, small: bool = False) -> dict[str, Tensor]:
     """Make data, refine, draw; returns B and springs, true and refined, and the loss."""
     crystal = read_crystal(crambin_path())
     # B-factors show at high resolution: shells down to d = 0.8 Å, 0.02/Å clear of Bragg peaks.
-    sample = shells(crystal.cell, shell_radii(5, 0.8, 10), 100 if small else 250, tolerance=0.02)
+    sample = shells(crystal.cell, shell_radii(5, 0.8, 10), 100 if small else 250, bragg_radius=0.02)
     q = sample.q[sample.valid]
     B_true = crystal.B
     B = B_true.clone().requires_grad_()  # the leaf: the model follows it

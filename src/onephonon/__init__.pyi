@@ -8,7 +8,7 @@ from .core.errors import (
 )
 from .crystal.cell import UnitCell
 from .crystal.crystal import AtomLabel, Crystal
-from .crystal.map_grid import MapGrid
+from .crystal.grid import MapGrid
 from .crystal.reading import read_crystal
 from .crystal.solvent import with_solvent
 from .dynamics.lattice_model import LatticeModel

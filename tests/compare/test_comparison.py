@@ -7,7 +7,6 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +21,13 @@ from onephonon.compare import (
     as_dict,
     compare_maps,
     compare_model,
-    suggested_order,
     summary,
     table,
     trial_table,
 )
-from onephonon.crystal import find_reindexings, laue_operators, parse_reindexing, reciprocal_axes
+from onephonon.crystal import numpy_cell
 from onephonon.maps import reindex, symmetrize
+from onephonon.scattering.quadrature import choose_quadrature
 from structures import DATA
 
 STRUCTURE = DATA / "5zck.pdb"
@@ -51,67 +50,8 @@ def speckled(group: str, seed: int = 0, grid: MapGrid = CUBE) -> DiffuseMap:
     """A map with the symmetry of a group on an isotropic hump."""
     plain = DiffuseMap.on_grid(smooth(grid.shape, seed), grid, TETRAGONAL, spacegroup=group)
     even = symmetrize(plain).map
-    s = np.linalg.norm(grid.hkl @ reciprocal_axes(TETRAGONAL), axis=1).reshape(grid.shape)
+    s = np.linalg.norm(grid.hkl @ numpy_cell(TETRAGONAL).inverse, axis=1).reshape(grid.shape)
     return replace(even, intensity=even.intensity + 40 * np.exp(-8 * s))
-
-
-# how a lattice may be indexed
-
-
-@pytest.mark.parametrize(
-    ("group", "cell", "names"),
-    [
-        ("P 41", TETRAGONAL, ["h,k,l", "k,h,-l"]),
-        ("P 41 21 2", TETRAGONAL, ["h,k,l"]),
-        ("P 3", (30, 30, 50, 90, 90, 120), ["h,k,l", "-h,-k,l", "k,h,-l", "-k,-h,-l"]),
-        ("P 61 2 2", (30, 30, 50, 90, 90, 120), ["h,k,l"]),
-        ("P 2 3", (40, 40, 40, 90, 90, 90), ["h,k,l", "k,h,-l"]),
-        ("P 21 21 21", (30, 40, 50, 90, 90, 90), ["h,k,l"]),
-    ],
-)
-def test_ambiguities_of_known_groups(group: str, cell: Any, names: list[str]) -> None:
-    # The merohedral twin laws of these groups; as many ways as the lattice's point group has
-    # cosets of the Laue group.
-    found = find_reindexings(cell, group)
-    assert found[0].is_identity
-    assert len(found) == len(names)
-    laue = laue_operators(group, cell)
-    for name in names:
-        wanted = parse_reindexing(name, cell).operator
-        assert any((wanted == np.rint(r.operator @ L)).all() for r in found for L in laue), name
-
-
-def test_every_operator_keeps_the_cell_and_leaves_the_laue_group() -> None:
-    cell = (30.0, 30.0, 50.0, 90.0, 90.0, 120.0)
-    for r in find_reindexings(cell, "P 3")[1:]:
-        hkl = np.random.default_rng(0).integers(-5, 6, (20, 3))
-        one, other = hkl @ reciprocal_axes(cell), (hkl @ r.operator) @ reciprocal_axes(cell)
-        np.testing.assert_allclose(
-            np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1), rtol=1e-12
-        )
-        assert not any((r.operator == L).all() for L in laue_operators("P 3", cell))
-
-
-@pytest.mark.parametrize("group", ["P 1 21 1", "P 3"])
-def test_no_two_ways_are_the_same(group: str) -> None:
-    # hkl @ R and hkl @ R @ L are equivalent; 2/m is no normal subgroup of m-3m: the order counts.
-    cell = (30, 30, 30, 90, 90, 90) if group == "P 1 21 1" else (30, 30, 50, 90, 90, 120)
-    found, laue = find_reindexings(cell, group), laue_operators(group, cell)
-    every = {(r.operator @ L).astype(int).tobytes() for r in found for L in laue}
-    assert len(every) == len(found) * len(laue) == {"P 1 21 1": 48, "P 3": 24}[group]
-
-
-def test_an_accident_of_the_cell_counts() -> None:
-    # a and c alike within a degree's obliquity, as happens: h and l may be exchanged.
-    found = find_reindexings((30.0, 40.0, 30.2, 90.0, 90.0, 90.0), "P 21 21 21")
-    assert len(found) == 2
-    assert 0 < found[1].misfit < 0.01
-
-
-@pytest.mark.parametrize("text", ["h,k", "h,k,2l", "h+1,k,l", "nonsense", "l,k,h"])
-def test_reindexings_that_cannot_be(text: str) -> None:
-    with pytest.raises(InputError, match="reindexing"):
-        parse_reindexing(text, TETRAGONAL)
 
 
 # maps with maps
@@ -136,7 +76,7 @@ def test_statistics_by_the_slow_way() -> None:
     settings = Settings(d_min=4.5, d_max=15, shells=3, isotropic=Isotropic("mean", 7))
     found = compare_maps(model, data, replace(settings, reindex="none"))
 
-    s = np.linalg.norm(CUBE.hkl @ reciprocal_axes(TETRAGONAL), axis=1)
+    s = np.linalg.norm(CUBE.hkl @ numpy_cell(TETRAGONAL).inverse, axis=1)
     keep = (s >= 1 / 15) & (s <= 1 / 4.5) & ~np.isnan(noisy.reshape(-1))
     x, y, s = model.intensity.reshape(-1)[keep], noisy.reshape(-1)[keep], s[keep]
     assert found.overall.n == keep.sum()
@@ -281,7 +221,7 @@ def measured(model: OnePhonon) -> DiffuseMap:
     grid = MapGrid((-1, -4, -5), (1, 1, 1), (3, 9, 11))
     blank = DiffuseMap.on_grid(np.ones(grid.shape), grid, cell)
     exact = compare_model(model, blank, average=2).model.intensity
-    s = np.linalg.norm(grid.hkl @ reciprocal_axes(cell), axis=1).reshape(grid.shape)
+    s = np.linalg.norm(grid.hkl @ numpy_cell(cell).inverse, axis=1).reshape(grid.shape)
     noise = np.random.default_rng(2).normal(0, 0.05 * np.nanstd(exact), grid.shape)
     values = 0.1 * (exact + noise + 100 * s)
     values[:, :2, 0] = np.nan
@@ -298,10 +238,10 @@ def test_a_structure_is_computed_at_the_datas_voxels(
     assert found.scale_anisotropic == pytest.approx(0.1, rel=0.05)
     assert "48 points" in found.quadrature
     assert "none on it" in found.quadrature
-    assert suggested_order(measured) == 2
+    assert choose_quadrature(measured.grid).order == 2
     # At the centres of these voxels are Bragg points, where there is nothing to compare.
     with pytest.raises(InputError, match="average it over the voxels"):
-        compare_model(model, measured, settings)
+        compare_model(model, measured, settings, average=0)
 
 
 def test_lists_have_no_voxels(model: OnePhonon) -> None:

@@ -1,6 +1,5 @@
 """Statistics of agreement against their formulas, written out slowly."""
 
-import itertools
 import math
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from onephonon import InputError
 from onephonon.compare import (
     BlockSums,
-    Isotropic,
     Settings,
     cc_star,
     jackknife_error,
@@ -120,47 +118,9 @@ def test_jackknife_knows_of_values_that_are_alike():
     assert repeated == pytest.approx(alone, rel=1e-9)
 
 
-@pytest.mark.parametrize(("kind", "degree"), [("mean", 0), ("line", 1)])
-def test_isotropic_part_shell_by_shell(kind, degree):
-    rng = np.random.default_rng(7)
-    s, values, w = rng.uniform(0.1, 0.6, 300), rng.normal(size=300), rng.uniform(0.1, 1, 300)
-    left = Isotropic(kind, 6).remove(values, s, (0.1, 0.6), w)
-    edges = np.linspace(0.1, 0.6, 7)
-    for low, high in itertools.pairwise(edges):
-        inside = (s >= low) & (s < high)
-        fit = np.polyfit(s[inside], values[inside], degree, w=np.sqrt(w[inside]))
-        # polyfit solves by SVD in powers of s: a few digits are lost.
-        assert left[inside] == pytest.approx(values[inside] - np.polyval(fit, s[inside]), abs=1e-10)
-
-
-def test_isotropic_part_of_few_values():
-    s = np.array([0.1, 0.11, 0.12, 0.35, 0.36, 0.6, 0.6, 0.6])
-    values = np.array([3.0, 5.0, 1.0, 7.0, 8.0, 1.0, 2.0, 6.0])
-    left = Isotropic("line", 3).remove(values, s, (0.1, 0.6), np.ones(8))
-    # A line goes through two points: nothing can be said of what is left.
-    assert np.isnan(left[3:5]).all()
-    assert np.isfinite(left[:3]).all()
-    # All at one |q|: the mean.
-    assert left[5:] == pytest.approx([-2.0, -1.0, 3.0])
-    assert (Isotropic("none").remove(values, s, (0.1, 0.6), np.ones(8)) == values).all()
-
-
-def test_what_depends_on_q_alone_is_gone():
-    s = np.linspace(0.1, 0.6, 5000)
-    curve = 4000 * np.exp(-((s - 0.3) ** 2) / 0.02)
-    line, mean = (
-        Isotropic(k, 50).remove(curve, s, (0.1, 0.6), np.ones(5000)) for k in ("line", "mean")
-    )
-    # Shells of 0.01: curvature 4000 x 2/0.02 leaves 4e5/2 x 0.005^2 = 5, half of it each way.
-    assert np.abs(line).max() < 4
-    assert np.abs(mean).max() > 50
-
-
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Isotropic("median"),
-        lambda: Isotropic("line", 0),
         lambda: Settings(d_min=3, d_max=2),
         lambda: Settings(d_min=-1),
         lambda: Settings(shells=0),

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from onephonon import Crystal, InputError, StructureError, UnitCell, read_crystal
-from onephonon.crystal.crystal import symmetry_operators
 from onephonon.crystal.form_factors import form_factors
+from onephonon.crystal.symmetry import symmetry_operators
 from onephonon.network.bodies import gather_bodies
 
 CRYST1 = "CRYST1   10.000   12.000   15.000  90.00 100.00  90.00 P 1 21 1"

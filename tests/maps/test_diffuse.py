@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 
 from onephonon import DiffuseMap, InputError, MapFileError, MapGrid, UnitCell, read_map, write_map
 from onephonon.core.files import replacing
-from onephonon.crystal.grid import HklGrid
 from onephonon.maps.io import read_q_vectors
 from onephonon.maps.io.hdf5 import CHUNK_BYTES, chunk_shape, create, new_file
 
@@ -61,105 +59,6 @@ def same(a: DiffuseMap, b: DiffuseMap) -> None:
     for name in ("grid", "cell", "spacegroup", "units", "history", "parameters", "version"):
         assert getattr(a, name) == getattr(b, name), name
     assert a.list_shape == b.list_shape
-
-
-# Grids
-
-
-@pytest.mark.parametrize(("low", "n"), [(-22.4615, 13), (-7.0, 3), (-8 / 7, 7), (0, 1), (-2.5, 2)])
-def test_axes_are_those_of_the_model_bit_by_bit(low: float, n: int) -> None:
-    sampling = (low, 3, n)
-    ours = MapGrid.from_sampling(sampling, (0, 1, 2), sampling).axes
-    theirs = HklGrid.from_sampling(sampling, (0, 1, 2), sampling).axes
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b.numpy())
-    assert np.isin(np.arange(math.ceil(low), 4), ours[0]).all()  # whole numbers are whole
-
-
-def test_a_rounded_step_is_the_fraction_it_stands_for() -> None:
-    grid = MapGrid((-22.4615384615, 0.5, 1e-12), (0.0769230769, 2 / 3, 2.0), (600, 4, 3))
-    assert grid.step == (1 / 13, 2 / 3, 2.0)
-    assert grid.origin == (-292 / 13, 0.5, 0.0)
-    assert 0.0 in grid.axes[0]
-    assert grid.axes[1].tolist() == [0.5, 0.5 + 2 / 3, 0.5 + 4 / 3, 2.5]
-    assert (
-        MapGrid((-22.46, 0, 0), (1 / 13, 1, 1), (600, 1, 1)).origin[0] == -22.46
-    )  # is no fraction
-
-
-def test_a_step_that_is_no_fraction_is_kept() -> None:
-    step = math.pi / 10
-    grid = MapGrid((0.1, 0, 0), (step, 1, 1), (5, 1, 1))
-    np.testing.assert_array_equal(grid.axes[0], 0.1 + np.arange(5.0) * step)
-
-
-def test_hkl_run_with_l_fastest_and_slabs_cover_them() -> None:
-    grid = MapGrid((-1, 0, 2), (0.5, 1, 0.25), (5, 3, 4))
-    every = list(itertools.product(*grid.axes))
-    np.testing.assert_array_equal(grid.hkl, every)
-    parts = list(grid.slabs(voxels=24))
-    assert parts == [slice(0, 2), slice(2, 4), slice(4, 5)]
-    np.testing.assert_array_equal(np.concatenate([grid.slab_hkl(p) for p in parts]), every)
-    index = grid.index_of(grid.hkl).reshape(5, 3, 4, 3)
-    np.testing.assert_array_equal(index, np.stack(np.indices(grid.shape), axis=-1))
-    assert grid.end == (1, 2, 2.75)
-    inside = grid.contains([[-1.25, -0.5, 1.875], [-1.26, 0, 2], [1.25, 2.5, 2.875], [1, 2, 2.9]])
-    assert inside.tolist() == [True, False, True, False]
-
-
-def test_grids_of_blocks_and_of_lists() -> None:
-    grid = MapGrid((-32 / 13, 0, 1), (1 / 13, 0.5, 1), (60, 5, 7))
-    part = grid.sub((slice(6, 20), slice(1, None, 2), slice(None)))
-    assert part == MapGrid((-2, 0.5, 1), (1 / 13, 1, 1), (14, 2, 7))
-    assert grid.offset_of(part) is None  # every second k is another lattice
-    shifted = MapGrid((0, -1, 8), grid.step, (1, 2, 3))
-    assert grid.offset_of(shifted) == (32, -2, 7)
-    assert grid.offset_of(MapGrid((0.5, 0, 1), grid.step, (2, 2, 2))) is None
-    again = MapGrid.from_points(np.round(grid.hkl, 4), grid.shape)
-    assert again == grid  # four decimals, as in a text file
-    assert MapGrid.from_points(grid.hkl.astype(np.float32), grid.shape) == grid
-    assert grid.matches(again)
-    assert not grid.matches(MapGrid((-31 / 13, 0, 1), grid.step, grid.shape))
-    assert not grid.matches(MapGrid(grid.origin, (1 / 13, 0.51, 1), grid.shape))
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        (((0, 0, math.nan), (1, 1, 1), (2, 2, 2)), "origin"),
-        (((0, 0, 0), (1, -1, 1), (2, 2, 2)), "positive"),
-        (((0, 0, 0), (1, 0, 1), (2, 2, 2)), "positive"),
-        (((0, 0, 0), (1, 1), (2, 2, 2)), "step"),
-        (((0, 0, 0), (1, 1, 1), (2, 0, 2)), "shape"),
-        (((0, 0, 0), (1, 1, 1), (2, 1.5, 2)), "shape"),
-        (((0, 0, 0), (1, 1, 1), (2, 2)), "shape"),
-    ],
-)
-def test_impossible_grids_are_named(fields: tuple, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        MapGrid(*fields)
-
-
-def test_uneven_axes_and_lists_are_no_grid() -> None:
-    with pytest.raises(InputError, match="h values of a grid do not rise"):
-        MapGrid.from_axes([0, 1, 3], [0], [0])
-    with pytest.raises(InputError, match="l values of a grid do not rise"):
-        MapGrid.from_axes([0], [0], [1, 0])
-    with pytest.raises(InputError, match="not finite"):
-        MapGrid.from_axes([0, np.nan], [0], [0])
-    grid = MapGrid((0, 0, 0), (1, 1, 1), (2, 3, 4))
-    exchanged = grid.hkl[np.r_[:14, 17, 15:17, 14, 18:24]]
-    with pytest.raises(InputError, match="l fastest"):
-        MapGrid.from_points(exchanged, (2, 3, 4))
-    with pytest.raises(InputError, match="25 points"):
-        MapGrid.from_points(grid.hkl, (1, 5, 5))
-    with pytest.raises(InputError, match="none of the grid's 2"):
-        grid.sub((slice(2, None), slice(None), slice(None)))
-    with pytest.raises(InputError, match="sampling of k"):
-        MapGrid.from_sampling((0, 1, 2), (1, 0, 2), (0, 1, 2))
-
-
-# Maps
 
 
 def test_q_and_resolution_are_those_of_the_cell() -> None:

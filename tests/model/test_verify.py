@@ -8,7 +8,7 @@ import torch
 
 from crystals import made_up
 from onephonon import InputError, NetworkError, UnitCell
-from onephonon.crystal.crystal import symmetry_operators
+from onephonon.crystal.symmetry import symmetry_operators
 from onephonon.crystal.zone import fold
 from onephonon.dynamics.stiffness_matrix import stiffness
 from onephonon.model.verify import Check, Verification, relative_difference, verify
@@ -116,7 +116,7 @@ def test_alternative_conformers_are_verified_too(tmp_path):
 def test_atoms_on_a_symmetry_element_are_verified_too(springs):
     # The copy of an atom on the axis coincides with it: a contact without a direction.
     crystal = made_up("P 1 21 1").replace(spacegroup="P 1 2 1")
-    rotations, translations = symmetry_operators("P 1 2 1")
+    rotations, translations = map(torch.from_numpy, symmetry_operators("P 1 2 1"))
     on_axis = crystal.positions_frac.clone()
     on_axis[0] = on_axis.new_tensor([0.0, 0.1, 0.0])
     # Half an atom in either copy, as files have it by convention.

@@ -10,7 +10,7 @@ from crystals import made_up
 from fits import as_map, peptide, sampling, untuned
 from onephonon import DiffuseMap
 from onephonon.core.errors import InputError
-from onephonon.crystal import Reindexing, laue_operators, reciprocal_axes
+from onephonon.crystal import Reindexing, laue_operators, numpy_cell
 from onephonon.maps import reindex
 from onephonon.refine import FitSettings, fit_springs, select_voxels
 from onephonon.refine.voxels import shell_spread
@@ -49,27 +49,27 @@ def test_halos_are_those_of_the_strongest_peaks(crystal):
     data = symmetric_map(crystal)
     settings = FitSettings(n_peaks=7, d_min=3.2, d_max=6.0)
     found = select_voxels(data, crystal, SAME, settings)
-    axes = reciprocal_axes(crystal.cell.parameters)
+    axes = numpy_cell(crystal.cell.parameters).inverse
     every = np.unique(np.abs(np.rint(data.hkl)).astype(int), axis=0)
     s = np.linalg.norm(every @ axes, axis=1)
     every = every[(s >= 1 / 6.0) & (s <= 1 / 3.2)]
     strength = peak_strengths(crystal, torch.from_numpy(every)).numpy()
     strongest = {tuple(x) for x in every[np.argsort(-strength)[:7]].tolist()}
     assert {tuple(x) for x in np.abs(found.peaks).tolist()} == strongest
-    assert "7 strongest" in " ".join(found.said)
+    assert "7 strongest" in " ".join(found.messages)
     # Whole halos: 27 voxels around a general peak, and one of each set of equivalents.
     assert (np.abs(found.hkl - found.peaks[found.halo]) <= 0.5).all()
     for peak in strongest:
         looked = mates(crystal, [peak])
         near = np.abs(data.hkl[:, None] - looked).max(2).min(1) < 0.4
         near &= np.linalg.norm((data.hkl - np.rint(data.hkl)) @ axes, axis=1) > 1e-9
-        assert np.isin(np.flatnonzero(near), found.mate_place).sum() > 0
-    assert found.n == len(np.unique(found.mate_of))
+        assert np.isin(np.flatnonzero(near), found.equivalent_place).sum() > 0
+    assert found.n == len(np.unique(found.equivalent_of))
 
 
 def test_fewer_halos_than_asked_for_are_said(crystal):
     found = select_voxels(symmetric_map(crystal), crystal, SAME, FitSettings(d_min=3.2, d_max=6.0))
-    assert "(of 400 asked for)" in " ".join(found.said)
+    assert "(of 400 asked for)" in " ".join(found.messages)
 
 
 def test_each_voxel_stands_for_its_equivalents(crystal):
@@ -82,14 +82,14 @@ def test_each_voxel_stands_for_its_equivalents(crystal):
     for i in rng.choice(found.n, 30, replace=False):
         same = (np.abs(np.abs(data.hkl) - np.abs(found.hkl[i])) < 1e-6).all(1)
         np.testing.assert_array_equal(
-            np.sort(found.mate_place[found.mate_of == i]), np.flatnonzero(same)
+            np.sort(found.equivalent_place[found.equivalent_of == i]), np.flatnonzero(same)
         )
         weight = sigma[same] ** -2
         # Means of at most eight numbers: rounding.
         assert found.data[i] == pytest.approx((weight @ values[same]) / weight.sum(), rel=1e-12)
         assert found.sigma[i] == pytest.approx(weight.sum() ** -0.5, rel=1e-12)
         assert same[found.place[i]]
-    assert "averaged" in " ".join(found.said)
+    assert "averaged" in " ".join(found.messages)
     spread = found.spread_out(found.data, data).reshape(-1)
     # Put back, every voxel has the mean of its kind; the origin was not looked at.
     assert np.isfinite(spread).sum() == len(spread) - 1
@@ -99,7 +99,7 @@ def test_each_voxel_stands_for_its_equivalents(crystal):
 def test_copies_of_one_number_are_not_measurements(crystal):
     data = symmetric_map(crystal, noise=0.0, sigma="random")
     found = select_voxels(data, crystal, SAME, FitSettings(voxels="all"))
-    assert "copies of one number" in " ".join(found.said)
+    assert "copies of one number" in " ".join(found.messages)
     # The sigma is one voxel's own, not that of a mean of eight.
     assert np.isin(found.sigma, data.sigma.reshape(-1)).all()
 
@@ -130,7 +130,7 @@ def test_single_voxels_are_held_out_in_blocks(crystal):
     data = symmetric_map(crystal, 2.0, (1, 1, 1))
     found = select_voxels(data, crystal, SAME, FitSettings(held_out=0.2))
     assert found.quadrature is not None
-    assert "blocks of" in " ".join(found.said)
+    assert "blocks of" in " ".join(found.messages)
     held = {tuple(x) for x in np.abs(np.rint(found.hkl[found.held_out])).astype(int).tolist()}
     # Most of the six neighbours of a voxel that is held out are held out too, or do not exist.
     every = {tuple(x) for x in np.abs(np.rint(found.hkl)).astype(int).tolist()}
@@ -146,7 +146,7 @@ def test_single_voxels_are_held_out_in_blocks(crystal):
 
 def test_voxels_near_bragg_points_are_left_out(crystal):
     data = symmetric_map(crystal)
-    axes = reciprocal_axes(crystal.cell.parameters)
+    axes = numpy_cell(crystal.cell.parameters).inverse
 
     def nearest(found):
         away = (found.hkl - np.rint(found.hkl)) @ axes
@@ -154,15 +154,16 @@ def test_voxels_near_bragg_points_are_left_out(crystal):
 
     half = 0.5 * np.linalg.norm(np.full(3, 1 / 3) @ axes)  # right angles: all diagonals alike
     for radius, least in ((None, half), (0.07, 0.07), (0.0, 0.0)):
-        found = select_voxels(data, crystal, SAME, FitSettings(voxels="all", bragg_radius=radius))
+        settings = FitSettings(voxels="all", bragg_radius=radius and 2 * np.pi * radius)
+        found = select_voxels(data, crystal, SAME, settings)
         assert nearest(found) >= least
         if radius == 0:
             assert nearest(found) == 0
         else:
             # All but those: every voxel of the map that is far enough is there.
             away = np.linalg.norm((data.hkl - np.rint(data.hkl)) @ axes, axis=1)
-            assert len(found.mate_place) == np.sum(away >= least)
-            assert "of a Bragg point are left out" in " ".join(found.said)
+            assert len(found.equivalent_place) == np.sum(away >= least)
+            assert "of a Bragg point are left out" in " ".join(found.messages)
     # Averages over voxels take in their Bragg points.
     averaged = select_voxels(data, crystal, SAME, FitSettings(voxels="all", average=2))
     assert nearest(averaged) == 0
@@ -171,7 +172,7 @@ def test_voxels_near_bragg_points_are_left_out(crystal):
 def test_ranges_of_resolution(crystal):
     data = symmetric_map(crystal)
     found = select_voxels(data, crystal, SAME, FitSettings(voxels="all", d_min=4.0, d_max=9.0))
-    axes = reciprocal_axes(crystal.cell.parameters)
+    axes = numpy_cell(crystal.cell.parameters).inverse
     np.testing.assert_allclose(found.s, np.linalg.norm(found.hkl @ axes, axis=1), rtol=1e-12)
     assert found.s.min() >= 1 / 9.0
     assert found.s.min() < 0.12
@@ -197,7 +198,7 @@ def test_missing_values_and_sigmas_are_left_out(crystal):
         "some are lost", {"intensity": values.reshape(shape), "sigma": sigma.reshape(shape)}
     )
     found = select_voxels(hurt, crystal, SAME, FitSettings(voxels="all", bragg_radius=0.0))
-    assert not np.isin(found.mate_place, bad).any()
+    assert not np.isin(found.equivalent_place, bad).any()
     assert np.isfinite(found.data).all()
     assert (found.sigma > 0).all()
 
@@ -205,7 +206,7 @@ def test_missing_values_and_sigmas_are_left_out(crystal):
 def test_without_sigma_the_spread_in_shells_is_taken(crystal):
     found = select_voxels(symmetric_map(crystal), crystal, SAME, FitSettings(voxels="all"))
     assert not found.sigma_known
-    assert "no sigma" in " ".join(found.said)
+    assert "no sigma" in " ".join(found.messages)
     np.testing.assert_allclose(found.sigma, shell_spread(found.data, found.s), rtol=1e-12)
     rng = np.random.default_rng(0)
     s = rng.uniform(0, 1, 40_000)

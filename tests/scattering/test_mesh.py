@@ -6,13 +6,14 @@ import torch
 from crystals import CELLS, made_up
 from onephonon import InputError, OnePhonon
 from onephonon.core.errors import GradientError
-from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.grid import check_samplings
+from onephonon.crystal.symmetry import FRIEDEL
 from onephonon.model.map_writing import map_rows
 from onephonon.network.bodies import gather_bodies
 from onephonon.scattering.amplitudes.choice import choose_engine
 from onephonon.scattering.amplitudes.direct import transform
 from onephonon.scattering.amplitudes.mesh.scattered import scattered_amplitudes
-from onephonon.scattering.grid_symmetry import find_symmetry, friedel, laue_operators, row_images
+from onephonon.scattering.grid_symmetry import find_symmetry, row_images
 
 #: Ranges that begin and end off integers, at 2.1 to 2.8 Å in these cells.
 SAMPLINGS = ((-2.5, 2.5, 2), (-2 - 1 / 3, 3, 3), (-1.25, 3, 4))
@@ -271,17 +272,17 @@ SHARES = {"P 1": 0.6, "P 1 21 1": 0.33, "P 21 21 21": 0.34, "P 4/m": 0.33, "P 61
 
 @pytest.mark.parametrize("spacegroup", GRIDS)
 def test_symmetry_leads_every_point_to_an_equivalent_one(spacegroup):
-    grid = HklGrid.from_sampling(*GRIDS[spacegroup])
+    grid = check_samplings(*GRIDS[spacegroup])
     crystal = made_up(
         spacegroup,
         cell=(8.0, 8.0, 8.0, 90.0, 90.0, 120.0 if spacegroup in ("P 31 2 1", "P 61") else 90.0),
     )
-    operators = laue_operators(crystal)
+    operators = crystal.laue_operators
     symmetry = find_symmetry(operators, grid)
     assert symmetry.n_points < 0.7 * len(grid.hkl) * (1 if len(symmetry.operators) > 1 else 2)
     if spacegroup in SHARES:
         assert symmetry.n_points <= SHARES[spacegroup] * len(grid.hkl)
-    hkl = grid.hkl.reshape(*grid.shape, 3)
+    hkl = torch.from_numpy(grid.hkl).reshape(*grid.shape, 3)
     every = {tuple(R.reshape(-1).tolist()) for R in operators}
     assert {tuple(R.reshape(-1).tolist()) for R in symmetry.operators} <= every
     inside = torch.zeros(grid.shape, dtype=torch.bool)
@@ -293,25 +294,23 @@ def test_symmetry_leads_every_point_to_an_equivalent_one(spacegroup):
             assert not (here & reached).any()
             reached |= here
             # hkl of the image is hkl times one of the operators.
-            moved = torch.einsum("nx,oxy->noy", hkl[row][here], operators.double())
+            moved = torch.einsum(
+                "nx,oxy->noy", hkl[row][here], torch.from_numpy(operators).double()
+            )
             away = (moved - hkl[image.unbind(1)][:, None]).abs().sum(2)
             assert (away.min(1).values < 1e-9).all()
 
 
 def test_lattices_of_points_that_symmetry_does_not_keep():
-    operators = laue_operators(made_up("P 4", cell=(8.0, 8.0, 8.0, 90.0, 90.0, 90.0)))
+    operators = made_up("P 4", cell=(8.0, 8.0, 8.0, 90.0, 90.0, 90.0)).laue_operators
     # 2 and 3 samples per index: a fourfold axis takes points between points.
     assert (
-        len(
-            find_symmetry(
-                operators, HklGrid.from_sampling((-3, 3, 2), (-3, 3, 3), (-3, 3, 2))
-            ).operators
-        )
+        len(find_symmetry(operators, check_samplings((-3, 3, 2), (-3, 3, 3), (-3, 3, 2))).operators)
         == 4
     )
     # A grid off the integers has not even an inversion.
-    odd = HklGrid.from_sampling((-3.13, 3, 2), (-3, 3, 2), (-3, 3, 2))
-    assert len(find_symmetry(friedel(), odd).operators) == 1
+    odd = check_samplings((-3.13, 3, 2), (-3, 3, 2), (-3, 3, 2))
+    assert len(find_symmetry(FRIEDEL, odd).operators) == 1
 
 
 @pytest.mark.parametrize("spacegroup", ["P 1", "P 1 21 1", "C 1 2 1", "P 31 2 1", "P 61"])
@@ -321,7 +320,7 @@ def test_symmetric_maps_are_filled(spacegroup):
     with torch.no_grad():
         symmetry = map_rows(mesh.bound, use_data_adp=True)[1]
         assert not symmetry.whole
-        assert len(symmetry.operators) == len(laue_operators(mesh.crystal))
+        assert len(symmetry.operators) == len(mesh.crystal.laue_operators)
         got = mesh(use_data_adp=True)
     assert largest_error(got, direct(use_data_adp=True)) < 1e-7
 

@@ -21,7 +21,7 @@ from onephonon.scattering.sampling import (
     BraggPeaks,
     Detector,
     Scan,
-    Urn,
+    Strata,
     bragg_distance,
     bragg_strata,
     detector,
@@ -346,7 +346,7 @@ def test_points_of_a_shell_are_evenly_spread():
 
 
 def test_average_of_a_shell_leaves_invalid_points_out():
-    sample = shells(TRICLINIC, [1.0, 2.0], 200, tolerance=0.15)
+    sample = shells(TRICLINIC, [1.0, 2.0], 200, bragg_radius=0.15)
     assert 0 < (~sample.valid).sum() < 100
     values = torch.randn(400, dtype=torch.float64)
     values = torch.where(sample.valid, values, math.nan).requires_grad_()
@@ -481,7 +481,7 @@ def test_default_halo_is_the_fields():
     assert sample.shape == (10, 13, 11, 11)
     assert len(sample.offset) == 1573
     assert not sample.peaks.strength.isnan().any()
-    wide = halos(crystal.cell, sample.peaks, tolerance=0.2)
+    wide = halos(crystal.cell, sample.peaks, bragg_radius=0.2)
     assert (~wide.valid).sum() > 10
     distance = bragg_distance(crystal.cell, wide.q)
     assert torch.equal(wide.valid, distance >= 0.2)
@@ -512,7 +512,7 @@ WEIGHTINGS = {
 @pytest.mark.parametrize("options", WEIGHTINGS.values(), ids=WEIGHTINGS)
 def test_the_mean_is_estimated_without_bias(options):
     values = some_values(PARENT)
-    urn = Urn.fill(PARENT, **options)
+    urn = Strata.of(PARENT, **options)
     batches = [urn.draw(50, seed) for seed in range(1000)]
     means = torch.stack([batch.mean(values[batch.index]) for batch in batches])
     error = means.std() / math.sqrt(len(means))
@@ -527,7 +527,7 @@ def test_importance_pays():
     values = some_values(PARENT)
     spread = {}
     for name, options in WEIGHTINGS.items():
-        urn = Urn.fill(PARENT, **options)
+        urn = Strata.of(PARENT, **options)
         batches = [urn.draw(60, seed) for seed in range(300)]
         spread[name] = float(torch.stack([b.mean(values[b.index]) for b in batches]).std())
     # Each of these halves the error at least, of which 300 draws know 4 %.
@@ -601,7 +601,7 @@ def pixels(**changes):
 
 
 ERRORS = {
-    "tolerance": (lambda: near_bragg(TRICLINIC, PARENT.q, -1.0), "tolerance -1"),
+    "bragg_radius": (lambda: near_bragg(TRICLINIC, PARENT.q, -1.0), "bragg_radius -1"),
     "edges": (lambda: bragg_strata(TRICLINIC, PARENT.q, [0.5, 0.2]), "ascending"),
     "no edges": (lambda: bragg_strata(TRICLINIC, PARENT.q, []), "edges"),
     "empty stratum": (lambda: bragg_strata(TRICLINIC, PARENT.q, [9.0]), "move the edges"),
@@ -673,10 +673,10 @@ ERRORS = {
         "can be drawn",
     ),
     "empty": (
-        lambda: Urn.fill(PARENT, strata=torch.ones(PARENT.n_points, dtype=torch.int64)),
+        lambda: Strata.of(PARENT, strata=torch.ones(PARENT.n_points, dtype=torch.int64)),
         "none is empty",
     ),
-    "not strata": (lambda: Urn.fill(PARENT, strata=PARENT.q[:, 0]), "strata are the numbers"),
+    "not strata": (lambda: Strata.of(PARENT, strata=PARENT.q[:, 0]), "strata are the numbers"),
 }
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from commands import run_command
 from onephonon import DiffuseMap, InputError, MapFileError, MapGrid, write_map
-from onephonon.crystal import reciprocal_axes
+from onephonon.crystal import numpy_cell
 from onephonon.maps import split_isotropic
 from onephonon.viz.page import write_page
 from onephonon.viz.page.blocks import block_factors, block_grid, block_means
@@ -112,7 +112,7 @@ def test_blocks_keep_within_the_number_asked_for(
     if grid.size <= voxels:
         assert factors.tolist() == [1, 1, 1]
     # An axis is coarsened only while its voxels are the shortest of those still to coarsen.
-    lengths = np.linalg.norm(reciprocal_axes(CELL), axis=1) * np.array(step)
+    lengths = np.linalg.norm(numpy_cell(CELL).inverse, axis=1) * np.array(step)
     coarse = factors > 1
     before = np.where(coarse, lengths * (factors - 1), 0)
     now = np.where(np.array(block_grid(grid, tuple(factors)).shape) > 1, lengths * factors, np.inf)
@@ -150,7 +150,7 @@ def test_a_page_holds_the_map(tmp_path: Path) -> None:
     assert head["blocks"] == [1, 1, 1]
     assert head["origin"] == list(GRID.origin)
     assert head["step"] == list(GRID.step)
-    np.testing.assert_allclose(head["axes"], reciprocal_axes(CELL))
+    np.testing.assert_allclose(head["axes"], numpy_cell(CELL).inverse)
     entry = head["maps"][0]
     assert entry["units"] == "e^2 per cell"
     assert entry["history"] == ["simulated"]

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy import ndimage
 
 from onephonon import DiffuseMap, MapGrid
-from onephonon.crystal import reciprocal_axes
+from onephonon.crystal import numpy_cell
 from onephonon.viz.page import write_page
 from onephonon.viz.page.blocks import block_grid, block_means
 
@@ -204,7 +204,7 @@ def hkl_of(voxel: tuple[int, int, int]) -> list[float]:
 
 
 def d_of(voxel: tuple[int, int, int]) -> float:
-    return 1 / float(np.linalg.norm(np.array(hkl_of(voxel)) @ reciprocal_axes(CELL)))
+    return 1 / float(np.linalg.norm(np.array(hkl_of(voxel)) @ numpy_cell(CELL).inverse))
 
 
 def test_the_page_opens_without_error_and_asks_nothing_of_the_network(
@@ -260,7 +260,7 @@ def test_sliders_change_the_pictures(chromium: webdriver.Chrome, pages: dict[str
 def assert_true_shape(spots: np.ndarray, atol: float) -> None:
     """Lengths and angle between the spots are those between the voxels in reciprocal space."""
     pixels = np.diff(spots, axis=0)
-    true = np.diff([hkl_of(voxel) for voxel in BRIGHT], axis=0) @ reciprocal_axes(CELL)
+    true = np.diff([hkl_of(voxel) for voxel in BRIGHT], axis=0) @ numpy_cell(CELL).inverse
     seen, meant = pixels @ pixels.T, true @ true.T
     np.testing.assert_allclose(seen / np.trace(seen), meant / np.trace(meant), atol=atol)
 

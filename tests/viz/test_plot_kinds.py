@@ -90,9 +90,9 @@ def test_halos_are_cut_around_their_bragg_points() -> None:
 
 
 def _matrix() -> np.ndarray:
-    from onephonon.crystal import cell_matrix
+    from onephonon.crystal import numpy_cell
 
-    return cell_matrix(CELL)
+    return numpy_cell(CELL).matrix
 
 
 @pytest.mark.parametrize("peaks", [[(0, 0, 9)], [(0, 0, 0.5)], [(0, 0)], []])

@@ -208,9 +208,9 @@ def compare(
     without their isotropic parts are correlated. Every way to index the lattice is tried.
     """
     from onephonon.compare.comparison import compare_maps
-    from onephonon.compare.isotropic import Isotropic
     from onephonon.compare.settings import Settings
     from onephonon.maps.io.choice import read_map
+    from onephonon.maps.isotropic import Isotropic
 
     _check_outputs(csv, json, png, output, force)
     settings = Settings(
@@ -316,15 +316,13 @@ def _simulated(
     import numpy as np
 
     from onephonon import __version__
-    from onephonon.compare.comparison import suggested_order
     from onephonon.compare.simulated import compare_model
+    from onephonon.scattering.quadrature import choose_quadrature
 
-    average = suggested_order(data) if run["average"] is None else run["average"] or None
-    if run["leave_out"] and average is None:
-        raise InputError("--leave-out goes with --average; there is nothing to leave out of points")
+    quadrature = choose_quadrature(data.grid, run["average"], run["leave_out"])
     # The voxels take the place of this q.
     model = make_model(structure, [None] * 3, np.array([[0.1, 0.2, 0.3]]), *numbers, options)
-    run = run | {"average": average}
+    run = run | {"average": quadrature.order if quadrature else 0}
     with progress(quiet) as report:
         found = compare_model(model, data, settings, **run, progress=report)
     made_with = {"structure": structure.name, **options, **run, "dtype": numbers[0]}

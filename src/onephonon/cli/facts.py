@@ -11,7 +11,7 @@ import numpy as np
 from onephonon.core.errors import InputError
 
 if TYPE_CHECKING:
-    from onephonon.crystal.map_grid import MapGrid
+    from onephonon.crystal.grid import MapGrid
     from onephonon.maps.diffuse import DiffuseMap
     from onephonon.maps.equivalents import Agreement
     from onephonon.maps.summary import MapSummary, ShellSummary

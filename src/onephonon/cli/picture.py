@@ -89,9 +89,9 @@ def _level(diffuse: DiffuseMap, normal: int) -> tuple[int, float]:
 def _section(diffuse: DiffuseMap, normal: int, width: int) -> NDArray[np.float64]:
     """Mean intensity in each pixel, pixels being squares in 1/Å."""
     grid, cell = diffuse.require_grid()
-    from onephonon.crystal.cell_parameters import reciprocal_axes
+    from onephonon.crystal.cell import numpy_cell
 
-    axes = reciprocal_axes(cell)
+    axes = numpy_cell(cell).inverse
     across, up = (i for i in range(3) if i != normal)
     a, b = axes[across], axes[up]
     size = float(np.linalg.norm(a))

@@ -328,7 +328,7 @@ def _warn_of_near_bragg_points(model: OnePhonon) -> None:
         return
     if model.grid is not None:
         near, exact = (
-            math.prod(int(((axis - axis.round()).abs() < within).sum()) for axis in model.grid.axes)
+            math.prod(int((abs(axis - axis.round()) < within).sum()) for axis in model.grid.axes)
             for within in (NEAR_BRAGG, model.bragg_tolerance or BRAGG)
         )
         near -= exact

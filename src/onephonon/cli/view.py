@@ -69,7 +69,7 @@ def view(
     What a file may not say is said of DATA if there is one, else of FILE.
     """
     from onephonon.core.files import check_writable
-    from onephonon.maps.radial import split_isotropic
+    from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz.page.writing import VOXELS, check_page_path, write_page
 
     output = output or file.with_suffix(".html")

@@ -186,7 +186,7 @@ def _check_looks(animate: Path | None, dpi: float, scale: str, force: bool) -> N
 
 def _figure(kind: str, wanted: Wanted, first: DiffuseMap, second: DiffuseMap | None) -> Any:
     """Draw one kind of picture."""
-    from onephonon.maps.radial import split_isotropic
+    from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz import plot
 
     looks: dict[str, Any] = {
@@ -227,7 +227,7 @@ def _profiles(wanted: Wanted, first: DiffuseMap, second: DiffuseMap | None) -> A
 
 def _film(wanted: Wanted, diffuse: DiffuseMap, path: Path, force: bool, quiet: bool) -> None:
     """Write the film along the index that the first plane fixes."""
-    from onephonon.maps.radial import split_isotropic
+    from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz.plot.animation import animate
     from onephonon.viz.plot.planes import parse_plane
 

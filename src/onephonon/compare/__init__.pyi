@@ -1,8 +1,7 @@
 from .agreement import Agreement, Pairs, Statistics, Trial
-from .comparison import compare_maps, suggested_order
-from .isotropic import Isotropic
+from .comparison import compare_maps
 from .report import as_dict, summary, table, trial_table, write_csv, write_json
-from .settings import Settings
+from .settings import Isotropic, Settings
 from .simulated import compare_model, simulate_at, symmetry_of
 from .statistics import (
     BlockSums,
@@ -31,7 +30,6 @@ __all__ = [
     "pearson",
     "r_factor",
     "simulate_at",
-    "suggested_order",
     "summary",
     "symmetry_of",
     "table",

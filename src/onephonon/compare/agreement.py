@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.maps.diffuse import DiffuseMap
+from onephonon.maps.isotropic import Isotropic
 
-from .isotropic import Isotropic
 from .statistics import cc_star, least_squares_scale, pearson, r_factor, weighted_r
 
 Float64 = NDArray[np.float64]

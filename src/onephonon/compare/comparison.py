@@ -14,16 +14,12 @@ from onephonon.crystal.symmetry import laue_operators
 from onephonon.maps.diffuse import DiffuseMap
 
 from .agreement import Agreement, scales_of, shell_statistics, statistics
-from .matching import onto_coarser, values_of
+from .matching import at_data_voxels, values_of
 from .settings import WEIGHTINGS, Settings
 from .target import Target
 from .trials import Values, choose, run_trials
 
 Float64 = NDArray[np.float64]
-
-#: A step this long (Miller indices) puts voxels nowhere near a Bragg point out of reach of points:
-#: from here on the model is averaged over voxels unless asked otherwise.
-COARSE = 0.5
 
 #: Cells of one crystal differ by less (relative, in 1/d of any hkl): temperature, another crystal.
 SAME_CELL = 0.03
@@ -66,7 +62,7 @@ def compare_maps(
     both = model.grid is not None and symmetry != ""
     candidates = candidates_for(settings, symmetry if both else "", cell, data.cell)
     laue = laue_operators(symmetry, cell) if both else np.eye(3, dtype=np.int64)[None]
-    taken, quadrature = onto_coarser(model, data)
+    taken, quadrature = at_data_voxels(model, data)
     target = Target.of(data, settings, multiplicity)
 
     def values(reindexing: Reindexing) -> Float64:
@@ -74,11 +70,6 @@ def compare_maps(
 
     notes = notes_on(settings, symmetry, cell, data)
     return compare_values(target, values, candidates, settings, laue, quadrature, notes, model)
-
-
-def suggested_order(data: DiffuseMap) -> int | None:
-    """Order of voxel averages that a map needs: 2 with voxels of half an index or more."""
-    return 2 if data.grid is not None and max(data.grid.step) >= COARSE else None
 
 
 def compare_values(
@@ -99,7 +90,7 @@ def compare_values(
     pairs = target.pair(model, settings.isotropic)
     scales = scales_of(pairs)
     lacking = target.n - pairs.n
-    said = [f"the model has no value at {lacking} of {target.n} voxels"] if lacking else []
+    missing = [f"the model has no value at {lacking} of {target.n} voxels"] if lacking else []
     step = f"model at the data's voxels, indexed {chosen.reindexing.name}: {quadrature}"
     return Agreement(
         overall=statistics(pairs, target.limits, scales),
@@ -112,7 +103,7 @@ def compare_values(
         isotropic=settings.isotropic,
         weighting=WEIGHTINGS[settings.weighting],
         quadrature=quadrature,
-        notes=(*notes, *said),
+        notes=(*notes, *missing),
         pairs=pairs,
         model=target.data.changed(
             step,

@@ -6,20 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import SAME_POINT
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.maps.diffuse import DiffuseMap
-from onephonon.maps.resampling import resample
+from onephonon.maps.resampling import onto_coarser
 
 from .target import Target
 
 Float64 = NDArray[np.float64]
-
-#: Voxels of two maps are at the same point to a hundredth of a voxel.
-SAME_POINT = 1e-2
-
-#: A model this much finer than the data, in every direction, is averaged over the data's voxels.
-FINER = 1.5
 
 #: Voxels looked up at a time.
 AT_A_TIME = 1_000_000
@@ -78,30 +72,23 @@ def values_of(
     return found
 
 
-def onto_coarser(model: DiffuseMap, data: DiffuseMap) -> tuple[DiffuseMap, str]:
-    """Average a model over the data's voxels if its own are finer, and say so.
+def at_data_voxels(model: DiffuseMap, data: DiffuseMap) -> tuple[DiffuseMap, str]:
+    """Average a model over the data's voxels if its own are finer.
 
     Returns
     -------
     model : DiffuseMap
         On a grid of the data's step that goes through the data's points; or as it was.
-    said : str
+    how : str
         How the model is taken at the voxels.
     """
     if model.grid is None or data.grid is None:
         return model, "the given map, point by point"
-    fine, coarse = np.array(model.grid.step), np.array(data.grid.step)
-    if not (coarse >= FINER * fine).all():
+    averaged = onto_coarser(model, data.grid)
+    if averaged is model:
         return model, "the given map, voxel by voxel"
-    first = np.ceil(data.grid.index_of(model.grid.origin) - SAME_POINT)
-    last = np.floor(data.grid.index_of(model.grid.end) + SAME_POINT)
-    if (last < first).any():
-        return model, "the given map, voxel by voxel"
-    origin = np.array(data.grid.origin) + first * coarse
-    shape = (last - first + 1).astype(int).tolist()
-    grid = MapGrid(tuple(origin.tolist()), data.grid.step, tuple(shape))
-    inside = " x ".join(f"{x:.3g}" for x in coarse / fine)
-    return resample(model, grid, "average"), (
+    inside = " x ".join(f"{x:.3g}" for x in np.divide(data.grid.step, model.grid.step))
+    return averaged, (
         f"the given map, averaged over the data's voxels ({inside} of its own in each; missing "
         "ones, such as Bragg points, take no part)"
     )

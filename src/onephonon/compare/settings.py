@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from onephonon.core.errors import InputError
-
-from .isotropic import Isotropic
+from onephonon.maps.isotropic import Isotropic as Isotropic
 
 #: What voxels can be weighted by.
 WEIGHTINGS = {

@@ -9,16 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onephonon.core.errors import InputError
 from onephonon.crystal.reindexing import Reindexing
-from onephonon.crystal.symmetry import laue_operators as laue_of_group
+from onephonon.crystal.symmetry import FRIEDEL, laue_operators
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.model.voxels import points_at, voxel_average
 from onephonon.scattering.grid_intensity import has_symmetry
-from onephonon.scattering.grid_symmetry import friedel, laue_operators
-from onephonon.scattering.quadrature import Quadrature
-from onephonon.scattering.voxel_orientations import alike, find_frames, unique_voxels
+from onephonon.scattering.quadrature import Quadrature, choose_quadrature
+from onephonon.scattering.voxel_orientations import (
+    equivalent_operators,
+    find_orientations,
+    unique_voxels,
+)
 
 from .agreement import Agreement
 from .comparison import candidates_for, compare_values, notes_on, with_cell
@@ -50,8 +52,8 @@ def compare_model(
     data : DiffuseMap
     settings : Settings, optional
     average : int, optional
-        Average the model over each voxel, to this order; see `Quadrature`. By default it is
-        taken at the voxels' centres.
+        Average the model over each voxel, to this order; 0 takes it at the voxels' centres. By
+        default 2 for voxels of half an index or more, else 0; see `choose_quadrature`.
     leave_out : float
         Share of the way from a Bragg point to the faces of its voxel that takes no part in the
         average; see `Quadrature`.
@@ -75,13 +77,7 @@ def compare_model(
     settings = settings or Settings()
     crystal = model.crystal
     data = with_cell(data, crystal.cell.parameters)
-    quadrature = None
-    if average is not None:
-        if data.grid is None:
-            raise InputError(
-                "the data are a list of q-vectors; there are no voxels to average over"
-            )
-        quadrature = Quadrature(data.grid.step, average, leave_out)
+    quadrature = choose_quadrature(data.grid, average, leave_out)
     candidates = candidates_for(settings, crystal.spacegroup, crystal.cell.parameters, data.cell)
     target = Target.of(data, settings, multiplicity)
     found = simulate_at(
@@ -93,10 +89,10 @@ def compare_model(
         progress=progress,
         **run,
     )
-    laue = laue_of_group(crystal.spacegroup, crystal.cell.parameters)
+    laue = laue_operators(crystal.spacegroup, crystal.cell.parameters)
     notes = notes_on(settings, crystal.spacegroup, crystal.cell.parameters, data)
-    said = "taken at the voxels' centres" if quadrature is None else str(quadrature)
-    return compare_values(target, lambda r: found[r.name], candidates, settings, laue, said, notes)
+    how = "taken at the voxels' centres" if quadrature is None else str(quadrature)
+    return compare_values(target, lambda r: found[r.name], candidates, settings, laue, how, notes)
 
 
 def simulate_at(
@@ -135,11 +131,11 @@ def simulate_at(
     run |= {"use_data_adp": use_data_adp, "progress": progress}
     found: dict[str, Float64] = {}
     with torch.no_grad():
-        for frame in find_frames(reindexings, laue, step):
-            asked = np.concatenate([hkl @ move for _, move in frame.moves])
-            unique, back = unique_voxels(asked, alike(frame, laue, step))
+        for orientation in find_orientations(reindexings, laue, step):
+            asked = np.concatenate([hkl @ move for _, move in orientation.moves])
+            unique, back = unique_voxels(asked, equivalent_operators(orientation, laue, step))
             if quadrature is None:
-                values = _at_points(model, unique @ frame.turn, run)
+                values = _at_points(model, unique @ orientation.rotation, run)
             else:
                 values = voxel_average(
                     model,
@@ -147,12 +143,12 @@ def simulate_at(
                     quadrature.step,
                     quadrature.order,
                     leave_out=quadrature.leave_out,
-                    matrix=frame.turn.T,
+                    matrix=orientation.rotation.T,
                     **run,
                 )
             every = values.to("cpu", torch.float64).numpy()[back]
-            parts = every.reshape(len(frame.moves), len(hkl))
-            found |= {r.name: part for (r, _), part in zip(frame.moves, parts, strict=True)}
+            parts = every.reshape(len(orientation.moves), len(hkl))
+            found |= {r.name: part for (r, _), part in zip(orientation.moves, parts, strict=True)}
     return found
 
 
@@ -162,13 +158,12 @@ def symmetry_of(model: OnePhonon, use_data_adp: bool = False) -> Float64:
     Those of the crystal's Laue group, if springs and displacements have its symmetry too; else
     the inversion (Friedel's law).
     """
-    every = laue_operators(model.crystal)
+    every = model.crystal.laue_operators
     with torch.no_grad():
         lattice = model.lattice
         U, _ = lattice.displacements_and_scale(use_data_adp)
         symmetric = has_symmetry(lattice.bodies, lattice.force_constants, U, every)
-    operators = every if symmetric else friedel()
-    return np.asarray(operators.numpy(), dtype=np.float64)
+    return (every if symmetric else FRIEDEL).astype(np.float64)
 
 
 def _at_points(model: OnePhonon, hkl: Float64, run: dict[str, Any]) -> torch.Tensor:

@@ -8,28 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onephonon.core.correlation import centred, correlation_of_sums
+from onephonon.core.correlation import pearson as pearson
+
 Float64 = NDArray[np.float64]
 
 #: Fewer blocks than this say too little of how much a statistic varies.
-LEAST_BLOCKS = 8
-
-
-def pearson(x: Float64, y: Float64, weight: Float64 | None = None) -> float:
-    """Pearson's correlation coefficient, weighted.
-
-    Parameters
-    ----------
-    x, y : ndarray, shape (N,)
-    weight : ndarray, shape (N,), optional
-        One each if not given.
-
-    Returns
-    -------
-    float
-        NaN for fewer than two values, or if x or y is the same everywhere.
-    """
-    one_block = np.zeros(len(x), dtype=np.int64)
-    return BlockSums.of(x, y, weight, one_block, 1).cc
+MIN_BLOCKS = 8
 
 
 def cc_star(cc_half: float) -> float:
@@ -85,22 +70,20 @@ class BlockSums:
     ) -> BlockSums:
         """Sum over blocks; `block` holds each value's, shape (N,), from 0."""
         w = np.ones(len(x)) if weight is None else weight
-        total = w.sum()
-        if total > 0:  # from the means, or squares would cancel
-            x, y = x - (w @ x) / total, y - (w @ y) / total
+        x, y = centred(x, y, w)
         terms = (w, w * x, w * y, w * x * x, w * y * y, w * x * y)
         return cls(np.array([np.bincount(block, t, n_blocks) for t in terms]))
 
     @property
     def cc(self) -> float:
         """Correlation over all blocks."""
-        return float(_correlation(self.sums.sum(axis=1)))
+        return float(correlation_of_sums(self.sums.sum(axis=1)))
 
     @property
     def left_out(self) -> Float64:
         """Correlation with each block that holds something left out in turn."""
         held = self.sums[:, self.sums[0] > 0]
-        return _correlation(self.sums.sum(axis=1)[:, None] - held)
+        return correlation_of_sums(self.sums.sum(axis=1)[:, None] - held)
 
     @property
     def error(self) -> float:
@@ -113,25 +96,9 @@ def jackknife_error(left_out: Float64) -> float:
 
     ``sqrt((n - 1)/n sum (value - mean)^2)``, the delete-one jackknife. Blocks much larger than
     the distance over which errors are alike make it hold for voxels that are not independent.
-    NaN for fewer than `LEAST_BLOCKS` blocks.
+    NaN for fewer than `MIN_BLOCKS` blocks.
     """
     n = len(left_out)
-    if n < LEAST_BLOCKS:
+    if n < MIN_BLOCKS:
         return math.nan
     return math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
-
-
-def _correlation(sums: Float64) -> Float64:
-    """Correlation from the six sums, over the first axis."""
-    w, x, y, xx, yy, xy = sums
-    with np.errstate(divide="ignore", invalid="ignore"):
-        var_x, var_y = xx - x * x / w, yy - y * y / w
-        cc = (xy - x * y / w) / np.sqrt(var_x * var_y)
-        # What rounding leaves of a spread that is zero is no spread.
-        real = (var_x > ROUNDING * xx) & (var_y > ROUNDING * yy)
-    return np.where(real, np.clip(cc, -1.0, 1.0), np.nan)
-
-
-#: A variance this small beside the mean square is rounding: sums of N values lose about N^(1/2)
-#: of the last of 16 digits.
-ROUNDING = 1e-12

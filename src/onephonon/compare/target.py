@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.crystal.cell import numpy_cell
 from onephonon.maps.diffuse import DiffuseMap
+from onephonon.maps.isotropic import Isotropic
 
 from .agreement import Pairs
-from .isotropic import Isotropic
 from .settings import Settings
 
 Float64 = NDArray[np.float64]
@@ -147,7 +147,7 @@ class Target:
         """
         cell = self.data.cell
         assert cell is not None
-        lengths = np.linalg.norm(reciprocal_axes(cell), axis=1)
+        lengths = np.linalg.norm(numpy_cell(cell).inverse, axis=1)
         width = 2 * float(self.s[-1]) / BLOCKS_ACROSS / lengths
         box = np.rint(self.hkl() / width).astype(np.int64)
         reach = np.abs(box).max(axis=0)
@@ -168,7 +168,7 @@ def hkl_at(data: DiffuseMap, place: NDArray[np.int64]) -> Float64:
     if data.grid is None:
         return np.asarray(data.hkl[place])
     index = np.unravel_index(place, data.grid.shape)
-    return np.stack([axis[i] for axis, i in zip(data.grid.axes, index, strict=True)], axis=1)
+    return data.grid.hkl_at(index)
 
 
 def _in_range(

@@ -1,16 +1,15 @@
 from .brillouin_path import ZonePath, zone_path
-from .cell import UnitCell
-from .cell_parameters import cell_matrix, reciprocal_axes
+from .cell import UnitCell, check_cell, numpy_cell
 from .crystal import AtomLabel, Crystal
-from .grid import HklGrid
-from .map_grid import MapGrid
+from .grid import HklGrid, MapGrid, check_samplings
 from .reading import read_crystal
-from .reindexing import Reindexing, find_reindexings, parse_reindexing, take_matrix
+from .reindexing import Reindexing, check_reindexing_matrix, find_reindexings, parse_reindexing
 from .solvent import with_solvent
-from .symmetry import LAUE_CLASSES, find_group, laue_operators, triplet
-from .zone import ZonePoints, find_zone_points, is_bragg, zone_mesh
+from .symmetry import FRIEDEL, LAUE_CLASSES, find_group, laue_operators, triplet
+from .zone import ZonePoints, find_zone_points, grid_zone_points, is_bragg, zone_mesh
 
 __all__ = [
+    "FRIEDEL",
     "LAUE_CLASSES",
     "AtomLabel",
     "Crystal",
@@ -20,16 +19,18 @@ __all__ = [
     "UnitCell",
     "ZonePath",
     "ZonePoints",
-    "cell_matrix",
+    "check_cell",
+    "check_reindexing_matrix",
+    "check_samplings",
     "find_group",
     "find_reindexings",
     "find_zone_points",
+    "grid_zone_points",
     "is_bragg",
     "laue_operators",
+    "numpy_cell",
     "parse_reindexing",
     "read_crystal",
-    "reciprocal_axes",
-    "take_matrix",
     "triplet",
     "with_solvent",
     "zone_mesh",

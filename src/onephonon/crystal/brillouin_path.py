@@ -23,7 +23,7 @@ from onephonon.core.errors import InputError
 
 from .cell import UnitCell
 from .crystal import Crystal
-from .standard_cell import StandardCell, pure_translations, standard_cell
+from .standard_cell import StandardCell, standard_cell
 
 Array = NDArray[np.float64]
 
@@ -222,7 +222,7 @@ def reciprocal_lattice(crystal: Crystal) -> Array:
     Those of the primitive lattice: in a centred cell, the Miller indices that are not extinct.
     Enough of them to bound the first zone are given, shape (n, 3).
     """
-    shifts = pure_translations(crystal)
+    shifts = crystal.centring
     inverse = crystal.cell.inverse.detach().cpu().double().numpy()
     # Every box of `widest` cells is a cell of the primitive reciprocal lattice. The zone reaches
     # no farther than half its diagonal, and vectors twice as long as that bound nothing.
@@ -306,7 +306,7 @@ def _pieces(path: str, points: dict[str, Array], crystal: Crystal) -> list[tuple
 def _equivalent(k: Array, other: Array, crystal: Crystal) -> bool:
     """Tell whether an operator, or time reversal, takes one wavevector to another."""
     rotations = crystal.rotations.detach().cpu().double().numpy()
-    shifts = pure_translations(crystal)
+    shifts = crystal.centring
     for turned in itertools.chain(k @ rotations, -(k @ rotations)):
         apart = turned - other
         on_lattice = np.concatenate([apart, shifts @ apart])

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import gemmi
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from onephonon.core.errors import InputError, StructureError
+from onephonon.core.errors import InputError
 from onephonon.core.tensors import map_tensors
 from onephonon.core.units import EIGHT_PI_SQUARED
 
 from .cell import UnitCell
 from .form_factors import FormFactors, form_factors
-
-#: How far (relative) a cell's metric may be from its space group's: refined cells are rounded.
-SYMMETRY_TOLERANCE = 1e-2
+from .symmetry import check_symmetry, laue_group, pure_translations, symmetry_operators
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ class Crystal:
         StructureError
             If the space group or an element is unknown.
         """
-        unit_cell = cell if isinstance(cell, UnitCell) else UnitCell.from_parameters(cell)
+        given = cell if isinstance(cell, UnitCell) else UnitCell.from_parameters(cell)
+        unit_cell = given.to(None, None)
         like = unit_cell.matrix
         n = len(elements)
         x = torch.as_tensor(positions_frac, dtype=like.dtype, device=like.device)
@@ -144,8 +145,8 @@ class Crystal:
         return cls(
             cell=unit_cell,
             spacegroup=spacegroup,
-            rotations=rotations.to(like),
-            translations=translations.to(like),
+            rotations=torch.from_numpy(rotations).to(like),
+            translations=torch.from_numpy(translations).to(like),
             positions_frac=x,
             U=U,
             occupancies=occ,
@@ -163,6 +164,17 @@ class Crystal:
     def n_ops(self) -> int:
         """Number of symmetry operators, centring included."""
         return int(self.rotations.shape[0])
+
+    @property
+    def laue_operators(self) -> NDArray[np.int64]:
+        """Rotations of the Laue group, ``hkl' = hkl @ R``, shape (n, 3, 3), the identity first."""
+        return laue_group(self.rotations.detach().cpu().numpy())
+
+    @property
+    def centring(self) -> NDArray[np.float64]:
+        """Translations of the operators that do not turn, fractional, in [0, 1), shape (n, 3)."""
+        parts = (self.rotations, self.translations)
+        return pure_translations(*(x.detach().cpu().double().numpy() for x in parts))
 
     @property
     def positions(self) -> Tensor:
@@ -285,51 +297,6 @@ class Crystal:
         """Return the same crystal on another device or in another dtype."""
         return map_tensors(
             self, lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None)
-        )
-
-
-def symmetry_operators(spacegroup: str) -> tuple[Tensor, Tensor]:
-    """Operators of a space group from gemmi's tables, centring included.
-
-    Returns
-    -------
-    rotations : Tensor, shape (n_ops, 3, 3), float64
-    translations : Tensor, shape (n_ops, 3), float64
-
-    Raises
-    ------
-    StructureError
-        If the symbol is unknown.
-    """
-    group = gemmi.find_spacegroup_by_name(spacegroup)
-    if group is None:
-        raise StructureError(
-            f"space group {spacegroup!r} is unknown; give a Hermann-Mauguin symbol such as 'P 21'"
-        )
-    ops = list(group.operations())
-    denominator = gemmi.Op.DEN
-    rotations = torch.tensor([op.rot for op in ops], dtype=torch.float64) / denominator
-    translations = torch.tensor([op.tran for op in ops], dtype=torch.float64) / denominator
-    return rotations, translations
-
-
-def check_symmetry(cell: UnitCell, spacegroup: str, rotations: Tensor) -> None:
-    """Check that a cell has the shape that a space group's operators need.
-
-    Raises
-    ------
-    StructureError
-        If an operator would change the cell's lengths or angles.
-    """
-    matrix = cell.matrix.detach().to("cpu", torch.float64)
-    metric = matrix.T @ matrix
-    turned = rotations.to(metric).mT @ metric @ rotations.to(metric)
-    off = float((turned - metric).abs().max() / metric.abs().max())
-    if off > SYMMETRY_TOLERANCE:
-        shown = ", ".join(f"{x:.5g}" for x in cell.parameters)
-        raise StructureError(
-            f"space group {spacegroup!r} does not fit the cell ({shown}): its operators would "
-            "change the cell's lengths or angles; correct one of the two (CRYST1)"
         )
 
 

@@ -17,5 +17,7 @@ def measured_temperature(path: str | os.PathLike[str]) -> float | None:
         structure = gemmi.read_structure(str(path))
     except (RuntimeError, ValueError, OSError, EOFError, IndexError):
         return None
-    said = [d.temperature for crystal in structure.meta.crystals for d in crystal.diffractions]
-    return next((float(t) for t in said if t > 0), None)
+    temperatures = [
+        d.temperature for crystal in structure.meta.crystals for d in crystal.diffractions
+    ]
+    return next((float(t) for t in temperatures if t > 0), None)

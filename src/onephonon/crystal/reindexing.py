@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from onephonon.core.errors import InputError
 
-from .cell_parameters import reciprocal_axes
-from .symmetry import find_group, laue_operators
+from .cell import numpy_cell
+from .symmetry import find_group, laue_operators, parse_triplet, triplet
 
 Float64 = NDArray[np.float64]
 
@@ -47,9 +47,7 @@ class Reindexing:
     @property
     def name(self) -> str:
         """The new indices in terms of the old ones, as in ``k,h,-l``."""
-        op = gemmi.Op()
-        op.rot = np.rint(self.matrix.T * gemmi.Op.DEN).astype(int).tolist()
-        return str(op.as_hkl().triplet())
+        return triplet(self.operator)
 
     @property
     def is_identity(self) -> bool:
@@ -127,16 +125,12 @@ def parse_reindexing(
     InputError
         If it cannot be read, has another determinant than 1 or -1, or does not lead to the cell.
     """
-    try:
-        op = gemmi.Op(text)
-        matrix = np.array(op.rot, dtype=np.float64).T / gemmi.Op.DEN
-    except (ValueError, RuntimeError):
-        op, matrix = None, np.zeros((3, 3))
-    moved = op is not None and any(op.tran)
-    if moved or abs(abs(np.linalg.det(matrix)) - 1) > 1e-9:
+    operator = parse_triplet(text)
+    if operator is None or abs(abs(np.linalg.det(operator)) - 1) > 1e-9:
         raise InputError(
             f"reindexing {text!r}: give three indices with determinant 1 or -1, such as k,h,-l"
         )
+    matrix = operator.T
     misfit = misfit_of(matrix, cell, to_cell)
     if misfit > MAX_MISFIT:
         raise InputError(
@@ -159,7 +153,7 @@ def misfit_of(
     to_cell : sequence of six float, optional
         Of ``matrix @ hkl``; by default the same.
     """
-    old, new = reciprocal_axes(cell), reciprocal_axes(to_cell or cell)
+    old, new = numpy_cell(cell).inverse, numpy_cell(to_cell or cell).inverse
     stretch = np.linalg.svd(np.linalg.inv(old) @ np.asarray(matrix).T @ new, compute_uv=False)
     return float(np.abs(stretch - 1).max())
 
@@ -177,25 +171,30 @@ def _complexity(operator: Float64) -> tuple[float, ...]:
     return (not proper, not whole, terms, minus, *(-operator.diagonal()), *operator.reshape(-1))
 
 
-def take_matrix(matrix: ArrayLike | str) -> NDArray[np.int64]:
-    """Check a reindexing matrix, or read one written as 'k,h,-l', shape (3, 3).
+def check_reindexing_matrix(matrix: ArrayLike | str) -> NDArray[np.int64]:
+    """Check a user's reindexing matrix, or read one written as 'k,h,-l', shape (3, 3).
+
+    Unlike `parse_reindexing` it asks for whole numbers, and not for a cell: a map keeps its voxels
+    under any such matrix, and its cell follows.
 
     Raises
     ------
     InputError
         If it is not of whole numbers with determinant 1 or -1.
     """
-    try:
-        if isinstance(matrix, str):
-            taken = np.array(gemmi.Op(matrix).rot, dtype=np.float64).T / gemmi.Op.DEN
-        else:
-            taken = np.asarray(matrix, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError):
-        taken = np.zeros(0)
-    whole = taken.shape == (3, 3) and bool((taken == np.rint(taken)).all())
-    if not whole or abs(round(float(np.linalg.det(taken)))) != 1:
+    P: NDArray[np.float64] | None
+    if isinstance(matrix, str):
+        operator = parse_triplet(matrix)
+        P = None if operator is None else operator.T
+    else:
+        try:
+            P = np.asarray(matrix, dtype=np.float64)
+        except (TypeError, ValueError):
+            P = None
+    whole = P is not None and P.shape == (3, 3) and bool((np.rint(P) == P).all())
+    if P is None or not whole or abs(round(float(np.linalg.det(P)))) != 1:
         raise InputError(
             f"reindexing by {matrix!r}: give three rows of whole numbers with determinant 1 or -1, "
             "or three indices as 'k,h,-l'"
         )
-    return taken.astype(np.int64)
+    return P.astype(np.int64)

@@ -63,20 +63,20 @@ def standard_cell(crystal: Crystal) -> StandardCell:
     -------
     StandardCell
     """
-    matrix = crystal.cell.matrix.detach().cpu().double().numpy()
-    centrings = pure_translations(crystal)
+    matrix = crystal.cell.numpy().matrix
+    centrings = crystal.centring
     vectors = _lattice_vectors(matrix, centrings)
-    turns = _turns(crystal)
-    axes = {order: _axes(found) for order, found in turns.items()}
+    rotations = _rotations(crystal)
+    axes = {order: _axes(found) for order, found in rotations.items()}
     n_axes = {order: len(axes.get(order, ())) for order in (2, 3, 4, 6)}
     if n_axes[3] > 1:
         family, chosen = "c", [_along(vectors, axis) for axis in axes.get(4, axes[2])]
     elif n_axes[3]:
-        family, chosen = "h", _around(matrix, vectors, turns[3])
+        family, chosen = "h", _around(matrix, vectors, rotations[3])
         if _contains(centrings, np.stack(chosen, 1) @ [1 / 3, 2 / 3, 1 / 3]):  # reverse
             chosen = [-chosen[0], -chosen[1], chosen[2]]
     elif n_axes[4]:
-        family, chosen = "t", _around(matrix, vectors, turns[4])
+        family, chosen = "t", _around(matrix, vectors, rotations[4])
     elif n_axes[2] > 1:
         family, chosen = "o", [_along(vectors, axis) for axis in axes[2]]
     elif n_axes[2]:
@@ -85,15 +85,6 @@ def standard_cell(crystal: Crystal) -> StandardCell:
         family, chosen = "a", list(np.eye(3)) if len(centrings) == 1 else _shortest(vectors)
     P, centring = _centring(np.stack(chosen, axis=1), centrings, family)
     return StandardCell(family + centring, P, matrix @ P)
-
-
-def pure_translations(crystal: Crystal) -> Array:
-    """Translations of the operators that do not turn, shape (n, 3), each in [0, 1)."""
-    rotations = crystal.rotations.detach().cpu().double().numpy()
-    shifts = crystal.translations.detach().cpu().double().numpy()
-    still = np.abs(rotations - np.eye(3)).max(axis=(1, 2)) < SAME
-    found = shifts[still]
-    return np.asarray(found - np.floor(found + SAME))
 
 
 def _lattice_vectors(matrix: Array, centrings: Array) -> Array:
@@ -109,7 +100,7 @@ def _lattice_vectors(matrix: Array, centrings: Array) -> Array:
     return every[order]
 
 
-def _turns(crystal: Crystal) -> dict[int, list[Array]]:
+def _rotations(crystal: Crystal) -> dict[int, list[Array]]:
     """The proper rotations of the point group by order, in fractional coordinates."""
     found: dict[int, list[Array]] = {}
     for rotation in crystal.rotations.detach().cpu().double().numpy():
@@ -118,19 +109,19 @@ def _turns(crystal: Crystal) -> dict[int, list[Array]]:
     return found
 
 
-def _axis(turn: Array) -> Array:
+def _axis(rotation: Array) -> Array:
     """Direction of a rotation's axis, its first index positive."""
-    order = ORDERS[round(float(np.trace(turn)))]
+    order = ORDERS[round(float(np.trace(rotation)))]
     # Whatever is turned all the way round has no part left across the axis.
-    total = np.sum([np.linalg.matrix_power(turn, n) for n in range(order)], axis=0)
+    total = np.sum([np.linalg.matrix_power(rotation, n) for n in range(order)], axis=0)
     axis = total[:, np.argmax(np.abs(total).sum(axis=0))]
     axis = axis / np.abs(axis).max()
     return np.asarray(axis * np.sign(axis[np.argmax(np.abs(axis) > SAME)]))
 
 
-def _axes(turns: list[Array]) -> list[Array]:
+def _axes(rotations: list[Array]) -> list[Array]:
     """The different axes of some rotations; those along the cell's own come in its order."""
-    different = {tuple(np.round(_axis(turn), 6)) for turn in turns}
+    different = {tuple(np.round(_axis(rotation), 6)) for rotation in rotations}
     return [np.array(axis) for axis in sorted(different, reverse=True)]
 
 
@@ -148,11 +139,13 @@ def _across(matrix: Array, vectors: Array, axis: Array) -> Array:
     return vectors[np.abs(cosine) < SQUARE]
 
 
-def _around(matrix: Array, vectors: Array, turns: list[Array]) -> list[Array]:
+def _around(matrix: Array, vectors: Array, rotations: list[Array]) -> list[Array]:
     """a, b and c with c along the axis of these rotations, and b what one of them makes of a."""
-    axis = _axis(turns[0])
+    axis = _axis(rotations[0])
     a, c = _across(matrix, vectors, axis)[0], _along(vectors, axis)
-    return next([a, turn @ a, c] for turn in turns if np.linalg.det([a, turn @ a, c]) > 0)
+    return next(
+        [a, rotation @ a, c] for rotation in rotations if np.linalg.det([a, rotation @ a, c]) > 0
+    )
 
 
 def _monoclinic(matrix: Array, vectors: Array, centrings: Array, axis: Array) -> list[Array]:

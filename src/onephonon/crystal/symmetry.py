@@ -1,4 +1,8 @@
-"""Symmetry of reciprocal space: Laue groups and their operators on Miller indices."""
+"""Symmetry: space and Laue groups, their operators, centring, and how operators are written.
+
+In NumPy. Rotations R of a space group act on fractional coordinates as ``x' = R @ x`` and on rows
+of Miller indices as ``hkl' = hkl @ R``.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,11 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from onephonon.core.errors import InputError
+from onephonon.core.errors import InputError, StructureError
 
-from .cell_parameters import reciprocal_axes
+from .cell import UnitCell, numpy_cell
+
+Float64 = NDArray[np.float64]
 
 #: A space group of each Laue class; 2/m with b unique, trigonal classes on hexagonal axes.
 LAUE_CLASSES = {
@@ -29,10 +35,20 @@ LAUE_CLASSES = {
     "m-3m": "P m -3 m",
 }
 
+#: Friedel's law: the identity and the inversion, which every intensity obeys.
+FRIEDEL = np.stack([np.eye(3, dtype=np.int64), -np.eye(3, dtype=np.int64)])
 
-#: How far, relative, a cell may be from the shape that its symmetry asks for: measured cells are
-#: not always refined under it.
+#: How far, relative, the cell of a map may be from the shape that its symmetry asks for: measured
+#: cells are not always refined under it.
 CELL_TOLERANCE = 0.02
+
+#: How far, relative, the metric of a structure's cell may be from its space group's: refined cells
+#: are rounded.
+METRIC_TOLERANCE = 1e-2
+
+#: Entries of rotations and translations closer than this are the same: exact twelfths, in files'
+#: or a tensor's precision.
+SAME = 1e-6
 
 
 def laue_operators(symmetry: str, cell: Sequence[float] | None = None) -> NDArray[np.int64]:
@@ -56,12 +72,11 @@ def laue_operators(symmetry: str, cell: Sequence[float] | None = None) -> NDArra
         If the symmetry is not known, or the cell does not have it.
     """
     group = find_group(symmetry, cell)
-    rotations = {tuple(map(tuple, op.rot)) for op in group.operations().sym_ops}
-    found = np.array(sorted(rotations)) // gemmi.Op.DEN
-    found = np.unique(np.concatenate([found, -found]), axis=0).astype(np.int64)
+    rotations = np.array([op.rot for op in group.operations().sym_ops]) // gemmi.Op.DEN
+    found = np.unique(laue_group(rotations), axis=0)
     order = np.argsort([not (op == np.eye(3)).all() for op in found], kind="stable")
     if cell is not None:
-        axes = reciprocal_axes(cell)
+        axes = numpy_cell(cell).inverse
         metric = axes @ axes.T
         size = np.sqrt(np.outer(metric.diagonal(), metric.diagonal()))
         turned = found @ metric @ found.transpose(0, 2, 1)
@@ -92,14 +107,108 @@ def find_group(symmetry: str, cell: Sequence[float] | None = None) -> Any:
     return group
 
 
+def spacegroup_name(name: str | int) -> str:
+    """Hermann-Mauguin symbol as gemmi writes it; the text itself if gemmi does not know it."""
+    group = (
+        gemmi.find_spacegroup_by_number(name)
+        if isinstance(name, int)
+        else gemmi.find_spacegroup_by_name(name.strip())
+    )
+    return str(group.xhm()) if group is not None else str(name).strip()
+
+
+def is_spacegroup(name: str) -> bool:
+    """Whether gemmi knows a space group of this name."""
+    return gemmi.find_spacegroup_by_name(name) is not None
+
+
+def laue_group(rotations: NDArray[Any]) -> NDArray[np.int64]:
+    """Rotations of the Laue group of a crystal: its own, and each with the inversion.
+
+    Parameters
+    ----------
+    rotations : ndarray, shape (n_ops, 3, 3)
+        Of all operators of the crystal.
+
+    Returns
+    -------
+    ndarray, shape (n, 3, 3)
+        Each once, those of the crystal first and in their order.
+    """
+    own = np.rint(rotations).astype(np.int64)
+    both = np.concatenate([own, -own])
+    _, first = np.unique(both, axis=0, return_index=True)
+    return both[np.sort(first)]
+
+
+def symmetry_operators(spacegroup: str) -> tuple[Float64, Float64]:
+    """Operators of a space group from gemmi's tables, centring included.
+
+    Returns
+    -------
+    rotations : ndarray, shape (n_ops, 3, 3)
+    translations : ndarray, shape (n_ops, 3)
+
+    Raises
+    ------
+    StructureError
+        If the symbol is unknown.
+    """
+    group = gemmi.find_spacegroup_by_name(spacegroup)
+    if group is None:
+        raise StructureError(
+            f"space group {spacegroup!r} is unknown; give a Hermann-Mauguin symbol such as 'P 21'"
+        )
+    ops = list(group.operations())
+    rotations = np.array([op.rot for op in ops], dtype=np.float64) / gemmi.Op.DEN
+    translations = np.array([op.tran for op in ops], dtype=np.float64) / gemmi.Op.DEN
+    return rotations, translations
+
+
+def check_symmetry(cell: UnitCell, spacegroup: str, rotations: Float64) -> None:
+    """Check that the cell of a structure has the shape that a space group's operators need.
+
+    Raises
+    ------
+    StructureError
+        If an operator would change the cell's lengths or angles.
+    """
+    matrix = cell.numpy().matrix
+    metric = matrix.T @ matrix
+    turned = rotations.transpose(0, 2, 1) @ metric @ rotations
+    if np.abs(turned - metric).max() > METRIC_TOLERANCE * np.abs(metric).max():
+        raise StructureError(
+            f"space group {spacegroup!r} does not fit the cell {cell}: its operators would "
+            "change the cell's lengths or angles; correct one of the two (CRYST1)"
+        )
+
+
+def pure_translations(rotations: Float64, translations: Float64) -> Float64:
+    """Centring: translations of the operators that do not turn, shape (n, 3), each in [0, 1)."""
+    still = np.abs(rotations - np.eye(3)).max(axis=(1, 2)) < SAME
+    found = translations[still]
+    return np.asarray(found - np.floor(found + SAME))
+
+
 def triplet(operator: NDArray[Any]) -> str:
-    """Name an operator on rows of Miller indices by the indices that it gives: ``-h,k,-l``."""
-    written = []
-    for column in np.asarray(operator).T:
-        terms = [
-            f"{'-' if n < 0 else '+'}{abs(n) if abs(n) != 1 else ''}{name}"
-            for n, name in zip(column.tolist(), "hkl", strict=True)
-            if n
-        ]
-        written.append("".join(terms).removeprefix("+"))
-    return ",".join(written)
+    """Write an operator on rows of Miller indices by the indices that it gives: ``-h,k,-l``.
+
+    Parameters
+    ----------
+    operator : ndarray, shape (3, 3)
+        ``hkl_new = hkl_old @ operator``; entries are multiples of 1/24.
+    """
+    op = gemmi.Op()
+    op.rot = np.rint(np.asarray(operator) * gemmi.Op.DEN).astype(int).tolist()
+    return str(op.as_hkl().triplet())
+
+
+def parse_triplet(text: str) -> Float64 | None:
+    """Operator on rows of Miller indices that is written so, shape (3, 3); None if none is."""
+    try:
+        op = gemmi.Op(text)
+    except (ValueError, RuntimeError):
+        return None
+    if any(op.tran):
+        return None
+    return np.array(op.rot, dtype=np.float64) / gemmi.Op.DEN

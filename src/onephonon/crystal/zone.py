@@ -1,4 +1,15 @@
-"""The Brillouin zone: wavevectors folded into it, Bragg points, and meshes over it."""
+"""The Brillouin zone: wavevectors folded into it, Bragg points, and meshes over it.
+
+How near to a Bragg point is measured in one of three ways, everywhere in the package:
+
+- *in Miller indices*, for what decides whether a point **is** a Bragg point, each index by itself
+  (`is_bragg`; arguments `tolerance` and `bragg_tolerance`);
+- *as a length* in 1/Å with 2*pi included, like q, for how far a point of the model or a voxel of
+  data **must stay away** from one (`sampling.near_bragg`, `sampling.bragg_strata`; arguments
+  `bragg_radius` and `edges`);
+- *as a share* of the way from a Bragg point to the faces of its voxel, for what a voxel average
+  leaves out (`Quadrature`; argument `leave_out`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +20,8 @@ import torch
 from torch import Tensor
 
 from onephonon.core.tensors import first_of_each, rank_rows
+
+from .grid import HklGrid
 
 #: Two k closer than this (in Miller indices) are the same zone point. A float64 q carries hkl to
 #: about 1e-14, and an error e in k changes I by 2 e/|k| at most, here 1e-9 at |k| = 0.02.
@@ -32,7 +45,8 @@ def is_bragg(hkl: Tensor, tolerance: float | None = None) -> Tensor:
     ----------
     hkl : Tensor, shape (..., 3)
     tolerance : float, optional
-        How far from an integer each index may be; by default `BRAGG_TOLERANCE` of the dtype.
+        How far from an integer each index may be, in Miller indices; by default `BRAGG_TOLERANCE`
+        of the dtype.
     """
     if tolerance is None:
         tolerance = BRAGG_TOLERANCE[hkl.dtype]
@@ -76,6 +90,26 @@ def find_zone_points(hkl: Tensor) -> ZonePoints:
     n_k = int(index.max()) + 1 if index.numel() else 0
     first = first_of_each(index, n_k)
     return ZonePoints(fold(hkl[first]), index)
+
+
+def grid_zone_points(grid: HklGrid) -> ZonePoints:
+    """Distinct wavevectors of a grid, float64: those of each axis, combined."""
+    axes = (torch.from_numpy(axis) for axis in grid.axes)
+    values, index = zip(*(_fold_axis(axis) for axis in axes), strict=True)
+    k_frac = torch.cartesian_prod(*values).reshape(-1, 3)
+    i, j, l = index  # noqa: E741
+    n_k, n_l = len(values[1]), len(values[2])
+    combined = (i[:, None, None] * n_k + j[None, :, None]) * n_l + l
+    return ZonePoints(k_frac, combined.reshape(-1))
+
+
+def _fold_axis(axis: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct folded values along one axis, and which of them each point has."""
+    n = round(1.0 / ZONE_TOLERANCE[axis.dtype])
+    keys = torch.round(axis * n).to(torch.int64).remainder(n)
+    unique, index = torch.unique(keys, return_inverse=True)
+    first = first_of_each(index, len(unique))
+    return fold(axis[first]), index
 
 
 def zone_mesh(samples: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:

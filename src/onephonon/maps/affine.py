@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onephonon.crystal.map_grid import SAME_POINT, MapGrid
+from onephonon.crystal.grid import SAME_POINT, HklGrid
 
 from .diffuse import Array
 
@@ -47,12 +47,12 @@ class IndexMap:
         ]
 
 
-def index_map(target: MapGrid, source: MapGrid, operator: NDArray[Any]) -> IndexMap:
+def index_map(target: HklGrid, source: HklGrid, operator: NDArray[Any]) -> IndexMap:
     """Say where in the source the points ``hkl @ operator`` of a target grid's hkl lie.
 
     Parameters
     ----------
-    target, source : MapGrid
+    target, source : HklGrid
     operator : ndarray, shape (3, 3)
         On rows of Miller indices.
     """
@@ -76,15 +76,15 @@ def pick(values: Array, index: list[NDArray[Any]]) -> Array:
     return np.where(inside, values[i, j, k], values.dtype.type(np.nan))
 
 
-def enclosing(grid: MapGrid, operators: NDArray[Any], like: MapGrid) -> MapGrid:
+def enclosing(grid: HklGrid, operators: NDArray[Any], like: HklGrid) -> HklGrid:
     """Grid on another's lattice that holds what operators make of a grid.
 
     Parameters
     ----------
-    grid : MapGrid
+    grid : HklGrid
     operators : ndarray, shape (n, 3, 3)
         On rows of Miller indices.
-    like : MapGrid
+    like : HklGrid
         Gives origin and step of the lattice.
     """
     corners = np.array(list(itertools.product(*zip(grid.origin, grid.end, strict=True))))
@@ -93,4 +93,4 @@ def enclosing(grid: MapGrid, operators: NDArray[Any], like: MapGrid) -> MapGrid:
     last = np.ceil(index.max(axis=0) - SAME_POINT).astype(int)
     origin = np.array(like.origin) + first * np.array(like.step)
     shape = (last - first + 1).tolist()
-    return MapGrid(tuple(origin.tolist()), like.step, tuple(shape))
+    return HklGrid(tuple(origin.tolist()), like.step, tuple(shape))

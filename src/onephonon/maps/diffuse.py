@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.core.units import TWO_PI
-from onephonon.crystal.cell_parameters import cell_matrix, reciprocal_axes, take_cell
-from onephonon.crystal.map_grid import SLAB, MapGrid
+from onephonon.crystal.cell import check_cell, numpy_cell
+from onephonon.crystal.grid import SLAB, HklGrid
 
 #: Intensities and what goes with them: float32 or float64.
 Array = NDArray[Any]
@@ -33,7 +33,7 @@ class DiffuseMap:
     intensity : ndarray, shape (n_h, n_k, n_l) on a grid or (N,) of a list
         float32 or float64 (kept; other real numbers become float64). NaN where there is none:
         that is the mask.
-    grid : MapGrid, optional
+    grid : HklGrid, optional
         None for a list.
     points : ndarray, shape (N, 3), float64, optional
         The list's q-vectors, 1/Å, 2*pi included; None on a grid, whose q-vectors follow from
@@ -67,7 +67,7 @@ class DiffuseMap:
     """
 
     intensity: Array
-    grid: MapGrid | None = None
+    grid: HklGrid | None = None
     points: NDArray[np.float64] | None = None
     cell: tuple[float, ...] | None = None
     spacegroup: str = ""
@@ -100,7 +100,7 @@ class DiffuseMap:
         """Check where the intensities are: grid, list, cell."""
         shape = self.intensity.shape
         if self.cell is not None:
-            keep("cell", take_cell(self.cell))
+            keep("cell", check_cell(self.cell))
         if (self.grid is None) == (self.points is None):
             raise InputError("a map has either a grid or a list of q-vectors; give one of the two")
         if self.grid is not None:
@@ -146,7 +146,7 @@ class DiffuseMap:
     def on_grid(
         cls,
         intensity: ArrayLike,
-        grid: MapGrid,
+        grid: HklGrid,
         cell: Sequence[float],
         *,
         spacegroup: str = "",
@@ -241,7 +241,7 @@ class DiffuseMap:
         self.require_grid()
         return self.intensity
 
-    def require_grid(self) -> tuple[MapGrid, tuple[float, ...]]:
+    def require_grid(self) -> tuple[HklGrid, tuple[float, ...]]:
         """Return grid and cell, which a list does not have.
 
         Raises
@@ -269,7 +269,7 @@ class DiffuseMap:
             return self.grid.hkl
         if self.cell is None:
             raise MapFileError("a list of q-vectors without a cell has no hkl; give it a cell")
-        return (self.q_vectors @ cell_matrix(self.cell)) / TWO_PI
+        return np.asarray(numpy_cell(self.cell).hkl_from_q(self.q_vectors))
 
     @property
     def q_vectors(self) -> NDArray[np.float64]:
@@ -277,7 +277,7 @@ class DiffuseMap:
         if self.points is not None:
             return self.points
         grid, cell = self.require_grid()
-        return TWO_PI * (grid.hkl @ reciprocal_axes(cell))
+        return np.asarray(numpy_cell(cell).q_from_hkl(grid.hkl))
 
     def slabs(self, voxels: int = SLAB) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Go through the map part by part.
@@ -296,7 +296,7 @@ class DiffuseMap:
             return
         grid, cell = self.require_grid()
         h, k, l = grid.axes  # noqa: E741
-        axes = reciprocal_axes(cell)
+        axes = numpy_cell(cell).inverse
         in_plane = k[:, None, None] * axes[1] + l[None, :, None] * axes[2]
         for part in grid.slabs(voxels):
             along = h[part, None] * axes[0]

@@ -8,18 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.core.correlation import pearson
+from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.symmetry import laue_operators
 
 from .affine import index_map, pick
 from .diffuse import DiffuseMap
+from .isotropic import shell_profile
 
 Float64 = NDArray[np.float64]
 
 #: Voxels looked at; more do not change two decimals.
-MOST_VOXELS = 1_000_000
+MAX_VOXELS = 1_000_000
 
-#: Shells of resolution in which the isotropic part is found.
+#: Fewer pairs than this have no correlation worth a number: two always lie on a line.
+MIN_PAIRS = 3
+
+#: Shells of resolution whose profile is the isotropic part.
 N_SHELLS = 50
 
 
@@ -107,24 +112,17 @@ def _some_voxels(diffuse: DiffuseMap) -> NDArray[np.intp]:
     """Indices (3, n) of valid voxels, evenly thinned."""
     found = np.flatnonzero(diffuse.mask)
     # A stride prime to most shapes, so that no plane is preferred.
-    stride = math.ceil(len(found) / MOST_VOXELS)
+    stride = math.ceil(len(found) / MAX_VOXELS)
     chosen = found[:: stride + (stride > 1 and stride % 2 == 0)]
     return np.array(np.unravel_index(chosen, diffuse.intensity.shape))
 
 
 def _isotropic(diffuse: DiffuseMap, voxels: NDArray[np.intp], own: Float64) -> Float64:
     """Mean intensity around the resolution of each voxel, which it shares with its equivalents."""
-    if not len(own):
-        return own
     grid, cell = diffuse.require_grid()
-    hkl = np.stack([axis[i] for axis, i in zip(grid.axes, voxels, strict=True)], axis=1)
-    s = np.linalg.norm(hkl @ reciprocal_axes(cell), axis=1)
-    shell = np.minimum((s / (s.max() or 1.0) * N_SHELLS).astype(np.intp), N_SHELLS - 1)
-    count = np.bincount(shell, minlength=N_SHELLS)
-    held = count > 0
-    position = np.bincount(shell, s, N_SHELLS)[held] / count[held]
-    mean = np.bincount(shell, own, N_SHELLS)[held] / count[held]
-    return np.interp(s, position, mean)
+    s = np.linalg.norm(grid.hkl_at(voxels) @ numpy_cell(cell).inverse, axis=1)
+    limits = (0.0, float(s.max(initial=0.0)))
+    return shell_profile(own, s, limits, np.ones(len(own)), N_SHELLS)
 
 
 class _Pairs:
@@ -148,16 +146,7 @@ class _Pairs:
         total = float((np.abs(a) + np.abs(b)).sum())
         return Agreement(
             len(a),
-            correlation(a, b),
-            correlation(a - isotropic, b - isotropic),
+            pearson(a, b) if len(a) >= MIN_PAIRS else math.nan,
+            pearson(a - isotropic, b - isotropic) if len(a) >= MIN_PAIRS else math.nan,
             float(np.abs(a - b).sum()) / total if total else math.nan,
         )
-
-
-def correlation(a: Float64, b: Float64) -> float:
-    """Pearson correlation; NaN for fewer than three pairs, or if one does not vary."""
-    if len(a) < 3:
-        return math.nan
-    a, b = a - a.mean(), b - b.mean()
-    size = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / size if size else math.nan

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
-from onephonon.crystal.cell_parameters import cell_matrix, reciprocal_axes
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.cell import numpy_cell
+from onephonon.crystal.grid import HklGrid
 
 from .diffuse import DiffuseMap
 
@@ -40,7 +40,7 @@ def gridded(
     if listed.cell is None:
         return _kept(listed, f"map_shape {shape} but no cell")
     try:
-        grid = MapGrid.from_points(listed.hkl if hkl is None else hkl, shape)
+        grid = HklGrid.from_points(listed.hkl if hkl is None else hkl, shape)
     except InputError as error:
         return _kept(listed, str(error))
     if not q_agree(grid, listed.cell, listed.q_vectors):
@@ -66,9 +66,10 @@ def _kept(listed: DiffuseMap, why: str) -> DiffuseMap:
     return listed if line in listed.history else listed.changed(line)
 
 
-def q_agree(grid: MapGrid, cell: Sequence[float], q: NDArray[Any]) -> bool:
+def q_agree(grid: HklGrid, cell: Sequence[float], q: NDArray[Any]) -> bool:
     """Tell whether q-vectors (N, 3) are those of a grid and cell, to a thousandth of an index."""
-    axes, matrix = TWO_PI * reciprocal_axes(cell), cell_matrix(cell) / TWO_PI
+    unit_cell = numpy_cell(cell)
+    axes, matrix = TWO_PI * unit_cell.inverse, unit_cell.matrix / TWO_PI
     row = grid.shape[1] * grid.shape[2]
     for part in grid.slabs():
         difference = q[part.start * row : part.stop * row] - grid.slab_hkl(part) @ axes

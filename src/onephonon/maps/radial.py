@@ -1,4 +1,4 @@
-"""Averages over shells of resolution, and what is left without them."""
+"""Averages over shells of resolution."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def radial_average(
     InputError
         If no voxel has an intensity, or edges do not rise.
     """
-    given = shell_edges(diffuse, n_bins) if edges is None else _take_edges(edges)
+    given = shell_edges(diffuse, n_bins) if edges is None else _check_edges(edges)
     n = len(given) - 1
     shells: list[list[Array]] = [[] for _ in range(n)]
     s_total = np.zeros(n)
@@ -127,54 +127,6 @@ def radial_average(
     centre = 0.5 * (given[1:] + given[:-1])
     position = np.where(count > 0, s_total / np.maximum(count, 1), centre)
     return RadialProfile(given, count, position, mean, median, std)
-
-
-def split_isotropic(
-    diffuse: DiffuseMap,
-    n_bins: int = 50,
-    *,
-    profile: RadialProfile | None = None,
-    interpolate: bool = True,
-    of: str = "mean",
-) -> tuple[DiffuseMap, DiffuseMap]:
-    """Split a map into a part that depends on |q| alone and the rest.
-
-    Parameters
-    ----------
-    diffuse : DiffuseMap
-        On a grid or a list.
-    n_bins : int
-        See `radial_average`.
-    profile : RadialProfile, optional
-        Isotropic part to take instead of the map's own.
-    interpolate : bool
-        Between the bins, so that the isotropic part has no steps; see `RadialProfile.at`. In
-        whole bins the mean of the rest is zero in each.
-    of : {'mean', 'median'}
-        What the isotropic part is in each bin.
-
-    Returns
-    -------
-    isotropic : DiffuseMap
-        Missing where the map is. Without sigma, counts and halves.
-    anisotropic : DiffuseMap
-        The 'variational' part: intensity - isotropic, with the map's sigma and counts; both
-        halves are lessened by the same isotropic part.
-    """
-    taken = profile or radial_average(diffuse, n_bins)
-    isotropic = np.empty_like(diffuse.intensity)
-    for part, s in diffuse.slabs():
-        line = taken.at(s, interpolate=interpolate, of=of)
-        isotropic[part] = np.where(np.isnan(diffuse.intensity[part]), np.nan, line)
-    arrays = dict(diffuse.arrays)
-    for name in ("intensity", "half1", "half2"):
-        if name in arrays:
-            arrays[name] = arrays[name] - isotropic
-    said = f"{of} in {len(taken.count)} shells of 1/d"
-    return (
-        diffuse.changed(f"isotropic part: {said}", {"intensity": isotropic}),
-        diffuse.changed(f"anisotropic part: without the {said}", arrays),
-    )
 
 
 def shell_edges(diffuse: DiffuseMap, n_bins: int) -> Float64:
@@ -208,8 +160,8 @@ def bin_of(s: Float64, edges: Float64) -> NDArray[np.int16]:
     return index.astype(np.int16)
 
 
-def _take_edges(edges: Sequence[float] | Float64) -> Float64:
-    taken = np.asarray(edges, dtype=np.float64).reshape(-1)
-    if not 2 <= len(taken) <= MAX_BINS or not (np.diff(taken) > 0).all():
+def _check_edges(edges: Sequence[float] | Float64) -> Float64:
+    checked = np.asarray(edges, dtype=np.float64).reshape(-1)
+    if not 2 <= len(checked) <= MAX_BINS or not (np.diff(checked) > 0).all():
         raise InputError(f"edges of shells are two or more rising numbers (1/Å), got {edges}")
-    return taken
+    return checked

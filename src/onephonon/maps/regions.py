@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import SAME_POINT, MapGrid
+from onephonon.crystal.grid import SAME_POINT, HklGrid
 
 from .diffuse import DiffuseMap
 from .interpolation import ON_VOXEL
@@ -46,7 +46,7 @@ def crop(
         If bounds hold no voxel.
     """
     grid, _ = diffuse.require_grid()
-    slices, said = [], []
+    slices, ranges = [], []
     for name, bounds, axis, step in zip("hkl", (h, k, l), grid.axes, grid.step, strict=True):
         if bounds is None:
             slices.append(slice(0, len(axis)))
@@ -61,8 +61,8 @@ def crop(
                 f"from {axis[0]:g} to {axis[-1]:g} in steps of {step:g}"
             )
         slices.append(slice(int(inside[0]), int(inside[-1]) + 1))
-        said.append(f"{name} {low:g} to {high:g}")
-    return _block(diffuse, (slices[0], slices[1], slices[2]), f"cropped to {', '.join(said)}")
+        ranges.append(f"{name} {low:g} to {high:g}")
+    return _block(diffuse, (slices[0], slices[1], slices[2]), f"cropped to {', '.join(ranges)}")
 
 
 def crop_resolution(
@@ -97,17 +97,17 @@ def crop_resolution(
         if inside.ndim == 3:
             kept[1] |= inside.any(axis=(0, 2))
             kept[2] |= inside.any(axis=(0, 1))
-    said = f"cropped to {d_max:.4g} to {d_min:.4g} Å"
+    step = f"cropped to {d_max:.4g} to {d_min:.4g} Å"
     if not kept[0].any():
         raise InputError(f"no point of the map is between {d_max:g} and {d_min:g} Å")
     if not shrink:
-        return diffuse.changed(said, arrays)
+        return diffuse.changed(step, arrays)
     if diffuse.points is not None:
         arrays = {name: values[kept[0]] for name, values in arrays.items()}
-        return diffuse.changed(said, arrays, points=diffuse.points[kept[0]], list_shape=None)
+        return diffuse.changed(step, arrays, points=diffuse.points[kept[0]], list_shape=None)
     ends = [np.flatnonzero(axis)[[0, -1]] for axis in kept]
     h, k, l = (slice(int(low), int(high) + 1) for low, high in ends)  # noqa: E741
-    return _block(diffuse, (h, k, l), said, arrays)
+    return _block(diffuse, (h, k, l), step, arrays)
 
 
 def slice_plane(diffuse: DiffuseMap, axis: str | int, value: float = 0.0) -> DiffuseMap:
@@ -155,7 +155,7 @@ def slice_plane(diffuse: DiffuseMap, axis: str | int, value: float = 0.0) -> Dif
     arrays = {name: plane(values, name == "sigma") for name, values in diffuse.arrays.items()}
     origin, shape = list(grid.origin), list(grid.shape)
     origin[normal], shape[normal] = float(grid.axes[normal][below]) if weight == 0 else value, 1
-    thin = MapGrid(tuple(origin), grid.step, tuple(shape))  # type: ignore[arg-type]
+    thin = HklGrid(tuple(origin), grid.step, tuple(shape))  # type: ignore[arg-type]
     return diffuse.changed(f"plane {name} = {value:g}", arrays, grid=thin)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.cell_parameters import cell_matrix
-from onephonon.crystal.map_grid import MapGrid
-from onephonon.crystal.reindexing import take_matrix
+from onephonon.crystal.cell import UnitCell, numpy_cell
+from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.reindexing import check_reindexing_matrix
 from onephonon.crystal.symmetry import triplet
 
 from .affine import enclosing, index_map, pick
@@ -41,7 +41,7 @@ def reindex(diffuse: DiffuseMap, matrix: ArrayLike | str) -> DiffuseMap:
         If the matrix is not so, or mixes axes of different steps.
     """
     grid, cell = diffuse.require_grid()
-    P = take_matrix(matrix)
+    P = check_reindexing_matrix(matrix)
     if (np.abs(P).sum(axis=1) == 1).all():
         new, arrays = _permuted(diffuse, grid, P)
     else:
@@ -56,8 +56,8 @@ def reindex(diffuse: DiffuseMap, matrix: ArrayLike | str) -> DiffuseMap:
 
 
 def _permuted(
-    diffuse: DiffuseMap, grid: MapGrid, P: NDArray[np.int64]
-) -> tuple[MapGrid, dict[str, Array]]:
+    diffuse: DiffuseMap, grid: HklGrid, P: NDArray[np.int64]
+) -> tuple[HklGrid, dict[str, Array]]:
     """Axes exchanged and turned round."""
     order = [int(np.flatnonzero(row)[0]) for row in P]
     back = [row.sum() < 0 for row in P]
@@ -66,7 +66,7 @@ def _permuted(
         for name, values in diffuse.arrays.items()
     }
     origin = [-grid.end[old] if b else grid.origin[old] for old, b in zip(order, back, strict=True)]
-    new = MapGrid(
+    new = HklGrid(
         tuple(origin),  # type: ignore[arg-type]
         tuple(grid.step[old] for old in order),  # type: ignore[arg-type]
         tuple(grid.shape[old] for old in order),  # type: ignore[arg-type]
@@ -75,12 +75,12 @@ def _permuted(
 
 
 def _sheared(
-    diffuse: DiffuseMap, grid: MapGrid, P: NDArray[np.int64]
-) -> tuple[MapGrid, dict[str, Array]]:
+    diffuse: DiffuseMap, grid: HklGrid, P: NDArray[np.int64]
+) -> tuple[HklGrid, dict[str, Array]]:
     """Axes mixed: voxel by voxel into the smallest grid that holds them."""
     steps = tuple(min(s for s, p in zip(grid.step, row, strict=True) if p) for row in P)
     start = P @ np.array(grid.origin)
-    lattice = MapGrid(tuple(start.tolist()), steps, (1, 1, 1))  # type: ignore[arg-type]
+    lattice = HklGrid(tuple(start.tolist()), steps, (1, 1, 1))  # type: ignore[arg-type]
     new = enclosing(grid, P.T[None], lattice)
     inverse = np.rint(np.linalg.inv(P)).astype(np.int64)
     found = index_map(new, grid, inverse.T)
@@ -99,11 +99,8 @@ def _sheared(
 
 def _reindexed_cell(cell: Sequence[float], P: NDArray[np.int64]) -> tuple[float, ...]:
     """Cell whose indices are ``P @ hkl``: its axes are ``A @ P.T``."""
-    axes = cell_matrix(cell) @ P.T
-    lengths = np.linalg.norm(axes, axis=0)
-    cosines = (axes.T @ axes) / np.outer(lengths, lengths)
-    angles = np.rad2deg(np.arccos(np.clip(cosines[[1, 0, 0], [2, 2, 1]], -1.0, 1.0)))
-    return tuple(np.round([*lengths, *angles], 10).tolist())
+    new = UnitCell(numpy_cell(cell).matrix @ P.T)
+    return tuple(np.round(new.parameters, 10).tolist())
 
 
 def _reindexed_symbol(symbol: str, cell: Sequence[float], P: NDArray[np.int64]) -> str:

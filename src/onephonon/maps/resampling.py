@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import SAME_POINT, HklGrid
 
 from .diffuse import Array, DiffuseMap
 from .interpolation import trilinear
@@ -15,15 +15,18 @@ Float64 = NDArray[np.float64]
 
 METHODS = ("linear", "nearest", "average")
 
+#: A map this much finer than a grid, in every direction, is averaged over the grid's voxels.
+FINER = 1.5
 
-def resample(diffuse: DiffuseMap, grid: MapGrid, method: str = "linear") -> DiffuseMap:
+
+def resample(diffuse: DiffuseMap, grid: HklGrid, method: str = "linear") -> DiffuseMap:
     """Put a map on another grid of Miller indices.
 
     Parameters
     ----------
     diffuse : DiffuseMap
         On a grid.
-    grid : MapGrid
+    grid : HklGrid
     method : {'linear', 'nearest', 'average'}
         'linear' interpolates between the eight voxels around a point, and is missing where one
         that counts is. 'nearest' takes the voxel that the point lies in. 'average' takes the mean
@@ -44,9 +47,9 @@ def resample(diffuse: DiffuseMap, grid: MapGrid, method: str = "linear") -> Diff
     old, _ = diffuse.require_grid()
     if method not in METHODS:
         raise InputError(f"method {method!r} is not one of {', '.join(METHODS)}")
-    said = f"resampled ({method}) to {grid}"
+    step = f"resampled ({method}) to {grid}"
     if method == "average":
-        return diffuse.changed(said, _average(diffuse, old, grid), grid=grid)
+        return diffuse.changed(step, _average(diffuse, old, grid), grid=grid)
     index = _indices(grid, old)
     arrays: dict[str, Array] = {}
     for name, values in diffuse.arrays.items():
@@ -54,10 +57,38 @@ def resample(diffuse: DiffuseMap, grid: MapGrid, method: str = "linear") -> Diff
         for part in grid.slabs():
             at = (index[0][part, None, None], index[1][None, :, None], index[2][None, None, :])
             arrays[name][part] = _sample(values, at, method, name == "sigma")
-    return diffuse.changed(said, arrays, grid=grid)
+    return diffuse.changed(step, arrays, grid=grid)
 
 
-def _indices(new: MapGrid, old: MapGrid) -> list[Float64]:
+def onto_coarser(diffuse: DiffuseMap, grid: HklGrid) -> DiffuseMap:
+    """Average a map over a grid's voxels if its own are finer in every direction.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+        On a grid.
+    grid : HklGrid
+
+    Returns
+    -------
+    DiffuseMap
+        On the grid's lattice, over the extent of the map; or the very map, if it is not finer or
+        lies between two voxels of the grid.
+    """
+    own, _ = diffuse.require_grid()
+    fine, coarse = np.array(own.step), np.array(grid.step)
+    if not (coarse >= FINER * fine).all():
+        return diffuse
+    first = np.ceil(grid.index_of(own.origin) - SAME_POINT)
+    last = np.floor(grid.index_of(own.end) + SAME_POINT)
+    if (last < first).any():
+        return diffuse
+    origin = np.array(grid.origin) + first * coarse
+    shape = (last - first + 1).astype(int).tolist()
+    return resample(diffuse, HklGrid(tuple(origin.tolist()), grid.step, tuple(shape)), "average")
+
+
+def _indices(new: HklGrid, old: HklGrid) -> list[Float64]:
     """Voxel indices in the old grid of the new grid's points along each axis."""
     return [
         (axis - origin) / step
@@ -79,7 +110,7 @@ def _sample(values: Array, at: tuple[Float64, ...], method: str, uncertain: bool
     return np.where(inside, values[i, j, k], np.nan)
 
 
-def _average(diffuse: DiffuseMap, old: MapGrid, new: MapGrid) -> dict[str, Array]:
+def _average(diffuse: DiffuseMap, old: HklGrid, new: HklGrid) -> dict[str, Array]:
     """Mean over each new voxel of what the old ones inside it have."""
     weights = [
         _overlaps(centres, new.step[a] / old.step[a], old.shape[a])

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onephonon.core.correlation import correlation_of_sums, pearson
+
 from .diffuse import Array, DiffuseMap
-from .equivalents import MOST_VOXELS, correlation
+from .equivalents import MAX_VOXELS, MIN_PAIRS
 from .radial import bin_of, shell_edges
 
 Float64 = NDArray[np.float64]
@@ -84,7 +86,7 @@ def summarize(diffuse: DiffuseMap, n_shells: int = 10) -> MapSummary:
     edges = np.linspace(edges[0], edges[-1], n_shells + 1)
     valid = np.flatnonzero(diffuse.mask)
     intensity = diffuse.intensity.reshape(-1)
-    some = intensity[valid[:: 1 + len(valid) // MOST_VOXELS]]
+    some = intensity[valid[:: 1 + len(valid) // MAX_VOXELS]]
     percentiles = np.percentile(some, PERCENTILES)
     percentiles[[0, -1]] = np.nanmin(intensity), np.nanmax(intensity)
     closest = np.inf
@@ -105,7 +107,9 @@ def summarize(diffuse: DiffuseMap, n_shells: int = 10) -> MapSummary:
 
 def _cc(a: Array, b: Array) -> float:
     both = ~(np.isnan(a) | np.isnan(b))
-    return correlation(a[both].astype(np.float64), b[both].astype(np.float64))
+    if np.count_nonzero(both) < MIN_PAIRS:
+        return np.nan
+    return pearson(a[both].astype(np.float64), b[both].astype(np.float64))
 
 
 def _shells(diffuse: DiffuseMap, edges: Float64) -> ShellSummary:
@@ -132,8 +136,7 @@ def _shells(diffuse: DiffuseMap, edges: Float64) -> ShellSummary:
             for moment, values in zip(moments, (a, b, a * a, b * b, a * b), strict=True):
                 moment += _sum(shell[both], n, values)
     with np.errstate(divide="ignore", invalid="ignore"):  # empty shells: NaN
-        a, b, aa, bb, ab = moments / paired
-        cc = (ab - a * b) / np.sqrt((aa - a * a) * (bb - b * b))
+        cc = correlation_of_sums(np.stack([paired, *moments]))
         return ShellSummary(edges, voxels, valid, total / valid, ratio / with_sigma, cc)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import SLAB, MapGrid
+from onephonon.crystal.grid import SLAB, HklGrid
 from onephonon.crystal.symmetry import laue_operators, triplet
 
 from .affine import IndexMap, enclosing, index_map, pick
@@ -92,12 +92,12 @@ def symmetrize(
         for name, values in mean.items():
             arrays[name][rows] = values
     how = "weighted by 1/sigma^2, " if weighted else ""
-    said = f"symmetrized in {symmetry} ({how}{len(operators)} operators of the Laue group)"
-    return Symmetrized(diffuse.changed(said, arrays, grid=new), multiplicity, spread)
+    step = f"symmetrized in {symmetry} ({how}{len(operators)} operators of the Laue group)"
+    return Symmetrized(diffuse.changed(step, arrays, grid=new), multiplicity, spread)
 
 
 def _check_exact(
-    maps: list[IndexMap], operators: NDArray[np.int64], grid: MapGrid, symmetry: str
+    maps: list[IndexMap], operators: NDArray[np.int64], grid: HklGrid, symmetry: str
 ) -> None:
     for found, operator in zip(maps, operators, strict=True):
         if not found.exact:

@@ -1,10 +1,8 @@
 from .one_phonon import OnePhonon
-from .voxels import VoxelPoints, points_at, voxel_average, voxel_points
+from .voxels import points_at, voxel_average
 
 __all__ = [
     "OnePhonon",
-    "VoxelPoints",
     "points_at",
     "voxel_average",
-    "voxel_points",
 ]

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
-from onephonon.crystal.map_grid import MapGrid
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.io.choice import write_map as write_file
 from onephonon.maps.io.streamed import UnfinishedMap, partial_path, unfinished
@@ -105,7 +104,7 @@ def to_map(
         header = map_header(bound, own | dict(parameters or {}))
         values = _numpy(intensity).astype(stored)
         if bound.grid is not None:
-            return DiffuseMap.on_grid(values, map_grid(bound), **header)
+            return DiffuseMap.on_grid(values, bound.grid, **header)
         listed = DiffuseMap.at_points(
             _numpy(bound.points.q),
             values,
@@ -210,14 +209,6 @@ def map_header(bound: BoundModel, parameters: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def map_grid(bound: BoundModel) -> MapGrid:
-    """The grid of a model's map."""
-    assert bound.grid is not None
-    h, k, l = (float(axis[0]) for axis in bound.grid.axes)  # noqa: E741
-    n_h, n_k, n_l = bound.grid.samples
-    return MapGrid((h, k, l), (1 / n_h, 1 / n_k, 1 / n_l), bound.grid.shape)
-
-
 def _stream(
     bound: BoundModel,
     output: Path,
@@ -231,7 +222,7 @@ def _stream(
     """Compute a map on the mesh and write it as it grows."""
     with torch.no_grad():
         intensity, symmetry = map_rows(bound, use_data_adp)
-        grid = map_grid(bound).sub(symmetry.region) if unique else map_grid(bound)
+        grid = symmetry.grid.sub(symmetry.region) if unique else symmetry.grid
         own = {"rank": -1, "use_data_adp": use_data_adp, "unique": unique}
         header = map_header(bound, dict(parameters or {}) | own)
         with unfinished(output, grid, dtype=stored, force=force, **header) as growing:

@@ -105,7 +105,7 @@ class OnePhonon(nn.Module):
     Raises
     ------
     StructureError, InputError, NetworkError
-        As the parts raise them; see `read_crystal`, `HklGrid.from_sampling`, `find_contacts`,
+        As the parts raise them; see `read_crystal`, `check_samplings`, `find_contacts`,
         `check_connected` and `check_rigid`.
 
     Notes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,98 +10,17 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import MapGrid
 from onephonon.crystal.zone import ZonePoints, find_zone_points, is_bragg
 from onephonon.scattering.points import QPoints, within
-from onephonon.scattering.quadrature import Quadrature, take_voxels
+from onephonon.scattering.quadrature import Quadrature, check_voxels
+from onephonon.scattering.voxels import voxel_points
 
 from .one_phonon import OnePhonon
 
 #: Nodes that are computed at a time: many, since a mesh engine's start is paid for each time, and
 #: few enough for a few hundred MB.
 NODES_AT_A_TIME = 500_000
-
-
-@dataclass(frozen=True)
-class VoxelPoints:
-    """Nodes in voxels, and what each counts in its voxel's average.
-
-    Parameters
-    ----------
-    hkl : Tensor, shape (P, 3), float64
-        Miller indices of the nodes, voxel after voxel.
-    weight : Tensor, shape (P,), float64
-        The weights of a voxel's nodes sum to 1.
-    voxel : Tensor, shape (P,), int64
-        The voxel of each node.
-    n_voxels : int
-    """
-
-    hkl: Tensor
-    weight: Tensor
-    voxel: Tensor
-    n_voxels: int
-
-    def average(self, values: Tensor) -> Tensor:
-        """Average what has these values at the nodes over each voxel.
-
-        Parameters
-        ----------
-        values : Tensor, shape (P, ...)
-            Differentiable.
-
-        Returns
-        -------
-        Tensor, shape (n_voxels, ...)
-            NaN where a node's value is.
-
-        Raises
-        ------
-        InputError
-            If there is not one value for each node.
-        """
-        if values.ndim == 0 or len(values) != len(self.weight):
-            raise InputError(
-                f"values have shape {tuple(values.shape)}; there are {len(self.weight)} nodes, "
-                "one value for each"
-            )
-        weight = self.weight.to(values).reshape(-1, *[1] * (values.ndim - 1))
-        total = values.new_zeros(self.n_voxels, *values.shape[1:])
-        return total.index_add(0, self.voxel.to(values.device), weight * values)
-
-
-def voxel_points(
-    voxels: MapGrid | ArrayLike,
-    step: Sequence[float] | None = None,
-    order: int = 2,
-    leave_out: float = 0.0,
-) -> VoxelPoints:
-    """Nodes over the volume of voxels.
-
-    Parameters
-    ----------
-    voxels : MapGrid or array, shape (N, 3)
-        A grid, all of whose voxels are meant, or the Miller indices of voxels' centres.
-    step : three float, optional
-        Extent of a voxel along h, k and l in Miller indices; a grid has its own.
-    order, leave_out
-        See `Quadrature`.
-
-    Returns
-    -------
-    VoxelPoints
-
-    Raises
-    ------
-    InputError
-        As `Quadrature` and `take_voxels` raise it.
-    """
-    hkl, extent = take_voxels(voxels, step)
-    nodes, weight, voxel = Quadrature(extent, order, leave_out).nodes(hkl)
-    return VoxelPoints(
-        torch.from_numpy(nodes), torch.from_numpy(weight), torch.from_numpy(voxel), len(hkl)
-    )
 
 
 def voxel_average(
@@ -149,7 +67,7 @@ def voxel_average(
     InputError
         As `voxel_points` raises it.
     """
-    hkl, extent = take_voxels(voxels, step)
+    hkl, extent = check_voxels(voxels, step)
     rule = Quadrature(extent, order, leave_out)
     if not len(hkl):
         return model.crystal.U.new_zeros(0)

@@ -13,7 +13,7 @@ import torch
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.crystal.cell import numpy_cell
 
 from .voxels import FitVoxels
 
@@ -101,7 +101,7 @@ def make_background(
     if kind == "isotropic":
         columns = _splines(voxels.s, knots, ~voxels.held_out)
     else:
-        away = (voxels.hkl - voxels.peaks[voxels.halo]) @ reciprocal_axes(cell)
+        away = (voxels.hkl - voxels.peaks[voxels.halo]) @ numpy_cell(cell).inverse
         columns = np.column_stack([np.ones(n), away / max(1e-12, float(np.abs(away).max()))])
         group, n_groups = torch.from_numpy(voxels.halo), voxels.n_halos
         # A halo of fewer voxels than could tell a slope has a constant alone.

@@ -18,7 +18,7 @@ from onephonon.crystal.reindexing import Reindexing
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.force_constants import Springs
-from onephonon.scattering.quadrature import Quadrature
+from onephonon.scattering.quadrature import Quadrature, choose_quadrature
 
 from .background import make_background
 from .forward import make_forward
@@ -27,7 +27,7 @@ from .parametrization import RUNGS, make_family
 from .result import Fit
 from .series import Climb, Done, Known, Watch
 from .settings import FitSettings
-from .voxels import FitVoxels, average_order, resolution_range, select_voxels, takes_all
+from .voxels import FitVoxels, resolution_range, select_voxels, takes_all
 
 #: Nodes (of all voxels together) at which ways of indexing are compared.
 TRIED = 250_000
@@ -88,7 +88,7 @@ def fit_springs(
     reindexing, indexing = choose_indexing(model, data, settings, progress)
     tell(indexing.decision if indexing else "there is no other way to index this lattice")
     voxels = select_voxels(data, crystal, reindexing, settings)
-    tell(*voxels.said)
+    tell(*voxels.messages)
     if voxels.quadrature is not None:
         tell(f"the model is {voxels.quadrature}")
     absolute = is_absolute(data, settings)
@@ -194,23 +194,22 @@ def choose_indexing(
     candidates = candidates_for(asked, model.crystal.spacegroup, cell, data.cell)
     if len(candidates) == 1:
         return candidates[0], None
-    average = average_order(data, settings)
+    quadrature = choose_quadrature(data.grid, settings.average, settings.leave_out)
     agreement = compare_model(
         model,
-        _thinned(data, asked, average),
+        _thinned(data, asked, quadrature),
         asked,
-        average=average or None,
-        leave_out=settings.leave_out if average else 0.0,
+        average=settings.average,
+        leave_out=settings.leave_out,
         use_data_adp=True,
         progress=progress,
     )
     return agreement.reindexing, agreement
 
 
-def _thinned(data: DiffuseMap, asked: Settings, average: int) -> DiffuseMap:
+def _thinned(data: DiffuseMap, asked: Settings, quadrature: Quadrature | None) -> DiffuseMap:
     """Some of the voxels of a large map, for statistics that need no more."""
-    assert data.grid is not None
-    most = TRIED // Quadrature(data.grid.step, average).around_bragg if average else TRIED
+    most = TRIED // quadrature.around_bragg if quadrature else TRIED
     keep = np.zeros(data.intensity.shape, dtype=bool)
     low, high = asked.s_limits
     for part, s in data.slabs():

@@ -12,13 +12,14 @@ from torch import Tensor
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.model.one_phonon import OnePhonon
-from onephonon.model.voxels import points_at, voxel_points
+from onephonon.model.voxels import points_at
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 from onephonon.scattering.diffuse import point_amplitudes
 from onephonon.scattering.intensity import one_phonon_intensity
 from onephonon.scattering.jacobian import SpringBasis, spring_slopes
 from onephonon.scattering.points import QPoints
+from onephonon.scattering.voxels import voxel_points, weighted_sums
 
 from .voxels import FitVoxels
 
@@ -50,8 +51,7 @@ class _Part:
         if self.weight is None or self.voxel is None:
             return values
         n = self.voxels.stop - self.voxels.start
-        weight = self.weight.reshape(-1, *[1] * (values.ndim - 1))
-        return values.new_zeros(n, *values.shape[1:]).index_add(0, self.voxel, weight * values)
+        return weighted_sums(values, self.weight, self.voxel, n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +170,11 @@ def _nodes(voxels: FitVoxels, where: slice) -> _Nodes:
     hkl = voxels.hkl[where]
     if voxels.quadrature is None:
         return _Nodes(where, torch.from_numpy(np.ascontiguousarray(hkl)), None, None)
-    # Boxes are along the data's axes: nodes around the centre there, turned.
-    centre = hkl @ np.linalg.inv(voxels.turn)
+    # Boxes are along the data's axes: nodes around the centre there, rotated.
+    centre = hkl @ np.linalg.inv(voxels.rotation)
     rule = voxels.quadrature
     found = voxel_points(centre, rule.step, rule.order, rule.leave_out)
-    return _Nodes(where, found.hkl @ torch.from_numpy(voxels.turn), found.weight, found.voxel)
+    return _Nodes(where, found.hkl @ torch.from_numpy(voxels.rotation), found.weight, found.voxel)
 
 
 def _make_parts(model: OnePhonon, some: list[_Nodes]) -> list[_Part]:

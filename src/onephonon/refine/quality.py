@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onephonon.compare.isotropic import Isotropic
 from onephonon.compare.statistics import pearson, r_factor
+from onephonon.maps.isotropic import Isotropic
 
 from .voxels import FitVoxels
 

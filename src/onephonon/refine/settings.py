@@ -30,8 +30,9 @@ class FitSettings:
         Range of resolution, Å; of the peaks for halos. By default 2.0 to 2.5 for halos, and all
         that there is otherwise.
     bragg_radius : float, optional
-        Voxels whose centre is nearer to a Bragg point (1/Å, without 2*pi) are left out. By
-        default half the diagonal of a voxel, and none where voxels are averaged over.
+        Voxels whose centre is nearer to a Bragg point are left out: a length in 1/Å, 2*pi
+        included as in q. By default half the diagonal of a voxel, and none where voxels are
+        averaged over.
     held_out : float
         Share of the halos that is held out; all that symmetry relates goes together.
     seed : int
@@ -56,10 +57,10 @@ class FitSettings:
         soft_l1 is quadratic up to `outlier` sigma and linear beyond.
     outlier : float
     average : int, optional
-        Order of voxel averages (see `compare.Quadrature`); 0 takes the model at the centres. By
+        Order of voxel averages (see `scattering.Quadrature`); 0 takes the model at the centres. By
         default 2 for voxels of half an index or more.
     leave_out : float
-        Share of each voxel around its Bragg point that is left out; see `compare.Quadrature`.
+        Share of each voxel around its Bragg point that is left out; see `scattering.Quadrature`.
     reindex : str
         'auto', 'best', 'none' or an operator such as k,h,-l; see `compare.Settings`.
     max_steps : int
@@ -131,4 +132,6 @@ class FitSettings:
             raise InputError(f"d_min {d_min:g} and d_max {d_max:g} leave nothing; swap them")
         radius = self.bragg_radius
         if radius is not None and not (math.isfinite(radius) and radius >= 0):
-            raise InputError(f"bragg_radius {radius}: give a distance in 1/Å, 0 or more")
+            raise InputError(
+                f"bragg_radius {radius}: give a distance in 1/Å, 2*pi included, 0 or more"
+            )

@@ -9,17 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onephonon.compare.comparison import COARSE
 from onephonon.compare.target import hkl_at
 from onephonon.core.errors import InputError
-from onephonon.crystal.cell_parameters import reciprocal_axes
+from onephonon.core.units import TWO_PI
+from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.crystal.symmetry import laue_operators
 from onephonon.maps.diffuse import DiffuseMap
-from onephonon.scattering.quadrature import Quadrature
+from onephonon.scattering.quadrature import Quadrature, choose_quadrature, is_coarse
 from onephonon.scattering.sampling.halos import peak_strengths
-from onephonon.scattering.voxel_orientations import alike, find_frames, unique_voxels
+from onephonon.scattering.voxel_orientations import (
+    equivalent_operators,
+    find_orientations,
+    unique_voxels,
+)
 
 from .settings import FitSettings
 
@@ -30,7 +34,7 @@ Index = NDArray[np.int64]
 HALO_RANGE = (2.0, 2.5)
 
 #: A halo must have this share of the voxels that the fullest has.
-LEAST_COVERED = 0.5
+MIN_COVERED = 0.5
 
 #: Equivalent voxels this alike (relative) are copies of one number, not measurements.
 COPIES = 1e-6
@@ -44,7 +48,7 @@ SMALL_HALO, BLOCK = 8, 4
 SHELLS = 50
 
 #: Fewer voxels are too few to be fitted.
-LEAST_VOXELS = 20
+MIN_VOXELS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +75,12 @@ class FitVoxels:
     held_out : ndarray, shape (N,), bool
     quadrature : Quadrature or None
         How the model is averaged over each; None takes it at the centres.
-    turn : ndarray, shape (3, 3)
-        Voxels are boxes along the axes of the data: ``box @ turn`` in the model's indices.
+    rotation : ndarray, shape (3, 3)
+        Voxels are boxes along the axes of the data: ``box @ rotation`` in the model's indices.
     sigma_known : bool
-    said : tuple of str
+    messages : tuple of str
         What was assumed.
-    mate_place, mate_of : ndarray, shape (M,), int64
+    equivalent_place, equivalent_of : ndarray, shape (M,), int64
         All voxels of the map that were looked at, counted flat, and which one stands for each.
     """
 
@@ -90,11 +94,11 @@ class FitVoxels:
     orbit: Index
     held_out: NDArray[np.bool_]
     quadrature: Quadrature | None
-    turn: Float64
+    rotation: Float64
     sigma_known: bool
-    said: tuple[str, ...]
-    mate_place: Index
-    mate_of: Index
+    messages: tuple[str, ...]
+    equivalent_place: Index
+    equivalent_of: Index
 
     @property
     def n(self) -> int:
@@ -109,7 +113,7 @@ class FitVoxels:
     def spread_out(self, values: Float64, data: DiffuseMap) -> Float64:
         """Values (N,) at all equivalent voxels, in the shape of the map; NaN elsewhere."""
         whole = np.full(data.intensity.size, np.nan)
-        whole[self.mate_place] = values[self.mate_of]
+        whole[self.equivalent_place] = values[self.equivalent_of]
         return whole.reshape(data.intensity.shape)
 
 
@@ -139,46 +143,38 @@ def select_voxels(
     if data.grid is None:
         raise InputError("the data are a list of q-vectors; a fit needs a map on a grid of hkl")
     whole = takes_all(data, settings)
-    quadrature = _quadrature(data, settings)
-    said: list[str] = []
+    quadrature = choose_quadrature(data.grid, settings.average, settings.leave_out)
+    messages: list[str] = []
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters).astype(np.float64)
-    place, hkl, peak, s = _in_range(data, crystal, reindexing, settings, whole, said)
+    place, hkl, peak, s = _in_range(data, crystal, reindexing, settings, whole, messages)
     if not whole:
-        place, hkl, peak, s = _strongest(crystal, settings, laue, place, hkl, peak, s, said)
-    radius = settings.bragg_radius
-    if radius is None:
-        radius = 0.0 if quadrature else _half_diagonal(data)
+        place, hkl, peak, s = _strongest(crystal, settings, laue, place, hkl, peak, s, messages)
+    radius = _bragg_radius(data, settings, quadrature)
     if radius > 0:
         away = np.linalg.norm(
-            (hkl - np.rint(hkl)) @ reciprocal_axes(crystal.cell.parameters), axis=1
+            (hkl - np.rint(hkl)) @ numpy_cell(crystal.cell.parameters).inverse, axis=1
         )
         keep = away >= radius
-        said.append(
-            f"{int((~keep).sum())} voxels within {radius:.4g} 1/Å of a Bragg point are left out"
+        messages.append(
+            f"{int((~keep).sum())} voxels within {TWO_PI * radius:.4g} 1/Å (2*pi included) "
+            "of a Bragg point are left out"
         )
         place, hkl, peak, s = place[keep], hkl[keep], peak[keep], s[keep]
-    if len(place) < LEAST_VOXELS:
+    if len(place) < MIN_VOXELS:
         raise InputError(
-            f"{len(place)} voxels are left to fit, fewer than {LEAST_VOXELS}; widen the "
+            f"{len(place)} voxels are left to fit, fewer than {MIN_VOXELS}; widen the "
             "resolution range or ask for more peaks"
         )
     step = quadrature.step if quadrature else None
-    frame = find_frames([reindexing], laue, step)[0]
-    same = alike(frame, laue, step)
-    merged = _merged(data, place, hkl, same, said)
-    return _halved(merged, hkl, peak, s, laue, quadrature, reindexing, settings, said)
+    orientation = find_orientations([reindexing], laue, step)[0]
+    same = equivalent_operators(orientation, laue, step)
+    merged = _merged(data, place, hkl, same, messages)
+    return _halved(merged, hkl, peak, s, laue, quadrature, reindexing, settings, messages)
 
 
 def takes_all(data: DiffuseMap, settings: FitSettings) -> bool:
     """Whether all voxels of a range are fitted, rather than halos: as asked, or if coarse."""
-    return settings.voxels == "all" or (settings.voxels == "auto" and _coarse(data))
-
-
-def average_order(data: DiffuseMap, settings: FitSettings) -> int:
-    """Order of voxel averages: as asked, or 2 for coarse voxels; 0 for none."""
-    if settings.average is not None:
-        return settings.average
-    return 2 if _coarse(data) else 0
+    return settings.voxels == "all" or (settings.voxels == "auto" and is_coarse(data.grid))
 
 
 def resolution_range(data: DiffuseMap, settings: FitSettings) -> tuple[float, float]:
@@ -191,24 +187,17 @@ def resolution_range(data: DiffuseMap, settings: FitSettings) -> tuple[float, fl
     return low, high
 
 
-def _coarse(data: DiffuseMap) -> bool:
-    return data.grid is not None and max(data.grid.step) >= COARSE
-
-
-def _quadrature(data: DiffuseMap, settings: FitSettings) -> Quadrature | None:
-    order = average_order(data, settings)
-    assert data.grid is not None
-    if order:
-        return Quadrature(data.grid.step, order, settings.leave_out)
-    if settings.leave_out:
-        raise InputError("leave_out goes with voxel averages; ask for an order of 2 or more")
-    return None
+def _bragg_radius(data: DiffuseMap, settings: FitSettings, quadrature: Quadrature | None) -> float:
+    """How far from Bragg points voxels must be, as s = |q|/2*pi."""
+    if settings.bragg_radius is not None:
+        return settings.bragg_radius / TWO_PI
+    return 0.0 if quadrature else _half_diagonal(data)
 
 
 def _half_diagonal(data: DiffuseMap) -> float:
     assert data.grid is not None
     assert data.cell is not None
-    edges = np.asarray(data.grid.step)[:, None] * reciprocal_axes(data.cell)
+    edges = np.asarray(data.grid.step)[:, None] * numpy_cell(data.cell).inverse
     signs = np.array([[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])
     return 0.5 * float(np.linalg.norm(signs @ edges, axis=1).max())
 
@@ -219,7 +208,7 @@ def _in_range(
     reindexing: Reindexing,
     settings: FitSettings,
     whole: bool,
-    said: list[str],
+    messages: list[str],
 ) -> tuple[Index, Float64, Index, Float64]:
     """Voxels with data in the range of resolution: their places, hkl, Bragg peaks and s."""
     low, high = resolution_range(data, settings)
@@ -229,7 +218,7 @@ def _in_range(
     place = np.flatnonzero(good)
     hkl = hkl_at(data, place) @ reindexing.operator
     peak = np.rint(hkl).astype(np.int64)
-    axes = reciprocal_axes(crystal.cell.parameters)
+    axes = numpy_cell(crystal.cell.parameters).inverse
     s = np.linalg.norm(hkl @ axes, axis=1)
     # A halo is whole: the resolution of its peak decides.
     limit = s if whole else np.linalg.norm(peak @ axes, axis=1)
@@ -243,7 +232,7 @@ def _in_range(
             "give d_min and d_max"
         )
     limits = f"d >= {low:g} Å" if math.isinf(high) else f"{low:g} <= d <= {high:g} Å"
-    said.append(f"resolution {limits}{'' if whole else ' (of the Bragg peak)'}")
+    messages.append(f"resolution {limits}{'' if whole else ' (of the Bragg peak)'}")
     return place[keep], hkl[keep], peak[keep], s[keep]
 
 
@@ -260,14 +249,14 @@ def _strongest(
     hkl: Float64,
     peak: Index,
     s: Float64,
-    said: list[str],
+    messages: list[str],
 ) -> tuple[Index, Float64, Index, Float64]:
     """Voxels of the halos whose peaks are strongest."""
     orbits, orbit = _orbit(peak, laue)
     _, inverse, count = np.unique(peak, axis=0, return_inverse=True, return_counts=True)
     covered = np.zeros(len(orbits), dtype=np.int64)
     np.maximum.at(covered, orbit, count[inverse.reshape(-1)])
-    usable = covered >= LEAST_COVERED * covered.max()
+    usable = covered >= MIN_COVERED * covered.max()
     strength = peak_strengths(crystal, torch.as_tensor(np.rint(orbits).astype(np.int64))).numpy()
     strength = np.where(usable & (strength > 0), strength, -1.0)
     best = np.argsort(-strength, kind="stable")[: settings.n_peaks]
@@ -276,7 +265,7 @@ def _strongest(
     chosen[best] = True
     keep = chosen[orbit]
     fewer = "" if len(best) == settings.n_peaks else f" (of {settings.n_peaks} asked for)"
-    said.append(f"halos around the {len(best)} strongest Bragg peaks{fewer}")
+    messages.append(f"halos around the {len(best)} strongest Bragg peaks{fewer}")
     return place[keep], hkl[keep], peak[keep], s[keep]
 
 
@@ -290,7 +279,7 @@ class _Merged:
 
 
 def _merged(
-    data: DiffuseMap, place: Index, hkl: Float64, same: list[Float64], said: list[str]
+    data: DiffuseMap, place: Index, hkl: Float64, same: list[Float64], messages: list[str]
 ) -> _Merged:
     """Equivalent voxels averaged; `index` says which of the given one stands for each."""
     _, back = unique_voxels(hkl, same)
@@ -307,7 +296,7 @@ def _merged(
     if repeats > 1.001:
         copies = spread <= COPIES * float(np.std(values))
         how = "copies of one number each" if copies else "averaged"
-        said.append(f"{len(place)} voxels are {n} by symmetry: {how}")
+        messages.append(f"{len(place)} voxels are {n} by symmetry: {how}")
         if copies and sigma is not None:
             return _Merged(place, back, first, mean, sigma[first])
     merged = None if sigma is None else np.asarray(total**-0.5, dtype=np.float64)
@@ -323,7 +312,7 @@ def _halved(
     quadrature: Quadrature | None,
     reindexing: Reindexing,
     settings: FitSettings,
-    said: list[str],
+    messages: list[str],
 ) -> FitVoxels:
     """Number the halos, hold some out, and put everything in their order."""
     hkl, peak, s = hkl[merged.index], peak[merged.index], s[merged.index]
@@ -344,11 +333,11 @@ def _halved(
     sigma = merged.sigma
     if sigma is None:
         sigma = shell_spread(merged.data, s)
-        said.append(
+        messages.append(
             f"no sigma: that of a voxel is taken as the spread of the data in its shell of |q| "
             f"({SHELLS} shells)"
         )
-    said.append(f"{n_held} of {len(orbits)} {what} are held out (seed {settings.seed})")
+    messages.append(f"{n_held} of {len(orbits)} {what} are held out (seed {settings.seed})")
     return FitVoxels(
         hkl=hkl[order],
         place=merged.place[merged.index][order],
@@ -360,11 +349,11 @@ def _halved(
         orbit=orbit[order],
         held_out=out[orbit][order],
         quadrature=quadrature,
-        turn=reindexing.operator,
+        rotation=reindexing.operator,
         sigma_known=merged.sigma is not None,
-        said=tuple(said),
-        mate_place=merged.place,
-        mate_of=np.argsort(order)[merged.back],
+        messages=tuple(messages),
+        equivalent_place=merged.place,
+        equivalent_of=np.argsort(order)[merged.back],
     )
 
 
@@ -372,7 +361,7 @@ def shell_spread(values: Float64, s: Float64, shells: int = SHELLS) -> Float64:
     """Standard deviation of values in shells of equal number, about a line in s, shape (N,)."""
     order = np.argsort(s, kind="stable")
     found = np.empty(len(values))
-    for part in np.array_split(order, max(1, min(shells, len(values) // LEAST_VOXELS))):
+    for part in np.array_split(order, max(1, min(shells, len(values) // MIN_VOXELS))):
         x = s[part] - s[part].mean()
         y = values[part] - values[part].mean()
         spread = x @ x

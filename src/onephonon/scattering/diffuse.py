@@ -10,6 +10,7 @@ from torch import Tensor
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.symmetry import FRIEDEL
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.dynamics.normal_modes import Modes
 
@@ -17,7 +18,7 @@ from .amplitudes.base import AmplitudeEngine, amplitudes_at
 from .amplitudes.choice import choose_engine
 from .amplitudes.mesh.engine import MeshEngine
 from .grid_intensity import GridIntensity, has_symmetry, map_intensity
-from .grid_symmetry import Symmetry, find_symmetry, friedel, laue_operators
+from .grid_symmetry import Symmetry, find_symmetry
 from .intensity import mode_intensity, one_phonon_intensity
 from .numerics import Numerics
 from .points import QPoints
@@ -176,10 +177,10 @@ def grid_symmetry(lattice: LatticeModel, grid: HklGrid, U: Tensor, unique: bool 
     unique : bool
         Use the crystal's symmetry; else only ``I(-q) = I(q)``.
     """
-    operators = friedel()
+    operators = FRIEDEL
     # A gradient by the cell's nine numbers leaves the symmetry that the map itself has.
     if unique and not torch.is_grad_enabled():
-        every = laue_operators(lattice.crystal)
+        every = lattice.crystal.laue_operators
         if has_symmetry(lattice.bodies, lattice.force_constants, U, every):
             operators = every
     return find_symmetry(operators, grid)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -228,7 +230,9 @@ def filled_slab(
     return out
 
 
-def has_symmetry(bodies: Bodies, constants: ForceConstants, U: Tensor, operators: Tensor) -> bool:
+def has_symmetry(
+    bodies: Bodies, constants: ForceConstants, U: Tensor, operators: NDArray[np.int64]
+) -> bool:
     """Whether intensities have the symmetry of a Laue group, tried at a few q.
 
     A zone mesh less symmetric than the crystal gives its copies different ADPs, and a user's
@@ -237,7 +241,8 @@ def has_symmetry(bodies: Bodies, constants: ForceConstants, U: Tensor, operators
     generator = torch.Generator().manual_seed(0)
     cell = bodies.crystal.cell
     hkl = torch.rand(N_TRIED, 3, generator=generator, dtype=torch.float64)
-    images = torch.einsum("nx,oxy->noy", hkl, operators.to(hkl.dtype)).reshape(-1, 3)
+    rotations = torch.as_tensor(operators, dtype=hkl.dtype)
+    images = torch.einsum("nx,oxy->noy", hkl, rotations).reshape(-1, 3)
     with torch.no_grad():
         matrix = UnitCell(cell.matrix.detach())
         # About 4 Å away from the origin, where every atom still matters.

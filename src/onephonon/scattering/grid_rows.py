@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -44,6 +45,11 @@ class GridRows:
     bragg_tolerance: float | None = None
     region: Region = WHOLE
 
+    @cached_property
+    def axes(self) -> tuple[Tensor, ...]:
+        """The grid's h, k and l values as tensors, float64."""
+        return tuple(torch.from_numpy(axis) for axis in self.grid.axes)
+
     @property
     def q_max(self) -> float:
         """Largest |q| that can be valid, 1/Å."""
@@ -53,7 +59,7 @@ class GridRows:
 
     def blocks(self, n_rows: int) -> list[slice]:
         """Rows of one residue class of h each, not more than a number at a time."""
-        first, last, _ = self.region[0].indices(len(self.grid.axes[0]))
+        first, last, _ = self.region[0].indices(self.grid.shape[0])
         n = self.grid.samples[0]
         found = []
         for start in range(first, min(first + n, last)):
@@ -71,7 +77,7 @@ class GridRows:
         h, k : Tensor
             Values along the first two axes.
         """
-        axis, n = self.grid.axes[2], self.grid.samples[2]
+        axis, n = self.axes[2], self.grid.samples[2]
         first, last, _ = self.region[2].indices(len(axis))
         if self.q_max == math.inf:
             return first, last

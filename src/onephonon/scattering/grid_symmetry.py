@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.grid import HklGrid
 
 from .grid_rows import WHOLE, Region
@@ -25,24 +26,10 @@ ON_LATTICE = 1e-6
 TRIED = 4096
 
 
-def laue_operators(crystal: Crystal) -> Tensor:
-    """Rotations R of the Laue group, ``hkl' = hkl @ R``, shape (n, 3, 3), the identity first."""
-    rotations = torch.round(crystal.rotations.detach().cpu().to(torch.float64))
-    both = torch.cat([rotations, -rotations]).to(torch.int64)
-    distinct = {tuple(R.reshape(-1).tolist()): R for R in both}
-    return torch.stack(list(distinct.values()))
-
-
-def friedel() -> Tensor:
-    """The identity and the inversion: what every map has."""
-    eye = torch.eye(3, dtype=torch.int64)
-    return torch.stack([eye, -eye])
-
-
 def useful(operators: Tensor, grid: HklGrid) -> Tensor:
     """The operators that take the lattice of a grid's points onto itself."""
     n = torch.tensor(grid.samples, dtype=torch.float64)
-    origin = torch.stack([axis[0] for axis in grid.axes]).to(torch.float64)
+    origin = torch.tensor(grid.origin, dtype=torch.float64)
     R = operators.to(torch.float64)
     moved = torch.cat(
         [(torch.eye(3, dtype=torch.float64) / n) @ R, (origin @ R - origin)[:, None]], 1
@@ -84,12 +71,12 @@ class Symmetry:
     def images(self, index: Tensor) -> Iterator[Tensor]:
         """Where each operator takes points, in indices of the grid, each of shape (..., 3)."""
         n = torch.tensor(self.grid.samples)
-        origin = torch.stack([axis[0] for axis in self.grid.axes]).to(torch.float64) * n
+        origin = torch.tensor(self.grid.origin, dtype=torch.float64) * n
         for R in self.operators:
             # In samples: index' = (origin + index) n^-1 R n - origin, whole numbers all.
-            turn = R.to(torch.float64) * n[None, :] / n[:, None]
-            shift = torch.round(origin @ turn - origin).to(torch.int64)
-            yield index @ torch.round(turn).to(torch.int64) + shift
+            rotation = R.to(torch.float64) * n[None, :] / n[:, None]
+            shift = torch.round(origin @ rotation - origin).to(torch.int64)
+            yield index @ torch.round(rotation).to(torch.int64) + shift
 
     def inside(self, index: Tensor) -> Tensor:
         """Which points lie in the region, shape (...), bool."""
@@ -100,9 +87,16 @@ class Symmetry:
         return found
 
 
-def find_symmetry(operators: Tensor, grid: HklGrid) -> Symmetry:
-    """The smallest region, whole or half along each axis, that stands for the grid."""
-    operators = useful(operators, grid)
+def find_symmetry(laue: NDArray[np.int64], grid: HklGrid) -> Symmetry:
+    """The smallest region, whole or half along each axis, that stands for the grid.
+
+    Parameters
+    ----------
+    laue : ndarray, shape (n, 3, 3)
+        Operators that leave the intensity as it is, ``hkl' = hkl @ R``, the identity first.
+    grid : HklGrid
+    """
+    operators = useful(torch.from_numpy(laue), grid)
     best = Symmetry(grid, operators, WHOLE)
     if len(operators) < 2:
         return best
@@ -122,7 +116,7 @@ def find_symmetry(operators: Tensor, grid: HklGrid) -> Symmetry:
     return best
 
 
-def _halves(axis: Tensor) -> list[slice]:
+def _halves(axis: NDArray[np.float64]) -> list[slice]:
     """All of an axis, and its parts from and up to zero."""
     n = len(axis)
     zero_or_more = int((axis < -ON_LATTICE).sum())

@@ -11,7 +11,7 @@ from onephonon.core.caching import Memory
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.grid import HklGrid
-from onephonon.crystal.zone import ZonePoints, find_zone_points, is_bragg
+from onephonon.crystal.zone import ZonePoints, find_zone_points, grid_zone_points, is_bragg
 
 from .chunks import Sharing, find_sharing
 
@@ -94,12 +94,13 @@ def grid_points(
     cell: UnitCell, grid: HklGrid, res_limit: float = 0.0, bragg_tolerance: float | None = None
 ) -> QPoints:
     """Points of a regular grid: hkl are fixed, q follow the cell."""
-    hkl = grid.hkl.to(cell.matrix)
+    exact = torch.from_numpy(grid.hkl)
+    hkl = exact.to(cell.matrix)
     q = cell.q_from_hkl(hkl)
-    zone = grid.zone_points()
+    zone = grid_zone_points(grid)
     zone = ZonePoints(zone.k_frac.to(hkl), zone.index.to(hkl.device))
     # The grid's own float64 indices decide what is a Bragg point, in any dtype.
-    valid = within(cell, q, res_limit) & ~is_bragg(grid.hkl, bragg_tolerance).to(hkl.device)
+    valid = within(cell, q, res_limit) & ~is_bragg(exact, bragg_tolerance).to(hkl.device)
     return QPoints(q, hkl, zone, valid)
 
 

@@ -15,7 +15,7 @@ from onephonon.core.caching import Memory
 from onephonon.core.errors import InputError
 from onephonon.core.tensors import follow, map_tensors
 from onephonon.crystal.cell import UnitCell
-from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.grid import HklGrid, check_samplings
 from onephonon.crystal.zone import ZonePoints
 
 from .points import QPoints, grid_points, list_points
@@ -48,7 +48,7 @@ class QSource:
         Raises
         ------
         InputError
-            If only some are given, or as `HklGrid.from_sampling` raises it.
+            If only some are given, or as `check_samplings` raises it.
         """
         names = ("hsampling", "ksampling", "lsampling")
         given = [s for s in samplings if s is not None]
@@ -57,7 +57,7 @@ class QSource:
             return cls()
         if missing:
             raise InputError(f"{', '.join(missing)} missing: give all three samplings or none")
-        return cls(grid=HklGrid.from_sampling(*given))
+        return cls(grid=check_samplings(*given))
 
     @classmethod
     def from_q(cls, q_vectors: Any, cell: UnitCell) -> QSource:

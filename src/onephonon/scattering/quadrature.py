@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 Float64 = NDArray[np.float64]
 
@@ -29,6 +29,13 @@ EDGE = 1e-9
 
 #: Highest order: more nodes than this would be no better than the intensities.
 MAX_ORDER = 32
+
+#: A step this long (Miller indices) puts voxels nowhere near a Bragg point out of reach of points:
+#: from here on a model is averaged over voxels unless asked otherwise.
+COARSE = 0.5
+
+#: Order of the averages over such voxels.
+USUAL_ORDER = 2
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Quadrature:
     leave_out : float
         Share of the way from a Bragg point to the faces of its voxel that is left out of the
         average, 0 to less than 1: for data whose Bragg peaks were cut out or filtered away before
-        they were put into voxels.
+        they were put into voxels. A share, and neither a distance in Miller indices nor a length;
+        `crystal.zone` has these.
 
     Raises
     ------
@@ -126,8 +134,53 @@ class Quadrature:
         return points[back], weight[back], voxel[back]
 
 
-def take_voxels(
-    voxels: MapGrid | ArrayLike, step: Sequence[float] | None
+def is_coarse(grid: HklGrid | None) -> bool:
+    """Whether voxels extend over half a Miller index or more along an axis; a list has none."""
+    return grid is not None and max(grid.step) >= COARSE
+
+
+def choose_quadrature(
+    grid: HklGrid | None, average: int | None = None, leave_out: float = 0.0
+) -> Quadrature | None:
+    """How a model is taken at the voxels of data: what `average` means everywhere.
+
+    Parameters
+    ----------
+    grid : HklGrid, optional
+        Of the data; None for a list of q-vectors, which has no voxels.
+    average : int, optional
+        Order of the average over each voxel, 2 or more; 0 takes the model at the voxels' centres.
+        By default the data's sampling decides: order 2 for voxels of half an index or more along
+        an axis, else their centres.
+    leave_out : float
+        See `Quadrature`.
+
+    Returns
+    -------
+    Quadrature or None
+        None for the voxels' centres.
+
+    Raises
+    ------
+    InputError
+        If a list is to be averaged, something is to be left out of no average, or a number is out
+        of its range.
+    """
+    if average is None:
+        average = USUAL_ORDER if is_coarse(grid) else 0
+    if average:
+        if grid is None:
+            raise InputError(
+                "the data are a list of q-vectors; there are no voxels to average over"
+            )
+        return Quadrature(grid.step, average, leave_out)
+    if leave_out:
+        raise InputError("leave_out goes with voxel averages; ask for an order of 2 or more")
+    return None
+
+
+def check_voxels(
+    voxels: HklGrid | ArrayLike, step: Sequence[float] | None
 ) -> tuple[Float64, tuple[float, float, float]]:
     """Centres of voxels, shape (N, 3), and their extent: of a grid, or as given.
 
@@ -136,7 +189,7 @@ def take_voxels(
     InputError
         If hkl are not finite and of that shape, or the step is given for a grid or missing.
     """
-    if isinstance(voxels, MapGrid):
+    if isinstance(voxels, HklGrid):
         if step is not None:
             raise InputError("a grid has its own step; give step with a list of hkl only")
         return voxels.hkl, voxels.step

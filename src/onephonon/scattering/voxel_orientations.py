@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,39 +17,59 @@ SAME_HKL = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """Voxels of some shape and direction, and what may be asked for in them.
+class VoxelOrientation:
+    """Voxels of one shape and direction in the model's indices, and what may be asked for in them.
 
-    A voxel is a box along the axes of the data. Averages over a box that is turned otherwise, as
-    in a hexagonal cell, are not averages over the box, so turned ones form frames of their own.
+    A voxel is a box along the axes of the data. Averages over a box that is rotated otherwise, as
+    in a hexagonal cell, are not averages over the box, so each orientation stands by itself.
 
     Parameters
     ----------
-    turn : ndarray, shape (3, 3)
-        On rows of hkl: the model is averaged over ``box @ turn``.
-    moves : list of (Reindexing, ndarray)
-        Ways of indexing that this frame serves: at ``hkl @ move`` of the data's hkl.
+    rotation : ndarray, shape (3, 3)
+        On rows of hkl: the model is averaged over ``box @ rotation``.
+    moves : tuple of (Reindexing, ndarray)
+        Ways of indexing that this orientation serves: at ``hkl @ move`` of the data's hkl.
     """
 
-    turn: Float64
-    moves: list[tuple[Reindexing, Float64]] = field(default_factory=list)
+    rotation: Float64
+    moves: tuple[tuple[Reindexing, Float64], ...]
 
 
-def find_frames(
+def find_orientations(
     reindexings: Sequence[Reindexing], laue: Float64, step: Sequence[float] | None
-) -> list[Frame]:
-    """Share the ways of indexing among as few frames as possible.
+) -> tuple[VoxelOrientation, ...]:
+    """Share the ways of indexing among as few orientations of voxels as possible.
 
     ``f_R(hkl)``, the mean of I(x @ R) over the box of hkl, is ``f_T(hkl @ P)`` where
     ``R = P T L`` with L of the Laue group and P such that it takes boxes to boxes.
+
+    Parameters
+    ----------
+    reindexings : sequence of Reindexing
+    laue : ndarray, shape (n, 3, 3)
+        Operators of the model's Laue group on rows of hkl.
+    step : three float, optional
+        Extent of the voxels; None for points.
     """
-    frames: list[Frame] = []
+    found: list[tuple[Float64, list[tuple[Reindexing, Float64]]]] = []
     for reindexing in reindexings:
-        found = _serve(frames, reindexing, laue, step)
-        if not found:
-            turn = reindexing.operator
-            frames.append(Frame(turn, [(reindexing, np.eye(3))]))
-    return frames
+        for rotation, moves in found:
+            move = _move(reindexing, rotation, laue, step)
+            if move is not None:
+                moves.append((reindexing, move))
+                break
+        else:
+            found.append((reindexing.operator, [(reindexing, np.eye(3))]))
+    return tuple(VoxelOrientation(rotation, tuple(moves)) for rotation, moves in found)
+
+
+def equivalent_operators(
+    orientation: VoxelOrientation, laue: Float64, step: Sequence[float] | None
+) -> list[Float64]:
+    """Operators on rows of hkl that take voxels to equivalent ones, boxes to boxes."""
+    rotation = orientation.rotation
+    carried = [_tidy(rotation @ L @ np.linalg.inv(rotation)) for L in laue]
+    return [operator for operator in carried if _keeps_box(operator, step)]
 
 
 def unique_voxels(hkl: Float64, operators: Sequence[Float64]) -> tuple[Float64, NDArray[np.int64]]:
@@ -63,24 +83,15 @@ def unique_voxels(hkl: Float64, operators: Sequence[Float64]) -> tuple[Float64, 
     return hkl[first], back.reshape(-1)
 
 
-def alike(frame: Frame, laue: Float64, step: Sequence[float] | None) -> list[Float64]:
-    """Operators on rows of hkl that take a frame's voxels to equivalent ones, boxes to boxes."""
-    inverse = np.linalg.inv(frame.turn)
-    turned = [_tidy(frame.turn @ L @ inverse) for L in laue]
-    return [operator for operator in turned if _keeps_box(operator, step)]
-
-
-def _serve(
-    frames: list[Frame], reindexing: Reindexing, laue: Float64, step: Sequence[float] | None
-) -> bool:
-    """Add a way of indexing to a frame that can serve it, if there is one."""
-    for frame in frames:
-        for L in laue:
-            move = reindexing.operator @ L @ np.linalg.inv(frame.turn)
-            if _keeps_box(move, step):
-                frame.moves.append((reindexing, _tidy(move)))
-                return True
-    return False
+def _move(
+    reindexing: Reindexing, rotation: Float64, laue: Float64, step: Sequence[float] | None
+) -> Float64 | None:
+    """What takes the data's hkl to those asked for in voxels so rotated, if anything does."""
+    for L in laue:
+        move = reindexing.operator @ L @ np.linalg.inv(rotation)
+        if _keeps_box(move, step):
+            return _tidy(move)
+    return None
 
 
 def _keeps_box(operator: Float64, step: Sequence[float] | None) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError, MapFileError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
 from ..lists import gridded, q_agree
@@ -18,7 +18,7 @@ from ..lists import gridded, q_agree
 
 def header(
     *,
-    grid: MapGrid | None = None,
+    grid: HklGrid | None = None,
     cell: Sequence[float] | None = None,
     spacegroup: str = "",
     units: str = "",
@@ -116,7 +116,7 @@ def _on_its_grid(
     if shape is None:
         raise MapFileError(f"{source}: intensity is flat and map_shape is missing; add it")
     origin, step = (tuple(arrays[x].reshape(-1).tolist()) for x in ("grid_origin", "grid_step"))
-    grid = MapGrid(origin, step, shape)
+    grid = HklGrid(origin, step, shape)
     if details["cell"] is None:
         raise MapFileError(f"{source}: cell missing; a map on a grid of hkl needs it")
     diffuse = DiffuseMap.on_grid(intensity, grid, **details)

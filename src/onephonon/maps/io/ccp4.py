@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
-from onephonon.crystal.cell_parameters import reciprocal_axes
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.cell import UnitCell, numpy_cell
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
 from .header import Notes
@@ -31,7 +31,7 @@ SHAPE, MODE, START, M, LENGTHS, ANGLES, ORDER, SYMMETRY = 1, 4, 5, 8, 11, 14, 17
 ORIGIN, N_LABELS, LABELS = 50, 56, 57
 BYTES = {0: 1, 1: 2, 2: 4, 6: 2}
 HEADER_BYTES = 1024
-MOST_LABELS, LABEL_WIDTH = 10, 80
+MAX_LABELS, LABEL_WIDTH = 10, 80
 
 #: Angles of two cells of the same crystal, degrees.
 SAME_ANGLE = 2.0
@@ -90,7 +90,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
     lengths, angles = _reciprocal(cell)
     spans = [a * s * n for a, s, n in zip(lengths, grid.step, grid.shape, strict=True)]
     labels = ["diffuse intensity, X Y Z are h k l, cell in 1/A", *Notes.of(diffuse).lines()]
-    if len(labels) > MOST_LABELS:
+    if len(labels) > MAX_LABELS:
         raise MapFileError(f"{path}: the map's units or space group are too long for CCP4 labels")
     file = gemmi.Ccp4Map()
     file.grid = gemmi.FloatGrid(np.ascontiguousarray(values))
@@ -101,7 +101,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
         file.set_header_i32(START + axis, round(first[axis]))
     file.set_header_i32(N_LABELS, len(labels))
     text = "".join(label.ljust(LABEL_WIDTH) for label in labels)
-    file.set_header_str(LABELS, text.ljust(MOST_LABELS * LABEL_WIDTH))
+    file.set_header_str(LABELS, text.ljust(MAX_LABELS * LABEL_WIDTH))
     with replacing(path, force) as temporary:
         file.write_ccp4_map(str(temporary))
 
@@ -123,18 +123,14 @@ def _check_header(path: Path) -> None:
 
 
 def _labels(file: gemmi.Ccp4Map) -> list[str]:
-    text = file.header_str(LABELS, MOST_LABELS * LABEL_WIDTH)
+    text = file.header_str(LABELS, MAX_LABELS * LABEL_WIDTH)
     return [text[i : i + LABEL_WIDTH] for i in range(0, len(text), LABEL_WIDTH)]
 
 
 def _reciprocal(cell: tuple[float, ...]) -> tuple[NDArray[np.float64], list[float]]:
     """Lengths (1/Å) and angles (degrees) of the reciprocal cell."""
-    axes = reciprocal_axes(cell)
-    lengths = np.linalg.norm(axes, axis=1)
-    cosines = [
-        float(axes[i] @ axes[j] / lengths[i] / lengths[j]) for i, j in ((1, 2), (0, 2), (0, 1))
-    ]
-    return lengths, [math.degrees(math.acos(x)) for x in cosines]
+    parameters = UnitCell(numpy_cell(cell).inverse.T).parameters
+    return np.array(parameters[:3]), list(parameters[3:])
 
 
 def _grid(
@@ -143,7 +139,7 @@ def _grid(
     given: Given,
     cell: tuple[float, ...],
     place: tuple[list[int], tuple[int, ...]],
-) -> tuple[MapGrid, str]:
+) -> tuple[HklGrid, str]:
     """Grid of a map that another program wrote, and how it was found."""
     start, shape = place
     if given.limits is not None:
@@ -176,4 +172,4 @@ def _grid(
             start = [round(x) for x in origin]
             how += "; first voxel from ORIGIN"
     first = tuple(n * s for n, s in zip(start, steps, strict=True))
-    return MapGrid(first, tuple(steps), shape), f"{how}; first voxel {start}"  # type: ignore[arg-type]
+    return HklGrid(first, tuple(steps), shape), f"{how}; first voxel {start}"  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import gemmi
@@ -10,9 +9,10 @@ import h5py
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.safe_reading import reading
+from onephonon.crystal.cell import check_cell
+from onephonon.crystal.symmetry import spacegroup_name
 
 from . import hdf5_kind
-from .overrides import spacegroup_name
 
 PDB = (".pdb", ".ent")
 STRUCTURES = (*PDB, ".cif", ".mmcif")
@@ -62,7 +62,4 @@ def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
                 f"{path}: ending {path.suffix!r} is none that a cell is taken from "
                 f"({', '.join((*STRUCTURES, '.mtz', *HDF5))})"
             )
-    parameters = tuple(float(x) for x in cell)
-    if len(parameters) != 6 or not all(math.isfinite(x) for x in parameters):
-        raise MapFileError(f"{path}: its cell {parameters} is not six finite numbers")
-    return parameters, spacegroup_name(group) if group else ""
+        return check_cell(cell), spacegroup_name(group) if group else ""

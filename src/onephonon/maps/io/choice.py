@@ -12,13 +12,14 @@ from typing import Any
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.core.files import check_writable
 from onephonon.core.safe_reading import reading
-from onephonon.crystal.cell_parameters import take_cell
+from onephonon.crystal.cell import check_cell
+from onephonon.crystal.symmetry import is_spacegroup, spacegroup_name
 
 from ..diffuse import DiffuseMap
 from . import ccp4, eryx, hdf5, lunus, mdx_lib, mtz, nexus, nexus_writer, npz, text
 from .cell_file import read_cell
 from .hdf5_kind import kind_of
-from .overrides import Given, known_spacegroup, spacegroup_name, take_sampling
+from .overrides import Given, check_sampling
 
 ALL = frozenset({"cell", "grid", "sigma", "counts", "half-sets", "history", "float64"})
 
@@ -187,7 +188,7 @@ def format_name(path: str | os.PathLike[str]) -> str:
 
 def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any) -> Given:
     """Check and gather what the caller says."""
-    per_index, limits = (None, None) if sampling is None else take_sampling(sampling)
+    per_index, limits = (None, None) if sampling is None else check_sampling(sampling)
     if origin is not None:
         try:
             voxel = tuple(int(x) for x in origin)
@@ -199,14 +200,14 @@ def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any)
             raise InputError("origin and the limits of the sampling both say where the map lies")
         origin = voxel
     group = spacegroup_name(spacegroup) if spacegroup else ""
-    if group and not known_spacegroup(group):
+    if group and not is_spacegroup(group):
         raise InputError(f"space group {spacegroup!r} is unknown; write it as in 'P 1 21 1'")
     said = "as given"
     if isinstance(cell, (str, os.PathLike)):
         said = f"of {Path(cell).name}"
         cell, found = read_cell(Path(cell))
         group = group or found
-    taken = None if cell is None else take_cell(cell)
+    taken = None if cell is None else check_cell(cell)
     return Given(taken, said, group, per_index, limits, origin, dataset)
 
 

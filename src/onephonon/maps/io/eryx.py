@@ -10,7 +10,7 @@ import numpy as np
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
 from .overrides import SAY_SAMPLING, Given, guess
@@ -65,7 +65,7 @@ def _shape_of_flat(path: Path, given: Given, size: int) -> tuple[int, int, int]:
         )
     ranges = [(*ends, n) for ends, n in zip(given.limits, given.per_index, strict=True)]
     try:
-        shape = MapGrid.from_sampling(*ranges).shape
+        shape = HklGrid.from_sampling(*ranges).shape
     except InputError as error:
         raise MapFileError(f"{path}: {error}") from error
     if math.prod(shape) != size:

@@ -36,7 +36,7 @@ from numpy.typing import DTypeLike, NDArray
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import load, reading
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import ARRAYS, DiffuseMap
 from .arrays import from_arrays, header, header_of
@@ -60,7 +60,7 @@ ITEMS = (
 )
 
 #: Bytes that HDF5 keeps beside the description of a dataset, below 64 kB.
-MOST_COMPACT = 60_000
+MAX_COMPACT = 60_000
 
 #: Fast; measured intensities compress little at any level.
 GZIP_LEVEL = 1
@@ -117,7 +117,7 @@ def new_file(path: Path) -> h5py.File:
 
 def create(
     file: h5py.File,
-    grid: MapGrid,
+    grid: HklGrid,
     cell: Sequence[float],
     *,
     dtype: DTypeLike = np.float32,
@@ -133,7 +133,7 @@ def create(
     ----------
     file : h5py.File
         Open for writing and empty, best by `new_file`.
-    grid : MapGrid
+    grid : HklGrid
     cell : sequence of six float
     dtype : float32 or float64
     spacegroup, units, parameters, history, version
@@ -198,6 +198,6 @@ def _write_items(file: h5py.File, items: dict[str, NDArray[Any]]) -> None:
         data = values if text is None else text
         dtype = values.dtype if text is None else h5py.string_dtype("utf-8", len(text) or 1)
         layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        if text is None or len(text) <= MOST_COMPACT:  # in the description and its checksum
+        if text is None or len(text) <= MAX_COMPACT:  # in the description and its checksum
             layout.set_layout(h5py.h5d.COMPACT)
         file.create_dataset(name, data=data, dtype=dtype, dcpl=layout)

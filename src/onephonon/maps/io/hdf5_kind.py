@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.safe_reading import load, reading
-
-from .overrides import spacegroup_name
+from onephonon.crystal.symmetry import spacegroup_name
 
 #: Groups nested deeper than this are not looked into (and links in circles not followed on).
 DEPTH = 5
 
 #: Bytes of an attribute, and of a text, beyond which a file is damaged.
-LARGEST_ATTRIBUTE, LARGEST_TEXT = 65_536, 16_777_216
+MAX_ATTRIBUTE, MAX_TEXT = 65_536, 16_777_216
 
 #: Attributes by which mdx-lib says where a map's voxels are.
 GRID_ATTRIBUTES = ("grid_size", "grid_ori", "grid_delta")
@@ -88,7 +87,7 @@ def attribute(item: Any, name: str) -> NDArray[Any] | None:
     if name not in item.attrs:
         return None
     found = item.attrs.get_id(name)
-    if math.prod(found.shape or ()) * found.dtype.itemsize > LARGEST_ATTRIBUTE:
+    if math.prod(found.shape or ()) * found.dtype.itemsize > MAX_ATTRIBUTE:
         raise ValueError(f"attribute {name} claims a shape of {found.shape}")
     return np.asarray(item.attrs[name]).reshape(-1)
 
@@ -104,7 +103,7 @@ def dataset_text(group: h5py.Group, name: str) -> str:
     dataset = group.get(name)
     if not isinstance(dataset, h5py.Dataset) or dataset.size != 1:
         return ""
-    if dataset.dtype.itemsize > LARGEST_TEXT:
+    if dataset.dtype.itemsize > MAX_TEXT:
         raise ValueError(f"{dataset.name} claims a text of {dataset.dtype.itemsize} characters")
     return _text(np.asarray(dataset[()]).reshape(-1))
 

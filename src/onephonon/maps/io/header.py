@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onephonon.core.errors import MapFileError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
 
@@ -22,7 +22,7 @@ class Notes:
     """Grid, cell and names of a map, to the last bit; of a list, no grid."""
 
     cell: tuple[float, ...]
-    grid: MapGrid | None = None
+    grid: HklGrid | None = None
     spacegroup: str = ""
     units: str = ""
     dtype: str = "float32"
@@ -85,7 +85,7 @@ class Notes:
             grid = None
             if "shape" in items:
                 origin, step, shape = (tuple(items[x]) for x in ("origin", "step", "shape"))
-                grid = MapGrid(origin, step, shape)
+                grid = HklGrid(origin, step, shape)
             return cls(
                 tuple(float(x) for x in items["cell"]),
                 grid,

@@ -19,7 +19,7 @@ import numpy as np
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
 from .overrides import SAY_SAMPLING, Given, close_step
@@ -125,7 +125,7 @@ def _grid(
     cell: tuple[float, ...],
     shape: tuple[int, int, int],
     bounds: tuple[float, ...],
-) -> tuple[MapGrid, str]:
+) -> tuple[HklGrid, str]:
     """Grid of Miller indices, and how it was found."""
     if given.limits is not None:
         return given.need_grid(path, shape)
@@ -137,7 +137,7 @@ def _grid(
         step, zero = _line(path, given, axis, (low, high, shape[axis]), cell[axis])
         steps.append(step)
         origin.append(-zero * step)
-    grid = MapGrid(tuple(origin), tuple(steps), shape)  # type: ignore[arg-type]
+    grid = HklGrid(tuple(origin), tuple(steps), shape)  # type: ignore[arg-type]
     per_index = ", ".join(f"{1 / step:g}" for step in steps)
     where = "as given" if given.origin is not None else "from the bounds"
     how = "as given" if given.per_index is not None else "bounds and cell"

@@ -17,7 +17,7 @@ import numpy as np
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.safe_reading import load, reading, without_infinite
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import Array, DiffuseMap
 from . import hdf5_kind
@@ -94,7 +94,7 @@ def _size(group: h5py.Group) -> str:
     return "x".join(str(n) for n in (size if size is not None else ()))
 
 
-def _grid(path: Path, group: h5py.Group) -> MapGrid:
+def _grid(path: Path, group: h5py.Group) -> HklGrid:
     values: dict[str, list[Any]] = {}
     for name in hdf5_kind.GRID_ATTRIBUTES:
         said = hdf5_kind.attribute(group, name)
@@ -113,11 +113,11 @@ def _grid(path: Path, group: h5py.Group) -> MapGrid:
         )
     # Through the axes: single precision is put on the fraction that it stands for.
     lines = zip(origin, delta, size, strict=True)
-    return MapGrid.from_axes(*(o + d * np.arange(int(n)) for o, d, n in lines))
+    return HklGrid.from_axes(*(o + d * np.arange(int(n)) for o, d, n in lines))
 
 
 def _volume(
-    path: Path, group: h5py.Group, name: str, grid: MapGrid, history: list[str]
+    path: Path, group: h5py.Group, name: str, grid: HklGrid, history: list[str]
 ) -> Array | None:
     """A dataset in the order h, k, l; None if there is none."""
     dataset = group.get(name)

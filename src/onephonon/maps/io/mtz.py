@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
 from .header import Notes
-from .overrides import CLOSE_STEP, Given, spacegroup_name
+from .overrides import CLOSE_STEP, Given
 from .rows import map_of_rows
 
 #: Our columns and their MTZ types (intensity, standard deviation, whole number).
@@ -37,7 +38,7 @@ COLUMNS = {
 }
 
 #: Largest whole number that single precision, in which MTZ keeps indices, holds exactly.
-LARGEST_INDEX = 2**24
+MAX_INDEX = 2**24
 
 
 def read(path: Path, given: Given) -> DiffuseMap:
@@ -195,7 +196,7 @@ def _supercell(
     return per_index, given.cell, f"{said} voxels per index: its cell over the cell given"
 
 
-def _whole(grid: MapGrid, path: Path) -> list[int]:
+def _whole(grid: HklGrid, path: Path) -> list[int]:
     """Voxels per index, whole, of a grid through hkl = 0, 0, 0."""
     per_index = [1 / step for step in grid.step]
     first = [o / s for o, s in zip(grid.origin, grid.step, strict=True)]
@@ -207,7 +208,7 @@ def _whole(grid: MapGrid, path: Path) -> list[int]:
             f"{path}: an MTZ holds maps with a whole number of voxels per index, through 0, 0, 0; "
             f"this one has {', '.join(f'{n:g}' for n in per_index)}: {grid}; resample it"
         )
-    if max(abs(x) for x in (*first, *ends)) > LARGEST_INDEX:
+    if max(abs(x) for x in (*first, *ends)) > MAX_INDEX:
         raise MapFileError(f"{path}: the indices of {grid} are too large for an MTZ; crop the map")
     return [round(n) for n in per_index]
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.safe_reading import load, reading, without_infinite
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import Array, DiffuseMap
 from . import hdf5_kind
@@ -152,7 +152,7 @@ def _of_table(
     given.allow(path, "a table of hkl needs none", "dataset", "sampling")
     hkl = np.stack([_column(path, group, name) for name in "hkl"], axis=1).astype(np.float64)
     columns = _columns_of_table(path, group, column, details["history"])
-    grid: MapGrid | None = details.pop("grid")
+    grid: HklGrid | None = details.pop("grid")
     points = details.pop("points")
     if points is not None:  # a list of ours, to the last bit
         return DiffuseMap.at_points(points, cell=cell, **columns, **details)
@@ -246,7 +246,7 @@ def _of_volume(
     return DiffuseMap.on_grid(values(signal), grid, cell, **beside, **details)
 
 
-def _companions(group: h5py.Group, grid: MapGrid, path: Path) -> dict[str, h5py.Dataset]:
+def _companions(group: h5py.Group, grid: HklGrid, path: Path) -> dict[str, h5py.Dataset]:
     """Signals of the maps that mdx2 keeps beside one called intensity, on the same grid."""
     found: dict[str, h5py.Dataset] = {}
     if not str(group.name).endswith("/intensity"):
@@ -271,7 +271,7 @@ def _ours(path: Path, group: h5py.Group) -> dict[str, Any]:
     said = json.loads(hdf5_kind.dataset_text(kept, "map"))
     if "shape" in said:
         origin, step, shape = (tuple(said.pop(x)) for x in ("origin", "step", "shape"))
-        details["grid"] = MapGrid(origin, step, shape)
+        details["grid"] = HklGrid(origin, step, shape)
     if "q_vectors" in kept:
         details["points"] = load(kept["q_vectors"], path)
     return details | {name: said[name] for name in ("history", "units", "parameters", "version")}

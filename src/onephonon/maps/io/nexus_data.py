@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.safe_reading import load
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import Array
 from . import hdf5_kind
@@ -60,12 +60,12 @@ def letter(name: str) -> str:
     return match.group(1).lower() if match else ""
 
 
-def grid_of(path: Path, group: h5py.Group) -> tuple[MapGrid, tuple[int, ...], list[int], str]:
+def grid_of(path: Path, group: h5py.Group) -> tuple[HklGrid, tuple[int, ...], list[int], str]:
     """Grid of an NXdata, and how its signal has to be turned to lie on it.
 
     Returns
     -------
-    grid : MapGrid
+    grid : HklGrid
     order : tuple of int
         The signal's dimensions that are h, k and l.
     falling : list of int
@@ -88,7 +88,7 @@ def grid_of(path: Path, group: h5py.Group) -> tuple[MapGrid, tuple[int, ...], li
             what = f"{names[dimension]} falls and was turned round"
         lines.append(line)
         said += [what] if what else []
-    return MapGrid.from_axes(*lines), order, falling, "; ".join(said)
+    return HklGrid.from_axes(*lines), order, falling, "; ".join(said)
 
 
 def _axis(path: Path, group: h5py.Group, name: str, n: int) -> tuple[NDArray[np.float64], str]:

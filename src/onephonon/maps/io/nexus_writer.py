@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
-from onephonon.crystal.cell_parameters import reciprocal_axes
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.cell import numpy_cell
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
 from .hdf5 import create_volume
@@ -92,12 +92,12 @@ def _write_crystal(entry: h5py.Group, diffuse: DiffuseMap) -> None:
     sample["space_group"] = diffuse.spacegroup
     sample["unit_cell"] = np.array(diffuse.cell)
     sample["orientation_matrix"] = np.eye(3)
-    sample["ub_matrix"] = reciprocal_axes(diffuse.cell).T  # columns a*, b*, c*, without 2*pi
+    sample["ub_matrix"] = numpy_cell(diffuse.cell).inverse.T  # columns a*, b*, c*, without 2*pi
 
 
 def _write_ours(entry: h5py.Group, diffuse: DiffuseMap) -> None:
     kept = _group(entry, OURS, "NXcollection")
-    said: dict[str, Any] = {
+    stored: dict[str, Any] = {
         "history": list(diffuse.history),
         "units": diffuse.units,
         "parameters": dict(diffuse.parameters),
@@ -105,11 +105,11 @@ def _write_ours(entry: h5py.Group, diffuse: DiffuseMap) -> None:
     }
     if diffuse.grid is not None:
         grid = diffuse.grid
-        said |= {"origin": grid.origin, "step": grid.step, "shape": grid.shape}
+        stored |= {"origin": grid.origin, "step": grid.step, "shape": grid.shape}
     else:
         volume = create_volume(kept, "q_vectors", diffuse.q_vectors.shape, np.float64)
         volume[...] = diffuse.q_vectors
-    kept["map"] = json.dumps(said)
+    kept["map"] = json.dumps(stored)
 
 
 def _write_volumes(entry: h5py.Group, diffuse: DiffuseMap) -> None:
@@ -151,7 +151,7 @@ def _write_column(table: h5py.Group, name: str, values: NDArray[Any]) -> None:
         dataset[...] = values
 
 
-def _ndiv(grid: MapGrid, path: Path) -> list[int]:
+def _ndiv(grid: HklGrid, path: Path) -> list[int]:
     """Voxels per Miller index, which mdx2 needs to be whole and through 0, 0, 0."""
     per_index = [1 / step for step in grid.step]
     whole = [round(n) for n in per_index]

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gemmi
-
 from onephonon.core.errors import InputError, MapFileError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 Triple = tuple[float, float, float]
 
@@ -104,7 +102,7 @@ class Given:
             raise MapFileError(f"{path}: the file does not say the cell; {SAY_CELL}")
         return tuple(float(x) for x in cell)
 
-    def need_grid(self, path: Path, shape: Sequence[int]) -> tuple[MapGrid, str]:
+    def need_grid(self, path: Path, shape: Sequence[int]) -> tuple[HklGrid, str]:
         """Grid of a bare array, and what was assumed to place it.
 
         Raises
@@ -123,13 +121,13 @@ class Given:
                     (low, high, n)
                     for (low, high), n in zip(self.limits, self.per_index, strict=True)
                 ]
-                grid, how = MapGrid.from_sampling(*ranges), "sampling as given"
+                grid, how = HklGrid.from_sampling(*ranges), "sampling as given"
             elif self.origin is not None:
                 grid, how = self._from_origin(shape), f"hkl 0, 0, 0 at voxel {self.origin} as given"
             else:
                 low = [-(size - 1) / 2 / n for size, n in zip(shape, self.per_index, strict=True)]
                 steps = [1 / n for n in self.per_index]
-                grid = MapGrid(_triple(low), _triple(steps), tuple(shape))  # type: ignore[arg-type]
+                grid = HklGrid(_triple(low), _triple(steps), tuple(shape))  # type: ignore[arg-type]
                 how = "assumed: the map is centred on hkl 0, 0, 0"
         except InputError as error:
             raise MapFileError(f"{path}: {error}") from error
@@ -140,11 +138,11 @@ class Given:
             )
         return grid, how
 
-    def _from_origin(self, shape: Sequence[int]) -> MapGrid:
+    def _from_origin(self, shape: Sequence[int]) -> HklGrid:
         assert self.per_index is not None
         assert self.origin is not None
         low = [-i / n for i, n in zip(self.origin, self.per_index, strict=True)]
-        return MapGrid(_triple(low), _triple([1 / n for n in self.per_index]), tuple(shape))  # type: ignore[arg-type]
+        return HklGrid(_triple(low), _triple([1 / n for n in self.per_index]), tuple(shape))  # type: ignore[arg-type]
 
 
 def guess(path: Path, what: str) -> None:
@@ -152,7 +150,7 @@ def guess(path: Path, what: str) -> None:
     warnings.warn(f"{path.name}: {what}", MapGuessWarning, stacklevel=6)
 
 
-def take_sampling(sampling: Any) -> tuple[Triple, tuple[tuple[float, float], ...] | None]:
+def check_sampling(sampling: Any) -> tuple[Triple, tuple[tuple[float, float], ...] | None]:
     """Voxels per Miller index and, if said, the limits.
 
     Parameters
@@ -200,18 +198,3 @@ def close_step(step: float) -> float | None:
     near = 1 / round(1 / step) if step < 1 and round(1 / step) else float(round(step))
     off = abs(near / step - 1) if near else math.inf
     return near if off <= CLOSE_STEP and off / step <= CLOSE_COUNT else None
-
-
-def spacegroup_name(name: str | int) -> str:
-    """Hermann-Mauguin symbol as gemmi writes it; the text itself if gemmi does not know it."""
-    group = (
-        gemmi.find_spacegroup_by_number(name)
-        if isinstance(name, int)
-        else gemmi.find_spacegroup_by_name(name.strip())
-    )
-    return str(group.xhm()) if group is not None else str(name).strip()
-
-
-def known_spacegroup(name: str) -> bool:
-    """Whether gemmi knows a space group of this name."""
-    return gemmi.find_spacegroup_by_name(name) is not None

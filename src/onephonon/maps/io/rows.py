@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.units import TWO_PI
-from onephonon.crystal.cell_parameters import reciprocal_axes
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.cell import numpy_cell
+from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import Array, DiffuseMap
 from .overrides import COARSEST
@@ -24,13 +23,13 @@ Float64 = NDArray[np.float64]
 OFF_GRID = 0.02
 
 #: A grid with this many voxels for each row is not what the table was made from.
-MOST_EMPTY = 200
+MAX_EMPTY = 200
 
 #: ... if it has more than this many.
 SMALL_GRID = 1_000_000
 
 #: Voxels per Miller index that are tried where the file does not say them.
-MOST_PER_INDEX = 200
+MAX_PER_INDEX = 200
 
 
 def map_of_rows(
@@ -40,7 +39,7 @@ def map_of_rows(
     cell: Sequence[float],
     *,
     per_index: Sequence[float] | None = None,
-    grid: MapGrid | None = None,
+    grid: HklGrid | None = None,
     history: Sequence[str] = (),
     **details: Any,
 ) -> DiffuseMap:
@@ -57,7 +56,7 @@ def map_of_rows(
     cell : sequence of six float
     per_index : sequence of three float, optional
         Voxels per Miller index; found from the indices if not given.
-    grid : MapGrid, optional
+    grid : HklGrid, optional
         The grid, if the file says it all.
     history : sequence of str
     **details
@@ -113,7 +112,7 @@ def _listed(
     details: Mapping[str, Any],
 ) -> DiffuseMap:
     return DiffuseMap.at_points(
-        TWO_PI * (hkl @ reciprocal_axes(cell)),
+        numpy_cell(cell).q_from_hkl(hkl),
         cell=cell,
         history=history,
         **columns,
@@ -123,7 +122,7 @@ def _listed(
 
 def _span(
     path: Path, hkl: Float64, per_index: Sequence[float] | None
-) -> tuple[MapGrid | None, str]:
+) -> tuple[HklGrid | None, str]:
     """Smallest grid on which all rows lie, and how it was found."""
     if per_index is not None:
         steps = [1 / n for n in per_index]
@@ -136,7 +135,7 @@ def _span(
     low, high = hkl.min(axis=0).tolist(), hkl.max(axis=0).tolist()
     # Python's whole numbers: a damaged index must not overflow.
     shape = [round((b - a) / s) + 1 for a, b, s in zip(low, high, steps, strict=True)]
-    if math.prod(shape) > max(SMALL_GRID, MOST_EMPTY * len(hkl)):
+    if math.prod(shape) > max(SMALL_GRID, MAX_EMPTY * len(hkl)):
         if per_index is not None:
             raise MapFileError(
                 f"{path}: hkl from {low} to {high} at {_said(per_index)} voxels "
@@ -147,7 +146,7 @@ def _span(
     origin = [round(a / s) * s for a, s in zip(low, steps, strict=True)]
     if any(abs(a - o) > OFF_GRID * s for a, o, s in zip(low, origin, steps, strict=True)):
         origin = low  # a grid that does not go through 0, 0, 0
-    grid = MapGrid(tuple(origin), tuple(steps), tuple(shape))  # type: ignore[arg-type]
+    grid = HklGrid(tuple(origin), tuple(steps), tuple(shape))  # type: ignore[arg-type]
     return grid, how
 
 
@@ -162,7 +161,7 @@ def _step(values: Float64) -> float | None:
         return 1.0
     gaps = np.diff(levels)
     # Differences far below any real step are the same index, rounded differently.
-    gaps = gaps[gaps > 0.5 / MOST_PER_INDEX]
+    gaps = gaps[gaps > 0.5 / MAX_PER_INDEX]
     if not len(gaps):
         return None
     rough = float(gaps.min())
@@ -173,7 +172,7 @@ def _step(values: Float64) -> float | None:
     return step if (np.abs(index - np.round(index)) <= OFF_GRID).all() else None
 
 
-def _voxels(path: Path, hkl: Float64, grid: MapGrid) -> NDArray[np.int64]:
+def _voxels(path: Path, hkl: Float64, grid: HklGrid) -> NDArray[np.int64]:
     """Flat voxel index of every row, checked to be on the grid and to occur once."""
     index = grid.index_of(hkl)
     whole = np.rint(index)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import check_writable
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 
 from . import hdf5
 
@@ -31,7 +31,7 @@ def partial_path(path: Path) -> Path:
 @contextmanager
 def unfinished(
     path: str | os.PathLike[str],
-    grid: MapGrid,
+    grid: HklGrid,
     cell: tuple[float, ...],
     *,
     dtype: str,
@@ -47,7 +47,7 @@ def unfinished(
     Parameters
     ----------
     path : path
-    grid : MapGrid
+    grid : HklGrid
     cell : tuple of six float
     dtype : {'float32', 'float64'}
     parameters : dict

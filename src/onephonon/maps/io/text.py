@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
+from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
 from .header import Notes
-from .overrides import Given, spacegroup_name
+from .overrides import Given
 from .rows import map_of_rows
 
 COLUMNS = ("h", "k", "l", "intensity", "sigma", "counts", "half1", "half2")
@@ -45,11 +46,11 @@ def read(path: Path, given: Given) -> DiffuseMap:
         if first is None:
             raise MapFileError(f"{path}: it has no numbers")
         table = np.loadtxt(itertools.chain([first], lines), dtype=np.float64, ndmin=2)
-        said = _said(comments)
-        names = _names(path, table, said)
+        header = _read_header(comments)
+        names = _names(path, table, header)
         notes = Notes.find(comments, path)
-        if "rows" in said and said["rows"] != str(len(table)):
-            raise MapFileError(f"{path}: {said['rows']} rows were written, {len(table)} are left")
+        if "rows" in header and header["rows"] != str(len(table)):
+            raise MapFileError(f"{path}: {header['rows']} rows were written, {len(table)} are left")
         dtype = notes.dtype if notes is not None and notes.dtype in DIGITS else "float64"
         values = {name: table[:, i] for i, name in enumerate(names)}
         hkl = np.stack([values.pop(x) for x in "hkl"], axis=1)
@@ -57,8 +58,8 @@ def read(path: Path, given: Given) -> DiffuseMap:
         halves = [columns.pop(name, None) for name in ("half1", "half2")]
         if halves[0] is not None and halves[1] is not None:
             columns["halves"] = tuple(halves)
-        found = notes.cell if notes is not None else _cell(path, said)
-        group = notes.spacegroup if notes is not None else said.get("spacegroup", "")
+        found = notes.cell if notes is not None else _cell(path, header)
+        group = notes.spacegroup if notes is not None else header.get("spacegroup", "")
         return map_of_rows(
             path,
             hkl,
@@ -67,9 +68,9 @@ def read(path: Path, given: Given) -> DiffuseMap:
             grid=notes.grid if notes is not None else None,
             per_index=given.per_index,
             spacegroup=given.spacegroup or (spacegroup_name(group) if group else ""),
-            units=notes.units if notes is not None else said.get("units", ""),
-            parameters=json.loads(said.get("parameters", "{}")),
-            version=said.get("version", ""),
+            units=notes.units if notes is not None else header.get("units", ""),
+            parameters=json.loads(header.get("parameters", "{}")),
+            version=header.get("version", ""),
             history=[
                 *(line[8:] for line in comments if line.startswith("history ")),
                 f"read from {path.name}: text, columns {', '.join(names)}",
@@ -138,16 +139,18 @@ def _lines(path: Path, comments: list[str]) -> Iterator[str]:
                 yield numbers.replace(",", " ")
 
 
-def _said(comments: list[str]) -> dict[str, str]:
+def _read_header(comments: list[str]) -> dict[str, str]:
     """What the comments say, by their first words."""
     pairs = (comment.partition(" ") for comment in comments)
     return {name.rstrip(":").lower(): rest.strip() for name, _, rest in pairs}
 
 
-def _names(path: Path, table: NDArray[np.float64], said: dict[str, str]) -> tuple[str, ...]:
+def _names(path: Path, table: NDArray[np.float64], header: dict[str, str]) -> tuple[str, ...]:
     """What the columns are: as the comments say, or h k l intensity [sigma]."""
     width = table.shape[1]
-    names = tuple(said["columns"].replace(",", " ").lower().split()) if "columns" in said else ()
+    names = (
+        tuple(header["columns"].replace(",", " ").lower().split()) if "columns" in header else ()
+    )
     if not names:
         if width not in (4, 5):
             raise MapFileError(
@@ -164,9 +167,9 @@ def _names(path: Path, table: NDArray[np.float64], said: dict[str, str]) -> tupl
     return names
 
 
-def _cell(path: Path, said: dict[str, str]) -> tuple[float, ...] | None:
+def _cell(path: Path, header: dict[str, str]) -> tuple[float, ...] | None:
     """The cell that another program's comment says: six numbers after "cell"."""
-    words = said.get("cell", "").replace(",", " ").split()
+    words = header.get("cell", "").replace(",", " ").split()
     if not words:
         return None
     if len(words) != 6:

@@ -3,7 +3,7 @@ from .bragg import bragg_distance, bragg_strata, near_bragg, nearest_bragg
 from .detectors import Detector, DetectorSample, Scan, detector
 from .grids import GridSample, grid
 from .halos import BraggPeaks, HaloSample, halos, peak_strengths, strongest_peaks
-from .minibatches import Minibatch, Urn, minibatch
+from .minibatches import Minibatch, Strata, minibatch
 from .paths import PathSample, path
 from .shells import ShellSample, shell_radii, shells
 
@@ -18,7 +18,7 @@ __all__ = [
     "QSample",
     "Scan",
     "ShellSample",
-    "Urn",
+    "Strata",
     "bragg_distance",
     "bragg_strata",
     "detector",

@@ -80,7 +80,7 @@ class QSample:
             )
 
 
-def as_number(name: str, value: Number, like: Tensor) -> Tensor:
+def check_number(name: str, value: Number, like: Tensor) -> Tensor:
     """Turn a number into a finite 0-d tensor of the dtype and device of `like`."""
     number = torch.as_tensor(value, dtype=like.dtype, device=like.device)
     if number.ndim or not bool(torch.isfinite(number.detach())):
@@ -88,15 +88,15 @@ def as_number(name: str, value: Number, like: Tensor) -> Tensor:
     return number
 
 
-def as_positive(name: str, value: Number, like: Tensor, unit: str) -> Tensor:
+def check_positive(name: str, value: Number, like: Tensor, unit: str) -> Tensor:
     """Turn a number above zero into a 0-d tensor."""
-    number = as_number(name, value, like)
+    number = check_number(name, value, like)
     if not float(number.detach()) > 0:
         raise InputError(f"{name} {float(number.detach()):g} {unit}: give a number above zero")
     return number
 
 
-def as_vector(name: str, value: Vector, like: Tensor, n: int = 3) -> Tensor:
+def check_vector(name: str, value: Vector, like: Tensor, n: int = 3) -> Tensor:
     """Turn `n` numbers, each perhaps a tensor, into a finite tensor of shape (n,)."""
     vector = value if isinstance(value, Tensor) else _stack(name, value, like)
     vector = vector.to(like)
@@ -105,7 +105,7 @@ def as_vector(name: str, value: Vector, like: Tensor, n: int = 3) -> Tensor:
     return vector
 
 
-def as_count(name: str, value: int, least: int = 1) -> int:
+def check_count(name: str, value: int, least: int = 1) -> int:
     """Whole number of at least `least`."""
     if not float(value).is_integer() or value < least:
         raise InputError(f"{name} {value}: give a whole number, {least} or more")
@@ -124,4 +124,4 @@ def check_resolution_range(d_min: float, d_max: float) -> None:
 def _stack(name: str, values: Sequence[Number], like: Tensor) -> Tensor:
     if len(values) == 0:
         raise InputError(f"{name} is empty; give at least one number")
-    return torch.stack([as_number(name, v, like) for v in values])
+    return torch.stack([check_number(name, v, like) for v in values])

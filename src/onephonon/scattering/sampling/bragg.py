@@ -1,4 +1,7 @@
-"""How far a q is from the nearest Bragg peak, exactly, whatever the angles of the cell."""
+"""How far a q is from the nearest Bragg peak, exactly, whatever the angles of the cell.
+
+Distances are lengths in 1/Å, 2*pi included as in q; `crystal.zone` has all conventions of nearness.
+"""
 
 from __future__ import annotations
 
@@ -60,13 +63,13 @@ def bragg_distance(cell: UnitCell, q: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (...)
-        1/Å. Differentiable in q and the cell where one lattice point is nearest; on a Bragg
-        point, where there is no derivative, the gradient is zero.
+        1/Å, 2*pi included. Differentiable in q and the cell where one lattice point is nearest;
+        on a Bragg point, where there is no derivative, the gradient is zero.
     """
     return torch.linalg.vector_norm(q - cell.q_from_hkl(nearest_bragg(cell, q).to(q)), dim=-1)
 
 
-def near_bragg(cell: UnitCell, q: Tensor, tolerance: float | None = None) -> Tensor:
+def near_bragg(cell: UnitCell, q: Tensor, bragg_radius: float | None = None) -> Tensor:
     """Tell which q are Bragg points or too near to one.
 
     Parameters
@@ -74,11 +77,12 @@ def near_bragg(cell: UnitCell, q: Tensor, tolerance: float | None = None) -> Ten
     cell : UnitCell
     q : Tensor, shape (..., 3)
         1/Å, 2*pi included.
-    tolerance : float, optional
-        Smallest distance from a Bragg peak, 1/Å; a measured peak's half width is a good choice
-        where data are concerned. By default only the points to which the model gives no number:
-        all three indices within `lattice.BRAGG_TOLERANCE` of integers (1e-6 in float64), where
-        rounding in K would reach the acoustic eigenvalues. Those are always included.
+    bragg_radius : float, optional
+        Smallest distance from a Bragg peak, 1/Å, 2*pi included; a measured peak's half width is a
+        good choice where data are concerned. By default only the points to which the model gives
+        no number: all three indices within `crystal.zone.BRAGG_TOLERANCE` of integers (1e-6 in
+        float64), where rounding in K would reach the acoustic eigenvalues. Those are always
+        included.
 
     Returns
     -------
@@ -87,17 +91,18 @@ def near_bragg(cell: UnitCell, q: Tensor, tolerance: float | None = None) -> Ten
     Raises
     ------
     InputError
-        If the tolerance is negative or not finite.
+        If the radius is negative or not finite.
     """
     with torch.no_grad():
         near = is_bragg(cell.hkl_from_q(q))
-        if tolerance is None:
+        if bragg_radius is None:
             return near
-        if not (math.isfinite(tolerance) and tolerance >= 0):
+        if not (math.isfinite(bragg_radius) and bragg_radius >= 0):
             raise InputError(
-                f"tolerance {tolerance} is not a distance from a Bragg peak; give 1/Å, 0 or more"
+                f"bragg_radius {bragg_radius} is not a distance from a Bragg peak; give 1/Å (2*pi "
+                "included), 0 or more"
             )
-        return near | (bragg_distance(cell, q) < tolerance)
+        return near | (bragg_distance(cell, q) < bragg_radius)
 
 
 def bragg_strata(cell: UnitCell, q: Tensor, edges: Sequence[float]) -> Tensor:
@@ -109,8 +114,8 @@ def bragg_strata(cell: UnitCell, q: Tensor, edges: Sequence[float]) -> Tensor:
     q : Tensor, shape (N, 3)
         1/Å, 2*pi included.
     edges : sequence of float, length n - 1
-        Distances in 1/Å, ascending, between the n strata: nearer than the first edge, between
-        the first and the second, ..., at the last or farther.
+        Distances in 1/Å, 2*pi included, ascending, between the n strata: nearer than the first
+        edge, between the first and the second, ..., at the last or farther.
 
     Returns
     -------

@@ -20,7 +20,7 @@ from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 
-from .base import Number, QSample, Vector, as_count, as_number, as_positive, as_vector
+from .base import Number, QSample, Vector, check_count, check_number, check_positive, check_vector
 from .bragg import near_bragg
 
 #: How far a direction's length may be from 1, two directions from square, or a matrix from a
@@ -90,7 +90,7 @@ class Detector:
         InputError
             If the distance is not positive.
         """
-        as_positive("distance", distance, torch.zeros((), dtype=torch.float64), "mm")
+        check_positive("distance", distance, torch.zeros((), dtype=torch.float64), "mm")
         for name, pair in (("beam_centre", beam_centre), ("pixel_size", pixel_size)):
             if len(pair) != 2:
                 raise InputError(f"{name} {pair}: give two numbers, along fast and slow")
@@ -100,13 +100,13 @@ class Detector:
 
     def binned(self, n: int) -> Detector:
         """Return the detector with n x n pixels made one; what does not fill a bin is left out."""
-        n = as_count("n", n)
+        n = check_count("n", n)
         like = torch.zeros((), dtype=torch.float64)
-        size = as_vector("pixel_size", self.pixel_size, like, 2)
-        fast, slow = as_vector("fast", self.fast, like), as_vector("slow", self.slow, like)
+        size = check_vector("pixel_size", self.pixel_size, like, 2)
+        fast, slow = check_vector("fast", self.fast, like), check_vector("slow", self.slow, like)
         shift = (n - 1) / 2 * (size[0] * fast + size[1] * slow)
         return Detector(
-            as_vector("origin", self.origin, like) + shift,
+            check_vector("origin", self.origin, like) + shift,
             fast,
             slow,
             size * n,
@@ -127,9 +127,9 @@ class Detector:
         InputError
             If a size or the wavelength is not positive, or a direction is not what it should be.
         """
-        n_fast, n_slow = (as_count("n_pixels", n) for n in self.n_pixels)
-        wavelength = as_positive("wavelength", self.wavelength, like, "Å")
-        size = as_vector("pixel_size", self.pixel_size, like, 2)
+        n_fast, n_slow = (check_count("n_pixels", n) for n in self.n_pixels)
+        wavelength = check_positive("wavelength", self.wavelength, like, "Å")
+        size = check_vector("pixel_size", self.pixel_size, like, 2)
         if not bool((size > 0).all()):
             raise InputError(f"pixel_size {size.tolist()} mm: give two numbers above zero")
         fast = _direction("fast", self.fast, like)
@@ -141,7 +141,7 @@ class Detector:
             )
         i, j = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (n_fast, n_slow))
         across = (i * size[0])[None, :, None] * fast + (j * size[1])[:, None, None] * slow
-        pixels = as_vector("origin", self.origin, like) + across
+        pixels = check_vector("origin", self.origin, like) + across
         lengths = torch.linalg.vector_norm(pixels, dim=-1, keepdim=True)
         if not bool((lengths > 0).all()):
             raise InputError("a pixel stands in the crystal; move the detector's origin away")
@@ -173,9 +173,11 @@ class Scan:
 
     def angles(self, like: Tensor) -> Tensor:
         """Spindle angle at the middle of each frame, degrees, shape (n_frames,)."""
-        n = as_count("n_frames", self.n_frames)
+        n = check_count("n_frames", self.n_frames)
         frame = torch.arange(n, dtype=like.dtype, device=like.device) + 0.5
-        return as_number("start", self.start, like) + frame * as_number("width", self.width, like)
+        return check_number("start", self.start, like) + frame * check_number(
+            "width", self.width, like
+        )
 
     def rotations(self, like: Tensor) -> Tensor:
         """Rotation R of each frame, which turns the crystal from angle 0, (n_frames, 3, 3)."""
@@ -210,7 +212,7 @@ def detector(
     *,
     rotation: Tensor | Sequence[Sequence[float]] | None = None,
     axes: Tensor | Sequence[Sequence[float]] | None = None,
-    tolerance: float | None = None,
+    bragg_radius: float | None = None,
 ) -> DetectorSample:
     """Take the pixels of a rotation series as points of reciprocal space.
 
@@ -231,8 +233,8 @@ def detector(
         give them (the transposed inverse of a UB matrix without 2*pi). They set the Miller
         indices, to which `cell` then gives the q: where the crystal's cell is a little larger or
         smaller than the model's, the pixels keep their hkl, and |q| follows the model.
-    tolerance : float, optional
-        Pixels nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`.
+    bragg_radius : float, optional
+        Pixels nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 
     Returns
     -------
@@ -248,24 +250,24 @@ def detector(
     scan = scan or Scan()
     like = cell.matrix
     q_lab = geometry.q_lab(like)
-    turns = scan.rotations(like)
+    rotations = scan.rotations(like)
     if axes is not None:
         if rotation is not None:
             raise InputError("rotation and axes both orient the crystal; give one of them")
-        lab_axes = _check_axes(as_matrix("axes", axes, like), cell)
-        hkl = _turned_back(q_lab, turns @ lab_axes) / TWO_PI
+        lab_axes = _check_axes(check_matrix("axes", axes, like), cell)
+        hkl = _rotated_back(q_lab, rotations @ lab_axes) / TWO_PI
         q = cell.q_from_hkl(hkl)
     else:
         eye = torch.eye(3, dtype=like.dtype, device=like.device)
-        U = eye if rotation is None else _check_rotation(as_matrix("rotation", rotation, like))
-        q = _turned_back(q_lab, turns @ U)
+        U = eye if rotation is None else _check_rotation(check_matrix("rotation", rotation, like))
+        q = _rotated_back(q_lab, rotations @ U)
         hkl = cell.hkl_from_q(q)
-    valid = ~near_bragg(cell, q, tolerance)
-    shape = (len(turns), *q_lab.shape[:2])
+    valid = ~near_bragg(cell, q, bragg_radius)
+    shape = (len(rotations), *q_lab.shape[:2])
     return DetectorSample(q, hkl, valid, shape, scan.angles(like), q_lab)
 
 
-def as_matrix(name: str, value: Tensor | Sequence[Sequence[float]], like: Tensor) -> Tensor:
+def check_matrix(name: str, value: Tensor | Sequence[Sequence[float]], like: Tensor) -> Tensor:
     """Turn nine numbers into a finite matrix of the dtype and device of `like`."""
     matrix = torch.as_tensor(value, dtype=like.dtype, device=like.device)
     if matrix.shape != (3, 3) or not bool(torch.isfinite(matrix.detach()).all()):
@@ -273,14 +275,14 @@ def as_matrix(name: str, value: Tensor | Sequence[Sequence[float]], like: Tensor
     return matrix
 
 
-def _turned_back(q_lab: Tensor, frames: Tensor) -> Tensor:
+def _rotated_back(q_lab: Tensor, frames: Tensor) -> Tensor:
     """Apply the transpose of each frame's matrix to every q, frames slowest, shape (N, 3)."""
     return torch.einsum("px,fxy->fpy", q_lab.reshape(-1, 3), frames).reshape(-1, 3)
 
 
 def _direction(name: str, value: Vector, like: Tensor) -> Tensor:
     """Unit vector; what the rounding of a header took from its length is given back."""
-    vector = as_vector(name, value, like)
+    vector = check_vector(name, value, like)
     length = torch.linalg.vector_norm(vector)
     if abs(float(length.detach()) - 1.0) > ROTATION_TOLERANCE:
         raise InputError(
@@ -309,11 +311,7 @@ def _check_axes(axes: Tensor, cell: UnitCell) -> Tensor:
     if float(mismatch) > 2 * CELL_TOLERANCE or not same_hand:
         reason = "have the other hand" if not same_hand else "do not match"
         raise InputError(
-            f"axes span the cell {_text(UnitCell(found))} and {reason}; the model's is "
-            f"{_text(cell)}. Give a, b, c in Å as columns, in the model's choice of axes"
+            f"axes span the cell {UnitCell(found)} and {reason}; the model's is "
+            f"{cell}. Give a, b, c in Å as columns, in the model's choice of axes"
         )
     return axes
-
-
-def _text(cell: UnitCell) -> str:
-    return "(" + ", ".join(f"{x:.4g}" for x in cell.parameters) + ")"

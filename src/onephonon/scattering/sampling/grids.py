@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from onephonon.crystal.cell import UnitCell
-from onephonon.crystal.grid import HklGrid
-from onephonon.crystal.zone import ZonePoints
+from onephonon.crystal.grid import HklGrid, check_samplings
+from onephonon.crystal.zone import ZonePoints, grid_zone_points
 
 from .base import QSample
 from .bragg import near_bragg
@@ -27,7 +29,7 @@ class GridSample(QSample):
 
     def zone_points(self) -> ZonePoints:
         """Distinct phonon wavevectors of the grid."""
-        zone = self.grid.zone_points()
+        zone = grid_zone_points(self.grid)
         return ZonePoints(zone.k_frac.to(self.q), zone.index.to(self.q.device))
 
 
@@ -37,7 +39,7 @@ def grid(
     ksampling: Sequence[float],
     lsampling: Sequence[float],
     *,
-    tolerance: float | None = None,
+    bragg_radius: float | None = None,
 ) -> GridSample:
     """Sample reciprocal space on a regular grid, as the model's grid mode does.
 
@@ -46,16 +48,16 @@ def grid(
     cell : UnitCell
         Differentiable.
     hsampling, ksampling, lsampling : (min, max, samples per Miller index)
-        See `HklGrid.from_sampling`.
-    tolerance : float, optional
-        Points nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`.
+        See `check_samplings`.
+    bragg_radius : float, optional
+        Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 
     Raises
     ------
     InputError
-        As `HklGrid.from_sampling` and `near_bragg` raise it.
+        As `check_samplings` and `near_bragg` raise it.
     """
-    lattice = HklGrid.from_sampling(hsampling, ksampling, lsampling)
-    hkl = lattice.hkl.to(cell.matrix)
+    lattice = check_samplings(hsampling, ksampling, lsampling)
+    hkl = torch.from_numpy(lattice.hkl).to(cell.matrix)
     q = cell.q_from_hkl(hkl)
-    return GridSample(q, hkl, ~near_bragg(cell, q, tolerance), lattice.shape, lattice)
+    return GridSample(q, hkl, ~near_bragg(cell, q, bragg_radius), lattice.shape, lattice)

@@ -16,7 +16,7 @@ from onephonon.crystal.zone import ZonePoints
 from onephonon.network.bodies import Bodies, gather_bodies
 
 from ..amplitudes.direct import structure_factor
-from .base import QSample, as_count, check_resolution_range
+from .base import QSample, check_count, check_resolution_range
 from .bragg import near_bragg
 
 #: Which of the peaks that symmetry makes equal are kept: one of a Laue orbit, one of a Friedel
@@ -78,7 +78,7 @@ def halos(
     peaks: BraggPeaks | Tensor | Sequence[Sequence[int]],
     samples: Sequence[int] = (13, 11, 11),
     *,
-    tolerance: float | None = None,
+    bragg_radius: float | None = None,
 ) -> HaloSample:
     """Sample a whole zone around each peak.
 
@@ -94,9 +94,9 @@ def halos(
         From `strongest_peaks`, or Miller indices of the user's own choice.
     samples : three int
         Points per Miller index.
-    tolerance : float, optional
-        Points nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`. The peaks themselves
-        never are.
+    bragg_radius : float, optional
+        Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`. The
+        peaks themselves never are.
 
     Returns
     -------
@@ -114,14 +114,14 @@ def halos(
     like = cell.matrix
     if not isinstance(peaks, BraggPeaks):
         peaks = _own_peaks(torch.as_tensor(peaks, device=like.device), like)
-    counts = [as_count("samples", n) for n in samples]
+    counts = [check_count("samples", n) for n in samples]
     if len(counts) != 3:
         raise InputError(f"samples {tuple(samples)}: give three, along h, k and l")
     offset = _zone_offsets(counts).to(like)
     hkl = (peaks.hkl.to(like)[:, None, :] + offset).reshape(-1, 3)
     q = cell.q_from_hkl(hkl)
     shape = (peaks.n_peaks, *counts)
-    return HaloSample(q, hkl, ~near_bragg(cell, q, tolerance), shape, peaks, offset)
+    return HaloSample(q, hkl, ~near_bragg(cell, q, bragg_radius), shape, peaks, offset)
 
 
 def strongest_peaks(
@@ -158,7 +158,7 @@ def strongest_peaks(
     """
     if unique not in UNIQUE:
         raise InputError(f"unique {unique!r} is not one of {', '.join(UNIQUE)}")
-    wanted = as_count("n_peaks", n_peaks)
+    wanted = check_count("n_peaks", n_peaks)
     check_resolution_range(d_min, d_max)
     with torch.no_grad():
         hkl = _indices_between(crystal.cell, d_min, d_max)
@@ -260,8 +260,8 @@ def _representatives(crystal: Crystal, hkl: Tensor) -> Tensor:
     if len(hkl) == 0:
         return hkl
     indices = hkl.to(crystal.rotations)
-    images = torch.round(torch.einsum("ni,oij->noj", indices, crystal.rotations)).to(torch.int64)
-    images = torch.cat([images, -images], dim=1)
+    operators = torch.from_numpy(crystal.laue_operators).to(indices)
+    images = torch.einsum("ni,oij->noj", indices, operators).to(torch.int64)
     base = 2 * int(images.abs().max()) + 1
     rank = (images[..., 0] * base + images[..., 1]) * base + images[..., 2]
     best = rank.argmax(dim=1)

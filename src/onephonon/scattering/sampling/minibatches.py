@@ -11,7 +11,7 @@ from torch import Tensor
 from onephonon.core.errors import InputError
 from onephonon.core.tensors import first_of_each
 
-from .base import QSample, as_count
+from .base import QSample, check_count
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Minibatch(QSample):
 
 
 @dataclass(frozen=True)
-class Urn:
-    """The points of a sample ready to be drawn from, as often as wanted.
+class Strata:
+    """The points of a sample by stratum, ready to be drawn from as often as wanted.
 
     Parameters
     ----------
@@ -90,9 +90,9 @@ class Urn:
     ends: Tensor
 
     @classmethod
-    def fill(
+    def of(
         cls, sample: QSample, weights: Tensor | None = None, strata: Tensor | None = None
-    ) -> Urn:
+    ) -> Strata:
         """Prepare the valid points of a sample.
 
         Parameters
@@ -168,7 +168,7 @@ class Urn:
         InputError
             If there are fewer points than strata.
         """
-        size = as_count("size", size, least=self.n_strata)
+        size = check_count("size", size, least=self.n_strata)
         if isinstance(generator, int):
             generator = torch.Generator().manual_seed(generator)
         device = self.order.device
@@ -207,7 +207,7 @@ def minibatch(
     weights: Tensor | None = None,
     strata: Tensor | None = None,
 ) -> Minibatch:
-    """Draw one minibatch of a sample's valid points; for many, fill an `Urn` once.
+    """Draw one minibatch of a sample's valid points; for many, make the `Strata` once.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def minibatch(
     size : int
     generator : torch.Generator or int
     weights, strata : Tensor, shape (N,), optional
-        See `Urn.fill`.
+        See `Strata.of`.
 
     Returns
     -------
@@ -224,7 +224,7 @@ def minibatch(
     Raises
     ------
     InputError
-        As `Urn.fill` and `Urn.draw` raise it.
+        As `Strata.of` and `Strata.draw` raise it.
 
     Examples
     --------
@@ -232,4 +232,4 @@ def minibatch(
     >>> batch = minibatch(sample, 1000, generator=0, strata=strata)
     >>> loss = batch.mean((model_at(batch.q) - data[batch.index]) ** 2)
     """
-    return Urn.fill(sample, weights, strata).draw(size, generator)
+    return Strata.of(sample, weights, strata).draw(size, generator)

@@ -12,7 +12,7 @@ from onephonon.core.errors import InputError
 from onephonon.crystal.brillouin_path import points_along
 from onephonon.crystal.cell import UnitCell
 
-from .base import QSample, Vector, as_count, as_vector
+from .base import QSample, Vector, check_count, check_vector
 from .bragg import near_bragg
 
 
@@ -42,7 +42,7 @@ def path(
     *,
     labels: Sequence[str] | None = None,
     around: Vector = (0.0, 0.0, 0.0),
-    tolerance: float | None = None,
+    bragg_radius: float | None = None,
 ) -> PathSample:
     """Walk along straight lines from corner to corner; two corners make a line.
 
@@ -62,8 +62,8 @@ def path(
     around : array, shape (3,)
         Added to every corner: with the indices of a Bragg peak, a path of the zone is walked
         around this peak.
-    tolerance : float, optional
-        Points nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`.
+    bragg_radius : float, optional
+        Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 
     Returns
     -------
@@ -92,12 +92,12 @@ def path(
                 "remove one or correct it"
             )
     along, distance, corner = points_along(cell, corners, counts)
-    hkl = along + as_vector("around", around, like)
+    hkl = along + check_vector("around", around, like)
     q = cell.q_from_hkl(hkl)
     return PathSample(
         q,
         hkl,
-        ~near_bragg(cell, q, tolerance),
+        ~near_bragg(cell, q, bragg_radius),
         (len(q),),
         distance,
         corner,
@@ -107,13 +107,13 @@ def path(
 
 def _counts(points_per_segment: int | Sequence[int], n_segments: int) -> list[int]:
     if not isinstance(points_per_segment, Sequence):
-        return [as_count("points_per_segment", points_per_segment)] * n_segments
+        return [check_count("points_per_segment", points_per_segment)] * n_segments
     if len(points_per_segment) != n_segments:
         raise InputError(
             f"points_per_segment has {len(points_per_segment)} numbers, the path has "
             f"{n_segments} segments; give one for each, or one for all"
         )
-    return [as_count("points_per_segment", n) for n in points_per_segment]
+    return [check_count("points_per_segment", n) for n in points_per_segment]
 
 
 def _labels(labels: Sequence[str] | None, corners: Tensor) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 
-from .base import QSample, Vector, as_count, as_vector, check_resolution_range
+from .base import QSample, Vector, check_count, check_resolution_range, check_vector
 from .bragg import near_bragg
 
 #: Longitude from one point of the spiral to the next, in turns; the golden ratio fills the circle
@@ -59,7 +59,7 @@ def shells(
     radii: Vector,
     n_per_shell: int = 1000,
     *,
-    tolerance: float | None = None,
+    bragg_radius: float | None = None,
 ) -> ShellSample:
     """Spread points evenly over spherical shells.
 
@@ -74,8 +74,8 @@ def shells(
         ``|q|`` in 1/Å, 2*pi included (``2*pi/d``); differentiable. `shell_radii` makes them of a
         resolution range.
     n_per_shell : int
-    tolerance : float, optional
-        Points nearer to a Bragg peak (1/Å) are not valid; see `near_bragg`.
+    bragg_radius : float, optional
+        Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 
     Returns
     -------
@@ -86,15 +86,15 @@ def shells(
     InputError
         If there is no shell, no point on it, or a radius is not positive.
     """
-    n = as_count("n_per_shell", n_per_shell)
+    n = check_count("n_per_shell", n_per_shell)
     like = cell.matrix
-    radius = as_vector("radii", radii, like, len(radii))
+    radius = check_vector("radii", radii, like, len(radii))
     if len(radius) == 0 or not bool((radius > 0).all()):
         raise InputError(f"radii {radius.tolist()} are not shells; give |q| above zero, in 1/Å")
     directions = fibonacci_sphere(n).to(like)
     q = (radius[:, None, None] * directions).reshape(-1, 3)
     weight = torch.full((len(q),), 1.0 / n, dtype=like.dtype, device=like.device)
-    valid = ~near_bragg(cell, q, tolerance)
+    valid = ~near_bragg(cell, q, bragg_radius)
     return ShellSample(q, cell.hkl_from_q(q), valid, (len(radius), n), radius, weight)
 
 
@@ -118,7 +118,7 @@ def shell_radii(d_max: float, d_min: float, n_shells: int) -> Tensor:
         If the range is empty or there is no shell.
     """
     check_resolution_range(d_min, d_max)
-    n = as_count("n_shells", n_shells)
+    n = check_count("n_shells", n_shells)
     low, high = TWO_PI / d_max, TWO_PI / d_min
     return low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from onephonon.crystal.cell_parameters import reciprocal_axes
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.cell import numpy_cell
+from onephonon.crystal.grid import HklGrid
 from onephonon.maps.diffuse import Array
 
 #: Voxels along an axis at most: every graphics driver takes 3-D textures of this length.
@@ -17,7 +17,7 @@ LONGEST = 1024
 Factors = tuple[int, int, int]
 
 
-def block_factors(grid: MapGrid, cell: tuple[float, ...], voxels: int) -> Factors:
+def block_factors(grid: HklGrid, cell: tuple[float, ...], voxels: int) -> Factors:
     """Choose how many voxels along h, k and l become one.
 
     The axis whose voxels are the shortest in 1/Å is coarsened first, so that blocks come out about
@@ -25,12 +25,12 @@ def block_factors(grid: MapGrid, cell: tuple[float, ...], voxels: int) -> Factor
 
     Parameters
     ----------
-    grid : MapGrid
+    grid : HklGrid
     cell : tuple of six float
     voxels : int
         Blocks at most.
     """
-    lengths = np.linalg.norm(reciprocal_axes(cell), axis=1) * np.array(grid.step)
+    lengths = np.linalg.norm(numpy_cell(cell).inverse, axis=1) * np.array(grid.step)
     factors = np.array([math.ceil(n / LONGEST) for n in grid.shape])
     shape = np.array(grid.shape)
     while math.prod(blocks := np.ceil(shape / factors).astype(int)) > max(voxels, 1):
@@ -39,7 +39,7 @@ def block_factors(grid: MapGrid, cell: tuple[float, ...], voxels: int) -> Factor
     return h, k, l
 
 
-def block_grid(grid: MapGrid, factors: Factors) -> MapGrid:
+def block_grid(grid: HklGrid, factors: Factors) -> HklGrid:
     """Grid of the blocks: each stands where the middle of its voxels is."""
     if factors == (1, 1, 1):
         return grid
@@ -47,7 +47,7 @@ def block_grid(grid: MapGrid, factors: Factors) -> MapGrid:
     origin, step, shape = zip(
         *((o + s * (f - 1) / 2, s * f, math.ceil(n / f)) for o, s, n, f in placed), strict=True
     )
-    return MapGrid(origin, step, shape)
+    return HklGrid(origin, step, shape)
 
 
 def block_means(values: Array, factors: Factors) -> NDArray[np.float64]:

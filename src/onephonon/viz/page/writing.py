@@ -22,8 +22,8 @@ import numpy as np
 from onephonon import __version__
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.core.files import replacing
-from onephonon.crystal.cell_parameters import reciprocal_axes
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.cell import numpy_cell
+from onephonon.crystal.grid import HklGrid
 from onephonon.maps.diffuse import Array, DiffuseMap
 from onephonon.maps.resampling import resample
 
@@ -121,7 +121,7 @@ def write_page(
         "title": title,
         "generator": f"onephonon {__version__}",
         "cell": list(cell),
-        "axes": reciprocal_axes(cell).tolist(),
+        "axes": numpy_cell(cell).inverse.tolist(),
         "spacegroup": diffuse.spacegroup,
         "fullShape": list(grid.shape),
         "blocks": list(factors),
@@ -133,7 +133,7 @@ def write_page(
         temporary.write_text(text, encoding="utf-8")
 
 
-def _placed(grid: MapGrid) -> dict[str, list[float]]:
+def _placed(grid: HklGrid) -> dict[str, list[float]]:
     return {"origin": list(grid.origin), "step": list(grid.step), "shape": list(grid.shape)}
 
 
@@ -142,7 +142,7 @@ def _reduced(volume: Array, factors: Factors) -> Array:
 
 
 def _beside(
-    second: DiffuseMap, grid: MapGrid, cell: tuple[float, ...], factors: Factors
+    second: DiffuseMap, grid: HklGrid, cell: tuple[float, ...], factors: Factors
 ) -> tuple[Array, str]:
     """Values of a second map where the first has its blocks, and what was done to it."""
     own, own_cell = second.require_grid()

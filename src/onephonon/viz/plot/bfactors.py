@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from onephonon.core.correlation import pearson
 from onephonon.core.errors import InputError
 from onephonon.core.units import EIGHT_PI_SQUARED
 from onephonon.crystal.crystal import AtomLabel, mean_square
@@ -126,8 +128,8 @@ def _by_atom(panel: Axes, first: Float64, second: Float64, names: Sequence[str])
     panel.plot([0, top], [0, top], color="0.5", lw=0.6)
     panel.set(xlim=(0, top), ylim=(0, top), aspect="equal")
     panel.set(xlabel=f"B of the {names[1]} / Å²", ylabel=f"B of the {names[0]} / Å²")
-    if first.std() > 0 and second.std() > 0:
-        cc = float(np.corrcoef(first, second)[0, 1])
+    cc = pearson(first, second)
+    if math.isfinite(cc):
         panel.set_title(f"{len(first)} atoms, CC {cc:.2f}".replace("-", "−"))
     else:
         panel.set_title(f"{len(first)} atoms")

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.cell_parameters import reciprocal_axes
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.cell import numpy_cell
+from onephonon.crystal.grid import HklGrid
 from onephonon.crystal.symmetry import laue_operators
 from onephonon.maps.diffuse import Array, DiffuseMap
 
@@ -79,7 +79,7 @@ def draw_halos(
     aspects = [aspect_of(window) for window in windows]
     columns = min(COLUMNS, len(sections))
     figure, panels = panel_figure(aspects, columns, margins=(0.4, 0.55), beside=0.8)
-    d = 1 / np.linalg.norm(chosen @ reciprocal_axes(cell), axis=1)
+    d = 1 / np.linalg.norm(chosen @ numpy_cell(cell).inverse, axis=1)
     for i, (panel, section, peak) in enumerate(zip(panels, sections, chosen, strict=True)):
         name = " ".join(tidy(int(x)) for x in peak)
         said = f"{name}:  {d[i]:.2f} Å"
@@ -204,7 +204,7 @@ def strongest_halos(diffuse: DiffuseMap, n: int) -> NDArray[np.int64]:
     raise InputError(f"{n} halos: the map holds {len(found)} Bragg points that differ by symmetry")
 
 
-def _bragg_lines(grid: MapGrid, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _bragg_lines(grid: HklGrid, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Whole indices along an axis that have voxels on both sides, and the voxels nearest them."""
     low, high = grid.origin[axis], grid.end[axis]
     whole = np.arange(np.ceil(low - 1e-9), np.floor(high + 1e-9) + 1)
@@ -232,7 +232,7 @@ def _close_up(diffuse: DiffuseMap, peak: NDArray[np.int64], axis: int) -> Sectio
     grid, cell = diffuse.require_grid()
     section = cut(diffuse, Plane.normal_to(axis, float(peak[axis])))
     across = [i for i in range(3) if i != axis]
-    lengths = np.linalg.norm(reciprocal_axes(cell), axis=1)[across]
+    lengths = np.linalg.norm(numpy_cell(cell).inverse, axis=1)[across]
     reach = 0.5 * lengths.max() / lengths
     slices = []
     for i, line, half in zip(across, (section.x, section.y), reach, strict=True):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import SLAB
+from onephonon.crystal.grid import SLAB
 from onephonon.maps.diffuse import Array, DiffuseMap
 
 from .style import LINES, PAGE, Colours, intensity_label, new_figure, styled

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
-from onephonon.crystal.cell_parameters import cell_matrix, reciprocal_axes
+from onephonon.crystal.cell import numpy_cell
 
 Float64 = NDArray[np.float64]
 Triple = tuple[float, float, float]
@@ -171,7 +171,7 @@ class Plane:
         e = e / np.linalg.norm(e)
         f = f - (f @ e) * e
         f = f / np.linalg.norm(f)
-        to_hkl = cell_matrix(cell) / TWO_PI
+        to_hkl = numpy_cell(cell).matrix / TWO_PI
         return cls(
             _as_triple(q @ to_hkl),
             _as_triple(e @ to_hkl),
@@ -208,9 +208,7 @@ class Plane:
         -------
         ndarray, shape (3, 3)
         """
-        start, e, f = (TWO_PI * np.array([self.origin, self.along, self.up])) @ reciprocal_axes(
-            cell
-        )
+        start, e, f = self._cartesian(cell)
         right = e / np.linalg.norm(e)
         upward = f - (f @ right) * right
         upward = upward / np.linalg.norm(upward)
@@ -219,11 +217,14 @@ class Plane:
         matrix[1, 0] = 0.0
         return matrix
 
+    def _cartesian(self, cell: Sequence[float]) -> Float64:
+        """Origin and both directions in rows, Cartesian, 1/Å with 2*pi, shape (3, 3)."""
+        in_hkl = np.array([self.origin, self.along, self.up])
+        return np.asarray((TWO_PI * in_hkl) @ numpy_cell(cell).inverse)
+
     def height(self, cell: Sequence[float]) -> float:
         """Distance of the plane from the origin, 1/Å with 2*pi."""
-        start, e, f = (TWO_PI * np.array([self.origin, self.along, self.up])) @ reciprocal_axes(
-            cell
-        )
+        start, e, f = self._cartesian(cell)
         normal = np.cross(e, f)
         return float(abs(start @ normal) / np.linalg.norm(normal))
 

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.map_grid import MapGrid
+from onephonon.crystal.grid import HklGrid
 from onephonon.maps.diffuse import Array, DiffuseMap
 
 from .planes import AXES, Float64, Plane
@@ -135,7 +135,7 @@ def _middle_layers(diffuse: DiffuseMap, axis: int) -> tuple[float, float]:
     return middle, between
 
 
-def _same_points(grid: MapGrid, like: Section) -> bool:
+def _same_points(grid: HklGrid, like: Section) -> bool:
     """Whether a section of the grid would have the points of another."""
     if like.plane.fixed is None:
         return False
@@ -153,7 +153,7 @@ def _view(diffuse: DiffuseMap, axis: int, layer: int) -> Array:
     return diffuse.volume[tuple(index)].T
 
 
-def _layer(diffuse: DiffuseMap, grid: MapGrid, plane: Plane, axis: int, value: float) -> Section:
+def _layer(diffuse: DiffuseMap, grid: HklGrid, plane: Plane, axis: int, value: float) -> Section:
     """Section on which one index is fixed."""
     x, y = (a for i, a in enumerate(grid.axes) if i != axis)
     where = (value - grid.origin[axis]) / grid.step[axis]
@@ -172,7 +172,7 @@ def _layer(diffuse: DiffuseMap, grid: MapGrid, plane: Plane, axis: int, value: f
     return Section(plane, _sample(diffuse, grid, plane, x, y), x, y, outline, interpolated=True)
 
 
-def _oblique(diffuse: DiffuseMap, grid: MapGrid, plane: Plane) -> Section:
+def _oblique(diffuse: DiffuseMap, grid: HklGrid, plane: Plane) -> Section:
     """Section along any other plane."""
     outline = _reach(grid, plane)
     lines = []
@@ -186,7 +186,7 @@ def _oblique(diffuse: DiffuseMap, grid: MapGrid, plane: Plane) -> Section:
     return Section(plane, _sample(diffuse, grid, plane, x, y), x, y, outline, interpolated=True)
 
 
-def _sample(diffuse: DiffuseMap, grid: MapGrid, plane: Plane, x: Float64, y: Float64) -> Array:
+def _sample(diffuse: DiffuseMap, grid: HklGrid, plane: Plane, x: Float64, y: Float64) -> Array:
     """Values at points of a plane, (n_y, n_x), linear between the voxels that have one.
 
     For pictures: a missing voxel is missing in its own size, and not in that of the eight cells
@@ -213,7 +213,7 @@ def _sample(diffuse: DiffuseMap, grid: MapGrid, plane: Plane, x: Float64, y: Flo
     return values
 
 
-def _reach(grid: MapGrid, plane: Plane) -> Float64:
+def _reach(grid: HklGrid, plane: Plane) -> Float64:
     """Corners of the part of a plane that lies within a grid, in order, shape (n, 2)."""
     low = np.array(grid.origin) - 0.5 * np.array(grid.step)
     high = np.array(grid.end) + 0.5 * np.array(grid.step)

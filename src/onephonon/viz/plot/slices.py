@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
+from onephonon.core.correlation import pearson
 from onephonon.core.errors import InputError
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.interpolation import interpolate
-from onephonon.maps.radial import split_isotropic
-from onephonon.maps.resampling import resample
+from onephonon.maps.isotropic import split_isotropic
+from onephonon.maps.resampling import onto_coarser
 
 from .histograms import draw_histogram_panel
 from .layout import panel_figure
@@ -33,9 +34,6 @@ from .style import (
 
 SCALES = "grey scales: q / Å⁻¹ (2π included)"
 CIRCLES = "circles: resolution d"
-
-#: A model this much finer than the data, in every direction, is averaged over the data's voxels.
-FINER = 1.5
 
 #: Voxels from which the factor between two maps is found.
 SAMPLE = 500_000
@@ -137,8 +135,8 @@ def draw_comparison(
     InputError
         If the maps have no point in common, or a plane misses them.
     """
-    data.require_grid()
-    model, averaged = _on_coarse_voxels(model, data)
+    whole, model = model, onto_coarser(model, data.require_grid()[0])
+    averaged = "" if model is whole else " and averaged over the voxels"
     if anisotropic:
         model, data = split_isotropic(model)[1], split_isotropic(data)[1]
     chosen = _take_planes(planes) or [central_plane(data, 2)]
@@ -220,15 +218,14 @@ def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
         If fewer than two voxels have a value in both.
     """
     grid, _ = data.require_grid()
-    model, _ = _on_coarse_voxels(model, data)
+    model = onto_coarser(model, grid)
     if grid.size > SAMPLE:
         # Not in strides, which could keep step with the Bragg points.
         place = np.random.default_rng(0).integers(grid.size, size=SAMPLE)
     else:
         place = np.arange(grid.size)
     index = np.unravel_index(place, grid.shape)
-    hkl = np.stack([axis[i] for axis, i in zip(grid.axes, index, strict=True)], axis=1)
-    m, d = interpolate(model, hkl), data.volume[index].astype(np.float64)
+    m, d = interpolate(model, grid.hkl_at(index)), data.volume[index].astype(np.float64)
     both = np.isfinite(m) & np.isfinite(d)
     m, d = m[both], d[both]
     if len(d) < 2 or not m.any() or not d.any():
@@ -237,9 +234,7 @@ def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
             "resolutions overlap? A model at Bragg points has none: simulate it at 3 or more "
             "points per Miller index, and it is averaged"
         )
-    spread = float(m.std() * d.std())
-    cc = float(((m - m.mean()) * (d - d.mean())).mean()) / spread if spread else math.nan
-    return math.sqrt(float(d @ d) / float(m @ m)), cc
+    return math.sqrt(float(d @ d) / float(m @ m)), pearson(m, d)
 
 
 def _between_voxels(sections: Sequence[Section]) -> str:
@@ -261,14 +256,6 @@ def _between_bragg_layers(planes: Sequence[Plane]) -> str:
 
 def _take_planes(planes: Sequence[Plane | str] | None) -> list[Plane]:
     return [Plane.named(p) if isinstance(p, str) else p for p in planes or ()]
-
-
-def _on_coarse_voxels(model: DiffuseMap, data: DiffuseMap) -> tuple[DiffuseMap, str]:
-    """Average a finer model over the data's voxels, and say so."""
-    fine, coarse = model.require_grid()[0], data.require_grid()[0]
-    if min(np.divide(coarse.step, fine.step)) < FINER:
-        return model, ""
-    return resample(model, coarse, "average"), " and averaged over the voxels"
 
 
 def _compared(

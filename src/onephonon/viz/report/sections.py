@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onephonon.core.correlation import pearson
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.refine.quality import Gain, Quality
 from onephonon.refine.series import RungFit
@@ -371,9 +372,7 @@ def motion(material: Material) -> list[Markup]:
     assert found is not None
     band, given = found.b_factors, found.b_file
     mean, low, high = (float(np.mean(x)) for x in (band.value, band.low, band.high))
-    cc = math.nan
-    if given.std() > 0 and band.value.std() > 0:
-        cc = float(np.corrcoef(given, band.value)[0, 1])
+    cc = pearson(given, band.value)
     between = f" ({interval(low, high)})" if math.isfinite(low) else ""
     said = (
         f"Springs from diffuse scattering predict a mean B of {number(mean)} Å²{between}; the "

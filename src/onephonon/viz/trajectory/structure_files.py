@@ -116,7 +116,7 @@ def _set_cell(structure: gemmi.Structure, box: UnitCell) -> np.ndarray:
     """Give a structure its cell, and how to turn coordinates into the axes of files, (3, 3)."""
     structure.cell = gemmi.UnitCell(*box.parameters)
     structure.spacegroup_hm = "P 1"
-    matrix = box.matrix.numpy(force=True)
+    matrix = box.numpy().matrix
     usual = np.array(structure.cell.orth.mat.tolist())
     if np.abs(usual - matrix).max() < TURNED:
         return np.eye(3)

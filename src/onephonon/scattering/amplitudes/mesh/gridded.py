@@ -95,7 +95,7 @@ def grid_densities(
 def mesh_for_grid(bodies: Bodies, grid: HklGrid, U: Tensor, rtol: float, q_max: float) -> Mesh:
     """The mesh that `grid_densities` uses."""
     matrix = bodies.crystal.cell.matrix.detach()
-    ends = [axis[[0, -1]] for axis in grid.axes]
+    ends = [torch.from_numpy(axis[[0, -1]]) for axis in grid.axes]
     corners = UnitCell(matrix).q_from_hkl(torch.cartesian_prod(*ends).to(matrix))
     q_max = min(q_max, float(torch.linalg.vector_norm(corners, dim=1).max()))
     domain = Domain(corners, q_max)
@@ -187,7 +187,7 @@ class GridAmplitudes:
             same `k_frac`.
         """
         bodies, densities, grid = self.bodies, self.densities, self.rows.grid
-        axes = [axis.to(densities.mesh.steps.device) for axis in grid.axes]
+        axes = [axis.to(densities.mesh.steps.device) for axis in self.rows.axes]
         n_k = grid.samples[1]
         parts = list(zip(densities.density, densities.boxes, strict=True))
         depth = _Depth.of(densities, self.rows)
@@ -222,9 +222,7 @@ class GridAmplitudes:
         bodies, mesh, rows = self.bodies, self.densities.mesh, self.rows
         (k_frac, bragg), like = zone, mesh.steps
         n = len(k_frac)
-        h, k = (
-            axis[part].to(like.device) for axis, part in zip(rows.grid.axes, where, strict=False)
-        )
+        h, k = (axis[part].to(like.device) for axis, part in zip(rows.axes, where, strict=False))
         begin, end = rows.reach_of_l(h, k)
         if end <= begin:
             return None
@@ -283,7 +281,7 @@ class _Depth:
 
     @classmethod
     def of(cls, densities: GridDensities, rows: GridRows) -> _Depth:
-        axis, n = rows.grid.axes[2].to(densities.mesh.steps.device), rows.grid.samples[2]
+        axis, n = rows.axes[2].to(densities.mesh.steps.device), rows.grid.samples[2]
         first, last, _ = rows.region[2].indices(len(axis))
         m = -(-(last - first) // n)
         index = first + torch.arange(m * n, device=axis.device).reshape(m, n).T

@@ -1,0 +1,192 @@
+"""The isotropic part of intensities: what depends on |q| alone, and what is left without it.
+
+Two choices are in use, and their anisotropic parts are not the same numbers:
+
+- maps and pictures (`split_isotropic`, `symmetry_agreement`) take out the **profile**, the mean
+  intensity of each shell interpolated between shells: a curve without steps, which may be read off
+  and drawn;
+- comparing and fitting (`compare`, `refine`) take out a **line** per shell, fitted by least
+  squares: nothing that goes linearly with |q| inside a shell is left for a correlation to feed on,
+  and model and data are weighted alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import InputError
+
+from .diffuse import DiffuseMap
+from .radial import RadialProfile, radial_average
+
+Float64 = NDArray[np.float64]
+
+#: What can be taken out of each shell, and how many numbers it takes from it. A profile is one
+#: curve through all shells, and takes none from any by itself.
+KINDS = {"none": 0, "mean": 1, "line": 2, "profile": 0}
+
+#: The kinds in words.
+DESCRIBED = {
+    "mean": "the mean taken out",
+    "line": "a line in |q| taken out",
+    "profile": "the mean, interpolated between shells, taken out",
+}
+
+
+@dataclass(frozen=True)
+class Isotropic:
+    """What is taken for the isotropic part of a map.
+
+    Parameters
+    ----------
+    kind : {'line', 'profile', 'mean', 'none'}
+        A straight line in |q| in each shell, fitted by (weighted) least squares; the (weighted)
+        means of the shells, interpolated between the mean |q| of each; the mean of each shell in
+        steps; or nothing at all.
+    shells : int
+        Shells of equal width in |q| between the limits of what is compared.
+
+    Raises
+    ------
+    InputError
+        If the kind is unknown or there is no shell.
+    """
+
+    kind: str = "line"
+    shells: int = 50
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"isotropic part {self.kind!r} is not one of {', '.join(KINDS)}")
+        if self.shells < 1 or self.shells != int(self.shells):
+            raise InputError(f"{self.shells} shells: give a whole number, 1 or more")
+
+    def __str__(self) -> str:
+        if self.kind == "none":
+            return "nothing taken out"
+        return f"{DESCRIBED[self.kind]} of each of {self.shells} shells in |q|"
+
+    def remove(
+        self, values: Float64, s: Float64, limits: tuple[float, float], weight: Float64
+    ) -> Float64:
+        """Values without their isotropic part.
+
+        Parameters
+        ----------
+        values, s, weight : ndarray, shape (N,)
+            Intensities, 1/d = |q|/2*pi in 1/Å, and weights (not negative).
+        limits : (float, float)
+            Lowest and highest s of the shells.
+
+        Returns
+        -------
+        ndarray, shape (N,)
+            NaN in shells with no more values than were fitted: nothing would be left of them.
+        """
+        if self.kind == "none":
+            return values.copy()
+        if self.kind == "profile":
+            return values - shell_profile(values, s, limits, weight, self.shells)
+        shell = shell_of(s, limits, self.shells)
+
+        def total(terms: Float64) -> Float64:
+            return np.bincount(shell, terms, self.shells).astype(np.float64)
+
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sum_w = total(weight)
+            mean = total(weight * values) / sum_w
+            left = values - mean[shell]
+            enough = np.bincount(shell[weight > 0], minlength=self.shells) > KINDS[self.kind]
+            if self.kind == "line":
+                away = s - (total(weight * s) / sum_w)[shell]
+                spread = total(weight * away**2)
+                slope = total(weight * away * left) / spread
+                flat = spread <= 1e-24 * sum_w  # all at one |q|: the mean is the line
+                left = left - np.where(flat, 0.0, slope)[shell] * away
+        return np.where(enough[shell], left, np.nan)
+
+
+def shell_of(s: Float64, limits: tuple[float, float], shells: int) -> NDArray[np.int64]:
+    """Shell of equal width that each s lies in, shape (N,); the outermost holds its upper edge."""
+    low, high = limits
+    width = (high - low) / shells
+    if width <= 0:
+        return np.zeros(len(s), dtype=np.int64)
+    return np.clip(np.floor((s - low) / width), 0, shells - 1).astype(np.int64)
+
+
+def shell_profile(
+    values: Float64, s: Float64, limits: tuple[float, float], weight: Float64, shells: int
+) -> Float64:
+    """Means of shells, interpolated linearly between the mean s of each, shape (N,).
+
+    Parameters
+    ----------
+    values, s, limits, weight
+        As for `Isotropic.remove`.
+    shells : int
+        Of equal width in s; values beyond the limits belong to the first and last.
+    """
+    if not len(values):
+        return values
+    low, high = limits
+    shell = ((s - low) / (high - low or 1.0) * shells).astype(np.intp).clip(0, shells - 1)
+    total = np.bincount(shell, weight, shells)
+    held = total > 0
+    position = np.bincount(shell, weight * s, shells)[held] / total[held]
+    mean = np.bincount(shell, weight * values, shells)[held] / total[held]
+    return np.interp(s, position, mean)
+
+
+def split_isotropic(
+    diffuse: DiffuseMap,
+    n_bins: int = 50,
+    *,
+    profile: RadialProfile | None = None,
+    interpolate: bool = True,
+    of: str = "mean",
+) -> tuple[DiffuseMap, DiffuseMap]:
+    """Split a map into a part that depends on |q| alone and the rest.
+
+    The part is the map's radial profile: the choice 'profile' of `Isotropic`, unless asked
+    otherwise.
+
+    Parameters
+    ----------
+    diffuse : DiffuseMap
+        On a grid or a list.
+    n_bins : int
+        See `radial_average`.
+    profile : RadialProfile, optional
+        Isotropic part to take instead of the map's own.
+    interpolate : bool
+        Between the bins, so that the isotropic part has no steps; see `RadialProfile.at`. In
+        whole bins the mean of the rest is zero in each.
+    of : {'mean', 'median'}
+        What the isotropic part is in each bin.
+
+    Returns
+    -------
+    isotropic : DiffuseMap
+        Missing where the map is. Without sigma, counts and halves.
+    anisotropic : DiffuseMap
+        The 'variational' part: intensity - isotropic, with the map's sigma and counts; both
+        halves are lessened by the same isotropic part.
+    """
+    taken = profile or radial_average(diffuse, n_bins)
+    isotropic = np.empty_like(diffuse.intensity)
+    for part, s in diffuse.slabs():
+        line = taken.at(s, interpolate=interpolate, of=of)
+        isotropic[part] = np.where(np.isnan(diffuse.intensity[part]), np.nan, line)
+    arrays = dict(diffuse.arrays)
+    for name in ("intensity", "half1", "half2"):
+        if name in arrays:
+            arrays[name] = arrays[name] - isotropic
+    what = f"{of} in {len(taken.count)} shells of 1/d"
+    return (
+        diffuse.changed(f"isotropic part: {what}", {"intensity": isotropic}),
+        diffuse.changed(f"anisotropic part: without the {what}", arrays),
+    )
