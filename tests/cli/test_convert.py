@@ -15,7 +15,7 @@ from matplotlib import image
 from commands import run_command
 from foreign_maps import CELL, GRID, MAPS, assert_tells, made_up, telling, telling_map, write_lunus
 from onephonon import DiffuseMap, MapGrid, OnePhononError, read_map, write_map
-from onephonon.cli.picture import COLOURS, sections
+from onephonon.cli.info.picture import COLOURS, sections
 from onephonon.maps import symmetrize
 from onephonon.maps.equivalents import symmetry_agreement
 from onephonon.maps.summary import summarize
