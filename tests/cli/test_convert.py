@@ -33,11 +33,6 @@ def run(*arguments: object, width: int = 120) -> str:
 # convert
 
 
-@pytest.mark.parametrize("command", ["convert", "info"])
-def test_help_has_an_example(command: str) -> None:
-    assert f"onephonon {command}" in run(command, "--help")
-
-
 def test_through_every_format_and_back(tmp_path: Path) -> None:
     write_map(made_up(), tmp_path / "0.h5")
     cell = ["--cell", *CELL]

@@ -51,10 +51,6 @@ def model() -> OnePhonon:
         return OnePhonon(DATA / "5zck.pdb", *mesh, q_vectors=q)  # type: ignore[arg-type]
 
 
-def test_help_has_an_example() -> None:
-    assert "onephonon modes" in run("--help")
-
-
 def test_the_temperature_is_the_files_if_it_says(tmp_path: Path) -> None:
     remark = "REMARK 200  TEMPERATURE           (KELVIN) : 110.0\n"
     text = "REMARK 200 EXPERIMENTAL DETAILS\nREMARK 200  EXPERIMENT TYPE                : "

@@ -9,13 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 from typer.models import OptionInfo
 
 
+@dataclass(frozen=True)
 class OptionGroup:
     """Options that belong together.
 
@@ -58,25 +59,19 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
     }
     parameters: dict[str, inspect.Parameter] = {}
     owners: dict[str, str] = {}
-
-    def declare(parameter: inspect.Parameter, owner: str) -> None:
-        name = parameter.name
-        if name in parameters:
-            raise TypeError(
-                f"{command.__name__}: {name!r} is declared by {owners[name]} and by {owner}; "
-                "rename one"
-            )
-        parameters[name], owners[name] = parameter, owner
-
     for name, parameter in own.items():
         if name in groups:
-            for option in _options(groups[name]):
-                declare(option, groups[name].__name__)
+            owner, found = groups[name].__name__, list(_options(groups[name]))
         else:
-            declare(
-                parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY),
-                "the command itself",
-            )
+            plain = parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            owner, found = "the command itself", [plain]
+        for option in found:
+            if option.name in parameters:
+                raise TypeError(
+                    f"{command.__name__}: {option.name!r} is declared by {owners[option.name]} and "
+                    f"by {owner}; rename one"
+                )
+            parameters[option.name], owners[option.name] = option, owner
 
     @wraps(command)
     def expanded(**values: Any) -> None:
@@ -92,7 +87,7 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
 def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
     """The fields of a group as parameters that Typer understands."""
     hints = get_type_hints(group, include_extras=True)
-    for field in _fields(group):
+    for field in fields(group):
         kind, *extras = get_args(hints[field.name]) or (None,)
         options = [extra for extra in extras if isinstance(extra, OptionInfo)]
         if len(options) != 1:
@@ -117,12 +112,8 @@ def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
 
 def _build(group: type[OptionGroup], values: dict[str, Any]) -> OptionGroup:
     """A group of the values that Typer found."""
-    found = {field.name: values[field.name] for field in _fields(group)}
+    found = {field.name: values[field.name] for field in fields(group)}
     return group(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
-
-
-def _fields(group: type[OptionGroup]) -> tuple[Field[Any], ...]:
-    return fields(group)  # type: ignore[arg-type]
 
 
 def _is_repeated(kind: Any) -> bool:
