@@ -12,7 +12,7 @@ from matplotlib import image
 from typer.testing import CliRunner
 
 from commands import run_command
-from onephonon import OnePhononError
+from onephonon import OnePhononError, read_map
 from onephonon.cli import app
 from structures import DATA
 
@@ -63,10 +63,41 @@ def test_a_list_is_drawn_as_one_and_says_so(tmp_path: Path) -> None:
     assert image.imread(tmp_path / "list.png")[..., :3].std() > 0.02  # points and bars
 
 
+def test_structure_options_reach_every_command(tmp_path: Path) -> None:
+    wet = ["--waters", "--solvent", 0.334, "--solvent-smoothing", 20, "--conformers", "all"]
+    assert run_command("verify", DATA / "2ol9.pdb", *wet).count("pass") == 8
+    rows = {}
+    for options in ((), ("--isotropic", *wet)):
+        table = tmp_path / f"{len(options)}.csv"
+        run_command("contacts", DATA / "2ol9.pdb", *options, "-o", table)
+        rows[table] = len(table.read_text().splitlines())
+    few, many = rows.values()
+    assert few < many  # waters touch
+    quick = ["--points", 24, "--dos-mesh", 2, 2, 2, "--mesh", 2, 2, 2]
+    shown = run_command("modes", DATA / "5zck.pdb", *quick, "--radiation", "neutron")
+    assert "speeds of sound" in shown
+
+
+def test_a_mesh_of_displacements_in_a_comparison(tmp_path: Path) -> None:
+    data, model = tmp_path / "data.npz", tmp_path / "model.npz"
+    run_command("simulate", DATA / "5zck.pdb", *RANGES, "-o", data)
+    for mesh in ([2, 2, 2], [2, 2, 3]):
+        given = ["--mesh", *mesh, "--remove-shells", 2, "--average", 0]
+        run_command("compare", DATA / "5zck.pdb", data, *given, "-o", model, "--force")
+        assert read_map(model).parameters["mesh"] == mesh
+    # The data's own mesh: the same model at the same points, to rounding.
+    ours, theirs = read_map(model).intensity, read_map(data).intensity
+    both = np.isfinite(ours) & np.isfinite(theirs)
+    assert both.sum() > 100
+    np.testing.assert_allclose(ours[both], theirs[both], rtol=1e-10)
+
+
 def test_quiet_prints_nothing(tmp_path: Path) -> None:
     out = tmp_path / "m.npz"
     assert run_command("simulate", DATA / "2ol9.pdb", *RANGES, "-o", out, "--quiet") == ""
     assert run_command("visualize", out, "--quiet") == ""
+    assert run_command("info", out, "--quiet", "--png", tmp_path / "info.png") == ""
+    assert (tmp_path / "info.png").exists()
 
 
 def test_contacts_are_listed_by_class_and_saved(tmp_path: Path) -> None:

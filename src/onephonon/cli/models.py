@@ -17,14 +17,14 @@ NEAR_BRAGG = 1e-3
 BRAGG = 1e-6
 
 
-class ModelOptions(Protocol):
-    """Options that say something about a model."""
+class DescribesModel(Protocol):
+    """A group of options that says something about a model."""
 
     def model_arguments(self) -> dict[str, Any]:
         """Keywords of `OnePhonon`."""
 
 
-def model_arguments(*groups: ModelOptions) -> dict[str, Any]:
+def model_arguments(*groups: DescribesModel) -> dict[str, Any]:
     """What several groups say about a model, as a calculated map records it."""
     merged: dict[str, Any] = {}
     for group in groups:

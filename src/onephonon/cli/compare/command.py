@@ -1,4 +1,4 @@
-"""The command."""
+"""The command ``onephonon compare``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command."""
+"""The command ``onephonon fit``."""
 
 from __future__ import annotations
 

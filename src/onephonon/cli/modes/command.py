@@ -1,4 +1,4 @@
-"""The command."""
+"""The command ``onephonon modes``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command."""
+"""The command ``onephonon visualize``."""
 
 from __future__ import annotations
 
