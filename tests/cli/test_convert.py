@@ -15,7 +15,7 @@ from matplotlib import image
 from commands import run_command
 from foreign_maps import CELL, GRID, MAPS, assert_tells, made_up, telling, telling_map, write_lunus
 from onephonon import DiffuseMap, MapGrid, OnePhononError, read_map, write_map
-from onephonon.cli.picture import COLOURS, sections
+from onephonon.cli.info.picture import COLOURS, sections
 from onephonon.maps import symmetrize
 from onephonon.maps.equivalents import symmetry_agreement
 from onephonon.maps.summary import summarize
@@ -31,11 +31,6 @@ def run(*arguments: object, width: int = 120) -> str:
 
 
 # convert
-
-
-@pytest.mark.parametrize("command", ["convert", "info"])
-def test_help_has_an_example(command: str) -> None:
-    assert f"onephonon {command}" in run(command, "--help")
 
 
 def test_through_every_format_and_back(tmp_path: Path) -> None:

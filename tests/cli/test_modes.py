@@ -46,13 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model() -> OnePhonon:
     with torch.no_grad():
-        mesh = [(0, 1, 2)] * 3
         q = torch.zeros(0, 3, dtype=torch.float64)
-        return OnePhonon(DATA / "5zck.pdb", *mesh, q_vectors=q)  # type: ignore[arg-type]
-
-
-def test_help_has_an_example() -> None:
-    assert "onephonon modes" in run("--help")
+        return OnePhonon(DATA / "5zck.pdb", mesh=(2, 2, 2))
 
 
 def test_the_temperature_is_the_files_if_it_says(tmp_path: Path) -> None:

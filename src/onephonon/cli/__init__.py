@@ -14,7 +14,19 @@ import typer
 
 from onephonon.core.errors import OnePhononError
 
-from . import compare, contacts, convert, fit, info, modes, simulate, verify, view, visualize  # noqa: F401  (each adds its command)
+from . import (  # noqa: F401  (each adds its command)
+    compare,
+    contacts,
+    convert,
+    demo,
+    fit,
+    info,
+    modes,
+    simulate,
+    verify,
+    view,
+    visualize,
+)
 from .app import app
 
 #: Exit code of a program stopped by Ctrl-C.

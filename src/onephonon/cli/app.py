@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable
+
 import typer
+
+from .groups import expand_options
+
+#: Former spellings of options, which go on to work, and what they are called now.
+FORMER_SPELLINGS = {
+    "dmin": "d-min",
+    "dmax": "d-max",
+    "spacegroup": "space-group",
+    "no-expand": "whole-cell",
+}
+
+
+def _current_spelling(name: str) -> str:
+    return FORMER_SPELLINGS.get(name, name)
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -10,4 +29,33 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="One-phonon diffuse X-ray scattering from protein crystals.",
+    context_settings={
+        # --h is a Miller index; -h is free.
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": _current_spelling,
+    },
 )
+
+
+def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add a function to the application as a command, its groups of options expanded.
+
+    Parameters
+    ----------
+    *examples : str
+        Command lines that end the help, which begins with the function's docstring.
+    """
+    heading = "Example:" if len(examples) == 1 else "Examples:"
+    epilog = "\n\n".join([heading, *(f"[bold]{example}[/]" for example in examples)])
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        expanded = expand_options(function)
+        app.command(help=_reflowed(function.__doc__ or ""), epilog=epilog)(expanded)
+        return expanded
+
+    return add
+
+
+def _reflowed(text: str) -> str:
+    """A docstring in which only paragraphs and indented lines begin new lines, for any width."""
+    return re.sub(r"(?<!\n)\n(?![\n ])", " ", inspect.cleandoc(text))

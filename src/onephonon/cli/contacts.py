@@ -7,39 +7,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import app
-from .options import (
-    CutoffOption,
-    ForceOption,
-    GroupByOption,
-    HydrogensOption,
-    LigandsOption,
-    QuietOption,
-    Structure,
-    WatersOption,
-)
+from .app import command
+from .options.network import NetworkOptions
+from .options.output import OutputOptions
+from .options.structure import StructureFile, StructureOptions
 
 if TYPE_CHECKING:
     from onephonon.network.interfaces import ContactRow
 
 
-@app.command(epilog="Example: [bold]onephonon contacts model.pdb[/] --by residue -o contacts.csv")
+@command("onephonon contacts model.pdb --by residue -o contacts.csv")
 def contacts(
-    structure: Structure,
+    file: StructureFile,
+    *,
     by: Annotated[
-        str, typer.Option("--by", help="Spring classes: global, copy, interface or residue.")
+        str,
+        typer.Option(
+            metavar="CLASS",
+            help="Class springs together of all contacts (global), of those within and between "
+            "copies (copy), of each pair of copies (interface) or of residues (residue).",
+        ),
     ] = "interface",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Save every symmetry-unique contact: .csv or .json."),
     ] = None,
-    group_by: GroupByOption = "asu",
-    cutoff: CutoffOption = 4.0,
-    hydrogens: HydrogensOption = False,
-    waters: WatersOption = False,
-    ligands: LigandsOption = False,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    writing: OutputOptions,
+    structure: StructureOptions,
+    network: NetworkOptions,
 ) -> None:
     """List the contacts between atoms and the classes of springs they fall into.
 
@@ -47,24 +42,23 @@ def contacts(
     it can be given back as a labelling of your own (see docs/gradients.md).
     """
     from onephonon.core.files import check_writable
-    from onephonon.crystal.reading import read_crystal
     from onephonon.network.bodies import gather_bodies
     from onephonon.network.contact_files import write_contact_table
     from onephonon.network.contacts import find_contacts
     from onephonon.network.springs import ClassSprings, SpringPlan, contact_table
 
     if output is not None:
-        check_writable(output, force)
-    crystal = read_crystal(structure, hydrogens=hydrogens, waters=waters, ligands=ligands)
-    bodies = gather_bodies(crystal, group_by)
-    found = find_contacts(bodies, cutoff)
+        check_writable(output, writing.force)
+    bodies = gather_bodies(structure.read_crystal(file), network.group_by)
+    found = find_contacts(bodies, network.cutoff)
     springs = ClassSprings(bodies, found, SpringPlan(by=by))
     rows = contact_table(bodies, found, springs.springs(), springs.classes())
-    if not quiet:
-        _print_classes(rows, f"{structure.name}: contacts within {cutoff:g} Å, springs by {by}")
+    if not writing.quiet:
+        title = f"{file.name}: contacts within {network.cutoff:g} Å, springs by {by}"
+        _print_classes(rows, title)
     if output is not None:
-        write_contact_table(rows, output, force)
-        if not quiet:
+        write_contact_table(rows, output, writing.force)
+        if not writing.quiet:
             typer.echo(f"wrote {output}: {len(rows)} contacts")
 
 

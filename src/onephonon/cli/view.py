@@ -3,90 +3,71 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .app import app
-from .options import ForceOption, QuietOption
-from .reading import (
-    CellFromOption,
-    CellOption,
-    DatasetOption,
-    HOption,
-    KOption,
-    LOption,
-    OriginOption,
-    PerIndexOption,
-    SpacegroupOption,
-    read_with,
-)
+from .app import command
+from .options.map_reading import MapReadingOptions
+from .options.output import OutputOptions
 from .terminal import status
 
 
-@app.command(
-    epilog="Examples: [bold]onephonon view map.h5[/] --open; "
-    "[bold]onephonon view model.h5 --against data.h5[/] --anisotropic -o compared.html"
+@command(
+    "onephonon view map.h5 --open",
+    "onephonon view model.h5 --against data.h5 --anisotropic -o compared.html",
 )
 def view(
-    file: Annotated[Path, typer.Argument(help="A map on a grid of hkl, in any of the formats.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A map on a grid of hkl, in any of the formats."),
+    ],
+    *,
     against: Annotated[
         Path | None,
-        typer.Option("--against", metavar="DATA", help="A second map to compare with."),
+        typer.Option(metavar="DATA", help="A second map to compare with, side by side."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="HTML to write (default: FILE with ending .html)."),
+        typer.Option(
+            "--output", "-o", help="HTML file to write.", show_default="FILE with ending .html"
+        ),
     ] = None,
-    open_it: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Show the page in the browser.")
+    ] = False,
     anisotropic: Annotated[
         bool,
-        typer.Option("--anisotropic", help="Show what is left without the average over shells."),
+        typer.Option(
+            "--anisotropic", help="Show what is left without the average over shells of |q|."
+        ),
     ] = False,
     title: Annotated[
-        str | None, typer.Option("--title", help="Heading (default: the files' names).")
+        str | None,
+        typer.Option(help="Heading of the page.", show_default="the files' names"),
     ] = None,
     voxels: Annotated[
         int | None,
         typer.Option(
-            "--voxels", help="A map of more is reduced by means over blocks (default: 4 million)."
+            help="Reduce a map of more voxels by means over blocks.", show_default="4 million"
         ),
     ] = None,
-    cell: CellOption = None,
-    cell_from: CellFromOption = None,
-    spacegroup: SpacegroupOption = "",
-    h: HOption = None,
-    k: KOption = None,
-    l: LOption = None,  # noqa: E741
-    per_index: PerIndexOption = None,
-    origin: OriginOption = None,
-    dataset: DatasetOption = None,
-    force: ForceOption = False,
-    quiet: QuietOption = False,
+    writing: OutputOptions,
+    reading: MapReadingOptions,
 ) -> None:
     """Write a map as an interactive page: 3-D, slices, read-out; one HTML file, offline.
 
-    What a file may not say is said of DATA if there is one, else of FILE.
+    With --against, the options under Map reading are about DATA.
     """
     from onephonon.core.files import check_writable
     from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz.page.writing import VOXELS, check_page_path, write_page
 
     output = output or file.with_suffix(".html")
-    check_writable(check_page_path(output), force)
-    given: dict[str, Any] = {
-        "cell": cell,
-        "cell_from": cell_from,
-        "spacegroup": spacegroup,
-        "ranges": (h, k, l),
-        "per_index": per_index,
-        "origin": origin,
-        "dataset": dataset,
-    }
-    first = read_with(file, **({} if against else given))
-    second = read_with(against, **given) if against else None
+    check_writable(check_page_path(output), writing.force)
+    first, second = reading.read_pair(file, against)
     names = (file.name, "") if against is None else _told_apart(file, against)
-    with status(f"writing {output.name}", quiet):
+    with status(f"writing {output.name}", writing.quiet):
         if anisotropic:
             first = split_isotropic(first)[1]
             second = None if second is None else split_isotropic(second)[1]
@@ -97,11 +78,11 @@ def view(
             title=title or " against ".join(name for name in names if name),
             names=names,
             voxels=VOXELS if voxels is None else voxels,
-            force=force,
+            force=writing.force,
         )
-    if not quiet:
+    if not writing.quiet:
         typer.echo(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
-    if open_it:
+    if open_page:
         typer.launch(output.resolve().as_uri())
 
 

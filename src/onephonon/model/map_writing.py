@@ -120,6 +120,7 @@ def write_map(
     *,
     rank: int | Sequence[int] = -1,
     use_data_adp: bool = False,
+    intensity: Tensor | None = None,
     unique: bool = False,
     stored: str | None = None,
     list_shape: tuple[int, int, int] | None = None,
@@ -144,7 +145,7 @@ def write_map(
         Write only the part of the map that its symmetry leaves independent (maps on the mesh).
     stored : {'float64', 'float32'}, optional
         Number type of the values; by default float32 from the mesh, float64 from direct sums.
-    list_shape, parameters
+    intensity, list_shape, parameters
         As for `to_map`.
     force : bool
         Overwrite an older file.
@@ -163,7 +164,7 @@ def write_map(
     output = Path(path)
     on_mesh = bound.engine.name == "mesh"
     stored = check_stored(stored or ("float32" if on_mesh else "float64"))
-    whole = bound.grid is not None and on_mesh and rank == -1
+    whole = bound.grid is not None and on_mesh and rank == -1 and intensity is None
     if unique and not whole:
         raise InputError("unique is for whole maps from the mesh: give samplings, engine='mesh'")
     if whole and output.suffix.lower() in (".h5", ".hdf5"):
@@ -174,6 +175,7 @@ def write_map(
         bound,
         rank=rank,
         use_data_adp=use_data_adp,
+        intensity=intensity,
         list_shape=list_shape,
         stored=stored,
         parameters=parameters,

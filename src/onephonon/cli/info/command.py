@@ -1,4 +1,4 @@
-"""``onephonon info``."""
+"""The command ``onephonon info``."""
 
 from __future__ import annotations
 
@@ -7,22 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import facts
-from .app import app
-from .options import ForceOption
-from .reading import (
-    CellFromOption,
-    CellOption,
-    DatasetOption,
-    HOption,
-    KOption,
-    LOption,
-    OriginOption,
-    PerIndexOption,
-    SpacegroupOption,
-    read_with,
-)
-from .terminal import status
+from ..app import command
+from ..options.map_reading import MapReadingOptions
+from ..options.output import OutputOptions
+from ..terminal import status
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,58 +18,65 @@ if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
 
 
-@app.command(epilog="Example: [bold]onephonon info snase.lat[/] --cell-from 1stn.pdb --laue 4/mmm")
+@command("onephonon info snase.lat --cell-from 1stn.pdb --laue 4/mmm")
 def info(
-    file: Annotated[Path, typer.Argument(help="A map in any of the formats.")],
-    cell: CellOption = None,
-    cell_from: CellFromOption = None,
-    spacegroup: SpacegroupOption = "",
-    h: HOption = None,
-    k: KOption = None,
-    l: LOption = None,  # noqa: E741
-    per_index: PerIndexOption = None,
-    origin: OriginOption = None,
-    dataset: DatasetOption = None,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A map in any of the formats that are read.")
+    ],
+    *,
     laue: Annotated[
         str,
         typer.Option(
-            "--laue", help="Compare under this Laue class or space group (default: the map's own)."
+            metavar="GROUP",
+            help="Laue class or space group under which equivalent voxels are compared.",
+            show_default="the map's own",
         ),
     ] = "",
     picture: Annotated[
         bool | None,
-        typer.Option("--picture/--no-picture", help="Draw the map here (default: on a terminal)."),
+        typer.Option(
+            "--picture/--no-picture",
+            help="Draw the map here, in the terminal.",
+            show_default="on a terminal",
+        ),
     ] = None,
-    png: Annotated[Path | None, typer.Option("--png", help="Draw the map into this PNG.")] = None,
-    force: ForceOption = False,
+    png: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the map into this PNG.")
+    ] = None,
+    writing: OutputOptions,
+    reading: MapReadingOptions,
 ) -> None:
     """Say what is in a map: grid, coverage, resolution, intensities, agreement of its symmetry.
 
-    Equivalent voxels are compared as they are, before any averaging:
-    their correlation CC, that of the anisotropic part (without the mean
-    over each shell of resolution, which alone correlates anything), and
-    R = Σ|a - b| / Σ(|a| + |b|).
+    Equivalent voxels are compared as they are, before any averaging: their correlation CC, that of
+    the anisotropic part (without the mean over each shell of resolution, which alone correlates
+    anything), and R = Σ|a - b| / Σ(|a| + |b|).
     """
     from onephonon.core.files import check_writable
-    from onephonon.maps.io.choice import format_name
 
     if png is not None:
         from onephonon.viz.plot.saving import check_picture_path
 
-        check_writable(check_picture_path(png), force)
-    with status(f"reading {file.name}", quiet=False):
-        diffuse = read_with(
-            file,
-            cell=cell,
-            cell_from=cell_from,
-            spacegroup=spacegroup,
-            ranges=(h, k, l),
-            per_index=per_index,
-            origin=origin,
-            dataset=dataset,
-        )
+        check_writable(check_picture_path(png), writing.force)
+    with status(f"reading {file.name}", writing.quiet):
+        diffuse = reading.read(file)
+    if not writing.quiet:
+        _print(file, diffuse, laue, picture)
+    if png is not None:
+        from onephonon.viz.plot.overview import draw
+        from onephonon.viz.plot.saving import save
+
+        save(draw(diffuse, file.name), png, writing.force)
+        if not writing.quiet:
+            typer.echo(f"wrote {png}")
+
+
+def _print(file: Path, diffuse: DiffuseMap, laue: str, picture: bool | None) -> None:
+    """Everything in words and numbers, and a picture where one is wanted."""
     from rich.console import Console
     from rich.markup import escape
+
+    from onephonon.maps.io.choice import format_name
 
     console = Console(highlight=False)
     drawn = picture if picture is not None else console.is_terminal
@@ -91,12 +86,6 @@ def info(
     _print_facts(console, diffuse, laue)
     if drawn and diffuse.grid is not None and diffuse.n_valid:
         _print_picture(console, diffuse)
-    if png is not None:
-        from onephonon.viz.plot.overview import draw
-        from onephonon.viz.plot.saving import save
-
-        save(draw(diffuse, file.name), png, force)
-        console.print(f"wrote {escape(str(png))}", soft_wrap=True)
 
 
 def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
@@ -105,6 +94,8 @@ def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
     from rich.text import Text
 
     from onephonon.maps.summary import summarize
+
+    from . import facts
 
     rows, summary = facts.where(diffuse), None
     with status("looking at the intensities", quiet=False):

@@ -1,0 +1,3 @@
+"""``onephonon compare``: a model against data."""
+
+from . import command  # noqa: F401  (adds the command)

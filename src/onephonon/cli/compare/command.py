@@ -1,0 +1,131 @@
+"""The command ``onephonon compare``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onephonon.core.errors import InputError
+
+from ..app import command
+from ..models import build_model, model_arguments
+from ..options.displacements import DebyeWallerOptions
+from ..options.map_reading import MapReadingOptions
+from ..options.network import NetworkOptions
+from ..options.numerics import NumericsOptions
+from ..options.output import OutputOptions
+from ..options.resolution import ResolutionOptions
+from ..options.springs import SpringOptions
+from ..options.structure import StructureOptions
+from ..options.voxels import VoxelOptions
+from ..terminal import progress
+from .options import ComparisonOptions, ResultOptions
+from .report import print_agreement, save_agreement
+
+if TYPE_CHECKING:
+    from onephonon.compare.agreement import Agreement
+    from onephonon.compare.settings import Settings
+    from onephonon.maps.diffuse import DiffuseMap
+    from onephonon.model.one_phonon import OnePhonon
+
+#: Endings of structures; everything else is a map.
+STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
+
+
+@command(
+    "onephonon compare model.h5 data.nxs",
+    "onephonon compare 1stn.pdb snase_diffuse.lat --d-min 1.667 --d-max 10 --average 2 "
+    "--leave-out 0.4 --use-data-adp --csv agreement.csv --png agreement.png",
+)
+def compare(
+    model_file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="A calculated map; or a structure, computed at the data's voxels.",
+        ),
+    ],
+    data_file: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="The map to compare with, in any of the formats."),
+    ],
+    *,
+    writing: OutputOptions,
+    results: ResultOptions,
+    resolution: ResolutionOptions,
+    comparison: ComparisonOptions,
+    voxels: VoxelOptions,
+    structure: StructureOptions,
+    network: NetworkOptions,
+    springs: SpringOptions,
+    displacements: DebyeWallerOptions,
+    numerics: NumericsOptions,
+    reading: MapReadingOptions,
+) -> None:
+    """Compare a model with data: correlation overall and by shell of resolution.
+
+    A structure is computed at the data's own voxels. Both intensities and what is left of them
+    without their isotropic parts are correlated. Every way to index the lattice is tried. The
+    options from Structure to Numerics are for structures; those under Map reading are about DATA.
+    """
+    from onephonon.compare.comparison import compare_maps
+    from onephonon.maps.io.choice import read_map
+
+    results.check(writing.force)
+    settings = comparison.settings(resolution, voxels.reindex)
+    if not is_structure(model_file):
+        if voxels.average or voxels.leave_out or displacements.use_data_adp:
+            raise InputError(
+                f"--average, --leave-out and --use-data-adp are for structures; {model_file} is "
+                "taken for a map"
+            )
+        model_map = read_map(model_file)
+        found = compare_maps(model_map, reading.read_for(data_file, model_file), settings)
+    else:
+        data = reading.read_for(data_file, model_file)
+        how = _averaging(voxels, data) | {"use_data_adp": displacements.use_data_adp}
+        arguments = model_arguments(network, springs, displacements, numerics, structure)
+        model = build_model(model_file, arguments, **numerics.tensor_arguments())
+        found = _compare_model(model, data, settings, how, writing.quiet)
+        parameters = {"structure": model_file.name, **arguments, **how, "dtype": numerics.dtype}
+        found = _with_parameters(found, model, parameters)
+    title = f"{model_file.name} against {data_file.name}"
+    if not writing.quiet:
+        print_agreement(found, title)
+    save_agreement(found, title, results, writing.force, writing.quiet)
+
+
+def is_structure(path: Path) -> bool:
+    """Whether a file's ending means a structure, plain or compressed."""
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith(STRUCTURES)
+
+
+def _averaging(voxels: VoxelOptions, data: DiffuseMap) -> dict[str, Any]:
+    """How the model is averaged over the voxels of data."""
+    from onephonon.scattering.quadrature import choose_quadrature
+
+    quadrature = choose_quadrature(data.grid, voxels.average, voxels.leave_out)
+    return {"average": quadrature.order if quadrature else 0, "leave_out": voxels.leave_out}
+
+
+def _compare_model(
+    model: OnePhonon, data: DiffuseMap, settings: Settings, how: dict[str, Any], quiet: bool
+) -> Agreement:
+    from onephonon.compare.simulated import compare_model
+
+    with progress(quiet) as report:
+        return compare_model(model, data, settings, **how, progress=report)
+
+
+def _with_parameters(found: Agreement, model: OnePhonon, parameters: dict[str, Any]) -> Agreement:
+    """The same, its map saying how it was made."""
+    from onephonon import __version__
+
+    found_scale = {"thermal_scale": float(model.thermal_scale.detach()), "mesh": list(model.mesh)}
+    return replace(
+        found, model=replace(found.model, parameters=parameters | found_scale, version=__version__)
+    )

@@ -1,0 +1,53 @@
+"""An agreement as tables in the terminal, and as files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..terminal import tables_that_fit
+from .options import ResultOptions
+
+if TYPE_CHECKING:
+    from onephonon.compare.agreement import Agreement
+
+
+def print_agreement(found: Agreement, title: str) -> None:
+    """Print tables of shells and of ways of indexing, and what must be known with them."""
+    from rich.console import Console
+
+    from onephonon.compare.report import summary, table, trial_table
+
+    console = Console()
+    for part in tables_that_fit(title, *table(found), console.width, total=True):
+        console.print(part, "")
+    headings, rows = trial_table(found)
+    if len(rows) > 1:
+        for part in tables_that_fit("ways to index the lattice", headings, rows, console.width):
+            console.print(part, "")
+    for line in summary(found):
+        console.print(f"- {line}", markup=False, highlight=False)
+
+
+def save_agreement(
+    found: Agreement, title: str, results: ResultOptions, force: bool, quiet: bool
+) -> None:
+    """Save what was asked for, and name the files."""
+    from onephonon.compare.report import write_csv, write_json
+
+    if results.csv is not None:
+        write_csv(found, results.csv, force)
+    if results.json is not None:
+        write_json(found, results.json, force)
+    if results.png is not None:
+        from onephonon.viz.plot.agreement import draw_agreement
+        from onephonon.viz.plot.saving import save
+
+        save(draw_agreement(found, title=title), results.png, force)
+    if results.output is not None:
+        from onephonon.maps.io.choice import write_map
+
+        write_map(found.model, results.output, force)
+    if results.files and not quiet:
+        typer.echo(f"wrote {', '.join(str(path) for path in results.files)}")

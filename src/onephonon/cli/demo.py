@@ -1,0 +1,52 @@
+"""``onephonon demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from onephonon.core.errors import InputError
+
+from .app import command
+from .models import build_model
+from .options.output import OutputOptions
+from .terminal import progress
+
+#: To 2 Å, with about the same step in 1/Å along the three axes.
+SAMPLINGS = {"hsampling": (-20, 20, 2), "ksampling": (-9, 9, 4), "lsampling": (-11, 11, 4)}
+
+
+@command("onephonon demo -o demo")
+def demo(
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")
+    ] = Path("demo"),
+    writing: OutputOptions,
+) -> None:
+    """Compute and draw a diffuse map of the bundled crystal, crambin (PDB 1EJG)."""
+    from onephonon.core.files import check_writable
+    from onephonon.data import crambin_path
+    from onephonon.maps.io.choice import write_map
+    from onephonon.viz.plot.overview import draw
+    from onephonon.viz.plot.saving import save
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be made a folder ({error})") from error
+    map_file, picture = output / "crambin.npz", output / "crambin.png"
+    for path in (map_file, picture):
+        check_writable(path, writing.force)
+    arguments: dict[str, Any] = {"res_limit": 2.0}
+    model = build_model(crambin_path(), arguments, **SAMPLINGS)
+    parameters = {"structure": crambin_path().name, **arguments}
+    with progress(writing.quiet) as report:
+        diffuse = model.to_map(parameters=parameters, progress=report)
+    write_map(diffuse, map_file, writing.force)
+    title = "Crambin (PDB 1EJG): one-phonon diffuse intensity to 2 Å"
+    save(draw(diffuse, title), picture, writing.force)
+    if not writing.quiet:
+        typer.echo(f"wrote {map_file} and {picture}")

@@ -1,0 +1,141 @@
+"""The command ``onephonon fit``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..app import command
+from ..models import build_model, model_arguments
+from ..options.map_reading import MapReadingOptions
+from ..options.network import NetworkOptions
+from ..options.numerics import DeviceOptions
+from ..options.output import OutputOptions
+from ..options.structure import StructureFile, StructureOptions
+from ..options.temperature import TemperatureOptions
+from ..options.voxels import VoxelOptions
+from .folder import FitFolder
+from .messages import fit_messages
+from .options import (
+    DataOptions,
+    FitResolution,
+    LadderOptions,
+    ObjectiveOptions,
+    ReportOptions,
+    fit_settings,
+)
+
+if TYPE_CHECKING:
+    from onephonon.maps.diffuse import DiffuseMap
+    from onephonon.model.one_phonon import OnePhonon
+    from onephonon.refine.result import Fit
+    from onephonon.refine.series import RungFit
+    from onephonon.refine.settings import FitSettings
+
+
+@command("onephonon fit 1stn.pdb snase_diffuse.lat -o fit/ --d-min 1.67 --d-max 10 --leave-out 0.4")
+def fit(
+    file: StructureFile,
+    data_file: Annotated[
+        Path, typer.Argument(metavar="DATA", help="The measured map, in any of the formats.")
+    ],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")
+    ],
+    writing: OutputOptions,
+    data: DataOptions,
+    resolution: FitResolution,
+    voxels: VoxelOptions,
+    ladder: LadderOptions,
+    objective: ObjectiveOptions,
+    report: ReportOptions,
+    temperature: TemperatureOptions,
+    structure: StructureOptions,
+    network: NetworkOptions,
+    numerics: DeviceOptions,
+    reading: MapReadingOptions,
+) -> None:
+    """Fit the springs between molecules to a measured diffuse map.
+
+    Rung by rung more springs are fitted, for as long as data that were held out are explained
+    better. The folder holds a report to read (report.html), every number (JSON, CSV), the
+    calculated map, and the state that an interrupted fit goes on from: give the same command
+    again.
+    """
+    settings = fit_settings(data, resolution, voxels, objective, ladder)
+    report.check()
+    kelvin = temperature.kelvin(file, writing.quiet)
+    measured = reading.read_for(data_file, file)
+    arguments = model_arguments(network, structure)
+    model = build_model(file, arguments, **numerics.tensor_arguments())
+    folder = FitFolder.open(output, file, measured, settings, arguments, writing.force)
+    found = _run(model, measured, settings, folder, writing.quiet)
+    _write(found, folder, kelvin, report, writing.quiet)
+
+
+def _run(
+    model: OnePhonon, data: DiffuseMap, settings: FitSettings, folder: FitFolder, quiet: bool
+) -> Fit:
+    """Fit, saying every decision and showing where it is."""
+    from onephonon.refine.fit import fit_springs
+
+    with fit_messages(quiet) as (say, progress, watch):
+        if folder.known:
+            say(f"going on with the fit in {folder.path}: {', '.join(folder.known)} known")
+
+        def done(fitted: RungFit) -> None:
+            folder.save(fitted)
+            say(
+                f"{fitted.rung.said}: chi-square {fitted.used.chi2:.4g} per voxel, held out "
+                f"{fitted.held_out.chi2:.4g}; anisotropic CC {fitted.used.cc_anisotropic:.3f}, "
+                f"held out {fitted.held_out.cc_anisotropic:.3f}"
+                + ("" if fitted.minimum.converged else f" (not converged: {fitted.minimum.why})")
+            )
+
+        return fit_springs(
+            model,
+            data,
+            settings,
+            progress=progress,
+            watch=watch,
+            say=say,
+            done=done,
+            known=folder.known,
+        )
+
+
+def _write(
+    found: Fit, folder: FitFolder, kelvin: float, report: ReportOptions, quiet: bool
+) -> None:
+    """Write the report, the numbers and the maps, and name the files."""
+    from onephonon.maps.io.choice import write_map
+    from onephonon.network.contact_files import write_contact_table
+    from onephonon.refine.parametrization import LogSprings
+    from onephonon.refine.predictions import predict
+    from onephonon.refine.profile import profile
+    from onephonon.viz.report.writing import write_report
+
+    with fit_messages(quiet) as (say, progress, _):
+        predictions = None
+        if report.draws:
+            predictions = predict(
+                found, temperature=kelvin, n_draws=report.draws, progress=progress
+            )
+        traced = tuple(profile(found, name) for name in report.profiles)
+        command = f"onephonon {' '.join(sys.argv[1:])}"
+        written = write_report(found, folder.path, predictions, traced, command, force=True)
+        model, background, _data = found.maps()
+        for name, diffuse in (("model.h5", model), ("background.h5", background)):
+            write_map(diffuse, folder.path / name, force=True)
+            written.append(folder.path / name)
+        if isinstance(found.best.family, LogSprings):
+            path = folder.path / "contacts.csv"
+            write_contact_table(found.fitted_model().contact_table(), path, force=True)
+            written.append(path)
+        folder.save(complete=True)
+        if not quiet:
+            say(f"wrote {', '.join(str(path) for path in written)}")

@@ -1,0 +1,87 @@
+"""The folder of a fit: what was fitted before, and what has been since."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onephonon.core.errors import MapFileError
+
+if TYPE_CHECKING:
+    from onephonon.maps.diffuse import DiffuseMap
+    from onephonon.refine.series import Known, RungFit
+    from onephonon.refine.settings import FitSettings
+
+#: File that an interrupted fit goes on from.
+STATE = "state.json"
+
+
+class FitFolder:
+    """The folder of a fit, in which every rung is saved as soon as it is fitted.
+
+    Parameters
+    ----------
+    path : Path
+    mark : str
+        Fingerprint of everything that a fit in this folder must share.
+    known : dict of str to Known
+        Rungs fitted before.
+    """
+
+    def __init__(self, path: Path, mark: str, known: dict[str, Known]) -> None:
+        self.path, self.mark, self.known = path, mark, known
+        self.done: dict[str, Known] = {}
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        structure: Path,
+        data: DiffuseMap,
+        settings: FitSettings,
+        arguments: dict[str, Any],
+        force: bool,
+    ) -> FitFolder:
+        """Make the folder, or go on with the fit that is in it.
+
+        Raises
+        ------
+        MapFileError
+            If it holds something else.
+        """
+        from onephonon.refine.state import fingerprint, read_fit_state
+
+        if path.exists() and not path.is_dir():
+            raise MapFileError(f"{path} is a file; name a folder for the results")
+        asked = asdict(settings) | arguments
+        # Rungs stay what they are on a longer ladder, if it begins with the same single spring.
+        asked["ladder"] = settings.ladder[0] == "global"
+        for name in ("patience", "max_steps"):
+            asked.pop(name)
+        mark = fingerprint(structure, data, asked)
+        known: dict[str, Known] = {}
+        state = path / STATE
+        if state.exists() and not force:
+            other, known = read_fit_state(state)
+            if other != mark:
+                raise MapFileError(
+                    f"{path} holds a fit of other data, another structure or other options; "
+                    "choose another folder, or overwrite it with --force"
+                )
+        elif path.is_dir() and any(path.iterdir()) and not force:
+            raise MapFileError(
+                f"{path} is not empty and holds no fit to go on with; choose another folder, or "
+                "write into it with --force"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(path, mark, known)
+
+    def save(self, fitted: RungFit | None = None, complete: bool = False) -> None:
+        """Save a rung, or that all is done."""
+        from onephonon.refine.series import Known
+        from onephonon.refine.state import write_fit_state
+
+        if fitted is not None:
+            self.done[fitted.rung.name] = Known.of(fitted)
+        write_fit_state(self.path / STATE, self.mark, self.known | self.done, complete=complete)

@@ -1,0 +1,120 @@
+"""Groups of options: frozen dataclasses whose fields are options, built for the commands.
+
+A command takes each group as one parameter; `expand_options` shows Typer the fields instead, so
+that an option is declared once and means the same in every command.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import MISSING, dataclass, fields
+from functools import wraps
+from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
+
+from typer.models import OptionInfo
+
+
+@dataclass(frozen=True)
+class OptionGroup:
+    """Options that belong together.
+
+    A group is a frozen dataclass derived from this class. Each field is
+    ``name: Annotated[kind, typer.Option(..., help=...)] = default``; its kind is plain (str, int,
+    float, bool, Path, None, tuples of these), and ``tuple[kind, ...]`` is an option that may be
+    repeated. For another default or help text in one command, derive from the group and declare
+    the field again.
+    """
+
+    #: Heading of the options in --help.
+    panel: ClassVar[str]
+
+
+def expand_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the parameters of a command that are groups into the options of their fields.
+
+    Parameters
+    ----------
+    command : callable
+        Its other parameters are Typer's own. All are given by keyword.
+
+    Returns
+    -------
+    callable
+        With the expanded signature, for Typer. Called, it builds the groups and calls `command`.
+
+    Raises
+    ------
+    TypeError
+        If two groups, or a group and the command, declare the same name, or if a field of a
+        group is not an option.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    own = inspect.signature(command).parameters
+    groups: dict[str, type[OptionGroup]] = {
+        name: hints[name]
+        for name in own
+        if isinstance(hints[name], type) and issubclass(hints[name], OptionGroup)
+    }
+    parameters: dict[str, inspect.Parameter] = {}
+    owners: dict[str, str] = {}
+    for name, parameter in own.items():
+        if name in groups:
+            owner, found = groups[name].__name__, list(_options(groups[name]))
+        else:
+            plain = parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            owner, found = "the command itself", [plain]
+        for option in found:
+            if option.name in parameters:
+                raise TypeError(
+                    f"{command.__name__}: {option.name!r} is declared by {owners[option.name]} and "
+                    f"by {owner}; rename one"
+                )
+            parameters[option.name], owners[option.name] = option, owner
+
+    @wraps(command)
+    def expanded(**values: Any) -> None:
+        built = {name: _build(group, values) for name, group in groups.items()}
+        rest = {name: values[name] for name in own if name not in groups}
+        command(**rest, **built)
+
+    expanded.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    expanded.__annotations__ = {p.name: p.annotation for p in parameters.values()}
+    return expanded
+
+
+def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
+    """The fields of a group as parameters that Typer understands."""
+    hints = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        kind, *extras = get_args(hints[field.name]) or (None,)
+        options = [extra for extra in extras if isinstance(extra, OptionInfo)]
+        if len(options) != 1:
+            raise TypeError(
+                f"{group.__name__}.{field.name} is no option: "
+                "annotate it as Annotated[kind, typer.Option(...)]"
+            )
+        option = copy(options[0])
+        option.rich_help_panel = group.panel
+        default: Any = inspect.Parameter.empty if field.default is MISSING else field.default
+        if _is_repeated(kind):
+            # Typer knows options that may be repeated as lists.
+            kind = list[get_args(kind)[0]]  # type: ignore[misc]
+            default = list(default) if isinstance(default, tuple) else default
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[kind, option],
+        )
+
+
+def _build(group: type[OptionGroup], values: dict[str, Any]) -> OptionGroup:
+    """A group of the values that Typer found."""
+    found = {field.name: values[field.name] for field in fields(group)}
+    return group(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+
+
+def _is_repeated(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[-1] is ...

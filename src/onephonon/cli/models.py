@@ -1,0 +1,76 @@
+"""Models built from the options of a command."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from onephonon.model.one_phonon import OnePhonon
+
+#: Points this close to a Bragg point, in Miller indices, are suspect: four decimals of q give 1e-3.
+NEAR_BRAGG = 1e-3
+
+#: Closer than this they are Bragg points, if nothing else is asked for.
+BRAGG = 1e-6
+
+
+class DescribesModel(Protocol):
+    """A group of options that says something about a model."""
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Keywords of `OnePhonon`."""
+
+
+def model_arguments(*groups: DescribesModel) -> dict[str, Any]:
+    """What several groups say about a model, as a calculated map records it."""
+    merged: dict[str, Any] = {}
+    for group in groups:
+        merged |= group.model_arguments()
+    return merged
+
+
+def build_model(structure: Path, arguments: dict[str, Any], **points: Any) -> OnePhonon:
+    """Build a model, and warn of points that are all but Bragg points.
+
+    Parameters
+    ----------
+    structure : Path
+    arguments : dict
+        Keywords of `OnePhonon`.
+    **points
+        Its samplings and q_vectors; without them the model is asked for no q.
+    """
+    import torch
+
+    from onephonon.model.one_phonon import OnePhonon
+
+    with torch.no_grad():
+        model = OnePhonon(structure, **arguments, **points)
+        _warn_of_near_bragg_points(model)
+    return model
+
+
+def _warn_of_near_bragg_points(model: OnePhonon) -> None:
+    """Warn of points that are all but Bragg points, as in lists rounded to a few decimals."""
+    from onephonon.crystal.zone import is_bragg
+
+    if not model.n_points:
+        return
+    if model.grid is not None:
+        near, exact = (
+            math.prod(int((abs(axis - axis.round()) < within).sum()) for axis in model.grid.axes)
+            for within in (NEAR_BRAGG, model.bragg_tolerance or BRAGG)
+        )
+        near -= exact
+    else:
+        near = int((is_bragg(model.hkl_grid, NEAR_BRAGG) & model.valid).sum())
+    if near:
+        warnings.warn(
+            f"{near} points are within {NEAR_BRAGG:g} of a Bragg point, where the intensity "
+            "diverges as 1/k²; if they are Bragg points in rounded numbers, mask them with "
+            f"--bragg-tolerance {NEAR_BRAGG:g}",
+            stacklevel=2,
+        )

@@ -1,0 +1,56 @@
+"""One mode as a film of atoms."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onephonon.core.errors import InputError
+
+from .options import AnimationOptions
+
+if TYPE_CHECKING:
+    from onephonon.model.one_phonon import OnePhonon
+
+
+def write_film(
+    model: OnePhonon, name: str, file: Path, kelvin: float, wanted: AnimationOptions, force: bool
+) -> str:
+    """Write the animation, and describe what it shows."""
+    from onephonon.core.units import thermal_frequency
+    from onephonon.viz.trajectory.mode_trajectory import mode_pattern
+    from onephonon.viz.trajectory.nmd import write_nmd
+    from onephonon.viz.trajectory.structure_files import write_animation
+
+    k = _wavevector(wanted.at, model)
+    numbers = wanted.modes or (0 if any(k) else 3,)
+    how = wanted.pattern_arguments()
+    patterns = [mode_pattern(model, k, number, **how) for number in numbers]
+    one = patterns[0]
+    where = ", ".join(f"{x:.4g}" for x in k)
+    title = f"mode {', '.join(map(str, numbers))} of {name} at k = ({where})"
+    if file.suffix.lower() == ".nmd":
+        write_nmd(patterns, file, title=title, force=force)
+    else:
+        write_animation(one, file, wanted.frames, title=title, force=force)
+    block = " x ".join(str(n) for n in one.block.cells)
+    nu = ", ".join(f"{p.frequency * thermal_frequency(kelvin):.3g}" for p in patterns)
+    size = f"up to {one.largest:.2g} Å"
+    if one.thermal > 0:
+        size += f" ({one.thermal:.2g} times thermal)"
+    ends = "" if one.repeats else "; the wave does not repeat in this block"
+    return f"{title}, {nu} THz, {block} cells, {len(one.displacements)} atoms, {size}{ends}"
+
+
+def _wavevector(text: str, model: OnePhonon) -> tuple[float, float, float]:
+    """A named point of the path, or three numbers."""
+    from onephonon.crystal.brillouin_path import zone_path
+
+    try:
+        numbers = [float(Fraction(x)) for x in text.replace(",", " ").split()]
+    except (ValueError, ZeroDivisionError):
+        return zone_path(model.crystal).find(text)
+    if len(numbers) != 3:
+        raise InputError(f'--at {text!r}: give a point of the path or three numbers, "0 1/2 0"')
+    return numbers[0], numbers[1], numbers[2]

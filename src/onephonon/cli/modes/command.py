@@ -1,0 +1,114 @@
+"""The command ``onephonon modes``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onephonon.core.errors import InputError
+
+from ..app import command
+from ..models import build_model, model_arguments
+from ..options.displacements import DisplacementOptions
+from ..options.network import NetworkOptions
+from ..options.output import OutputOptions
+from ..options.springs import SpringOptions
+from ..options.structure import StructureFile, StructureOptions
+from ..options.temperature import TemperatureOptions
+from ..terminal import status
+from .animation import write_film
+from .options import AnimationOptions, SpectrumOptions
+
+if TYPE_CHECKING:
+    from onephonon.model.one_phonon import OnePhonon
+
+#: What the folder given to --output will hold.
+FILES = (
+    "dispersion.csv",
+    "density_of_states.csv",
+    "sound_speeds.csv",
+    "tls.csv",
+    "b_factors.csv",
+    "modes.json",
+    "modes.png",
+    "b_factors.png",
+)
+
+
+@command(
+    "onephonon modes model.pdb -o modes",
+    "onephonon modes model.pdb --at Z --mode 0 --animate wave.pdb",
+)
+def modes(
+    file: StructureFile,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for tables and pictures; made if missing."),
+    ] = None,
+    writing: OutputOptions,
+    temperature: TemperatureOptions,
+    spectra: SpectrumOptions,
+    animation: AnimationOptions,
+    structure: StructureOptions,
+    network: NetworkOptions,
+    springs: SpringOptions,
+    displacements: DisplacementOptions,
+) -> None:
+    """Show the vibrations: dispersion, density of states, sound, rigid-body motion, one mode.
+
+    Frequencies follow from the file's B-factors, which set the thermal scale, and the temperature
+    at which they were measured. With --animate and no --output only the animation is made.
+    """
+    import torch
+
+    kelvin = temperature.kelvin(file, writing.quiet)
+    animation.check(writing.force)
+    _check_folder(output, writing.force)
+    arguments = model_arguments(network, springs, displacements, structure)
+    model = build_model(file, arguments)
+    with torch.no_grad():
+        if output is not None or animation.animate is None:
+            _report(model, file.name, kelvin, spectra, output, writing)
+        if animation.animate is not None:
+            film = animation.animate
+            shown = write_film(model, file.stem, film, kelvin, animation, writing.force)
+            if not writing.quiet:
+                typer.echo(f"wrote {film}: {shown}")
+
+
+def _report(
+    model: OnePhonon,
+    name: str,
+    kelvin: float,
+    spectra: SpectrumOptions,
+    output: Path | None,
+    writing: OutputOptions,
+) -> None:
+    """Compute the spectra, print them, and write them."""
+    from .report import make_report
+
+    with status(f"vibrations of {name}", writing.quiet):
+        report = make_report(model, name, temperature=kelvin, **spectra.report_arguments())
+    if not writing.quiet:
+        report.show()
+    if output is not None:
+        report.write(output, writing.force)
+        if not writing.quiet:
+            typer.echo(f"wrote {', '.join(FILES)} to {output}")
+
+
+def _check_folder(output: Path | None, force: bool) -> None:
+    """Check, before anything is computed, that the results can be written."""
+    from onephonon.core.files import check_writable
+
+    if output is None:
+        return
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be made a folder ({error})") from error
+    for name in FILES:
+        check_writable(output / name, force)

@@ -1,0 +1,156 @@
+"""Which spectra are computed, and which mode is animated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import typer
+
+from onephonon.core.errors import InputError
+
+from ..groups import OptionGroup
+
+
+@dataclass(frozen=True)
+class SpectrumOptions(OptionGroup):
+    """Dispersion and density of states."""
+
+    panel: ClassVar[str] = "Spectra"
+
+    points: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of wavevectors along the path, roughly.",
+            show_default="by the size of the model",
+        ),
+    ] = None
+    dos_mesh: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(
+            metavar="NH NK NL",
+            help="Mesh in the Brillouin zone for the density of states.",
+            show_default="by the size of the model",
+        ),
+    ] = None
+    width: Annotated[
+        float | None,
+        typer.Option(
+            help="Broadening of the density of states, in THz.",
+            show_default="1.2 % of the highest frequency",
+        ),
+    ] = None
+    histogram: Annotated[
+        bool, typer.Option("--histogram", help="Density of states in bins, without broadening.")
+    ] = False
+    folded: Annotated[
+        bool,
+        typer.Option(
+            "--folded",
+            help="In centred cells, show every mode of the whole cell at each wavevector.",
+        ),
+    ] = False
+
+    def report_arguments(self) -> dict[str, Any]:
+        """Keywords of `make_report`."""
+        return {
+            "points": self.points,
+            "dos_mesh": self.dos_mesh,
+            "width": self.width,
+            "histogram": self.histogram,
+            "unfold": not self.folded,
+        }
+
+
+@dataclass(frozen=True)
+class AnimationOptions(OptionGroup):
+    """One mode as a film of atoms."""
+
+    panel: ClassVar[str] = "Animation of one mode"
+
+    animate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the mode to .pdb or .cif (frames), or .nmd.",
+        ),
+    ] = None
+    at: Annotated[
+        str,
+        typer.Option(
+            metavar="K", help='Wavevector of the mode: a point of the path, or "0 1/2 0".'
+        ),
+    ] = "Γ"
+    modes: Annotated[
+        tuple[int, ...],
+        typer.Option(
+            "--mode",
+            metavar="NUMBER",
+            help="Number of the mode, counted from 0 for the softest; may be repeated for .nmd.",
+            show_default="0; at Γ 3, above the drifts",
+        ),
+    ] = ()
+    cells: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(
+            metavar="NA NB NC",
+            help="Number of cells shown along each axis.",
+            show_default="until the wave repeats",
+        ),
+    ] = None
+    amplitude: Annotated[
+        float | None,
+        typer.Option(
+            help="Displacement of the atom that moves most, in Å.",
+            show_default="1, or by --thermal",
+        ),
+    ] = None
+    thermal: Annotated[
+        float | None,
+        typer.Option(
+            help="Amplitude in units of the thermal one, of energy kT, instead of --amplitude."
+        ),
+    ] = None
+    travelling: Annotated[
+        bool,
+        typer.Option("--travelling", help="Show a wave that travels instead of one that stands."),
+    ] = False
+    frames: Annotated[int, typer.Option(help="Number of frames in a period.")] = 24
+    atoms: Annotated[
+        str,
+        typer.Option(
+            metavar="all|backbone|ca", help="Atoms shown; ca stands for C-alpha and phosphorus."
+        ),
+    ] = "all"
+
+    def check(self, force: bool) -> None:
+        """Check before anything is computed that the film can be written.
+
+        Raises
+        ------
+        InputError, MapFileError
+            If it cannot.
+        """
+        from onephonon.core.files import check_writable
+        from onephonon.viz.trajectory.structure_files import CIF_ENDINGS, PDB_ENDINGS
+
+        file = self.animate
+        if file is None:
+            return
+        endings = (*PDB_ENDINGS, *CIF_ENDINGS, ".nmd")
+        if file.suffix.lower() not in endings:
+            raise InputError(f"--animate {file}: name it {', '.join(endings)}")
+        if len(self.modes) > 1 and file.suffix.lower() != ".nmd":
+            raise InputError(f"--animate {file}: several modes go into .nmd only; give one")
+        check_writable(file, force)
+
+    def pattern_arguments(self) -> dict[str, Any]:
+        """Keywords of `mode_pattern`."""
+        return {
+            "cells": self.cells,
+            "amplitude": self.amplitude,
+            "thermal": self.thermal,
+            "travelling": self.travelling,
+            "atoms": self.atoms,
+        }

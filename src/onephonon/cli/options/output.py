@@ -1,0 +1,29 @@
+"""What a command may overwrite, and whether it prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import typer
+
+from ..groups import OptionGroup
+
+
+@dataclass(frozen=True)
+class MessageOptions(OptionGroup):
+    """Whether a command prints."""
+
+    #: Where Typer puts --help, and each command its --output.
+    panel: ClassVar[str] = "Options"
+
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class OutputOptions(MessageOptions):
+    """Whether a command overwrites and prints."""
+
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False

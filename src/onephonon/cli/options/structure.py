@@ -1,0 +1,100 @@
+"""How a structure file is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+
+from ..groups import OptionGroup
+
+if TYPE_CHECKING:
+    from onephonon.crystal.crystal import Crystal
+
+StructureFile = Annotated[
+    Path, typer.Argument(metavar="STRUCTURE", help="PDB or mmCIF file, plain or .gz.")
+]
+
+
+@dataclass(frozen=True)
+class StructureOptions(OptionGroup):
+    """How a structure file is read."""
+
+    panel: ClassVar[str] = "Structure"
+
+    hydrogens: Annotated[bool, typer.Option("--hydrogens", help="Keep hydrogen atoms.")] = False
+    waters: Annotated[bool, typer.Option("--waters", help="Keep water molecules.")] = False
+    ligands: Annotated[bool, typer.Option("--ligands", help="Keep ligands and ions.")] = False
+    conformers: Annotated[
+        str,
+        typer.Option(
+            metavar="highest|all",
+            help="Of alternative conformers, keep the one of highest occupancy, or all.",
+        ),
+    ] = "highest"
+    isotropic: Annotated[
+        bool,
+        typer.Option(
+            "--isotropic", help="Use B-factors alone where the file has anisotropic displacements."
+        ),
+    ] = False
+    model_number: Annotated[
+        int, typer.Option(help="Read this model of the file, counted from 1.")
+    ] = 1
+    whole_cell: Annotated[
+        bool,
+        typer.Option(
+            "--whole-cell", help="Apply no symmetry: the file holds the atoms of a whole unit cell."
+        ),
+    ] = False
+    radiation: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND", help="Radiation that form factors are for: xray, electron or neutron."
+        ),
+    ] = "xray"
+    solvent: Annotated[
+        float,
+        typer.Option(
+            metavar="DENSITY",
+            help="Electron density of the solvent that atoms displace, in e/Å³: 0.334 for water, 0 "
+            "for none.",
+        ),
+    ] = 0.0
+    solvent_smoothing: Annotated[
+        float,
+        typer.Option(metavar="B", help="B-factor that blurs the displaced solvent further, in Å²."),
+    ] = 0.0
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Keywords of `OnePhonon`."""
+        solvent = {"solvent": self.solvent, "solvent_smoothing": self.solvent_smoothing}
+        return self._reading_arguments() | solvent
+
+    def read_crystal(self, file: Path) -> Crystal:
+        """Read a structure, with the solvent that it displaces.
+
+        Raises
+        ------
+        StructureError, InputError
+            As `onephonon.read_crystal` and `with_solvent`.
+        """
+        from onephonon.crystal.reading import read_crystal
+        from onephonon.crystal.solvent import with_solvent
+
+        crystal = read_crystal(file, **self._reading_arguments())
+        return with_solvent(crystal, self.solvent, self.solvent_smoothing)
+
+    def _reading_arguments(self) -> dict[str, Any]:
+        return {
+            "expand_p1": not self.whole_cell,
+            "hydrogens": self.hydrogens,
+            "waters": self.waters,
+            "ligands": self.ligands,
+            "conformers": self.conformers,
+            "anisotropic": not self.isotropic,
+            "model_number": self.model_number,
+            "radiation": self.radiation,
+        }

@@ -1,0 +1,123 @@
+"""The command ``onephonon simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onephonon.core.errors import InputError
+
+from ..app import command
+from ..models import build_model, model_arguments
+from ..options.displacements import DebyeWallerOptions
+from ..options.network import NetworkOptions
+from ..options.numerics import NumericsOptions
+from ..options.output import OutputOptions
+from ..options.springs import SpringOptions
+from ..options.structure import StructureFile, StructureOptions
+from ..terminal import messages, progress
+from .options import MapFileOptions, ModeOptions, PointOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from onephonon.model.one_phonon import OnePhonon
+
+
+@command(
+    "onephonon simulate model.pdb --h -8 8 3 --k -8 8 3 --l -8 8 3 --d-min 2 -o map.npz",
+    "onephonon simulate model.pdb --q qvectors.txt -o list.npz",
+)
+def simulate(
+    file: StructureFile,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .npz or .h5, by its ending.")
+    ],
+    writing: OutputOptions,
+    points: PointOptions,
+    structure: StructureOptions,
+    network: NetworkOptions,
+    springs: SpringOptions,
+    displacements: DebyeWallerOptions,
+    modes: ModeOptions,
+    numerics: NumericsOptions,
+    map_file: MapFileOptions,
+) -> None:
+    """Compute the diffuse intensity on a grid, or at a list of q-vectors.
+
+    Maps computed on the mesh (see --engine) are written to .h5 as they grow: give the command of
+    an interrupted one again, and it continues where it stopped.
+    """
+    from onephonon.maps.io.choice import check_map_path
+
+    check_map_path(output, writing.force)
+    where, list_shape = points.read()
+    how = modes.arguments() | {"use_data_adp": displacements.use_data_adp}
+    arguments = model_arguments(points, network, springs, displacements, numerics, structure)
+    model = build_model(file, arguments, **where, **numerics.tensor_arguments())
+    parameters = {"structure": file.name, **arguments, **how, "dtype": numerics.dtype}
+    engine = model.chosen_engine
+    if not writing.quiet:
+        typer.echo(f"engine: {engine}", err=True)
+    stored = map_file.stored("float64" if engine.name == "direct" else "float32")
+    _check_streaming(model, output, how, map_file.unique)
+    softest = how.pop("softest", None)
+    intensity = None
+    if softest is not None:
+        intensity = _softest(model, softest, displacements.use_data_adp, writing.quiet)
+    with messages(writing.quiet), progress(writing.quiet) as report:
+        written = model.write_map(
+            output,
+            **how,
+            intensity=intensity,
+            unique=map_file.unique,
+            stored=stored,
+            list_shape=list_shape,
+            parameters=parameters,
+            force=writing.force,
+            progress=report,
+        )
+    if not writing.quiet:
+        typer.echo(f"wrote {written}")
+
+
+def _check_streaming(model: OnePhonon, output: Path, how: dict[str, Any], unique: bool) -> None:
+    """Check that what is asked for agrees with how the map is written.
+
+    Raises
+    ------
+    InputError
+        If something is asked for that only streamed maps can have, or only others.
+    """
+    on_mesh = model.chosen_engine.name == "mesh" and model.grid is not None and how["rank"] == -1
+    if unique and not on_mesh:
+        raise InputError("--unique is for whole maps from the mesh; add --engine mesh and ranges")
+    streamed = on_mesh and output.suffix.lower() in (".h5", ".hdf5")
+    if unique and not streamed:
+        raise InputError(f"--unique writes as it computes, to .h5; {output} is something else")
+    if "softest" in how and streamed:
+        raise InputError(
+            "--softest needs all amplitudes at once, and maps on the mesh are streamed to .h5; "
+            "write .npz, or add --engine direct"
+        )
+
+
+def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Tensor:
+    """Intensities of the softest modes; what the others have is printed, also when quiet."""
+    from onephonon.scattering.softest import softest_intensity
+
+    with progress(quiet) as report:
+        found = softest_intensity(model, n, use_data_adp, report)
+    typer.echo(
+        f"{n} softest of {model.bodies.n_dof} modes: {100 * found.neglected:.2f} % of the summed "
+        f"intensity is neglected, at most {100 * found.neglected_most:.2f} % at one q"
+    )
+    if found.n_split:
+        typer.echo(
+            f"at {found.n_split} wavevectors {n} modes end within a set of equal frequencies: "
+            "their share is an arbitrary part of the set's"
+        )
+    return found.intensity

@@ -1,0 +1,156 @@
+"""Where the intensity is computed, of which modes, and how it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import typer
+
+from onephonon.core.errors import InputError
+
+from ..groups import OptionGroup
+
+
+@dataclass(frozen=True)
+class PointOptions(OptionGroup):
+    """Where the intensity is computed: on a grid, or at a list of q-vectors."""
+
+    panel: ClassVar[str] = "Points: a grid, or a list of q-vectors"
+
+    h: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--h", metavar="MIN MAX N", help="First and last h, and samples per index."),
+    ] = None
+    k: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--k", metavar="MIN MAX N", help="First and last k, and samples per index."),
+    ] = None
+    l: Annotated[  # noqa: E741
+        tuple[float, float, float] | None,
+        typer.Option("--l", metavar="MIN MAX N", help="First and last l, and samples per index."),
+    ] = None
+    q: Annotated[
+        Path | None,
+        typer.Option(
+            "--q",
+            metavar="FILE",
+            help="Compute at the q-vectors of a file (.npy, .npz or text), in 1/Å with 2π, instead "
+            "of on a grid; the shape that a map has in an .npz is passed on.",
+        ),
+    ] = None
+    d_min: Annotated[
+        float,
+        typer.Option(
+            help="Finest resolution, in Å: points beyond are masked.", show_default="no limit"
+        ),
+    ] = 0.0
+    bragg_tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Mask points whose Miller indices are all this close to integers.",
+            show_default="1e-6",
+        ),
+    ] = None
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Keywords of `OnePhonon` that a calculated map records."""
+        return {"res_limit": self.d_min, "bragg_tolerance": self.bragg_tolerance}
+
+    def read(self) -> tuple[dict[str, Any], tuple[int, int, int] | None]:
+        """Samplings or q-vectors for `OnePhonon`; of a list, the shape that it has as a map.
+
+        Raises
+        ------
+        InputError
+            If options contradict one another, or one is missing.
+        """
+        ranges = {"h": self.h, "k": self.k, "l": self.l}
+        given = [f"--{axis}" for axis, value in ranges.items() if value is not None]
+        if self.q is not None:
+            if given:
+                raise InputError(f"{', '.join(given)} and --q were given; a list has no ranges")
+            return self._read_list(self.q)
+        if len(given) < 3:
+            raise InputError(
+                "give --h, --k and --l (MIN MAX N each), or --q with a file of q-vectors"
+            )
+        return {f"{axis}sampling": value for axis, value in ranges.items()}, None
+
+    @staticmethod
+    def _read_list(file: Path) -> tuple[dict[str, Any], tuple[int, int, int] | None]:
+        import torch
+
+        from onephonon.maps.io.qlist import read_q_vectors
+
+        q_vectors, shape = read_q_vectors(file)
+        return {"q_vectors": torch.from_numpy(q_vectors)}, shape
+
+
+@dataclass(frozen=True)
+class ModeOptions(OptionGroup):
+    """Which modes scatter."""
+
+    panel: ClassVar[str] = "Modes"
+
+    rank: Annotated[
+        int, typer.Option(help="Share of this mode alone, counted from 0; -1 for all modes.")
+    ] = -1
+    softest: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Share of the N softest modes at each wavevector, for models of many bodies; what "
+            "that neglects is printed.",
+            show_default="all",
+        ),
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """What is asked of the model, as a calculated map records it.
+
+        Raises
+        ------
+        InputError
+            If modes are chosen in two ways.
+        """
+        if self.softest is None:
+            return {"rank": self.rank}
+        if self.rank != -1:
+            raise InputError("--softest and --rank are two choices of modes; give one")
+        return {"rank": self.rank, "softest": self.softest}
+
+
+@dataclass(frozen=True)
+class MapFileOptions(OptionGroup):
+    """How a map is stored."""
+
+    panel: ClassVar[str] = "Map file"
+
+    unique: Annotated[
+        bool,
+        typer.Option(
+            "--unique", help="Write only the part of the map that symmetry leaves independent."
+        ),
+    ] = False
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="float32|float64",
+            help="Floating-point numbers in the file.",
+            show_default="float32 from the mesh, else float64",
+        ),
+    ] = None
+
+    def stored(self, default: str) -> str:
+        """The number type of values in the file.
+
+        Raises
+        ------
+        InputError
+            If it is none.
+        """
+        if self.store not in (None, "float32", "float64"):
+            raise InputError(f"--store {self.store!r} is neither float32 nor float64")
+        return self.store or default

@@ -1,0 +1,114 @@
+"""The command ``onephonon visualize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onephonon.core.errors import InputError
+
+from ..app import command
+from ..options.map_reading import MapReadingOptions
+from ..options.output import OutputOptions
+from ..terminal import status
+from .drawing import draw_kind, write_film
+from .options import SLICES, LookOptions, PictureOptions
+
+if TYPE_CHECKING:
+    from onephonon.maps.diffuse import DiffuseMap
+
+
+@command(
+    "onephonon visualize map.h5 --plane hk0.5 --plane hhl",
+    "onephonon visualize model.h5 data.h5 --anisotropic --profile",
+)
+def visualize(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A map in any of the formats, or a list.")
+    ],
+    data: Annotated[
+        Path | None, typer.Argument(metavar="DATA", help="A measured map to draw beside it.")
+    ] = None,
+    *,
+    against: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="The same as the second argument.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="PNG, PDF or SVG file to write.",
+            show_default="FILE with ending .png",
+        ),
+    ] = None,
+    writing: OutputOptions,
+    pictures: PictureOptions,
+    looks: LookOptions,
+    reading: MapReadingOptions,
+) -> None:
+    """Draw a map: slices and a histogram; a list: its histogram and I(|q|).
+
+    With DATA, the first map, the second and their difference are drawn side by side, and the
+    options under Map reading are about DATA. With --halos, --profile or --animate, and no
+    --plane, only these are drawn.
+    """
+    from onephonon.core.files import check_writable
+    from onephonon.viz.plot.saving import save
+
+    if data is not None and against is not None:
+        raise InputError(f"{data} and --against {against} are both a second map; give one")
+    second_file = against or data
+    files = _outputs(file, output, pictures.kinds)
+    for path in files.values():
+        check_writable(path, writing.force)
+    _check_looks(pictures.animate, looks, writing.force)
+    first, second = reading.read_pair(file, second_file)
+    names = f"model {file.name}, data {second_file.name}" if second_file else file.name
+    if first.grid is None and not writing.quiet:
+        _print_why_list(first)
+    for kind, path in files.items():
+        with status(f"drawing {path.name}", writing.quiet):
+            figure = draw_kind(kind, pictures, looks, names, first, second)
+            save(figure, path, writing.force, looks.dpi)
+        if not writing.quiet:
+            typer.echo(f"wrote {path}")
+    if pictures.animate is not None:
+        n = write_film(pictures.animate, pictures, looks, names, first, writing)
+        if not writing.quiet:
+            typer.echo(f"wrote {pictures.animate}: {n} frames")
+
+
+def _outputs(file: Path, output: Path | None, kinds: list[str]) -> dict[str, Path]:
+    """Name the picture of each kind; a single one is called as the user says."""
+    from onephonon.viz.plot.saving import check_picture_path
+
+    base = check_picture_path(output or file.with_suffix(".png"))
+    if output is not None and len(kinds) == 1:
+        return {kinds[0]: base}
+    return {
+        kind: base if kind == SLICES else base.with_name(f"{base.stem}-{kind}{base.suffix}")
+        for kind in kinds
+    }
+
+
+def _check_looks(animate: Path | None, looks: LookOptions, force: bool) -> None:
+    """Check before long work what does not need the map."""
+    from onephonon.core.files import check_writable
+    from onephonon.viz.plot.animation import check_film_path
+    from onephonon.viz.plot.saving import check_dpi
+    from onephonon.viz.plot.style import check_scale
+
+    check_dpi(looks.dpi)
+    check_scale(looks.scale)
+    if animate is not None:
+        check_writable(check_film_path(animate), force)
+
+
+def _print_why_list(diffuse: DiffuseMap) -> None:
+    """Print that a list is drawn as one, and why."""
+    tried = diffuse.list_shape and diffuse.history
+    why = diffuse.history[-1] if tried else "no map_shape: a list of q-vectors"
+    typer.echo(f"{why}; drawing the histogram and I against |q|")
