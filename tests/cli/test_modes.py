@@ -46,7 +46,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model() -> OnePhonon:
     with torch.no_grad():
-        q = torch.zeros(0, 3, dtype=torch.float64)
         return OnePhonon(DATA / "5zck.pdb", mesh=(2, 2, 2))
 
 
