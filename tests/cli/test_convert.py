@@ -121,7 +121,7 @@ def test_info_says_what_is_in_a_map(tmp_path: Path) -> None:
         "P 1",
         "e² per cell",
         "half-sets (CC½ 1.0000)",
-        "Friedel mates",
+        "Friedel pairs",
         "made up",
         "I/sigma",
     ):
@@ -171,10 +171,10 @@ def test_info_compares_under_another_laue_class(tmp_path: Path) -> None:
     write_map(symmetrize(diffuse).map, tmp_path / "map.h5")
     output = run("info", tmp_path / "map.h5")
     assert "Laue group of P 41, 8 operators" in output
-    assert "other mates: CC 1.0000" in output
+    assert "other equivalents: CC 1.0000" in output
     output = run("info", tmp_path / "map.h5", "--laue", "4/mmm")
     assert "16 operators" in output
-    assert "other mates: CC 1.0000" not in output
+    assert "other equivalents: CC 1.0000" not in output
     with pytest.raises(OnePhononError, match="does not have the symmetry"):
         run("info", tmp_path / "map.h5", "--laue", "m-3m")
 

@@ -92,7 +92,7 @@ def test_the_same_command_goes_on_from_what_is_known(fitted, measured):
     folder, _ = fitted
     before = json.loads((folder / "state.json").read_text())["rungs"]
     output = run_command("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)
-    assert "going on" in output
+    assert "continuing" in output
     after = json.loads((folder / "state.json").read_text())["rungs"]
     for name, saved in before.items():
         assert after[name]["x"] == pytest.approx(saved["x"], abs=2e-3)  # the fit's own tolerance
@@ -102,7 +102,7 @@ def test_a_longer_ladder_goes_on_from_what_is_known(fitted, measured):
     folder, _ = fitted
     longer = [*QUICK, "--ladder", "global,interface,hybrid"]
     output = run_command("fit", STRUCTURE, measured[0], "-o", folder, *longer)
-    assert "global, interface known" in output
+    assert "global, interface already fitted" in output
     assert list(json.loads((folder / "state.json").read_text())["rungs"])[2] == "hybrid"
 
 
@@ -151,7 +151,7 @@ def test_an_interrupted_fit_keeps_its_rungs(measured, tmp_path, monkeypatch):
     [
         ("--voxels", "some", "not one of auto, halos, all"),
         ("--ladder", "global,top", "give one or more of"),
-        ("--held-out", "1.5", "a share of the halos"),
+        ("--held-out", "1.5", "a fraction of the halos"),
         ("--draws", "-1", "0 or more"),
         ("--background", "flat", "not one of"),
         ("--d-max", "1.0", "leave nothing"),

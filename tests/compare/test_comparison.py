@@ -118,7 +118,7 @@ def test_wrong_indices_are_found_out() -> None:
     assert len(left.trials) == 1
     asked = compare_maps(model, data, replace(settings, reindex="k,h,-l"))
     assert asked.overall.cc_anisotropic == pytest.approx(1)
-    assert "as asked" in asked.decision
+    assert "as requested" in asked.decision
 
 
 def test_indices_stay_where_none_is_clearly_better() -> None:
@@ -141,7 +141,7 @@ def test_axes_named_otherwise() -> None:
     grid = MapGrid((-2, -1, 0), (1 / 3, 1 / 3, 1 / 3), (13, 10, 8))
     model = DiffuseMap.on_grid(smooth(grid.shape), grid, cell, spacegroup="P 1")
     data = reindex(model, "k,l,h")  # its h is the model's k
-    with pytest.raises(InputError, match="if the axes are named otherwise"):
+    with pytest.raises(InputError, match="if the axes have other names"):
         compare_maps(model, data)
     found = compare_maps(model, data, Settings(reindex="l,h,k"))
     assert found.overall.n == grid.size

@@ -217,7 +217,7 @@ def test_x_rays_only(radiation):
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 @pytest.mark.parametrize("name", ["density", "smoothing", "specific_volume"])
 def test_numbers_that_cannot_be(name, value):
-    with pytest.raises(InputError, match=f"solvent {name} {value:g} cannot be; give"):
+    with pytest.raises(InputError, match=f"solvent {name} {value:g} is invalid; give"):
         with_solvent(made_up("P 1"), **{name: value})
 
 

@@ -334,7 +334,7 @@ def test_empty_list_of_q():
         ),
         ({"q_vectors": some_q(), "res_limit": -1.0}, "res_limit -1.0 is not a resolution"),
         ({"q_vectors": some_q(), "res_limit": float("nan")}, "res_limit nan"),
-        ({"q_vectors": some_q(), "batch_size": 0}, "batch_size 0: give at least 1"),
+        ({"q_vectors": some_q(), "batch_size": 0}, "batch_size 0: must be"),
         ({"q_vectors": some_q(), "group_by": "helix"}, "group_by 'helix' is not one of asu, chain"),
         ({"q_vectors": some_q(), "group_by": [0, 1]}, "group_by numbers 2 atoms, .* has 5"),
         ({"q_vectors": some_q(), "waters": True}, "waters say how to read .* read_crystal"),

@@ -231,7 +231,7 @@ def test_pieces_are_named():
         (6, 6, 6, 90, 90, 90), "P 1", ["C"] * 4, frac,
         labels=labelled(["ALA", "GLY", "SER", "LYS"]),
     )  # fmt: skip
-    message = r"gnm_cutoff 2\.5 Å the network falls into 2 pieces: A/LYS 4/CA hangs loose"
+    message = r"gnm_cutoff 2\.5 Å the network falls into 2 pieces: A/LYS 4/CA is unconnected"
     with pytest.raises(NetworkError, match=message) as error:
         check(crystal, 2.5, "atom")
     # The chains along x join each other through the loose atom, sqrt(3^2 + 3^2 + 1^2) away.
@@ -240,7 +240,7 @@ def test_pieces_are_named():
 
 def test_copies_are_named_by_their_operator():
     crystal = Crystal.from_atoms((9, 8, 7, 90, 90, 90), "P 21 21 21", ["C"], [[0.1, 0.1, 0.1]])
-    message = r"3 pieces|4 pieces: .*asymmetric unit \(copy 2\).*hang loose"
+    message = r"3 pieces|4 pieces: .*asymmetric unit \(copy 2\).*are unconnected"
     with pytest.raises(NetworkError, match=message) as error:
         check(crystal, 1.0)
     assert_named_cutoff_is_the_smallest(error.value, crystal)
@@ -250,7 +250,7 @@ def test_many_pieces_are_counted_not_listed():
     frac = [[i / 9, 0, 0] for i in range(9)]
     crystal = Crystal.from_atoms((90, 90, 90, 90, 90, 90), "P 1", ["C"] * 9, frac)
     with pytest.raises(
-        NetworkError, match=r"9 pieces: (\S+ \S+, ){4}\S+ \S+ and 3 more hang loose"
+        NetworkError, match=r"9 pieces: (\S+ \S+, ){4}\S+ \S+ and 3 more are unconnected"
     ):
         check(crystal, 4.0, "atom")
 

@@ -339,7 +339,7 @@ def test_draws_that_let_the_crystal_fall_apart_are_counted(absolute, monkeypatch
     monkeypatch.setattr(Fit, "fitted_lattice", loose)
     found = predict(fit, rung(fit, "hybrid"), n_draws=4)
     assert (found.n_draws, found.n_skipped) == (2, 2)
-    assert "2 of 4 draws were left out" in found.said[0]
+    assert "2 of 4 draws were skipped" in found.said[0]
 
 
 @pytest.mark.parametrize("which", ["absolute", "scaled"])

@@ -69,7 +69,7 @@ def test_halos_are_those_of_the_strongest_peaks(crystal):
 
 def test_fewer_halos_than_asked_for_are_said(crystal):
     found = select_voxels(symmetric_map(crystal), crystal, SAME, FitSettings(d_min=3.2, d_max=6.0))
-    assert "(of 400 asked for)" in " ".join(found.messages)
+    assert "(of 400 requested)" in " ".join(found.messages)
 
 
 def test_each_voxel_stands_for_its_equivalents(crystal):

@@ -235,7 +235,7 @@ def test_the_engine_is_chosen_and_says_why():
     model = OnePhonon(made_up("P 1"), **on_grid(), gnm_cutoff=8.0)
     assert model.chosen_engine.name == "direct"
     model.engine = "mesh"
-    assert "as asked" in str(model.chosen_engine)
+    assert "as requested" in str(model.chosen_engine)
 
 
 @pytest.mark.parametrize(

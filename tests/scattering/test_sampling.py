@@ -614,7 +614,7 @@ ERRORS = {
     "not unit": (lambda: pixels(fast=(1.0, 1.0, 0)), "unit vector"),
     "beam": (lambda: pixels(beam=(0.0, 0.0, 2.0)), "beam"),
     "not finite": (lambda: pixels(origin=(0.0, math.nan, 1.0)), "origin"),
-    "in the crystal": (lambda: pixels(origin=(0.0, 0.0, 0.0)), "stands in the crystal"),
+    "in the crystal": (lambda: pixels(origin=(0.0, 0.0, 0.0)), "at the position of the crystal"),
     "distance": (
         lambda: Detector.square_on(-5.0, (1, 1), (1, 1), (2, 2), 1.0),
         "distance -5 mm",
@@ -637,7 +637,7 @@ ERRORS = {
         lambda: detector(TRICLINIC, tilted(), axes=TRICLINIC.matrix[:, [1, 2, 0]]),
         "choice of axes",
     ),
-    "other hand": (lambda: detector(TRICLINIC, tilted(), axes=-TRICLINIC.matrix), "other hand"),
+    "other hand": (lambda: detector(TRICLINIC, tilted(), axes=-TRICLINIC.matrix), "opposite handedness"),
     "both": (
         lambda: detector(TRICLINIC, tilted(), axes=TRICLINIC.matrix, rotation=EYE),
         "give one",

@@ -214,7 +214,7 @@ def test_names_of_planes(name: str, origin: object, along: object, up: object, t
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("hkl", "two letters that run"),
+        ("hkl", "two variable indices"),
         ("h00", "not understood"),
         ("xk0", "not understood"),
         ("hk", "not understood"),

@@ -301,8 +301,8 @@ def test_a_better_way_of_indexing_is_pointed_out(fit):
         return " ".join(judge(replace(fit, indexing=trials)).warnings)
 
     assert "Wrong indexing?" in warned(0.1, 0.0)
-    assert "indexing is not sure" in warned(0.005, 0.0)
-    assert "indexing is not sure" in warned(0.0, 0.01)
+    assert "indexing is not certain" in warned(0.005, 0.0)
+    assert "indexing is not certain" in warned(0.0, 0.01)
     assert "indexing" not in warned(0.0, 0.1)
 
 

@@ -1,6 +1,6 @@
 """The command line: ``onephonon verify | simulate | visualize | view | info | convert | ...``.
 
-Each command is a module of its own and imports the physics only when it runs, so that
+Each command is a separate module and imports the physics only when it runs, so that
 ``onephonon --help`` answers at once.
 """
 
@@ -14,7 +14,7 @@ import typer
 
 from onephonon.core.errors import OnePhononError
 
-from . import (  # noqa: F401  (each adds its command)
+from . import (  # noqa: F401  (each registers its command)
     compare,
     contacts,
     convert,
@@ -38,7 +38,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors and warnings are one line each, not a traceback."""
+    """Run the command line; errors and warnings are printed as one line, without traceback."""
     warnings.showwarning = _show_warning
     try:
         app()

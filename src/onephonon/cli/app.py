@@ -1,4 +1,4 @@
-"""The application that the commands join."""
+"""The application in which the commands are registered."""
 
 from __future__ import annotations
 

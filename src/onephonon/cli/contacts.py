@@ -36,10 +36,10 @@ def contacts(
     structure: StructureOptions,
     network: NetworkOptions,
 ) -> None:
-    """List the contacts between atoms and the classes of springs they fall into.
+    """List the contacts between atoms and their spring classes.
 
     The table on the terminal has a line for each class; the file has one for each contact. Edited,
-    it can be given back as a labelling of your own (see docs/gradients.md).
+    it can be used as your own labelling (see docs/gradients.md).
     """
     from onephonon.core.files import check_writable
     from onephonon.network.bodies import gather_bodies

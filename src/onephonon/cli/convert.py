@@ -19,7 +19,7 @@ def convert(
     ],
     output: Annotated[
         Path,
-        typer.Argument(metavar="OUTPUT", help="File to write; its ending chooses the format."),
+        typer.Argument(metavar="OUTPUT", help="File to write; the format follows from its ending."),
     ],
     *,
     table: Annotated[
@@ -33,14 +33,14 @@ def convert(
 ) -> None:
     """Read a map and write it in another format.
 
-    The ending of each file tells its format:
+    The ending of each file determines its format:
         .npz, .h5: onephonon's own, which keep everything
-        .nxs: NeXus, as mdx2 and NeXpy have it; nxrefine's is read
+        .nxs: NeXus of mdx2 and NeXpy; NeXus of nxrefine is read
         .h5 of mdx-lib and the CXIDB: read only
         .mtz: reflections of a supercell
         .ccp4, .mrc, .map: CCP4 and MRC maps
         .lat: lunus
-        .npy: bare arrays, as eryx has them
+        .npy: plain arrays, as eryx writes them
         .hkl, .txt: h k l intensity and sigma, a line each
     """
     from onephonon.maps.io.choice import check_map_path, format_name, not_kept, write_map

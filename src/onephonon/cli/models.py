@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 #: Points this close to a Bragg point, in Miller indices, are suspect: four decimals of q give 1e-3.
 NEAR_BRAGG = 1e-3
 
-#: Closer than this they are Bragg points, if nothing else is asked for.
+#: Default tolerance within which points are Bragg points.
 BRAGG = 1e-6
 
 

@@ -1,4 +1,4 @@
-"""What users see in the terminal: spinners and progress bars, on standard error; tables."""
+"""Terminal output: spinners and progress bars (on standard error), and tables."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def progress(quiet: bool) -> Iterator[Any]:
 def tables_that_fit(
     title: str, headings: list[str], rows: list[list[str]], width: int, total: bool = False
 ) -> list[Table]:
-    """One table, or as many as a terminal of a width needs; each with the first column.
+    """One table, or several for a narrow terminal, each with the first column.
 
     Headings may be broken between words, what is in the rows may not. `total`: the last row is
     over all others.

@@ -42,14 +42,14 @@ def verify(
 ) -> None:
     """Compare the model with an explicit supercell, number by number.
 
-    Builds a small periodic box of cells, inverts its full stiffness matrix, sums over every atom,
+    Builds a small periodic box of cells, inverts its full stiffness matrix, sums over all atoms,
     and prints the largest relative difference to grid mode, arbitrary-q mode, the sum over modes
     and the ADPs. Exit code 1 if one is over tolerance.
     """
     from onephonon.model.verify import verify as run
 
     if supercell is not None and min(supercell) < 1:
-        raise InputError(f"--supercell {supercell}: give three whole numbers, 1 or more")
+        raise InputError(f"--supercell {supercell}: must be three whole numbers, 1 or more")
     crystal = structure.read_crystal(file)
     with status(f"comparing {file.name} with an explicit supercell", messages.quiet):
         result = run(crystal, size=supercell, n_points=points, **model_arguments(network, springs))

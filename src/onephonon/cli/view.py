@@ -55,7 +55,7 @@ def view(
     writing: OutputOptions,
     reading: MapReadingOptions,
 ) -> None:
-    """Write a map as an interactive page: 3-D, slices, read-out; one HTML file, offline.
+    """Write a map as an interactive HTML page (3-D view, slices, values) that works offline.
 
     With --against, the options under Map reading are about DATA.
     """
@@ -87,7 +87,7 @@ def view(
 
 
 def _told_apart(first: Path, second: Path) -> tuple[str, str]:
-    """Names of two files; with their folders where the names are the same."""
+    """Names of two files; with their folders if the names are equal."""
     if first.name != second.name:
         return first.name, second.name
     return f"{first.resolve().parent.name}/{first.name}", (

@@ -1,6 +1,6 @@
 """Agreement of calculated with measured diffuse maps.
 
-What computes a model needs torch, and is imported when it is first asked for.
+Functions that compute a model need torch and are imported on first access.
 """
 
 import lazy_loader as lazy

@@ -1,4 +1,4 @@
-"""What a comparison of a model with data finds: statistics overall and by shell of resolution."""
+"""Results of a comparison of a model with data: statistics overall and by resolution shell."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Model and data at the voxels where both have a value.
+    """Model and data at the voxels where both have values.
 
     Parameters
     ----------
     place : ndarray, shape (N,), int64
-        Where the voxels stand in the data, counted flat.
+        Flat indices of the voxels in the data.
     s : ndarray, shape (N,)
         1/d = |q|/2*pi, 1/Å.
     model, data : ndarray, shape (N,)
         Intensities; the model on its own scale.
     model_anisotropic, data_anisotropic : ndarray, shape (N,)
-        The same without their isotropic parts; NaN where a shell holds too little to know them.
+        The same without their isotropic parts; NaN in shells with too few voxels.
     weight : ndarray, shape (N,)
     multiplicity : ndarray, shape (N,)
-        How often each voxel counts; part of the weight.
+        Multiplicity of each voxel; included in the weight.
     halves, halves_anisotropic : ndarray, shape (2, N), or None
         The data's half-sets, NaN where one is missing.
     """
@@ -103,7 +103,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Trial:
-    """How well the model fits under one way of indexing.
+    """Agreement under one indexing.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class Trial:
         Standard error of cc_anisotropic, from leaving out blocks of voxels in turn; NaN if there
         are too few.
     behind : float
-        How far cc_anisotropic is behind the best.
+        Difference of the best cc_anisotropic and this one.
     behind_error : float
         Standard error of that difference, from the same blocks.
     """
@@ -144,15 +144,15 @@ class Agreement:
     reindexing : Reindexing
         From the data's indices to the model's, as used.
     trials : tuple of Trial
-        Every way of indexing tried, the data's own first.
+        All indexings tried, the data's own first.
     decision : str
         Why this indexing was used.
     isotropic : Isotropic
     weighting : str
     quadrature : str
-        How the model was taken at the voxels.
+        How the model was evaluated at the voxels.
     notes : tuple of str
-        What else must be known to read the numbers.
+        Remarks needed to interpret the numbers.
     pairs : Pairs
     model, data : DiffuseMap
         As compared: on the data's points and in the data's indices.
@@ -187,7 +187,7 @@ class Agreement:
     def contrast(self) -> float:
         """Factor that gives the model's scaled anisotropic part the spread of the data's.
 
-        A least-squares scale makes a model that fits badly look flat; pictures undo that.
+        A least-squares scale makes a poor model look flat; this factor is for pictures.
         """
         model = self.scale_anisotropic * self.pairs.model_anisotropic
         spread = float(np.nanstd(model))
@@ -225,7 +225,7 @@ def shell_statistics(
 def statistics(
     pairs: Pairs, limits: tuple[float, float], scales: tuple[float, float]
 ) -> Statistics:
-    """Agreement over voxels between two s (1/Å), on scales found elsewhere."""
+    """Agreement over voxels between two s (1/Å), with given scales."""
     weight, model = pairs.weight, scales[0] * pairs.model
     known = np.isfinite(pairs.model_anisotropic) & np.isfinite(pairs.data_anisotropic)
     rest = pairs.part(known)

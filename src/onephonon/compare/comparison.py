@@ -21,7 +21,7 @@ from .trials import Values, choose, run_trials
 
 Float64 = NDArray[np.float64]
 
-#: Cells of one crystal differ by less (relative, in 1/d of any hkl): temperature, another crystal.
+#: Tolerance of cells of the same crystal form (relative, in 1/d of any hkl).
 SAME_CELL = 0.03
 
 
@@ -38,7 +38,7 @@ def compare_maps(
     ----------
     model : DiffuseMap
         On a grid that goes through the data's points; a finer one is averaged over the data's
-        voxels. Where it has no value that of an equivalent voxel is taken. Or a list of the
+        voxels. Missing values are taken from equivalent voxels. Or a list of the
         data's own q-vectors.
     data : DiffuseMap
         With sigma, counts and half-sets if it has them.
@@ -82,7 +82,7 @@ def compare_values(
     notes: Sequence[str],
     source: DiffuseMap | None = None,
 ) -> Agreement:
-    """Try the ways of indexing, choose one, and gather its statistics."""
+    """Try the indexings, choose one, and compute its statistics."""
     operators = [c.operator @ L for c in candidates for L in laue]
     trials = run_trials(target, values, candidates, settings, operators)
     chosen, decision = choose(trials, settings)
@@ -120,7 +120,7 @@ def candidates_for(
     cell: Sequence[float] | None,
     data_cell: Sequence[float] | None,
 ) -> tuple[Reindexing, ...]:
-    """The ways of indexing to try, the data's own first."""
+    """The indexings to try, the data's own first."""
     own = Reindexing(np.eye(3))
     asked = settings.reindex
     if cell is None or data_cell is None:
@@ -135,7 +135,7 @@ def candidates_for(
     if misfit > SAME_CELL:
         raise InputError(
             f"the data's cell {_shown(data_cell)} is not the model's {_shown(cell)}: 1/d of some "
-            f"hkl differs by {100 * misfit:.2g} %; if the axes are named otherwise, give the "
+            f"hkl differs by {100 * misfit:.2g} %; if the axes have other names, give the "
             "operator (reindex='l,h,k'), else the right structure"
         )
     return find_reindexings(cell, symmetry) if symmetry and asked != "none" else (own,)
@@ -144,17 +144,17 @@ def candidates_for(
 def notes_on(
     settings: Settings, symmetry: str, cell: Sequence[float] | None, data: DiffuseMap
 ) -> list[str]:
-    """What else must be known to read the numbers."""
+    """Remarks needed to interpret the numbers."""
     notes = [f"resolution from the data's cell {_shown(data.cell or ())}"]
     if cell is not None and tuple(cell) != data.cell:
         notes[0] += f"; the model's is {_shown(cell)}, and is taken at the same hkl"
     if not symmetry and settings.reindex != "none":
-        notes.append("no space group is known, so no other way of indexing was tried")
+        notes.append("the space group is unknown, so no other indexing was tried")
     return notes
 
 
 def with_cell(data: DiffuseMap, cell: Sequence[float] | None) -> DiffuseMap:
-    """Data that have a cell: their own, or else the model's."""
+    """The data with their own cell, or else the model's."""
     if data.cell is not None or cell is None:
         return data
     return data.changed("cell of the model", cell=tuple(cell))

@@ -43,7 +43,7 @@ def values_of(
     Raises
     ------
     InputError
-        If the two have no points in common because their grids lie otherwise.
+        If the two grids have no points in common.
     """
     if model.grid is None:
         return _of_list(model, target, reindexing)
@@ -80,7 +80,7 @@ def at_data_voxels(model: DiffuseMap, data: DiffuseMap) -> tuple[DiffuseMap, str
     model : DiffuseMap
         On a grid of the data's step that goes through the data's points; or as it was.
     how : str
-        How the model is taken at the voxels.
+        Text: how the model is evaluated at the voxels.
     """
     if model.grid is None or data.grid is None:
         return model, "the given map, point by point"

@@ -13,7 +13,7 @@ from onephonon.core.files import replacing
 
 from .agreement import Agreement, Statistics
 
-#: Columns of a shell: heading, name of the number, and how it is written.
+#: Columns of a shell: heading, name of the number, and format.
 Column = tuple[str, str, str]
 
 BASE: tuple[Column, ...] = (
@@ -48,7 +48,7 @@ def table(agreement: Agreement) -> tuple[list[str], list[list[str]]]:
 
 
 def trial_table(agreement: Agreement) -> tuple[list[str], list[list[str]]]:
-    """Headings, and a row for each way of indexing, as text."""
+    """Headings, and a row for each indexing, as text."""
     rows = [
         [
             trial.reindexing.name + (" (used)" if trial.reindexing is agreement.reindexing else ""),
@@ -64,7 +64,7 @@ def trial_table(agreement: Agreement) -> tuple[list[str], list[list[str]]]:
 
 
 def summary(agreement: Agreement) -> list[str]:
-    """What must be said with the numbers, a line each."""
+    """Remarks that accompany the numbers, one line each."""
     return [
         f"indexing: {agreement.decision}",
         f"model: {agreement.quadrature}",
@@ -127,7 +127,7 @@ def write_json(agreement: Agreement, path: str | os.PathLike[str], force: bool =
 def write_csv(agreement: Agreement, path: str | os.PathLike[str], force: bool = False) -> None:
     """Write the shells of a comparison and the line over all of them as CSV, in full precision.
 
-    d in Å; empty where a number is not known. The last line is over all shells.
+    d in Å; unknown numbers are empty. The last line is over all shells.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def _written(value: float, how: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The same with None in place of numbers that JSON does not have."""
+    """Replace numbers that JSON does not support by None."""
     if isinstance(value, dict):
         return {key: _plain(x) for key, x in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What a user decides of a comparison."""
+"""User settings of a comparison."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from onephonon.core.errors import InputError
 from onephonon.maps.isotropic import Isotropic as Isotropic
 
-#: What voxels can be weighted by.
+#: Weightings of voxels, and their descriptions.
 WEIGHTINGS = {
-    "unit": "every voxel alike",
+    "unit": "all voxels equally",
     "sigma": "by 1/sigma^2",
     "counts": "by the number of observations",
 }
@@ -18,7 +18,7 @@ WEIGHTINGS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared, and how.
+    """Settings of a comparison.
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ class Settings:
     weighting : {'unit', 'sigma', 'counts'}
         'sigma': 1/sigma^2; voxels without a positive sigma are left out.
     reindex : str
-        'auto': try every way to index the lattice and use the best if it is clearly so; 'best':
-        use it in any case; 'none': take the data as they are indexed, and try no other way; or
+        'auto': try all indexings of the lattice and use the best if it is clearly better; 'best':
+        use the best in any case; 'none': keep the indexing of the data and try no other; or
         an operator such as 'k,h,-l', from the data's indices to the model's.
     clearly : float
-        'auto' leaves the data's indexing for one that is ahead of every other by so many standard
-        errors of the difference.
+        'auto' changes the indexing of the data only if another is better than all others by this
+        many standard errors of the difference.
 
     Raises
     ------
@@ -63,7 +63,7 @@ class Settings:
         if self.weighting not in WEIGHTINGS:
             raise InputError(f"weighting {self.weighting!r} is not one of {', '.join(WEIGHTINGS)}")
         if not self.clearly >= 0:
-            raise InputError(f"clearly {self.clearly}: give a number of standard errors, 0 or more")
+            raise InputError(f"clearly {self.clearly}: must be a number of standard errors, 0 or more")
 
     @property
     def s_limits(self) -> tuple[float, float]:
@@ -72,5 +72,5 @@ class Settings:
 
     @property
     def range_said(self) -> str:
-        """The range in words."""
+        """The resolution range as text."""
         return f"d of {self.d_max:.4g} and {self.d_min:.4g} Å"

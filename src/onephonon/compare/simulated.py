@@ -48,7 +48,7 @@ def compare_model(
     Parameters
     ----------
     model : OnePhonon
-        The q it is asked for play no part.
+        Its q-vectors are not used.
     data : DiffuseMap
     settings : Settings, optional
     average : int, optional
@@ -105,7 +105,7 @@ def simulate_at(
     progress: Progress | None = None,
     **run: Any,
 ) -> dict[str, Float64]:
-    """Intensity of a model at (or averaged over) voxels, under each way of indexing.
+    """Intensity of a model at (or averaged over) voxels, under each indexing.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def simulate_at(
 
 
 def symmetry_of(model: OnePhonon, use_data_adp: bool = False) -> Float64:
-    """Operators on rows of hkl that leave a model's intensity as it is, shape (n, 3, 3).
+    """Operators on rows of hkl that leave a model's intensity unchanged, shape (n, 3, 3).
 
     Those of the crystal's Laue group, if springs and displacements have its symmetry too; else
     the inversion (Friedel's law).

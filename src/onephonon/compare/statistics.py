@@ -13,14 +13,14 @@ from onephonon.core.correlation import pearson as pearson
 
 Float64 = NDArray[np.float64]
 
-#: Fewer blocks than this say too little of how much a statistic varies.
+#: Minimum number of blocks for a standard error.
 MIN_BLOCKS = 8
 
 
 def cc_star(cc_half: float) -> float:
     """Correlation of merged data with the true signal, from that of their half-sets.
 
-    ``CC* = sqrt(2 CC_half / (1 + CC_half))``: what a perfect model would reach. Karplus and
+    ``CC* = sqrt(2 CC_half / (1 + CC_half))``: the CC of a perfect model. Karplus and
     Diederichs, Science 336 (2012) 1030. NaN if the half-sets do not agree at all.
     """
     return math.sqrt(2 * cc_half / (1 + cc_half)) if cc_half >= 0 else math.nan
@@ -81,7 +81,7 @@ class BlockSums:
 
     @property
     def left_out(self) -> Float64:
-        """Correlation with each block that holds something left out in turn."""
+        """Correlation with each non-empty block left out in turn."""
         held = self.sums[:, self.sums[0] > 0]
         return correlation_of_sums(self.sums.sum(axis=1)[:, None] - held)
 

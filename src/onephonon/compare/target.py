@@ -1,4 +1,4 @@
-"""The data of a comparison, made ready: which voxels, their weights, and blocks of them."""
+"""Preparation of the data of a comparison: selection, weights and blocks of voxels."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .settings import Settings
 
 Float64 = NDArray[np.float64]
 
-#: Blocks across the sphere of the data, in every direction: wide beside what is alike in
-#: neighbouring voxels (one over a molecule's size), and enough of them.
+#: Number of blocks across the sphere of the data: blocks are large compared with the correlation
+#: length of neighbouring voxels (one over a molecule's size), and numerous enough.
 BLOCKS_ACROSS = 11
 
 
@@ -32,7 +32,7 @@ class Target:
     ----------
     data : DiffuseMap
     place : ndarray, shape (N,), int64
-        Where the voxels stand in the data, counted flat.
+        Flat indices of the voxels in the data.
     s : ndarray, shape (N,)
         1/d, 1/Å, rising.
     weight, multiplicity : ndarray, shape (N,)
@@ -89,7 +89,7 @@ class Target:
         return hkl_at(self.data, self.place[part])
 
     def pair(self, model: Float64, isotropic: Isotropic) -> Pairs:
-        """Put a model's values (N,) beside the data's, where it has any.
+        """Pair a model's values (N,) with the data's, where both exist.
 
         Raises
         ------
@@ -134,16 +134,16 @@ class Target:
         return values.reshape(-1)[place].astype(np.float64)
 
     def spread_out(self, values: Float64) -> Float64:
-        """Values (N,) where the voxels stand in the data, NaN elsewhere, in the data's shape."""
+        """Values (N,) at their voxels in an array of the data's shape, NaN elsewhere."""
         whole = np.full(self.data.intensity.size, np.nan)
         whole[self.place] = values
         return whole.reshape(self.data.intensity.shape)
 
     def blocks(self, operators: Sequence[Float64]) -> NDArray[np.int64]:
-        """Number the block that each voxel belongs to, shape (N,), from 0.
+        """Block index of each voxel, shape (N,), from 0.
 
         Blocks are boxes of about equal size in 1/Å; boxes that an operator (on rows of hkl) takes
-        to each other are one block, for what is in them is not independent.
+        onto each other form one block, because their contents are not independent.
         """
         cell = self.data.cell
         assert cell is not None

@@ -1,4 +1,4 @@
-"""Ways of indexing put to the test, and the choice between them."""
+"""Tests of the possible indexings, and the choice between them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .target import Target
 
 Float64 = NDArray[np.float64]
 
-#: Gives the model's values at a target's voxels under a way of indexing, shape (N,).
+#: Returns the model's values at a target's voxels under an indexing, shape (N,).
 Values = Callable[[Reindexing], Float64]
 
 
@@ -29,7 +29,7 @@ def run_trials(
     settings: Settings,
     operators: Sequence[Float64],
 ) -> tuple[Trial, ...]:
-    """Correlate model and data under every way of indexing, in the order given.
+    """Correlate model and data under every indexing, in the given order.
 
     Parameters
     ----------
@@ -68,18 +68,18 @@ def run_trials(
 
 
 def choose(trials: Sequence[Trial], settings: Settings) -> tuple[Trial, str]:
-    """The way of indexing to use, and why; one that was asked for by name is the last trial."""
+    """The indexing to use, and why; a requested operator is the last trial."""
     asked, own = settings.reindex, trials[0]
     if asked == "none":
-        return own, "the data's own indices, as asked; no other way was tried"
+        return own, "the data's own indices, as requested; no other was tried"
     if asked not in ("auto", "best"):
-        return trials[-1], f"{trials[-1].reindexing.name}, as asked"
+        return trials[-1], f"{trials[-1].reindexing.name}, as requested"
     if len(trials) == 1:
         return own, "the data's own indices; there is no other way to index this lattice"
     best = trials[_best([t.cc_anisotropic for t in trials])]
     ways = f"of {len(trials)} ways to index the lattice"
     if asked == "best":
-        return best, f"{best.reindexing.name}, the one with the highest CC {ways}, as asked"
+        return best, f"{best.reindexing.name}, the one with the highest CC {ways}, as requested"
     rivals = [t for t in trials if t is not best]
     lead = min((_in_errors(t) for t in rivals), default=math.nan)
     closest = min(rivals, key=_in_errors)
@@ -92,11 +92,11 @@ def choose(trials: Sequence[Trial], settings: Settings) -> tuple[Trial, str]:
     if lead >= settings.clearly:
         return best, (
             f"{best.reindexing.name} in place of the data's own indices, clearly the best {ways}: "
-            f"{margin} ({settings.clearly:g} are asked for)"
+            f"{margin} ({settings.clearly:g} are required)"
         )
     return own, (
         f"the data's own indices, although {best.reindexing.name} is ahead: {margin}, which is "
-        f"not clear ({settings.clearly:g} are asked for); reindex='best' would use it"
+        f"not clear ({settings.clearly:g} are required); reindex='best' would use it"
     )
 
 
@@ -114,7 +114,7 @@ def _best(values: Sequence[float]) -> int:
 
 
 def _in_errors(trial: Trial) -> float:
-    """How many standard errors a trial is behind the best; 0 where that is not known."""
+    """Distance of a trial from the best in standard errors; 0 if unknown."""
     if not trial.behind_error >= 0:
         return 0.0
     return trial.behind / trial.behind_error if trial.behind_error else math.inf

@@ -1,4 +1,4 @@
-"""Keeping a result as long as what it came from has the same values, and no longer."""
+"""Cache of results that are valid as long as their inputs have the same values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Results:
 
 @dataclass(frozen=True)
 class _Held:
-    """A result, and copies of the tensors and settings that it was computed from."""
+    """A cached result with copies of the tensors and settings it was computed from."""
 
     tensors: tuple[Tensor, ...]
     settings: tuple[Any, ...]
@@ -69,8 +69,8 @@ def _same(a: Tensor, b: Tensor) -> bool:
 class Memory:
     """Results by name, each valid for the values of the tensors it was computed from.
 
-    Values are compared, not identities or versions: however a parameter came to its value, a
-    result that belongs to another is never returned. While a graph is being recorded, in inference
+    Values are compared, not identities or versions, so that a
+    result of other values is never returned. While a graph is being recorded, in inference
     mode and inside torch.func nothing is kept: a graph serves one backward pass, and what is made
     there must not be met outside.
     """
@@ -85,7 +85,7 @@ class Memory:
         compute: Callable[[], T],
         settings: tuple[Any, ...] = (),
     ) -> T:
-        """The result for these values, computed if it is not at hand."""
+        """The result for these values, computed if it is not cached."""
         if _graph_is_recorded(tensors) or inside_functorch():
             return compute()
         held = self._held.get(name)

@@ -1,4 +1,4 @@
-"""Loops that no array library has: compiled by Numba, and run in threads."""
+"""Loops compiled by Numba and run in threads."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ T = TypeVar("T")
 
 
 def compiled(function: F) -> F:
-    """Compile a function of NumPy arrays when it is first called; kept on disk where possible.
+    """Compile a function of NumPy arrays on its first call; cached on disk where possible.
 
     It releases the interpreter's lock, and may reorder sums.
     """
     try:
         return cast(F, njit(nogil=True, fastmath=True, cache=True)(function))
-    except RuntimeError:  # there is no folder that its cache could be written to
+    except RuntimeError:  # no folder for the cache is writable
         return cast(F, njit(nogil=True, fastmath=True)(function))
 
 
 def in_threads(work: Callable[[T], None], parts: Iterable[T]) -> None:
-    """Do all parts of a work, as many at a time as torch has threads."""
+    """Run a function on all parts, in as many threads as torch uses."""
     n, every = torch.get_num_threads(), list(parts)
     if n == 1 or len(every) == 1:
         for part in every:
@@ -33,4 +33,4 @@ def in_threads(work: Callable[[T], None], parts: Iterable[T]) -> None:
         return
     with ThreadPoolExecutor(n) as threads:
         for _ in threads.map(work, every):
-            pass  # raises what a part raised
+            pass  # re-raises the exception of a part

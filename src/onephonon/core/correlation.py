@@ -57,6 +57,6 @@ def correlation_of_sums(sums: Float64) -> Float64:
     with np.errstate(divide="ignore", invalid="ignore"):
         var_x, var_y = xx - x * x / w, yy - y * y / w
         cc = (xy - x * y / w) / np.sqrt(var_x * var_y)
-        # What rounding leaves of a spread that is zero is no spread.
+        # A variance at the level of rounding counts as zero.
         real = (var_x > ROUNDING * xx) & (var_y > ROUNDING * yy)
     return np.where(real, np.clip(cc, -1.0, 1.0), np.nan)

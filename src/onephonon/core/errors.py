@@ -1,4 +1,4 @@
-"""The errors onephonon raises: each names the value, why it cannot be, and the mend."""
+"""The errors that onephonon raises: each names the value, why it is invalid, and the fix."""
 
 
 class OnePhononError(ValueError):
@@ -22,4 +22,4 @@ class MapFileError(OnePhononError):
 
 
 class GradientError(OnePhononError, RuntimeError):
-    """A gradient was asked of something that has none."""
+    """A gradient was requested of something that has none."""

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is lost: no silent overwriting, no half-written file."""
+"""Safe writing of files: no silent overwriting, no partly written file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import MapFileError
 
 
 def check_writable(path: str | os.PathLike[str], force: bool = False) -> Path:
-    """Check, before long work, that a result can be put where it is wanted.
+    """Check, before a long computation, that the output can be written.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def check_writable(path: str | os.PathLike[str], force: bool = False) -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its name once it is complete.
+    """Yield a temporary path in the same folder that is renamed to `path` when complete.
 
     If the block raises, or is interrupted, nothing is left behind and an older file stays.
     """
@@ -47,7 +47,7 @@ def replacing(path: str | os.PathLike[str], force: bool = False) -> Iterator[Pat
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """A name beside `path` that is free again afterwards."""
+    """Yield an unused name in the same folder, removed afterwards."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Told (what is being done, steps done, steps in all).
+#: Called with (name of the stage, steps done, total number of steps).
 Progress = Callable[[str, int, int], None]

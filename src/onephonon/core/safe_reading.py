@@ -1,4 +1,4 @@
-"""What protects a reader from damaged files: every failure is one clear error."""
+"""Safe reading of damaged files: every failure becomes one clear error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError, MapFileError
 
-#: What libraries raise on damaged files.
+#: Exceptions that libraries raise on damaged files.
 FAILURES = (
     OSError,
     EOFError,
@@ -33,23 +33,23 @@ FAILURES = (
     TokenError,
 )
 
-#: Arrays up to this are read whatever the file says of them, bytes.
+#: Arrays up to this size (bytes) are always read.
 SMALL = 268_435_456
 
-#: Compression by more than this is none that data allow (deflate ends at 1032), but a damaged
-#: header or an array never written.
+#: Largest plausible compression factor (deflate ends at 1032); more means a damaged header or an
+#: array that was never written.
 MOST_COMPRESSED = 2000
 
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a damaged file causes inside the block into one MapFileError.
+    """Convert any error caused by a damaged file inside the block to one MapFileError.
 
     Parameters
     ----------
     path : path
     what : str
-        What the file should be, for the message: "an MTZ file".
+        Expected kind of file, for the message: "an MTZ file".
     """
     try:
         yield
@@ -63,7 +63,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 
 def load(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
-    """Real numbers of an HDF5 dataset, unless it claims far more than the file can hold.
+    """Read real numbers of an HDF5 dataset, unless its size exceeds what the file can contain.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def load(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
 
 
 def without_infinite(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """The values with NaN in place of infinity, and how many there were."""
+    """Replace infinite values by NaN; return the values and the number replaced."""
     infinite = np.isinf(values)
     count = int(np.count_nonzero(infinite))
     return (np.where(infinite, np.nan, values).astype(values.dtype) if count else values), count

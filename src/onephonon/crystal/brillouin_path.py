@@ -2,8 +2,8 @@
 
 Names and paths are those of Hinuma, Pizzi, Kumagai, Oba & Tanaka, Comput. Mater. Sci. 128, 140
 (2017), which follow the Bilbao Crystallographic Server (Aroyo et al., Acta Cryst. A70, 126, 2014).
-Points that slide with the shape of the cell are not tabulated: they stand where a symmetry line
-leaves the zone, and are found there. Vibrations are the same at k and -k, so the paths are those
+Points that depend on the shape of the cell are not tabulated: they are where a symmetry line
+leaves the zone, and are computed. Vibrations are the same at k and -k, so the paths are those
 of crystals with an inversion.
 """
 
@@ -31,10 +31,10 @@ Array = NDArray[np.float64]
 #: inverted matrix.
 EQUAL = 1e-7
 
-#: A place on a segment that is on no other symmetry element, to tell segments apart by.
+#: Fraction along a segment that lies on no other symmetry element; used to compare segments.
 PLACE = 0.2871
 
-#: How labels may be typed.
+#: ASCII spellings of Greek labels.
 TYPED = {"GAMMA": "Γ", "SIGMA": "Σ", "DELTA": "Δ", "LAMBDA": "Λ"}
 
 #: By Bravais lattice and shape: the path, bars between its pieces, and the points in the standard
@@ -117,7 +117,7 @@ RECIPES = {
         "Γ L T P0|P2 Γ F",
         "T 1 -1 1/2, L 1/2 0 1/2, F 1 -1/2 0, P2 Γ+ 0 0 1, P0 T+ 0 0 -1",
     ),
-    # From here on a point stands for all that differ from it by a lattice vector; the nearest to
+    # From here on a point represents all that differ from it by a lattice vector; the nearest to
     # the origin is taken, which depends on the angles.
     "mP": (
         "Γ Z D B Γ A E Z C Y Γ",
@@ -155,7 +155,7 @@ class ZonePath:
         The named points, in the reciprocal axes of the crystal's own cell. In a centred cell
         they may lie beyond 1/2: the zone is that of the primitive cell.
     pieces : tuple of tuple of str
-        Unbroken walks from point to point.
+        Unbroken sequences of points.
     """
 
     lattice: str
@@ -211,7 +211,7 @@ def zone_path(crystal: Crystal) -> ZonePath:
     own = {label: k @ back for label, k in points.items()}
     pieces = tuple(_pieces(path, own, crystal))
     used = {label for piece in pieces for label in piece}
-    # Zero, not -0, and 1/2, not 1/2 - 1e-17, where an inverted matrix has left its mark.
+    # Remove rounding of the inverted matrix: 0 instead of -0, 1/2 instead of 1/2 - 1e-17.
     rounded = {label: tuple(float(x) for x in np.round(k, 12) + 0.0) for label, k in own.items()}
     return ZonePath(lattice, {n: k for n, k in rounded.items() if n in used}, pieces)  # type: ignore[misc]
 
@@ -263,7 +263,7 @@ class _Zone:
 
 
 def _shape(standard: StandardCell, zone: _Zone) -> tuple[str, StandardCell]:
-    """Which of its lattice's zones a cell has, and its axes, put in order where that needs it."""
+    """Which zone shape of its lattice a cell has, and its axes, reordered where needed."""
     a, b, c = standard.lengths
     lattice, number = standard.lattice, ""
     if lattice == "tI":
@@ -290,7 +290,7 @@ def _shape(standard: StandardCell, zone: _Zone) -> tuple[str, StandardCell]:
 
 
 def _pieces(path: str, points: dict[str, Array], crystal: Crystal) -> list[tuple[str, ...]]:
-    """The pieces of a path, without one that the crystal's operators make superfluous."""
+    """The pieces of a path, without those equivalent by the crystal's operators."""
     found = []
     for piece in path.split("|"):
         walk, _, twin = piece.partition(" unless ")
@@ -304,7 +304,7 @@ def _pieces(path: str, points: dict[str, Array], crystal: Crystal) -> list[tuple
 
 
 def _equivalent(k: Array, other: Array, crystal: Crystal) -> bool:
-    """Tell whether an operator, or time reversal, takes one wavevector to another."""
+    """Whether an operator or time reversal maps one wavevector onto another."""
     rotations = crystal.rotations.detach().cpu().double().numpy()
     shifts = crystal.centring
     for turned in itertools.chain(k @ rotations, -(k @ rotations)):

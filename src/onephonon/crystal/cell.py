@@ -43,7 +43,7 @@ class UnitCell:
 
     @classmethod
     def from_parameters(cls, parameters: Tensor | NDArray[Any] | Sequence[float]) -> UnitCell:
-        """Build the cell from (a, b, c, alpha, beta, gamma), with a along x and b in the xy plane.
+        """Create the cell from (a, b, c, alpha, beta, gamma), with a along x and b in the xy plane.
 
         Parameters
         ----------

@@ -24,7 +24,7 @@ from .symmetry import check_symmetry, laue_group, pure_translations, symmetry_op
 
 @dataclass(frozen=True)
 class AtomLabel:
-    """What a report calls an atom."""
+    """Name of an atom in reports."""
 
     chain: str
     residue_number: str
@@ -45,7 +45,7 @@ class AtomLabel:
 
 @dataclass(frozen=True)
 class Crystal:
-    """One asymmetric unit and how it fills the crystal.
+    """One asymmetric unit, the cell and the symmetry operators.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ class Crystal:
         return EIGHT_PI_SQUARED * mean_square(self.U)
 
     def replace(self, **changes: Any) -> Crystal:
-        """Return a copy with some fields exchanged, differentiable in what is given."""
+        """Return a copy with some fields replaced; differentiable in the new values."""
         return dataclasses.replace(self, **changes)
 
     def with_tensors(
@@ -199,7 +199,7 @@ class Crystal:
         occupancies: Tensor | None = None,
         cell: Tensor | None = None,
     ) -> Crystal:
-        """Return the crystal with a user's own tensors, each used as it is.
+        """Return the crystal with the caller's tensors, used without copying.
 
         Parameters
         ----------
@@ -212,12 +212,12 @@ class Crystal:
         occupancies : Tensor, shape (n_atoms,)
         cell : Tensor, shape (6,) or (3, 3)
             a, b, c, alpha, beta, gamma, or the matrix whose columns are the axes. Fractional
-            coordinates and Cartesian U are held.
+            coordinates and Cartesian U stay constant.
 
         Returns
         -------
         Crystal
-            Gradients arrive in the tensors given.
+            Gradients flow to the tensors passed in.
 
         Raises
         ------
@@ -255,7 +255,7 @@ class Crystal:
         return self.replace(**changes)
 
     def tensors(self) -> list[Tensor]:
-        """Every tensor that a gradient may be asked of."""
+        """All tensors that may require gradients."""
         f = self.form_factors
         own = [self.positions_frac, self.U, self.occupancies, self.masses]
         return [self.cell.matrix, *own, f.a, f.b, f.c]
@@ -285,7 +285,7 @@ class Crystal:
         )
 
     def in_p1(self) -> Crystal:
-        """The same atoms taken for the whole cell: no operator but the identity."""
+        """The same atoms as the content of the whole cell: identity operator only."""
         eye = torch.eye(3).to(self.rotations)[None]
         return self.replace(
             spacegroup="P 1", rotations=eye, translations=torch.zeros_like(eye[:, 0])
@@ -301,7 +301,7 @@ class Crystal:
 
 
 def isotropic_U(B: Tensor) -> Tensor:
-    """Turn B-factors (Å^2), shape (n,), into ``U = B/(8 pi^2) 1``, shape (n, 3, 3)."""
+    """Convert B-factors (Å^2), shape (n,), to ``U = B/(8 pi^2) 1``, shape (n, 3, 3)."""
     eye = torch.eye(3, dtype=B.dtype, device=B.device)
     return (B / EIGHT_PI_SQUARED)[:, None, None] * eye
 

@@ -1,4 +1,4 @@
-"""What a structure file says of its experiment."""
+"""Experimental conditions from a structure file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import gemmi
 
 
 def measured_temperature(path: str | os.PathLike[str]) -> float | None:
-    """The temperature at which the crystal was measured, K; None if the file does not say.
+    """The temperature at which the crystal was measured, K; None if not in the file.
 
-    From REMARK 200 of PDB files and _diffrn.ambient_temp of mmCIF. Whatever is wrong with a file
-    is for `read_crystal` to say.
+    From REMARK 200 of PDB files and _diffrn.ambient_temp of mmCIF. Errors in the file are ignored
+    here; `read_crystal` reports them.
     """
     try:
         structure = gemmi.read_structure(str(path))

@@ -45,7 +45,7 @@ class FormFactors:
 
 
 def form_factors(elements: Sequence[str], radiation: str = "xray") -> FormFactors:
-    """Look the elements' scattering factors up in gemmi's tables.
+    """Look up the scattering factors of elements in gemmi's tables.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ BOUND_TOLERANCE = 1e-4
 #: Largest number of points of a grid that q are asked for on.
 MAX_POINTS = 1_000_000_000
 
-#: A step or an origin this close to a small fraction is that fraction, so that Bragg points are
+#: A step or an origin this close to a simple fraction is rounded to it, so that Bragg points are
 #: exact integers.
 EXACT = 1e-9
 
@@ -70,7 +70,7 @@ class HklGrid:
     def __post_init__(self) -> None:
         origin, step = _three_floats("origin", self.origin), _three_floats("step", self.step)
         if min(step) <= 0:
-            raise InputError(f"step {step} of a grid must be positive; turn the axis round")
+            raise InputError(f"step {step} of a grid must be positive; reverse the axis")
         shape = tuple(self.shape)
         if len(shape) != 3 or any(n != int(n) or n < 1 for n in shape):
             raise InputError(f"shape {shape} of a grid is three whole numbers, each 1 or more")
@@ -88,7 +88,7 @@ class HklGrid:
     ) -> HklGrid:
         """Grid from (min, max, samples per Miller index) along each axis, both ends included.
 
-        A min within a hundredth of a step of a multiple of the step is put on it.
+        A min within a hundredth of a step of a multiple of the step is rounded to it.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class HklGrid:
     def from_axes(cls, h: ArrayLike, k: ArrayLike, l: ArrayLike) -> HklGrid:  # noqa: E741
         """Grid from the h, k and l values along its axes; an axis of one value gets step 1.
 
-        Values a little off (a hundredth of a step, as in rounded or float32 files) are put on the
+        Values within a hundredth of a step (as in rounded or float32 files) are rounded to the
         nearest fraction.
 
         Raises
@@ -128,16 +128,16 @@ class HklGrid:
 
     @classmethod
     def from_points(cls, hkl: NDArray[Any], shape: Sequence[int]) -> HklGrid:
-        """Grid that a list of hkl (N, 3) runs along, l fastest.
+        """Grid formed by a list of hkl (N, 3), l fastest.
 
         Raises
         ------
         InputError
-            If the list does not run along a grid of this shape, or an axis as `from_axes` says.
+            If the list does not form a grid of this shape, or as `from_axes`.
         """
         if len(shape) != 3 or math.prod(shape) != len(hkl):
             raise InputError(
-                f"map_shape {tuple(shape)} stands for {math.prod(shape)} points, the list has "
+                f"map_shape {tuple(shape)} has {math.prod(shape)} points, the list has "
                 f"{len(hkl)}"
             )
         block = np.asarray(hkl).reshape(*shape, 3)
@@ -202,7 +202,7 @@ class HklGrid:
         return np.stack([axis[i] for axis, i in zip(self.axes, index, strict=True)], axis=1)
 
     def slabs(self, voxels: int = SLAB) -> Iterator[slice]:
-        """Slices of the first axis, each of about so many voxels (one row at least)."""
+        """Slices of the first axis, each of about `voxels` voxels (at least one row)."""
         rows = max(1, voxels // (self.shape[1] * self.shape[2]))
         for start in range(0, self.shape[0], rows):
             yield slice(start, min(start + rows, self.shape[0]))
@@ -213,7 +213,7 @@ class HklGrid:
         return (given - np.array(self.origin)) / np.array(self.step)
 
     def contains(self, hkl: ArrayLike) -> NDArray[np.bool_]:
-        """Tell which hkl (..., 3) lie in a voxel; a voxel reaches half a step to each side."""
+        """Whether each hkl (..., 3) lies in a voxel; voxels extend half a step to each side."""
         index = self.index_of(hkl)
         inside = (index >= -0.5 - EXACT) & (index <= np.array(self.shape) - 0.5 + EXACT)
         return np.asarray(inside.all(axis=-1))
@@ -278,7 +278,7 @@ def check_samplings(
     """Grid of a user's (min, max, samples per Miller index) along h, k and l.
 
     The points along an axis are ``min, min + 1/n, ...`` up to and including max; min and max
-    may be fractions. A min within 1e-4 of a multiple of 1/n is put on it. Stricter than
+    may be fractions. A min within 1e-4 of a multiple of 1/n is rounded to it. Stricter than
     `HklGrid.from_sampling`, which serves maps of any step: the zone points behind a grid repeat
     only if a Miller index holds a whole number of samples.
 
@@ -350,7 +350,7 @@ def _samples(step: float) -> int:
 
 
 def _fraction(step: float, tolerance: float = EXACT) -> Fraction | None:
-    """The small fraction that a step is, if it is one."""
+    """The simple fraction equal to a step, or None."""
     n = _samples(step)
     if n:
         return Fraction(1, n)
@@ -359,7 +359,7 @@ def _fraction(step: float, tolerance: float = EXACT) -> Fraction | None:
 
 
 def _place(origin: float, step: float) -> tuple[float, float]:
-    """Origin and step of one axis, on the fractions that they are close to."""
+    """Origin and step of one axis, rounded to simple fractions if close."""
     fraction = _fraction(step)
     if fraction is None:
         return origin, step
@@ -391,7 +391,7 @@ def _line(name: str, given: ArrayLike) -> tuple[float, float, int]:
     even = values[0] + step * np.arange(n)
     if step <= 0 or (np.abs(values - even) > SAME_POINT * step).any():
         raise InputError(f"the {name} values of a grid do not rise in equal steps")
-    # An error of the step adds up along the axis, one of the origin does not.
+    # An error of the step accumulates along the axis, one of the origin does not.
     fraction = _fraction(step, SAME_POINT * step / n)
     if fraction is None:
         return float(values[0]), step, n

@@ -22,7 +22,7 @@ from .crystal import AtomLabel, Crystal
 
 CONFORMERS = ("highest", "all")
 
-#: Mean-square displacements below this (Å^2) deserve a warning: at d = 1.5 Å they raise a wave by
+#: Mean-square displacements below this (Å^2) give a warning: at d = 1.5 Å they amplify a wave by
 #: half or more. Refined ANISOU of good structures go below zero by less.
 NEGATIVE_U = -0.05
 
@@ -45,7 +45,7 @@ def read_crystal(
     """Read a structure file.
 
     The space group's operators come from tables, by the file's symbol and cell; REMARK records
-    are not consulted. Occupancies are the file's, also where one conformer stands for several.
+    are not consulted. Occupancies are the file's, also where one of several conformers is kept.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def read_crystal(
     for label, atom in kept:
         _check_atom(label, atom, path)
     matrix = cell.matrix
-    # Through gemmi, which knows an origin that SCALE records may have shifted.
+    # By gemmi, which includes an origin shift by SCALE records.
     fractional = [structure.cell.fractionalize(atom.pos).tolist() for _, atom in kept]
     U = torch.tensor([_displacement(a, anisotropic) for _, a in kept], dtype=matrix.dtype)
     _check_displacements(U, [label for label, _ in kept], path)
@@ -131,7 +131,7 @@ def _read_structure(path: Path) -> gemmi.Structure:
 
 
 def _is_legacy_pdb(path: Path) -> bool:
-    """Tell whether columns 73-80 hold record numbers instead of element and charge."""
+    """Whether columns 73-80 hold record numbers instead of element and charge."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", errors="replace") as file:
         for line in file:
@@ -154,7 +154,7 @@ def _unit_cell(structure: gemmi.Structure, path: Path) -> UnitCell:
         UnitCell.from_parameters(parameters)
     except InputError as error:
         raise StructureError(f"{path}: {error}") from error
-    # gemmi's matrix honours SCALE records that set another orientation than the usual one.
+    # gemmi's matrix follows SCALE records that set another orientation than the usual one.
     return UnitCell(torch.tensor(cell.orth.mat.tolist(), dtype=torch.float64))
 
 
@@ -183,7 +183,7 @@ def _model(structure: gemmi.Structure, number: int, path: Path) -> Residues:
 def _select(
     residues: Residues, *, hydrogens: bool, waters: bool, ligands: bool, which: str
 ) -> Iterator[tuple[AtomLabel, gemmi.Atom]]:
-    """Atoms wanted, in the order of the file, with their labels."""
+    """Selected atoms, in the order of the file, with their labels."""
     groups: dict[tuple[str, str, bool], list[tuple[AtomLabel, gemmi.Atom]]] = {}
     for chain, residue in residues:
         water = residue.is_water()
@@ -258,7 +258,7 @@ def _check_atom(label: AtomLabel, atom: gemmi.Atom, path: Path) -> None:
 
 
 def _check_displacements(U: torch.Tensor, labels: list[AtomLabel], path: Path) -> None:
-    """Warn of displacements that are negative in some direction: their waves grow with q."""
+    """Warn of displacements that are negative in some direction: their amplitudes grow with q."""
     wrong = torch.linalg.eigvalsh(U)[:, 0] < NEGATIVE_U
     if bool(wrong.any()):
         names = ", ".join(str(labels[i]) for i in wrong.nonzero().flatten().tolist()[:3])

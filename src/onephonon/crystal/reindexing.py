@@ -1,7 +1,7 @@
-"""Other ways to index the same crystal: its lattice has more symmetry than its Laue group.
+"""Indexing ambiguities: the lattice may have more symmetry than the Laue group.
 
 A rotation that keeps the lattice, but not the structure, gives another set of Miller indices that
-fits the Bragg peaks' positions as well. Intensities tell which is meant.
+fits the Bragg peak positions equally well. Only intensities distinguish them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .symmetry import find_group, laue_operators, parse_triplet, triplet
 
 Float64 = NDArray[np.float64]
 
-#: How far lattice rows and planes across a two-fold axis may be from a right angle, degrees.
+#: Largest obliquity: angle between a lattice row and the normal of its plane, degrees.
 MAX_OBLIQUITY = 3.0
 
-#: How much, relative, an operator may change 1/d of an hkl: what `MAX_OBLIQUITY` comes to.
+#: Largest relative change of 1/d of an hkl, corresponding to `MAX_OBLIQUITY`.
 MAX_MISFIT = 0.06
 
 
@@ -63,7 +63,7 @@ class Reindexing:
 def find_reindexings(
     cell: Sequence[float], spacegroup: str, max_obliquity: float = MAX_OBLIQUITY
 ) -> tuple[Reindexing, ...]:
-    """Every way to index the lattice that is not equivalent in the Laue group.
+    """All indexings of the lattice that are not equivalent in the Laue group.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ def find_reindexings(
     spacegroup : str
         Hermann-Mauguin symbol; its centring and Laue group count. See `laue_operators`.
     max_obliquity : float
-        How far, in degrees, the lattice may be from having a two-fold axis; see Le Page, J. Appl.
+        Largest deviation in degrees from a two-fold axis of the lattice; see Le Page, J. Appl.
         Cryst. 15 (1982) 255. 0 asks for exact symmetry.
 
     Returns
     -------
     tuple of Reindexing
-        One of each coset of the Laue group in the lattice's point group, the identity first. Of
-        those in a coset the simplest proper rotation is taken: few terms, few minus signs.
+        One of each coset of the Laue group in the lattice's point group, the identity first. From
+        each coset the simplest proper rotation is taken: few terms, few minus signs.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def find_reindexings(
         If the space group is not known or the cell does not have its symmetry.
     """
     if not (math.isfinite(max_obliquity) and 0 <= max_obliquity <= 45):
-        raise InputError(f"max_obliquity {max_obliquity}: give an angle from 0 to 45 degrees")
+        raise InputError(f"max_obliquity {max_obliquity}: must be an angle from 0 to 45 degrees")
     laue = laue_operators(spacegroup, cell).astype(np.float64)
     group = find_group(spacegroup, cell)
     lattice = gemmi.find_lattice_symmetry(
@@ -109,7 +109,7 @@ def find_reindexings(
 def parse_reindexing(
     text: str, cell: Sequence[float], to_cell: Sequence[float] | None = None
 ) -> Reindexing:
-    """Reindexing that a user writes, as in ``k,h,-l``.
+    """Parse a reindexing operator such as ``k,h,-l``.
 
     Parameters
     ----------
@@ -163,11 +163,11 @@ def _key(operator: Float64) -> bytes:
 
 
 def _complexity(operator: Float64) -> tuple[float, ...]:
-    """What makes an operator hard to read: turned hands, fractions, terms, minus signs."""
+    """Sort key of operators: handedness, fractions, number of terms, minus signs."""
     proper = np.linalg.det(operator) > 0
     whole = bool((operator == np.rint(operator)).all())
     terms, minus = np.count_nonzero(operator), int((operator < 0).sum())
-    # Of several alike, one that leaves h, or k, or l in its place.
+    # Of several, prefer one that leaves h, k or l unchanged.
     return (not proper, not whole, terms, minus, *(-operator.diagonal()), *operator.reshape(-1))
 
 

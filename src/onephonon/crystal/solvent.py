@@ -1,4 +1,4 @@
-"""The flat solvent that atoms displace: what scatters is their contrast with it."""
+"""Flat (bulk) solvent displaced by atoms: only the contrast scatters."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def with_solvent(
     smoothing: float | Tensor = 0.0,
     specific_volume: float = PROTEIN_VOLUME,
 ) -> Crystal:
-    """Take the flat solvent that every atom displaces off its scattering factor.
+    """Subtract the solvent displaced by each atom from its scattering factor.
 
     ``f(q) - density v exp(-q^2 v^(2/3)/4 pi) exp(-smoothing q^2/16 pi^2)``: the Gaussian of an
     atom's volume v, which moves with the atom (Fraser, MacRae & Suzuki, J. Appl. Cryst. 11 (1978)
@@ -61,7 +61,7 @@ def with_solvent(
     crystal : Crystal
         With X-ray scattering factors, and no solvent yet.
     density : float or Tensor, shape ()
-        Electron density of the solvent, e/Å^3; 0 leaves the crystal as it is.
+        Electron density of the solvent, e/Å^3; 0: no change.
     smoothing : float or Tensor, shape ()
         B-factor that blurs the displaced solvent further, Å^2. Fraser's Gaussian of a carbon atom
         has a B of 80 Å^2 already.
@@ -84,7 +84,7 @@ def with_solvent(
     covalent radius and others of their van der Waals radius. One factor scales all of them so
     that they fill the volume of the molecule's mass. A crystal without any hydrogen is taken to
     lack them, and 1.57 for each carbon atom are added to the mass, but not to the electrons: where
-    the file has hydrogens, low-resolution contrast is truer with them.
+    the file has hydrogens, low-resolution contrast is more accurate with them.
     """
     _check("density", density, "e/Å^3, 0.334 for water")
     _check("smoothing", smoothing, "a B-factor in Å^2")
@@ -155,4 +155,4 @@ def _kinds_by_volume(factors: FormFactors, volumes: list[float]) -> tuple[FormFa
 def _check(name: str, value: float | Tensor, what: str) -> None:
     number = float(value.detach()) if isinstance(value, Tensor) else float(value)
     if not (math.isfinite(number) and number >= 0):
-        raise InputError(f"solvent {name} {number:g} cannot be; give {what}, 0 or more")
+        raise InputError(f"solvent {name} {number:g} is invalid; give {what}, 0 or more")

@@ -1,4 +1,4 @@
-"""The Bravais lattice of a crystal and its standard axes, whatever the setting of its cell."""
+"""The Bravais lattice of a crystal and its standard axes, for any setting of the cell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SQUARE = 1e-2
 #: Order of a proper rotation from its trace.
 ORDERS = {3: 1, -1: 2, 0: 3, 1: 4, 2: 6}
 
-#: Multiples of the axes among which lattice vectors are looked for.
+#: Lattice vectors are searched among combinations of up to this many axes.
 REACH = 3
 
 
@@ -53,7 +53,7 @@ def standard_cell(crystal: Crystal) -> StandardCell:
 
     The crystal's own axes are kept where they are standard. Monoclinic axes have b unique, and
     a centred cell is C-centred with the shortest axes; orthorhombic axes with one centred face
-    are put so that it is C; rhombohedral lattices have hexagonal axes in the obverse setting.
+    are permuted so that it is C; rhombohedral lattices have hexagonal axes in the obverse setting.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def _rotations(crystal: Crystal) -> dict[int, list[Array]]:
 def _axis(rotation: Array) -> Array:
     """Direction of a rotation's axis, its first index positive."""
     order = ORDERS[round(float(np.trace(rotation)))]
-    # Whatever is turned all the way round has no part left across the axis.
+    # Averaging over the powers of the rotation leaves only the part along the axis.
     total = np.sum([np.linalg.matrix_power(rotation, n) for n in range(order)], axis=0)
     axis = total[:, np.argmax(np.abs(total).sum(axis=0))]
     axis = axis / np.abs(axis).max()
@@ -140,7 +140,7 @@ def _across(matrix: Array, vectors: Array, axis: Array) -> Array:
 
 
 def _around(matrix: Array, vectors: Array, rotations: list[Array]) -> list[Array]:
-    """a, b and c with c along the axis of these rotations, and b what one of them makes of a."""
+    """a, b and c with c along the axis of these rotations, and b the image of a under one."""
     axis = _axis(rotations[0])
     a, c = _across(matrix, vectors, axis)[0], _along(vectors, axis)
     return next(
@@ -176,13 +176,13 @@ def _shortest(vectors: Array) -> list[Array]:
 
 
 def _contains(centrings: Array, vector: Array) -> bool:
-    """Tell whether a vector, fractional, is one of the lattice's."""
+    """Whether a vector (fractional) is a lattice vector."""
     off = centrings - vector
     return bool((np.abs(off - np.round(off)).max(axis=1) < SAME).any())
 
 
 def _centring(P: Array, centrings: Array, family: str) -> tuple[Array, str]:
-    """The letter of the centring of the axes P, and P turned so that one centred face is C."""
+    """Centring letter of the axes P, and P permuted so that one centred face is C."""
     n = round(abs(float(np.linalg.det(P))) * len(centrings))
     if n == 1:
         return P, "P"

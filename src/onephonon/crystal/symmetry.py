@@ -57,7 +57,7 @@ def laue_operators(symmetry: str, cell: Sequence[float] | None = None) -> NDArra
     Parameters
     ----------
     symmetry : str
-        A space group, or a Laue class (2/m has b unique; say -3m1 or -31m).
+        A space group, or a Laue class (2/m has b unique; use -3m1 or -31m).
     cell : sequence of six float, optional
         Decides between settings of rhombohedral groups, and is checked to have the symmetry.
 
@@ -108,7 +108,7 @@ def find_group(symmetry: str, cell: Sequence[float] | None = None) -> Any:
 
 
 def spacegroup_name(name: str | int) -> str:
-    """Hermann-Mauguin symbol as gemmi writes it; the text itself if gemmi does not know it."""
+    """Hermann-Mauguin symbol in gemmi's spelling; unchanged if unknown to gemmi."""
     group = (
         gemmi.find_spacegroup_by_number(name)
         if isinstance(name, int)
@@ -118,7 +118,7 @@ def spacegroup_name(name: str | int) -> str:
 
 
 def is_spacegroup(name: str) -> bool:
-    """Whether gemmi knows a space group of this name."""
+    """Whether a space group name is known to gemmi."""
     return gemmi.find_spacegroup_by_name(name) is not None
 
 

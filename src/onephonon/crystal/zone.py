@@ -39,7 +39,7 @@ def fold(hkl: Tensor) -> Tensor:
 
 
 def is_bragg(hkl: Tensor, tolerance: float | None = None) -> Tensor:
-    """Tell which hkl are Bragg points, shape (...), bool.
+    """Whether each hkl is a Bragg point, shape (...), bool.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def is_bragg(hkl: Tensor, tolerance: float | None = None) -> Tensor:
 
 @dataclass(frozen=True)
 class ZonePoints:
-    """The distinct phonon wavevectors behind a list of q.
+    """The distinct phonon wavevectors of a list of q.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class ZonePoints:
 
 
 def find_zone_points(hkl: Tensor) -> ZonePoints:
-    """Find the distinct k behind a list of hkl: k that differ by a lattice vector are one.
+    """Find the distinct k of a list of hkl: k that differ by a lattice vector are equal.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def zone_mesh(samples: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
     k_frac : Tensor, shape (n, 3)
         Wavevectors in reciprocal lattice units; the first is Gamma.
     weight : Tensor, shape (n,)
-        How many mesh points each stands for (1 or 2); they sum to n_h n_k n_l.
+        Number of mesh points that each represents (1 or 2); they sum to n_h n_k n_l.
     """
     n = torch.tensor(samples, dtype=torch.int64)
     index = torch.cartesian_prod(*(torch.arange(int(m)) for m in n)).reshape(-1, 3)

@@ -1,6 +1,6 @@
 """Bloch sums ``K(k) = sum_d H(d) exp(i k.R_d)``, and gradients from K(k) back to its blocks.
 
-Where few cells couple few degrees of freedom, the blocks of each cell are one matrix and K at many
+For few cells and few degrees of freedom the blocks of each cell form one matrix, and K at many
 k is a table of cosines and sines times a table of matrices. Elsewhere pairs of bodies are added
 one by one.
 """
@@ -16,13 +16,13 @@ from onephonon.core.units import TWO_PI
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-#: Numbers in the matrices of all cells, up to which they are formed.
+#: Whole matrices are formed up to this many elements over all cells.
 DENSE_NUMBERS = 4_000_000
 
-#: Numbers gathered at a time while derivatives by k and by single pairs are summed.
+#: Elements per batch while derivatives by k and by single pairs are summed.
 GATHERED_AT_A_TIME = 2_000_000
 
-#: Apart from each other by more than any cell number.
+#: Base of a number code of cells, larger than any cell index.
 APART = 10**6
 
 
@@ -34,7 +34,7 @@ def phase(k_frac: Tensor, cell: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the blocks of `ForceConstants` stand in K.
+    """Positions of the blocks of `ForceConstants` within K.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Layout:
     n : int
         Bodies.
     width : int
-        Degrees of freedom set aside for each.
+        Degrees of freedom reserved for each body.
     """
 
     a: Tensor
@@ -72,7 +72,7 @@ class Layout:
         return padded.index_select(-2, self.dof).index_select(-1, self.dof)
 
     def scatter(self, matrices: Tensor) -> Tensor:
-        """Inverse of `gather`: blocks (..., n * n, width, width), zero where nothing stands."""
+        """Inverse of `gather`: blocks (..., n * n, width, width), zero where there is no entry."""
         lead, n, w = matrices.shape[:-2], self.n, self.width
         matrices = self._pad(self._pad(matrices).mT).mT
         return matrices.reshape(*lead, n, w, n, w).transpose(-3, -2).reshape(*lead, n * n, w, w)
@@ -104,7 +104,7 @@ class CellSum:
     ----------
     onsite : Tensor, shape (D * D,)
     even, odd : Tensor, shape (n_cells, D * D)
-        ``H + H^T`` and ``H - H^T`` of each cell: what goes with the cosine and with the sine.
+        ``H + H^T`` and ``H - H^T`` of each cell: coefficients of the cosine and of the sine.
     cells : Tensor, shape (n_cells, 3)
     at : Tensor, shape (n_blocks,), int64
         The cell of each block.
@@ -240,7 +240,7 @@ def bloch_sum(
     dof: Tensor,
     most: int = DENSE_NUMBERS,
 ) -> BlochSum:
-    """The sum that suits these blocks: the fields of `ForceConstants` and ``Bodies.dof``.
+    """Choose the faster sum for these blocks (fields of `ForceConstants` and ``Bodies.dof``).
 
     Its ``stiffness`` is differentiable in the blocks and in k. Blocks may have further dimensions
     in front, as the sum's tensors then have.

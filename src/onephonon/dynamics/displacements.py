@@ -34,7 +34,7 @@ def covariance(
     cells : Tensor, shape (n_cells, 3), int64
         Lattice vectors R in cells; ``C(R)[a, b]`` is the mean of ``u_a(0) u_b(R)^T``.
     progress : callable, optional
-        Told how many mesh points are done.
+        Called with the number of mesh points done.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Eigenvalues and eigenvectors of Hermitian matrices, with gradients where there are any."""
+"""Eigenvalues and eigenvectors of Hermitian matrices, with gradients where they exist."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from onephonon.core.errors import GradientError
 
-#: Eigenvalues closer than this fraction of the largest are one degenerate set: rounding alone
+#: Eigenvalues closer than this fraction of the largest form one degenerate set: rounding alone
 #: splits them by 1e-16, and a gap this small would multiply rounding in a gradient by 1e10.
 DEGENERATE = {torch.float64: 1e-10, torch.float32: 1e-4}
 
-#: How much of a gradient may ask for the mixing within a degenerate set before it is an error;
-#: what depends on the whole set asks for none, up to rounding.
+#: Largest share of a gradient within a degenerate set before it is an error;
+#: it is zero, up to rounding, for anything that depends on the whole set.
 MIXING = {torch.float64: 1e-6, torch.float32: 1e-2}
 
 
@@ -36,7 +36,7 @@ def hermitian_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     Raises
     ------
     GradientError
-        In the backward pass, if a gradient is asked of what has none.
+        In the backward pass, if a quantity has no gradient.
     """
     values, vectors = _HermitianEigen.apply(matrices)
     return values, vectors
@@ -68,7 +68,7 @@ class _HermitianEigen(torch.autograd.Function):
 
 
 def _check_invariance(mixing: Tensor, same: Tensor) -> None:
-    """Raise if a gradient depends on how a degenerate set, or a phase, happened to come out."""
+    """Raise if a gradient depends on the arbitrary choice of phases or degenerate vectors."""
     asked = torch.where(same, mixing - mixing.mH, 0.0).abs()
     bound = MIXING[asked.dtype] * mixing.abs().amax((1, 2))[:, None, None]
     wrong = asked > bound
@@ -77,7 +77,7 @@ def _check_invariance(mixing: Tensor, same: Tensor) -> None:
     k, i, j = (int(x) for x in wrong.nonzero()[0])
     if i == j:
         raise GradientError(
-            f"a gradient was asked of the phase of mode {i} at wavevector {k}; the phase of an "
+            f"a gradient was requested of the phase of mode {i} at wavevector {k}; the phase of an "
             "eigenvector is arbitrary: differentiate something that does not depend on it"
         )
     raise GradientError(

@@ -209,7 +209,7 @@ class LatticeModel:
 
     @property
     def chosen_solver(self) -> SolverChoice:
-        """How stiffness matrices are inverted, and why."""
+        """The solver used for the stiffness matrices, and why."""
         with torch.no_grad():
             return choose_solver(self.bodies, self.force_constants, self.solver)
 

@@ -72,7 +72,7 @@ def modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor, at_gamma: T
     constants : ForceConstants
     k_frac : Tensor, shape (n_k, 3)
     at_gamma : Tensor, shape (n_k,), bool
-        Where the three softest modes are the acoustic ones and left out.
+        True where the three softest modes are acoustic and left out.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Rigidity: whether the network resists every motion, and what to do where it does not."""
+"""Rigidity: whether the network resists every motion, and which cutoff would."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .solvers.choice import make_solver
 from .stiffness_matrix import inverse_factor
 
 #: A network whose softest mode is this much softer than its stiffest is floppy: rounding leaves
-#: true zeros at 1e-16 (1e-8), honest lattices stay above 1e-6 at the wavevectors probed.
+#: true zeros at 1e-16 (1e-8), stable lattices stay above 1e-6 at the wavevectors probed.
 FLOPPY = {torch.float64: 1e-11, torch.float32: 1e-7}
 
 #: Where K is probed, in reciprocal lattice units, beside Gamma: a general wavevector, and one
@@ -46,7 +46,7 @@ PROBES = (
     (0.0, 0.0, 0.3166247904),
 )
 
-#: How far beyond the cutoff asked for a floppy network is tried with longer ones.
+#: Up to this multiple of the cutoff, longer cutoffs are tried for a floppy network.
 MAX_CUTOFF_GROWTH = 3.0
 
 
@@ -65,14 +65,14 @@ def check_rigid(
     contacts : Contacts
     constants : ForceConstants
     springs : Springs, optional
-        Of the contacts, if `constants` came from such: may spare forming K.
+        Springs of the contacts, if `constants` were made from them; may avoid forming K.
     longer : callable, optional
-        Gives longer contacts their springs, to find the cutoff that would help.
+        Assigns springs to longer contacts, to find a sufficient cutoff.
 
     Raises
     ------
     NetworkError
-        Naming the bodies that move freely and, where `longer` is given, the smallest cutoff
+        Names the bodies that move freely and, where `longer` is given, the smallest cutoff
         that holds them.
     """
     if springs is not None:
@@ -92,7 +92,7 @@ def check_rigid(
 
 
 def _cutoff_that_holds(bodies: Bodies, cutoff: float, assign: Callable[[Contacts], Springs]) -> str:
-    """The smallest cutoff without floppy bodies, or that there is none nearby."""
+    """Text with the smallest cutoff without floppy bodies, or that none was found."""
 
     def loose(at: float) -> list[int]:
         contacts = find_contacts(bodies, at)
@@ -110,7 +110,7 @@ def _cutoff_that_holds(bodies: Bodies, cutoff: float, assign: Callable[[Contacts
 
 
 def floppy_bodies(bodies: Bodies, constants: ForceConstants) -> list[int]:
-    """Bodies that can move without stretching a spring, the freest first; empty if none."""
+    """Bodies that can move without stretching a spring, softest first; empty if none."""
     with torch.no_grad():
         inverse = _mass_factor_inverses(bodies)
         scaled = _per_mass(constants, inverse)
@@ -125,7 +125,7 @@ def floppy_bodies(bodies: Bodies, constants: ForceConstants) -> list[int]:
                 amount = motion.abs().square().sum(1)
                 order = torch.argsort(amount, descending=True)
                 return [int(i) for i in order if float(amount[i]) > 0.05 * float(amount.max())]
-        except NetworkError:  # not even positive: every body is suspect
+        except NetworkError:  # not positive definite: all bodies are reported
             return list(range(bodies.n_bodies))
         return []
 

@@ -40,13 +40,13 @@ from .unfolding import unfolded_modes
 
 BROADENINGS = ("gaussian", "histogram")
 
-#: Short segments of a path have no less than one point in so many.
+#: Each segment gets at least one in this many points of the path.
 LEAST_PART = 20
 
-#: How far the tails of Gaussians reach, in standard deviations: beyond are 2e-9 of each.
+#: Gaussians are cut at this many standard deviations (2e-9 of each is lost).
 TAIL = 6.0
 
-#: By default as many wavevectors as cost about so many D^3 operations, within these limits.
+#: Default number of wavevectors: a budget of D^3 operations, and limits of the number.
 MESH_COST, MESH_POINTS = 2e8, (100, 4000)
 PATH_COST, PATH_POINTS = 2e9, (60, 300)
 
@@ -64,15 +64,15 @@ class Dispersion:
     k_frac : Tensor, shape (n, 3)
         Wavevectors in the reciprocal axes of the crystal's own cell.
     distance : Tensor, shape (n,)
-        Way from the path's beginning, 1/Å with 2*pi; breaks take no way.
+        Distance along the path, 1/Å with 2*pi; breaks have no length.
     piece : Tensor, shape (n,), int64
         The unbroken piece that a point belongs to.
     frequencies : Tensor, shape (n, m)
         Reduced, from the lowest; the three acoustic ones at Gamma are exactly zero.
     translation : Tensor, shape (n, m)
-        The part of a mode's kinetic energy that bodies have as a whole; the rest is libration.
+        Translational share of a mode's kinetic energy; the rest is libration.
     corners : tuple of (int, str)
-        Which of the points stand at named ones, and their names.
+        Indices of the named points, and their names.
     """
 
     path: ZonePath
@@ -243,7 +243,7 @@ def default_dos_mesh(cell: UnitCell, n_dof: int) -> tuple[int, int, int]:
 
 
 def _affordable(n_dof: int, cost: float, limits: tuple[int, int]) -> int:
-    """How many matrices of a size to diagonalize."""
+    """Number of matrices of a size that can be diagonalized within the budget."""
     return round(min(max(cost / n_dof**3, limits[0]), limits[1]))
 
 
@@ -393,5 +393,5 @@ def sound_speeds(
     lattice = lattice_of(model)
     C = acoustic_tensor(lattice.bodies, lattice.force_constants, n)
     squared = torch.linalg.eigvalsh(C) / lattice.thermal_scale
-    # Rounding alone may leave a speed of zero below it.
+    # Rounding may make a zero speed slightly negative.
     return squared.clamp(min=0.0).sqrt() * thermal_speed(temperature)

@@ -27,7 +27,7 @@ DEGREES = 180.0 / math.pi
 
 
 def dispersion_rows(dispersion: Dispersion, temperature: float) -> list[Row]:
-    """One row for each wavevector and mode: hkl, way (1/Å), frequency, share of translation."""
+    """One row for each wavevector and mode: hkl, distance (1/Å), frequency, translation."""
     unit = thermal_frequency(temperature)
     names = dict(dispersion.corners)
     way, k = dispersion.distance.tolist(), dispersion.k_frac.tolist()
@@ -131,7 +131,7 @@ def write_json(content: dict[str, Any], path: str | os.PathLike[str], force: boo
 
 
 def _finite(value: Any) -> Any:
-    """The same without NaN and infinities, which JSON does not know."""
+    """Replace NaN and infinities, which JSON does not support."""
     if isinstance(value, dict):
         return {key: _finite(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

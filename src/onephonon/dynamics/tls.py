@@ -1,4 +1,4 @@
-"""T, L and S: how bodies translate and librate, as a model predicts it and as a file's U show it.
+"""T, L and S of rigid bodies, as predicted by a model and as fitted to the U of a file.
 
 A body moves by ``u = t + l x (r - o)``, so with X the cross product matrix of r - o, ``X a =
 (r - o) x a``, an atom at r has
@@ -6,7 +6,7 @@ A body moves by ``u = t + l x (r - o)``, so with X the cross product matrix of r
     ``U = T + X L X^T + S^T X - X S``,   ``T = <t t^T>``, ``L = <l l^T>``, ``S = <l t^T>``
 
 (Schomaker & Trueblood, Acta Cryst. B24, 63, 1968). A multiple of the unit matrix in S moves no U:
-the trace of S cannot be had from displacements.
+the trace of S cannot be determined from displacements.
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ class TLS:
         return TLS(T, self.L, S, origin)
 
     def about_reaction_centre(self) -> TLS:
-        """Referred to the centre of reaction, where S is symmetric and the trace of T least."""
+        """Referred to the centre of reaction, where S is symmetric and the trace of T smallest."""
         skew = self.S - self.S.mT
         axial = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], dim=1)
         eye = torch.eye(3, dtype=self.L.dtype, device=self.L.device)
         inertia = self.L.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * eye - self.L
-        # A body that does not librate, or about one axis only, has freedom left: no shift there.
+        # Without libration, or with one axis only, the shift is not determined and set to zero.
         shift = -(torch.linalg.pinv(inertia, hermitian=True) @ axial[:, :, None])[:, :, 0]
         return self.about(self.origin + shift)
 
     def traceless_S(self) -> Tensor:
-        """S without the part that no displacement shows, shape (n, 3, 3)."""
+        """S without its trace, which no displacement determines, shape (n, 3, 3)."""
         eye = torch.eye(3, dtype=self.S.dtype, device=self.S.device)
         return self.S - mean_square(self.S)[:, None, None] * eye
 
@@ -88,12 +88,12 @@ class FittedTLS:
     Parameters
     ----------
     tls : TLS
-        What is not determined is zero, or the least it can be.
+        Undetermined parameters are zero, or the minimum-norm solution.
     n_determined : Tensor, shape (n,), int64
         Independent parameters that the displacements determine, of 21: at most 20 from
         anisotropic U, 10 from B alone.
     residual : Tensor, shape (n,), Å^2
-        Root mean square of what is left, per element of U.
+        Root mean square residual per element of U.
     """
 
     tls: TLS
@@ -101,7 +101,7 @@ class FittedTLS:
     residual: Tensor
 
     def said(self) -> str:
-        """Which parameters are not determined, in words."""
+        """Text that names the parameters that are not determined."""
         least = int(self.n_determined.min())
         if least == N_PARAMETERS - 1:
             return "trace of S not determined by U"
@@ -222,14 +222,14 @@ def _symmetric_basis(like: Tensor) -> Tensor:
 def principal_rms(tensors: Tensor) -> Tensor:
     """Root mean squares along the principal axes, the largest first, shape (n, 3).
 
-    A negative one stands for a negative mean square, which no motion has but a fit can give.
+    A negative value means a negative mean square, which is unphysical but can result from a fit.
     """
     values = torch.linalg.eigvalsh(tensors).flip(-1)
     return values.sign() * values.abs().sqrt()
 
 
 def b_factors_by_tls(model: LatticeModel | HasLattice, fitted: FittedTLS) -> Tensor:
-    """Isotropic equivalents of what one T, L and S per body give the atoms, (n_atoms,), Å^2."""
+    """Isotropic B-factors from one T, L and S per body, (n_atoms,), Å^2."""
     lattice = lattice_of(model)
     bodies, n = lattice.bodies, lattice.crystal.n_atoms
     U = fitted.tls.displacements(bodies.positions[:n], bodies.body[:n])

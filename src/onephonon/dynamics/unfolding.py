@@ -1,6 +1,6 @@
-"""Unfolding: the modes of a centred cell as those of the primitive cell it is made of.
+"""Unfolding: modes of a centred cell expressed as modes of its primitive cell.
 
-A centred cell of n lattice points holds every mode n times, at k and folded back into k. Taken as
+A centred cell of n lattice points has every mode n times, at k and folded back into k. Taken as
 waves from one lattice point to the next, each k has its own modes only.
 """
 
@@ -64,16 +64,16 @@ def unfolded_modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor) ->
 
 
 def centring(bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
-    """What the centring translations do with the copies of the asymmetric unit.
+    """Action of the centring translations on the copies of the asymmetric unit.
 
     Returns
     -------
     shifts : Tensor, shape (n, 3)
         Translations of the lattice in [0, 1); the first is zero.
     partner : Tensor, shape (n_ops / n, n), int64
-        The copies that are one by translation; the first column is zero's.
+        Copies related by centring translations; the first column is for the zero translation.
     cells : Tensor, shape (n_ops / n, n, 3)
-        The cell in which each of them has the first one's place, shifted.
+        Cell of each of them relative to the first, shifted.
     """
     crystal = bodies.crystal
     rotations, t = crystal.rotations, crystal.translations
@@ -82,7 +82,7 @@ def centring(bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
     partner = torch.stack(groups)
     first = t[partner[0]] - t[partner[0, 0]]
     shifts = first - torch.floor(first + EQUAL)
-    # Each group in the order of the shifts, whatever the order of its operators.
+    # Each group in the order of the shifts, independent of the order of its operators.
     apart = t[partner][:, :1, None] + shifts[None, None] - t[partner][:, :, None]
     meets = ((apart - torch.round(apart)).abs().amax(3) < EQUAL).to(torch.int64)
     order = meets.argmax(1)

@@ -1,7 +1,7 @@
-"""Maps of diffuse intensity and what can be done with them, in NumPy.
+"""Maps of diffuse intensity and operations on them, in NumPy.
 
-Operations are pure functions: they return a new map whose history tells what was done. Missing
-voxels are NaN, in and out. Large maps are worked on in slabs of their first axis.
+Operations are pure functions: they return a new map whose history records what was done.
+Missing voxels are NaN. Large maps are processed in slabs along their first axis.
 """
 
 import lazy_loader as lazy

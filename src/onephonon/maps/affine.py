@@ -1,4 +1,4 @@
-"""Grids carried onto grids by matrices of Miller indices, voxel by voxel."""
+"""Mapping of grids onto grids by matrices of Miller indices."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class IndexMap:
 
 
 def index_map(target: HklGrid, source: HklGrid, operator: NDArray[Any]) -> IndexMap:
-    """Say where in the source the points ``hkl @ operator`` of a target grid's hkl lie.
+    """Map the points ``hkl @ operator`` of a target grid to voxels of the source.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def index_map(target: HklGrid, source: HklGrid, operator: NDArray[Any]) -> Index
     matrix = np.array(target.step)[:, None] * operator / steps
     shift = (np.array(target.origin) @ operator - np.array(source.origin)) / steps
     whole_matrix, whole_shift = np.rint(matrix), np.rint(shift)
-    # An error of the matrix adds up to the far end of the grid.
+    # An error of the matrix accumulates to the far end of the grid.
     error = np.abs(shift - whole_shift) + np.array(target.shape) @ np.abs(matrix - whole_matrix)
     if (error > SAME_POINT).any():
         return IndexMap(matrix, shift, exact=False)
@@ -77,7 +77,7 @@ def pick(values: Array, index: list[NDArray[Any]]) -> Array:
 
 
 def enclosing(grid: HklGrid, operators: NDArray[Any], like: HklGrid) -> HklGrid:
-    """Grid on another's lattice that holds what operators make of a grid.
+    """Grid on another's lattice that contains the images of a grid under operators.
 
     Parameters
     ----------

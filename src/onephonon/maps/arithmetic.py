@@ -1,4 +1,4 @@
-"""Scaling and subtracting maps, and their halves."""
+"""Scaling and subtracting maps, and their half-sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAME_Q = 1e-6
 
 
 def scale(diffuse: DiffuseMap, factor: float) -> DiffuseMap:
-    """Multiply intensity, sigma and half-sets by a factor; counts stay.
+    """Multiply intensity, sigma and half-sets by a factor; counts do not change.
 
     Raises
     ------
@@ -34,8 +34,8 @@ def scale(diffuse: DiffuseMap, factor: float) -> DiffuseMap:
 def subtract(a: DiffuseMap, b: DiffuseMap) -> DiffuseMap:
     """Subtract map b from map a, voxel by voxel; missing in either is missing.
 
-    Sigmas add in quadrature; a map without them is taken as exact. The halves of a are each
-    lessened by the same half of b, or by b if it has none. Counts are those of a if b has none,
+    Sigmas add in quadrature; a map without them is taken as exact. From each half-set of a the
+    same half-set of b is subtracted, or b if it has none. Counts are those of a if b has none,
     and are dropped otherwise. Cell, space group and parameters are those of a.
 
     Raises

@@ -15,16 +15,16 @@ from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import check_cell, numpy_cell
 from onephonon.crystal.grid import SLAB, HklGrid
 
-#: Intensities and what goes with them: float32 or float64.
+#: Intensities and related values: float32 or float64.
 Array = NDArray[Any]
 
-#: Names of what there may be for every voxel.
+#: Names of the possible arrays of a map.
 ARRAYS = ("intensity", "sigma", "counts", "half1", "half2")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DiffuseMap:
-    """Diffuse intensities with all that is needed to use them.
+    """Diffuse intensities with grid, cell, uncertainties and history.
 
     `DiffuseMap.on_grid` and `DiffuseMap.at_points` make one; everything is checked then.
 
@@ -51,9 +51,9 @@ class DiffuseMap:
     units : str
         "e^2 per cell" for calculated maps; "" or "arbitrary" if unknown.
     history : tuple of str
-        What was done, oldest first; every operation appends a line.
+        Processing steps, oldest first; every operation appends a line.
     parameters : dict
-        What the map was made with; JSON.
+        Parameters of the calculation, JSON-compatible.
     version : str
         Of the program that made it.
     list_shape : tuple of three int, optional
@@ -97,7 +97,7 @@ class DiffuseMap:
         keep("history", tuple(self.history))
 
     def _check_place(self, keep: Any) -> None:
-        """Check where the intensities are: grid, list, cell."""
+        """Check grid, list and cell."""
         shape = self.intensity.shape
         if self.cell is not None:
             keep("cell", check_cell(self.cell))
@@ -134,12 +134,12 @@ class DiffuseMap:
             keep("list_shape", arranged)
 
     def _beside(self, name: str, values: Any, least: float = -math.inf) -> Array:
-        """Check an array that goes with the intensities."""
+        """Check an array that accompanies the intensities."""
         values = _numbers(name, values)
         if values.shape != self.intensity.shape:
             raise InputError(f"{name} has shape {values.shape}, intensity {self.intensity.shape}")
         if (values < least).any():
-            raise InputError(f"{name} has values below {least:g}; mark what is unknown by NaN")
+            raise InputError(f"{name} has values below {least:g}; use NaN for unknown values")
         return values
 
     @classmethod
@@ -280,7 +280,7 @@ class DiffuseMap:
         return np.asarray(numpy_cell(cell).q_from_hkl(grid.hkl))
 
     def slabs(self, voxels: int = SLAB) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        """Go through the map part by part.
+        """Iterate over the map in slabs.
 
         Yields
         ------
@@ -343,7 +343,7 @@ class DiffuseMap:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """What there is for every voxel: intensity, sigma, counts, half1, half2."""
+        """The available arrays: intensity, sigma, counts, half1, half2."""
         halves = self.halves or (None, None)
         named = zip(ARRAYS, (self.intensity, self.sigma, self.counts, *halves), strict=True)
         return {name: values for name, values in named if values is not None}
@@ -351,14 +351,14 @@ class DiffuseMap:
     def changed(
         self, step: str, arrays: Mapping[str, Array] | None = None, **changes: Any
     ) -> DiffuseMap:
-        """Return the map with other fields and a line more in its history.
+        """Return the map with other fields and one more line in its history.
 
         Parameters
         ----------
         step : str
             What was done.
         arrays : mapping, optional
-            New `arrays`, by name, in place of all the old ones; what is not named is dropped.
+            New `arrays`, by name, that replace all old ones; others are dropped.
         **changes
             Other fields, by name.
         """
@@ -380,5 +380,5 @@ def _numbers(name: str, given: Any) -> Array:
     single = values.dtype.kind == "f" and values.dtype.itemsize <= 4
     values = values.astype(np.float32 if single else np.float64, copy=False)
     if np.isinf(values).any():
-        raise InputError(f"{name} has infinite values; mark what is missing by NaN")
+        raise InputError(f"{name} has infinite values; use NaN for missing values")
     return values

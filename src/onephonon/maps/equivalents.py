@@ -1,4 +1,4 @@
-"""How well equivalent voxels agree: what a Laue group is worth, before anything is averaged."""
+"""Agreement of symmetry-equivalent voxels under a Laue group, before averaging."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .isotropic import shell_profile
 
 Float64 = NDArray[np.float64]
 
-#: Voxels looked at; more do not change two decimals.
+#: Maximum number of voxels compared; more do not change two decimals.
 MAX_VOXELS = 1_000_000
 
 #: Fewer pairs than this have no correlation worth a number: two always lie on a line.
@@ -39,8 +39,8 @@ class Agreement:
     cc : float
         Pearson correlation; NaN with fewer than three pairs.
     cc_anisotropic : float
-        The same once the mean over each shell of resolution is subtracted: all intensities fall
-        with resolution, which correlates even what has nothing in common.
+        The same after subtraction of the mean over each resolution shell: the common fall-off
+        with resolution alone gives a high correlation.
     r : float
         Sum of |a - b| over sum of |a| + |b|: the R-factor of merging two.
     """
@@ -58,7 +58,7 @@ class SymmetryAgreement:
     Parameters
     ----------
     symmetry : str
-        As it was asked for.
+        As requested.
     n_operators : int
         Of the Laue group, the inversion included.
     friedel : Agreement
@@ -79,7 +79,7 @@ def symmetry_agreement(diffuse: DiffuseMap, symmetry: str = "") -> SymmetryAgree
     Parameters
     ----------
     diffuse : DiffuseMap
-        On a grid; of more than a million valid voxels as many evenly chosen ones are looked at.
+        On a grid; of more than a million valid voxels an evenly spaced subset is used.
     symmetry : str
         Space group or Laue class; by default the map's space group, and -1 without one.
 
@@ -97,7 +97,7 @@ def symmetry_agreement(diffuse: DiffuseMap, symmetry: str = "") -> SymmetryAgree
     friedel, rotations = _Pairs(), _Pairs()
     for operator in operators[1:]:
         carried = index_map(grid, grid, operator)
-        if not carried.exact:  # such as turning a grid with other steps along h than along k
+        if not carried.exact:  # such as a rotation of a grid with different steps along h and k
             continue
         index = list(carried.matrix.T @ voxels + carried.shift[:, None])
         other = pick(diffuse.intensity, index).astype(np.float64)
@@ -111,7 +111,7 @@ def symmetry_agreement(diffuse: DiffuseMap, symmetry: str = "") -> SymmetryAgree
 def _some_voxels(diffuse: DiffuseMap) -> NDArray[np.intp]:
     """Indices (3, n) of valid voxels, evenly thinned."""
     found = np.flatnonzero(diffuse.mask)
-    # A stride prime to most shapes, so that no plane is preferred.
+    # A stride coprime to most shapes, so that no plane is preferred.
     stride = math.ceil(len(found) / MAX_VOXELS)
     chosen = found[:: stride + (stride > 1 and stride % 2 == 0)]
     return np.array(np.unravel_index(chosen, diffuse.intensity.shape))
@@ -126,7 +126,7 @@ def _isotropic(diffuse: DiffuseMap, voxels: NDArray[np.intp], own: Float64) -> F
 
 
 class _Pairs:
-    """Pairs of intensities, gathered operator by operator; each pair counts both ways."""
+    """Pairs of intensities, collected operator by operator; each pair counts both ways."""
 
     def __init__(self) -> None:
         self._a: list[Float64] = []

@@ -13,7 +13,7 @@ from .diffuse import Array, DiffuseMap
 
 Float64 = NDArray[np.float64]
 
-#: Points closer to a voxel than this, in voxels, have its value: rounding of hkl computed from q.
+#: Points closer to a voxel than this (in voxels) take its value: rounding of hkl computed from q.
 ON_VOXEL = 1e-6
 
 
@@ -29,8 +29,8 @@ def interpolate(diffuse: DiffuseMap, hkl: ArrayLike) -> Float64:
     Returns
     -------
     ndarray, shape (...)
-        NaN outside the grid and where one of the voxels that count is missing: nothing is
-        invented beside missing data. On a voxel only that voxel counts.
+        NaN outside the grid and where a voxel of nonzero weight is missing. Exactly on a voxel
+        only that voxel has weight.
 
     Raises
     ------
@@ -56,14 +56,14 @@ def sample_plane(
     diffuse : DiffuseMap
         On a grid.
     origin, along, up : three float
-        In Miller indices; a Cartesian direction is turned into them by the cell matrix.
+        In Miller indices; convert Cartesian directions by the cell matrix.
     x : ndarray, shape (n_x,)
     y : ndarray, shape (n_y,)
 
     Returns
     -------
     ndarray, shape (n_y, n_x)
-        NaN as `interpolate` says.
+        NaN as in `interpolate`.
     """
     columns = np.asarray(x, dtype=np.float64)[None, :, None] * np.asarray(along, dtype=np.float64)
     rows = np.asarray(y, dtype=np.float64)[:, None, None] * np.asarray(up, dtype=np.float64)

@@ -24,7 +24,7 @@ from .radial import RadialProfile, radial_average
 
 Float64 = NDArray[np.float64]
 
-#: What can be taken out of each shell, and how many numbers it takes from it. A profile is one
+#: Kinds of isotropic part, and number of parameters per shell. A profile is one
 #: curve through all shells, and takes none from any by itself.
 KINDS = {"none": 0, "mean": 1, "line": 2, "profile": 0}
 
@@ -38,7 +38,7 @@ DESCRIBED = {
 
 @dataclass(frozen=True)
 class Isotropic:
-    """What is taken for the isotropic part of a map.
+    """Definition of the isotropic part of a map.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Isotropic:
         if self.kind not in KINDS:
             raise InputError(f"isotropic part {self.kind!r} is not one of {', '.join(KINDS)}")
         if self.shells < 1 or self.shells != int(self.shells):
-            raise InputError(f"{self.shells} shells: give a whole number, 1 or more")
+            raise InputError(f"{self.shells} shells: must be a whole number, 1 or more")
 
     def __str__(self) -> str:
         if self.kind == "none":
@@ -84,7 +84,7 @@ class Isotropic:
         Returns
         -------
         ndarray, shape (N,)
-            NaN in shells with no more values than were fitted: nothing would be left of them.
+            NaN in shells with no more values than fitted parameters.
         """
         if self.kind == "none":
             return values.copy()
@@ -104,7 +104,7 @@ class Isotropic:
                 away = s - (total(weight * s) / sum_w)[shell]
                 spread = total(weight * away**2)
                 slope = total(weight * away * left) / spread
-                flat = spread <= 1e-24 * sum_w  # all at one |q|: the mean is the line
+                flat = spread <= 1e-24 * sum_w  # all at one |q|: use the mean
                 left = left - np.where(flat, 0.0, slope)[shell] * away
         return np.where(enough[shell], left, np.nan)
 
@@ -174,7 +174,7 @@ def split_isotropic(
         Missing where the map is. Without sigma, counts and halves.
     anisotropic : DiffuseMap
         The 'variational' part: intensity - isotropic, with the map's sigma and counts; both
-        halves are lessened by the same isotropic part.
+        same isotropic part is subtracted from both half-sets.
     """
     taken = profile or radial_average(diffuse, n_bins)
     isotropic = np.empty_like(diffuse.intensity)

@@ -1,4 +1,4 @@
-"""Lists that are grids."""
+"""Conversion of lists to grids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAME_HKL = 1e-3
 def gridded(
     listed: DiffuseMap, shape: tuple[int, int, int], hkl: NDArray[Any] | None = None
 ) -> DiffuseMap:
-    """Put a list on the grid of hkl that it runs along, l fastest.
+    """Convert a list to the grid of hkl that it forms, l fastest.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def gridded(
     Returns
     -------
     DiffuseMap
-        On the grid; or the list as it is, with a line in its history that says why.
+        On the grid; or the unchanged list, with the reason in its history.
     """
     if listed.cell is None:
         return _kept(listed, f"map_shape {shape} but no cell")
@@ -61,13 +61,13 @@ def gridded(
 
 
 def _kept(listed: DiffuseMap, why: str) -> DiffuseMap:
-    """Return the list with a line that says why it is one, said once."""
+    """Return the list with the reason for keeping it in its history, once."""
     line = f"kept as a list: {why}"
     return listed if line in listed.history else listed.changed(line)
 
 
 def q_agree(grid: HklGrid, cell: Sequence[float], q: NDArray[Any]) -> bool:
-    """Tell whether q-vectors (N, 3) are those of a grid and cell, to a thousandth of an index."""
+    """Whether q-vectors (N, 3) are those of a grid and cell, to a thousandth of an index."""
     unit_cell = numpy_cell(cell)
     axes, matrix = TWO_PI * unit_cell.inverse, unit_cell.matrix / TWO_PI
     row = grid.shape[1] * grid.shape[2]

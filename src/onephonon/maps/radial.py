@@ -14,7 +14,7 @@ from .diffuse import Array, DiffuseMap
 
 Float64 = NDArray[np.float64]
 
-#: Most bins of a profile.
+#: Maximum number of bins of a profile.
 MAX_BINS = 30_000
 
 
@@ -138,7 +138,7 @@ def shell_edges(diffuse: DiffuseMap, n_bins: int) -> Float64:
         If no voxel has an intensity, or the number of bins is not positive.
     """
     if not 1 <= n_bins <= MAX_BINS:
-        raise InputError(f"{n_bins} bins: give a whole number from 1 to {MAX_BINS}")
+        raise InputError(f"{n_bins} bins: must be a whole number from 1 to {MAX_BINS}")
     low, high = np.inf, -np.inf
     for part, s in diffuse.slabs():
         valid = ~np.isnan(diffuse.intensity[part])

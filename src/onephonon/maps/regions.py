@@ -16,7 +16,7 @@ from .interpolation import ON_VOXEL
 
 Bounds = tuple[float, float]
 
-#: How far s may be beyond a resolution limit, relative, and still be on it: rounding.
+#: Relative tolerance of a resolution limit, for rounding.
 ON_LIMIT = 1e-9
 
 

@@ -31,14 +31,14 @@ def reindex(diffuse: DiffuseMap, matrix: ArrayLike | str) -> DiffuseMap:
     Returns
     -------
     DiffuseMap
-        Every voxel as it was, none interpolated. Where axes are mixed (h + k) the voxels fill an
-        oblique part of the new grid, which is missing elsewhere. The space group is the old one
+        All voxels unchanged, none interpolated. Where axes are mixed (h + k) the voxels fill an
+        oblique part of the new grid; the rest is missing. The space group is the old one
         in the new axes, or "" if that setting has no symbol.
 
     Raises
     ------
     InputError
-        If the matrix is not so, or mixes axes of different steps.
+        If the matrix is not valid, or mixes axes of different steps.
     """
     grid, cell = diffuse.require_grid()
     P = check_reindexing_matrix(matrix)
@@ -58,7 +58,7 @@ def reindex(diffuse: DiffuseMap, matrix: ArrayLike | str) -> DiffuseMap:
 def _permuted(
     diffuse: DiffuseMap, grid: HklGrid, P: NDArray[np.int64]
 ) -> tuple[HklGrid, dict[str, Array]]:
-    """Axes exchanged and turned round."""
+    """Permute and reverse axes."""
     order = [int(np.flatnonzero(row)[0]) for row in P]
     back = [row.sum() < 0 for row in P]
     arrays = {
@@ -77,7 +77,7 @@ def _permuted(
 def _sheared(
     diffuse: DiffuseMap, grid: HklGrid, P: NDArray[np.int64]
 ) -> tuple[HklGrid, dict[str, Array]]:
-    """Axes mixed: voxel by voxel into the smallest grid that holds them."""
+    """Mix axes: copy each voxel into the smallest grid that contains all."""
     steps = tuple(min(s for s, p in zip(grid.step, row, strict=True) if p) for row in P)
     start = P @ np.array(grid.origin)
     lattice = HklGrid(tuple(start.tolist()), steps, (1, 1, 1))  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ FINER = 1.5
 
 
 def resample(diffuse: DiffuseMap, grid: HklGrid, method: str = "linear") -> DiffuseMap:
-    """Put a map on another grid of Miller indices.
+    """Resample a map on another grid of Miller indices.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def resample(diffuse: DiffuseMap, grid: HklGrid, method: str = "linear") -> Diff
     grid : HklGrid
     method : {'linear', 'nearest', 'average'}
         'linear' interpolates between the eight voxels around a point, and is missing where one
-        that counts is. 'nearest' takes the voxel that the point lies in. 'average' takes the mean
+        with weight is. 'nearest' takes the voxel that the point lies in. 'average' takes the mean
         of the voxels inside each new voxel, each weighted by its share of volume inside; those
         that are missing take no part. It is for coarser grids.
 

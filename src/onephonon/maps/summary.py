@@ -1,4 +1,4 @@
-"""What is in a map, in numbers: coverage, intensities and signal, by resolution."""
+"""Summary of a map: coverage, intensities and signal, by resolution."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ShellSummary:
 
 @dataclass(frozen=True, eq=False)
 class MapSummary:
-    """A map in numbers.
+    """Summary statistics of a map.
 
     Parameters
     ----------
@@ -141,5 +141,5 @@ def _shells(diffuse: DiffuseMap, edges: Float64) -> ShellSummary:
 
 
 def _sum(shell: NDArray[Any], n: int, values: Array | None = None) -> NDArray[Any]:
-    """Count, or sum of values, in each shell; what lies in none is left out."""
+    """Count, or sum of values, in each shell; voxels outside all shells are ignored."""
     return np.bincount(shell.reshape(-1), values, n + 1)[:n]

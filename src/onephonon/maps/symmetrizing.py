@@ -19,7 +19,7 @@ from .interpolation import ON_VOXEL, trilinear
 
 @dataclass(frozen=True, eq=False)
 class Symmetrized:
-    """What averaging over equivalent voxels gives.
+    """Result of averaging over equivalent voxels.
 
     Parameters
     ----------
@@ -57,13 +57,13 @@ def symmetrize(
     fill : bool
         Enlarge the grid to hold all equivalents of its voxels.
     interpolate : bool
-        Where an operator puts voxels between voxels, interpolate there.
+        Interpolate where an operator maps voxels between voxels.
 
     Returns
     -------
     Symmetrized
-        Sigma follows as that of a mean of independent voxels (the spread is what the data say of
-        it); counts are summed; both halves are averaged in the same way.
+        Sigma is that of a mean of independent voxels (the spread is the observed counterpart);
+        counts are summed; both half-sets are averaged in the same way.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def symmetrize(
     grid, cell = diffuse.require_grid()
     symmetry = laue or diffuse.spacegroup
     if not symmetry:
-        raise InputError("the map has no space group; say which Laue class or space group it has")
+        raise InputError("the map has no space group; give its Laue class or space group")
     if weighted and diffuse.sigma is None:
         raise InputError("weights of 1/sigma^2 need sigmas, and the map has none")
     operators = laue_operators(symmetry, cell)
@@ -111,7 +111,7 @@ def _check_exact(
 def _equivalents(
     diffuse: DiffuseMap, maps: list[IndexMap], rows: slice, shape: tuple[int, int, int]
 ) -> dict[str, NDArray[np.float64]]:
-    """What the map has at the equivalents of some rows, by name, shape (n_operators, rows)."""
+    """Values at the equivalents of some rows, by name, shape (n_operators, rows)."""
     whole = (rows.stop - rows.start, *shape[1:])
     found = {name: np.empty((len(maps), *whole)) for name in diffuse.arrays}
     for n, operator in enumerate(maps):
@@ -127,7 +127,7 @@ def _equivalents(
 def _times_each_is_found(
     maps: list[IndexMap], rows: slice, shape: tuple[int, int, int]
 ) -> NDArray[np.int64]:
-    """How many operators leave each voxel in place: so often every equivalent is found."""
+    """Number of operators that leave each voxel in place (each equivalent occurs as often)."""
     own = maps[0].source(rows, shape)
     times = np.zeros((rows.stop - rows.start, *shape[1:]), dtype=np.int64)
     for operator in maps:
@@ -149,7 +149,7 @@ def _average(
         with np.errstate(divide="ignore", invalid="ignore"):
             weight = np.where(valid & (found["sigma"] > 0), found["sigma"] ** -2.0, 0.0)
         valid = weight > 0
-    with np.errstate(divide="ignore", invalid="ignore"):  # 0/0 where nothing is: NaN, as it should
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0/0 gives NaN where there is no value
         number = valid.sum(axis=0) // times
         mean = {"intensity": _mean(intensity, weight)}
         squares = np.where(valid, weight * (intensity - mean["intensity"]) ** 2, 0.0).sum(axis=0)

@@ -64,7 +64,7 @@ class CrystalSource:
                 overrides.pop(other, None)
         source = replace(self, overrides=overrides)
         with torch.no_grad():
-            source.crystal()  # refused here if a shape does not fit
+            source.crystal()  # raises here if a shape does not fit
         return source
 
     def moved(self, fn: Callable[[Tensor], Tensor]) -> CrystalSource:

@@ -29,7 +29,7 @@ OVERRIDES = ("positions", "B", "U", "occupancies", "cell")
 def make_springs(
     bodies: Bodies, contacts: Contacts, springs: SpringPlan | SpringFunction | nn.Module
 ) -> nn.Module:
-    """Turn a plan, or a function of the contacts' features, into a module of springs."""
+    """Make a module of springs from a plan or from a function of contact features."""
     if not isinstance(springs, SpringPlan):
         return FunctionSprings(bodies, contacts, springs)
     if springs.kind == "stiffness":
@@ -40,7 +40,7 @@ def make_springs(
 def check_crystal(
     source: str | os.PathLike[str] | Crystal, expand_p1: bool, options: dict[str, Any]
 ) -> Crystal:
-    """A crystal from a file, or one already read; with the solvent it displaces, if asked for."""
+    """Read a crystal, or return one already read; with displaced solvent if requested."""
     options = dict(options)
     solvent = options.pop("solvent", 0.0), options.pop("solvent_smoothing", 0.0)
     return with_solvent(_read(source, expand_p1, options), *solvent)
@@ -60,14 +60,14 @@ def _read(
         return read_crystal(source, expand_p1=expand_p1, **options)
     if options:
         raise InputError(
-            f"{', '.join(options)} say how to read a file, but a crystal already read was given; "
+            f"{', '.join(options)} apply to reading a file, but a crystal already read was given; "
             "give them to read_crystal"
         )
     return source if expand_p1 else source.in_p1()
 
 
 def spring_parameter(value: SpringValue, like: Tensor) -> Any:
-    """A number, or a pair of numbers, becomes a parameter; tensors stay the caller's."""
+    """Convert a number or a pair of numbers to a parameter; leave tensors as they are."""
     if isinstance(value, Tensor):
         return value
     if isinstance(value, Sequence) and any(isinstance(v, Tensor) for v in value):
@@ -76,7 +76,7 @@ def spring_parameter(value: SpringValue, like: Tensor) -> Any:
 
 
 def check_resolution_limit(value: float) -> float:
-    """A resolution limit in Å; 0 is none."""
+    """Check a resolution limit in Å; 0 means no limit."""
     if not (math.isfinite(value) and value >= 0):
         raise InputError(f"res_limit {value} is not a resolution; give d in Å, or 0 for no limit")
     return float(value)
@@ -126,15 +126,15 @@ def check_tensors(tensors: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def check_scale(scale: float | Tensor) -> float | Tensor:
-    """A thermal scale: positive and finite; the very tensor if it is one."""
+    """Check a thermal scale: positive and finite; a tensor is returned unchanged."""
     value = float(scale.detach()) if isinstance(scale, Tensor) else float(scale)
     if not (math.isfinite(value) and value > 0):
-        raise InputError(f"thermal_scale {value:g}: give a positive number (kT in springs' units)")
+        raise InputError(f"thermal_scale {value:g}: must be positive (kT in springs' units)")
     return scale
 
 
 def check_dtype(dtype: torch.dtype) -> torch.dtype:
-    """float64 or float32."""
+    """Check a dtype: float64 or float32."""
     if dtype not in (torch.float64, torch.float32):
-        raise InputError(f"dtype {dtype}: give torch.float64 or torch.float32")
+        raise InputError(f"dtype {dtype}: must be torch.float64 or torch.float32")
     return dtype

@@ -53,7 +53,7 @@ class OnePhonon(nn.Module):
     pdb_path : path or Crystal
         A structure file (PDB or mmCIF, optionally .gz), or a crystal already read.
     hsampling, ksampling, lsampling : (min, max, samples per Miller index), optional
-        Grid mode: the map's range and sampling; a min within 1e-4 of a grid step is put on it.
+        Grid mode: the map's range and sampling; a min within 1e-4 of a grid step is rounded to it.
     expand_p1 : bool
         True: the file holds one asymmetric unit. False: it holds the whole cell.
     group_by : {'asu', 'chain', 'residue', 'atom', None}, ranges, or sequence of int
@@ -67,12 +67,12 @@ class OnePhonon(nn.Module):
     gamma_intra, gamma_inter : float or Tensor
         Springs within a copy of the asymmetric unit and between copies ('gnm', 'anm'), in
         kT/Å^2 up to the thermal scale. Numbers become parameters of the module; a tensor is used
-        as it is, so a gradient arrives in the caller's own leaf.
+        without copying, so that the caller's tensor receives the gradient.
     batch_size : int, optional
         Most q handled at a time.
     q_vectors : Tensor, shape (N, 3), or QPoints, optional
         Arbitrary-q mode: scattering vectors in 1/Å, 2*pi included; may require grad. Points that
-        already know their wavevectors (``halos(...).points()``) spare finding them again.
+        already have their wavevectors (``halos(...).points()``) avoid the search for them.
         Without grid and q the model is computed where it is called: ``model(q)``.
     k_par, k_perp : float, Tensor or pair, optional
         Springs along and across each contact, for 'hybrid'; a pair is (intra, inter).
@@ -86,7 +86,7 @@ class OnePhonon(nn.Module):
     thermal_scale : float or Tensor, optional
         s; by default such that the model's mean B over the cell equals the crystal's.
     positions, B, U, occupancies, cell : Tensor, optional
-        Used in place of the file's, as they are; see `Crystal.with_tensors`.
+        Replace the file's values; see `Crystal.with_tensors`.
     bragg_tolerance : float, optional
         How close to integers all three Miller indices make a Bragg point; see `is_bragg`.
     engine, rtol
@@ -110,7 +110,7 @@ class OnePhonon(nn.Module):
 
     Notes
     -----
-    Contacts are found once, at the coordinates first given; everything else follows the tensors.
+    Contacts are found once, at the initial coordinates; everything else follows the tensors.
     `lattice` is the crystal on its springs, a `LatticeModel`, which knows no q.
 
     Examples
@@ -245,7 +245,7 @@ class OnePhonon(nn.Module):
             )
 
         if isinstance(springs, FunctionSprings):
-            return build()  # nobody knows all that a user's function looks at
+            return build()  # a user's function may depend on anything
         own = springs.values if isinstance(springs, ConstantSprings) else []
         fixed = [scale] if isinstance(scale, Tensor) else []
         tensors = [*self.parameters(), *own, *fixed, *self._atoms.overrides.values()]
@@ -270,7 +270,7 @@ class OnePhonon(nn.Module):
 
     @property
     def q_vectors(self) -> Tensor | None:
-        """The q asked for, as given; None in grid mode."""
+        """The q-vectors as passed by the caller; None in grid mode."""
         listed = self._source.listed
         return self._source.q if listed is None else listed.q
 
@@ -283,9 +283,9 @@ class OnePhonon(nn.Module):
         self._source = QSource.from_q(q_vectors, self.crystal.cell)
 
     def set_tensors(self, **tensors: Tensor) -> None:
-        """Use other tensors from now on: positions, B, U, occupancies or cell.
+        """Replace tensors: positions, B, U, occupancies or cell.
 
-        For values computed anew in every step of a fit, such as one B per residue spread over
+        For values recomputed in every step of a fit, such as one B per residue spread over
         its atoms; a leaf changed in place needs no such call.
         """
         self._atoms = self._atoms.with_tensors(**tensors)
@@ -345,7 +345,7 @@ class OnePhonon(nn.Module):
         return self.bound.intensity(rank, use_data_adp, G=G, hold=hold, progress=progress)
 
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:
-        """G at every point, shape (N, D), to be kept for a fit over springs.
+        """G at every point, shape (N, D), to be reused in a fit of springs.
 
         With the file's ADPs it does not depend on the springs; give it to `apply_disorder`.
         """
@@ -452,7 +452,7 @@ class OnePhonon(nn.Module):
         return self
 
     def extra_repr(self) -> str:
-        """What is modelled, in a line."""
+        """One line that describes the model."""
         bodies = self.bodies
         return (
             f"{self.crystal.spacegroup}, {self.crystal.n_atoms} atoms, {bodies.n_bodies} bodies, "

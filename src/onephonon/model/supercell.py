@@ -1,4 +1,4 @@
-"""The slow, obvious reference: an explicit supercell, its full stiffness matrix, a direct sum.
+"""Slow reference calculation: an explicit supercell, its full stiffness matrix, a direct sum.
 
 Plain NumPy, atom by atom and cell by cell; it shares no dynamics, contacts or sums with the
 fast path.
@@ -45,7 +45,7 @@ class Supercell:
     positions : ndarray, shape (n, 3)
         Every atom of the box, Cartesian.
     atom : ndarray, shape (n,)
-        The unit cell's atom behind each.
+        Index in the unit cell of each atom.
     body : ndarray, shape (n,)
         The body of each atom.
     basis : ndarray, shape (n, 3, w)
@@ -83,7 +83,7 @@ class Supercell:
 
     @property
     def file_U(self) -> Array:
-        """The file's mean-square displacements, turned with each copy, (n_cell_atoms, 3, 3)."""
+        """The file's mean-square displacements, rotated with each copy, (n_cell_atoms, 3, 3)."""
         matrix = self.crystal.cell.matrix.numpy(force=True)
         U = self.crystal.U.numpy(force=True)
         copies = []
@@ -237,7 +237,7 @@ def _rigid_motions(positions: Array, body: Index, n_bodies: int, width: int) -> 
             motions[:, :, 3 + axis] = np.cross(unit, rho)
         flat = motions[:, :, :width].reshape(-1, width)
         left, size, _ = np.linalg.svd(flat, full_matrices=False)
-        left[:, size < 1e-6 * size[0]] = 0.0  # turns that move no atom
+        left[:, size < 1e-6 * size[0]] = 0.0  # rotations that move no atom
         basis[members, :, : left.shape[1]] = left.reshape(len(members), 3, -1)
     return basis
 
@@ -294,7 +294,7 @@ def _pseudo_inverse(K: Array, free: int) -> Array:
     if int(zero.sum()) != free:
         raise NetworkError(
             f"the supercell's stiffness matrix has {int(zero.sum())} free motions instead of "
-            f"{free}; raise gnm_cutoff until everything is held"
+            f"{free}; raise gnm_cutoff until all bodies are connected"
         )
     kept = vectors[:, ~zero]
     return np.asarray((kept / values[~zero]) @ kept.T)

@@ -18,8 +18,8 @@ from onephonon.scattering.intensity import mode_intensity
 from .one_phonon import OnePhonon
 from .supercell import MAX_ORDER, Array, Index, SpringRule, Supercell, build_supercell
 
-#: Sizes tried when none is given. Three cells along an axis, not two: at k = 1/2 K(k) is real,
-#: and a forgotten complex conjugate would not show.
+#: Sizes tried by default. Three cells along an axis, not two: at k = 1/2 K(k) is real,
+#: and a missing complex conjugate would not be detected.
 SIZES = ((3, 3, 3), (3, 3, 2), (3, 2, 2), (3, 2, 1), (3, 1, 1), (2, 1, 1))
 
 #: Order of the supercell's stiffness matrix that is inverted in seconds.
@@ -30,7 +30,7 @@ COMFORTABLE_ORDER = 2500
 TOLERANCE = 1e-10
 
 #: Differences are relative to the value, or to this fraction of the largest where it is smaller:
-#: intensities that symmetry makes vanish are pure rounding.
+#: intensities that vanish by symmetry are pure rounding.
 FLOOR = 1e-6
 
 
@@ -51,7 +51,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found."""
+    """Result of `verify`."""
 
     checks: tuple[Check, ...]
     size: tuple[int, int, int]
@@ -97,7 +97,7 @@ def verify(
     n_points : int
         Points summed by the supercell, spread evenly over the grid.
     tolerance : float
-        Largest relative difference that passes.
+        Largest accepted relative difference.
 
     Returns
     -------

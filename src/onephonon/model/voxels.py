@@ -18,8 +18,8 @@ from onephonon.scattering.voxels import voxel_points
 
 from .one_phonon import OnePhonon
 
-#: Nodes that are computed at a time: many, since a mesh engine's start is paid for each time, and
-#: few enough for a few hundred MB.
+#: Nodes computed at a time: limits memory to a few hundred MB, while the set-up of the mesh
+#: engine is not repeated too often.
 NODES_AT_A_TIME = 500_000
 
 
@@ -41,7 +41,7 @@ def voxel_average(
     Parameters
     ----------
     model : OnePhonon
-        What it is asked for itself stays.
+        Its own q-vectors do not change.
     voxels, step, order, leave_out
         See `voxel_points`.
     matrix : array, shape (3, 3), optional
@@ -50,9 +50,9 @@ def voxel_average(
     use_data_adp : bool
         Debye-Waller factors from the file's B or U; see `OnePhonon.apply_disorder`.
     nodes_at_a_time : int
-        Memory grows with it, the result does not depend on it.
+        Affects memory, not the result.
     progress : callable, optional
-        Told how many voxels are done.
+        Called with the number of voxels done.
     **run
         Passed on to `OnePhonon.apply_disorder` (rank, hold).
 

@@ -1,4 +1,4 @@
-"""Bodies: the atoms of one unit cell, gathered into what moves as one."""
+"""Rigid bodies: the atoms of one unit cell, grouped."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ GROUPINGS = ("asu", "chain", "residue", "atom")
 GroupBy = str | Sequence[int] | None
 
 #: A body whose second-largest gyration radius is below this (Å) is a line: turning about its own
-#: axis moves no atom, and it has five degrees of freedom. Coordinates carry three decimals.
+#: axis moves no atom, and it has five degrees of freedom. Coordinates have three decimals.
 LINE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Bodies:
-    """Every atom of one unit cell, and the displacements its body allows it.
+    """All atoms of one unit cell, and the displacements that their rigid bodies allow.
 
-    Copies by symmetry operators stand one after the other, each in the order of the asymmetric
+    Symmetry copies follow one another, each in the order of the asymmetric
     unit: atom ``op * n_atoms + atom``, body ``op * n_bodies_asu + body``.
 
     A body moves by a translation t and a libration l about its centroid o:
@@ -36,23 +36,23 @@ class Bodies:
     Parameters
     ----------
     positions : Tensor, shape (n_cell_atoms, 3)
-        Cartesian, Å; copies where the operators put them, not packed into the cell.
+        Cartesian, Å; copies as the operators generate them, not moved into the cell.
     U : Tensor, shape (n_cell_atoms, 3, 3)
-        The file's mean-square displacements, turned with each copy, Å^2.
+        The file's mean-square displacements, rotated with each copy, Å^2.
     body : Tensor, shape (n_cell_atoms,), int64
     offsets : Tensor, shape (n_cell_atoms, 3)
         Positions relative to the body's centroid, Å.
     axes : Tensor, shape (n_bodies, 3, 3)
-        Columns are the libration axes; a zero column is an axis that the body does not have.
+        Columns are the libration axes; zero where the body has no such axis.
     dof : Tensor, shape (n_dof,), int64
-        Where each degree of freedom stands in the padded layout [n_bodies * width].
+        Index of each degree of freedom in the padded layout [n_bodies * width].
     width : int
-        Degrees of freedom set aside per body: 3 if all bodies are single atoms, else 6.
+        Degrees of freedom reserved per body: 3 if all bodies are single atoms, else 6.
     table : Tensor, shape (n_bodies, max_atoms), int64
         The atoms of each body, filled up with ``n_cell_atoms``.
     n_ops : int
     names : tuple of str, length n_bodies / n_ops
-        What reports call the bodies of the asymmetric unit.
+        Names of the bodies of the asymmetric unit in reports.
     crystal : Crystal
     """
 
@@ -85,13 +85,13 @@ class Bodies:
 
     @property
     def asu_atom(self) -> Tensor:
-        """The asymmetric unit's atom behind each atom of the cell, shape (n_cell_atoms,)."""
+        """Index in the asymmetric unit of each atom of the cell, shape (n_cell_atoms,)."""
         n = self.n_cell_atoms // self.n_ops
         return torch.arange(self.n_cell_atoms, device=self.positions.device) % n
 
     @property
     def copy(self) -> Tensor:
-        """The operator behind each atom of the cell, shape (n_cell_atoms,)."""
+        """Index of the operator that generates each atom of the cell, shape (n_cell_atoms,)."""
         n = self.n_cell_atoms // self.n_ops
         return torch.arange(self.n_cell_atoms, device=self.positions.device) // n
 
@@ -135,7 +135,7 @@ class Bodies:
         return padded.index_select(dim, self.dof)
 
     def scatter(self, values: Tensor, dim: int = -1) -> Tensor:
-        """Inverse of `gather`: put zeros where a body lacks a degree of freedom."""
+        """Inverse of `gather`: zeros where a body lacks a degree of freedom."""
         if self.n_dof == self.n_bodies * self.width:
             return values
         shape = list(values.shape)
@@ -161,7 +161,7 @@ class Bodies:
 
 
 def gather_bodies(crystal: Crystal, group_by: GroupBy = "asu") -> Bodies:
-    """Fill the unit cell and gather its atoms into bodies.
+    """Generate the atoms of the unit cell and group them into bodies.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def gather_bodies(crystal: Crystal, group_by: GroupBy = "asu") -> Bodies:
 
 
 def _grouping(crystal: Crystal, group_by: GroupBy) -> tuple[list[int], tuple[str, ...]]:
-    """Number the body of each atom of the asymmetric unit, and name the bodies."""
+    """Body index of each atom of the asymmetric unit, and the names of the bodies."""
     labels = crystal.labels
     keys: list[object]
     if group_by is None or group_by == "atom":
@@ -263,7 +263,7 @@ def _libration_axes(offsets: Tensor, body: Tensor, n_bodies: int) -> Tensor:
     is_point = spread[:, 2] < LINE_TOLERANCE**2
     is_line = ~is_point & (spread[:, 1] < LINE_TOLERANCE**2)
     axes = torch.eye(3, dtype=offsets.dtype, device=offsets.device).repeat(n_bodies, 1, 1)
-    # The eigenvector of the largest spread is the line itself: leave it out.
+    # The eigenvector of the largest eigenvalue is the line itself; it is dropped.
     across = directions.clone()
     across[:, :, 2] = 0.0
     axes = torch.where(is_line[:, None, None], across, axes)

@@ -1,4 +1,4 @@
-"""Contacts: which pairs of atoms are joined by a spring, across as many cells as it takes."""
+"""Contacts: pairs of atoms joined by a spring, across all cells within the cutoff."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from onephonon.core.errors import InputError, NetworkError
 
 from .bodies import Bodies
 
-#: Beyond this many contacts the list itself (about 100 bytes each) would fill a small machine.
+#: Maximum number of contacts; the list takes about 100 bytes each.
 MAX_CONTACTS = 50_000_000
 
 #: Distances this much (Å) beyond the cutoff are still at the cutoff: far above rounding, far below
 #: the last decimal of a coordinate.
 ROUNDING = 1e-7
 
-#: Copies of one atom closer than this (Å) are the same atom: no two atoms come nearer.
+#: Copies of one atom closer than this (Å) are the same atom.
 COINCIDENT = 0.3
 
-#: Two halves make a whole, with room for occupancies rounded to two decimals.
+#: Largest sum of occupancies at one place, allowing for rounding to two decimals.
 FULL = 1.02
 
 
 @dataclass(frozen=True)
 class Contacts:
-    """Pairs of neighbouring atoms, each pair once, and the blocks their springs fall into.
+    """Pairs of neighbouring atoms, each pair once, and the pair of bodies each belongs to.
 
-    A contact joins atom `i` of cell 0 with atom `j` of cell `cell`. Found once and discrete:
+    A contact joins atom `i` of cell 0 with atom `j` of cell `cell`. The list is discrete:
     nothing here is differentiable.
 
     Parameters
@@ -78,7 +78,7 @@ class Contacts:
 def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
     """Find all pairs of atoms within a distance, in as many neighbour cells as it reaches.
 
-    Atoms of different alternative conformers in one copy never meet and are not joined.
+    Atoms of different alternative conformers in one copy are not joined.
 
     Parameters
     ----------
@@ -176,17 +176,17 @@ def _neighbour_pairs(
     i, distance = found["i"], found["v"]
     j, shift_j = atom[found["j"]], shift_of[found["j"]]
     d = shift_j - home[j] + home[i]
-    # Each pair turns up from both ends; of an atom and its own image keep the upper half of d.
+    # Each pair is found from both ends; of an atom and its own image keep the upper half of d.
     first = np.argmax(d != 0, axis=1)
     upward = d[np.arange(len(d)), first] > 0
     once = np.flatnonzero((i < j) | ((i == j) & upward))
-    # In an order that does not hang on the last decimal of a coordinate.
+    # The order must not depend on the last decimal of a coordinate.
     once = once[np.lexsort((*d[once].T[::-1], j[once], i[once]))]
     return i[once], j[once], d[once], distance[once]
 
 
 def _check_number(expected: float, cutoff: float, n_atoms: int) -> None:
-    """Refuse a list of contacts that would not fit into memory."""
+    """Raise if the list of contacts would not fit into memory."""
     if expected > MAX_CONTACTS:
         raise InputError(
             f"gnm_cutoff {cutoff:g} Å gives about {round(expected)} contacts in a cell of "
@@ -200,7 +200,7 @@ def check_connected(bodies: Bodies, contacts: Contacts) -> None:
     Raises
     ------
     NetworkError
-        Naming the loose bodies, or the missing directions, and the smallest cutoff that joins all.
+        Names the unconnected bodies or missing directions, and the smallest sufficient cutoff.
     """
     problem = _what_is_loose(bodies, contacts)
     if problem is None:
@@ -219,7 +219,7 @@ def name_bodies(bodies: Bodies, which: list[int], limit: int = 5) -> str:
 
 
 def atoms_hold_together(bodies: Bodies, contacts: Contacts) -> bool:
-    """Tell whether the contacts join every atom of the crystal, not only every body.
+    """Whether the contacts join every atom of the crystal, not only every body.
 
     Then springs with a constant across the contact (k_perp > 0) resist every motion.
     """
@@ -230,9 +230,9 @@ def atoms_hold_together(bodies: Bodies, contacts: Contacts) -> bool:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """How a periodic graph hangs together: its pieces modulo the lattice, and its loops' lattice.
+    """Connectivity of a periodic graph: its components modulo the lattice, and its loops' lattice.
 
-    The lattice vectors picked up on walking round its loops must generate all of Z^3 (rank 3,
+    The lattice vectors accumulated along its loops must generate all of Z^3 (rank 3,
     index 1) for a single piece to reach every cell.
     """
 
@@ -265,7 +265,7 @@ def _find_pieces(
 
 
 def _what_is_loose(bodies: Bodies, contacts: Contacts, cutoff: float | None = None) -> str | None:
-    """Say what falls apart, or None; with `cutoff`, as if only shorter contacts were there."""
+    """Describe the unconnected parts, or None; with `cutoff`, using only shorter contacts."""
     a, b = (bodies.body[x].numpy(force=True) for x in (contacts.i, contacts.j))
     d = contacts.cell.numpy(force=True)
     if cutoff is not None:
@@ -280,7 +280,7 @@ def _what_is_loose(bodies: Bodies, contacts: Contacts, cutoff: float | None = No
         loose = np.flatnonzero(found.piece != largest).tolist()
         return (
             f"the network falls into {n_pieces} pieces: {name_bodies(bodies, loose)} "
-            f"{'hangs' if len(loose) == 1 else 'hang'} loose"
+            f"{'is' if len(loose) == 1 else 'are'} unconnected"
         )
     if found.rank < 3:
         shape = ("separate clusters", "separate chains", "separate layers")[found.rank]
@@ -313,7 +313,7 @@ def _generated_lattice(vectors: list[list[int]]) -> tuple[int, int]:
 
 
 def _smallest_cutoff(bodies: Bodies, cutoff: float) -> float:
-    """Smallest cutoff, rounded up to 0.01 Å, at which nothing is loose."""
+    """Smallest cutoff, rounded up to 0.01 Å, at which everything is connected."""
     wide = cutoff
     while True:
         wide *= 1.25

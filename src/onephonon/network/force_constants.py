@@ -1,4 +1,4 @@
-"""Springs on the contacts, and the force constants between bodies that they add up to."""
+"""Springs on the contacts, and the resulting force constants between bodies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPRING_MODELS = ("gnm", "anm", "hybrid")
 #: A spring constant: one value, or two as (within a copy, between copies).
 SpringValue = float | Tensor | Sequence[float | Tensor]
 
-#: Contacts handled at a time while blocks are summed; bounds the memory of large networks.
+#: Contacts handled at a time while blocks are summed; limits memory in large networks.
 CONTACT_CHUNK = 200_000
 
 #: Atoms this close (Å) coincide: the last decimal of a coordinate.
@@ -48,7 +48,7 @@ class ForceConstants:
     Parameters
     ----------
     onsite : Tensor, shape (n_bodies, width, width)
-        What each body's contacts add to its own block.
+        Sum over each body's contacts in its own block.
     coupling : Tensor, shape (n_blocks, width, width)
         ``-sum A_i^T Phi A_j`` for each coupled pair; its transpose couples the pair backwards.
     a, b : Tensor, shape (n_blocks,), int64
@@ -73,7 +73,7 @@ def assign_springs(
     k_par: SpringValue | None = None,
     k_perp: SpringValue | None = None,
 ) -> Springs:
-    """Give each contact its springs.
+    """Assign spring constants to each contact.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def assign_springs(
 
 
 def _per_contact(contacts: Contacts, name: str, value: SpringValue) -> Tensor:
-    """Spread one value, or one within and one between copies, over the contacts."""
+    """Expand one value, or one within and one between copies, to all contacts."""
     like = contacts.distance
     if isinstance(value, Tensor):
         if value.ndim > 1 or value.numel() not in (1, 2):
@@ -136,26 +136,26 @@ def check_springs(springs: Springs, where: str) -> None:
     Raises
     ------
     InputError
-        Naming the worst value.
+        Names the worst value.
     """
     for name, k in (("k_par", springs.k_par), ("k_perp", springs.k_perp)):
         bad = k.detach()[~(torch.isfinite(k.detach()) & (k.detach() >= 0))]
         if len(bad):
             raise InputError(
                 f"{where}: {len(bad)} contacts have {name} = {float(bad[0]):g}; spring constants "
-                "must be finite and not negative, or the crystal would fly apart"
+                "must be finite and not negative"
             )
 
 
 def _number(value: float | Tensor, like: Tensor) -> Tensor:
-    """A plain number straight into the dtype wanted (torch's default would round it to float32)."""
+    """Convert a number to the required dtype (torch's default would round it to float32)."""
     if isinstance(value, Tensor):
         return value.to(like)
     return torch.tensor(value, dtype=like.dtype, device=like.device)
 
 
 def force_constants(bodies: Bodies, contacts: Contacts, springs: Springs) -> ForceConstants:
-    """Project the springs onto the bodies' degrees of freedom and add them up.
+    """Project the springs onto the degrees of freedom of the bodies and sum them.
 
     Each contact adds ``A_i^T Phi A_i`` and ``A_j^T Phi A_j`` to the blocks of its two bodies and
     ``-A_i^T Phi A_j`` to the block that couples them, ``Phi = k_perp 1 + (k_par-k_perp) n n^T``.

@@ -18,11 +18,11 @@ from .force_constants import ForceConstants, Springs, contact_directions
 from .interfaces import Interfaces, find_interfaces
 from .springs import check_names
 
-#: Added to the starting stiffness, relative to its mean in translation and in libration, so that
-#: an interface of few contacts has a Cholesky factor too.
+#: Ridge added to the starting stiffness, relative to its mean in translation and in libration, so
+#: that an interface with few contacts also has a Cholesky factor.
 RIDGE = 1e-2
 
-#: Matrices are symmetric to this part of their largest element: rounding of their making.
+#: Tolerance of symmetry, relative to the largest element.
 SYMMETRIC = 1e-8
 
 
@@ -64,7 +64,7 @@ class InterfaceStiffness(nn.Module):
     their contacts, in the frame of the asymmetric unit; symmetry carries S to every other pair
     of the same interface. Where the two copies can change roles, S acts through the part that
     the exchange leaves alone. Moving both copies as one costs nothing, so no crystal of copies
-    resists a rotation as a whole; springs within a copy, being rigid, play no part.
+    resists a rotation as a whole; springs within a (rigid) copy have no effect.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class InterfaceStiffness(nn.Module):
         One body, not a line or a point, per copy (group_by 'asu').
     contacts : Contacts
     start : float
-        S starts as what springs of this constant along the contacts would give.
+        S starts from springs of this constant along the contacts.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class InterfaceStiffness(nn.Module):
         return {"names": list(self.names)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Refuse matrices that were saved for other interfaces."""
+        """Check that the saved matrices belong to the same interfaces."""
         check_names(state["names"], self.names)
 
     def from_springs(self, bodies: Bodies, contacts: Contacts, springs: Springs) -> Tensor:
@@ -142,7 +142,7 @@ class InterfaceStiffness(nn.Module):
         return factor @ factor.mT
 
     def set_values(self, values: Tensor) -> None:
-        """Put a stiffness of each interface, (n_interfaces, 6, 6), in place.
+        """Set the stiffness of each interface, (n_interfaces, 6, 6).
 
         Raises
         ------
@@ -228,7 +228,7 @@ def _centres(bodies: Bodies, contacts: Contacts, pairs: CopyPairs, n: int) -> Te
     i, j = contacts.i[pairs.contact], contacts.j[pairs.contact]
     cell = contacts.cell[pairs.contact].to(inverse)
     frac_i, frac_j = bodies.positions[i] @ inverse, bodies.positions[j] @ inverse + cell
-    # The pair's second copy may be atom i's, if the pair was turned round; seen from `a`.
+    # The pair's second copy may be that of atom i, if the pair was reversed; relative to `a`.
     turned = (bodies.copy[i] == bodies.copy[j]) & (
         contacts.cell[pairs.contact] != pairs.cell[pairs.pair]
     ).any(1)
@@ -255,7 +255,7 @@ def _contact_stiffness(
     middle = bodies.positions[i] + 0.5 * (
         bodies.positions[j] + cell.to(matrix) @ matrix.T - bodies.positions[i]
     )
-    # One pair stands for its interface: the first.
+    # Each interface is represented by its first pair.
     interface = pairs.interface[pairs.pair]
     chosen = first_of_each(pairs.interface, len(centre))
     own = pairs.pair == chosen[interface]
@@ -275,7 +275,7 @@ def _contact_stiffness(
     each = each + (k_par - k_perp) * along[:, :, None] * along[:, None, :]
     S = along.new_zeros(len(centre), 6, 6).index_add(0, interface[own], each[own])
     size = S.diagonal(dim1=1, dim2=2).reshape(-1, 2, 3).mean(2).repeat_interleave(3, dim=1)
-    # Libration of contacts in one point has no scale of its own: take 1 Å as the arm.
+    # A single contact has no lever arm; 1 Å is used.
     size = torch.maximum(size, size[:, :1])
     return S + RIDGE * torch.diag_embed(size)
 

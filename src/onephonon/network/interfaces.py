@@ -1,4 +1,4 @@
-"""Interfaces: which pairs of neighbouring copies are the same by symmetry, and their contacts."""
+"""Interfaces: symmetry-unique pairs of neighbouring copies, and their contacts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WITHIN = "within"
 class Interfaces:
     """The interface each contact belongs to.
 
-    Two pairs of copies are one interface if an operator of the crystal carries one pair into the
+    Two pairs of copies are one interface if an operator of the crystal maps one pair onto the
     other. An interface is named by the operator, lattice vector included, that takes the first
     copy to the second.
 
@@ -38,7 +38,7 @@ class Interfaces:
     names : tuple of str
         ``within`` and the operators as coordinate triplets.
     own_inverse : tuple of bool
-        The operator is its own inverse: the two copies can change roles.
+        The operator is its own inverse: the two copies are interchangeable.
     """
 
     index: Tensor
@@ -130,7 +130,7 @@ def _crystal_operators(bodies: Bodies) -> list[_Operator]:
 
 @dataclass(frozen=True)
 class ContactFeatures:
-    """What a rule for spring constants may look at; equal for contacts that symmetry relates.
+    """Features of contacts for spring functions; equal for symmetry-related contacts.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def contact_features(bodies: Bodies, contacts: Contacts, interfaces: Interfaces)
 
 @dataclass(frozen=True)
 class ContactRow:
-    """One symmetry-unique contact, as tables show it."""
+    """One symmetry-unique contact: a row of a contact table."""
 
     atom_1: str
     atom_2: str
@@ -184,7 +184,7 @@ class ContactRow:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What identifies the contact in a saved table."""
+        """Key of the contact in a saved table."""
         return self.atom_1, self.atom_2, self.operator
 
 
@@ -208,7 +208,7 @@ def contact_rows(
     classes: list[str],
     constants: Mapping[str, Tensor],
 ) -> ContactTable:
-    """One row for each contact that symmetry does not derive from another.
+    """One row per symmetry-unique contact.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def _oriented(
     for atom_i, atom_j, interface, forward in columns:
         i, j = (atom_i, atom_j) if forward else (atom_j, atom_i)
         if interfaces.own_inverse[interface] and (names[j], j) < (names[i], i):
-            i, j = j, i  # the copies can change roles: the order of names decides
+            i, j = j, i  # the copies are interchangeable: sort by name
         out.append((i, j, interface))
     return out
 

@@ -1,4 +1,4 @@
-"""Bodies by chosen ranges of residues, written as text: ``A:1-60 A:61-129,B``."""
+"""Bodies defined by residue ranges: ``A:1-60 A:61-129,B``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from onephonon.core.errors import InputError
 from onephonon.crystal.crystal import AtomLabel, Crystal
 
-#: Last word of a text that leaves all other atoms to one body.
+#: Last word of a text that puts all other atoms into one body.
 REST = "rest"
 
 #: A residue number as files write it, with its insertion code: 60, -5, 60A.
@@ -66,7 +66,7 @@ def named_ranges(crystal: Crystal, text: str) -> tuple[list[int], tuple[str, ...
                 if owner[atom] is not None:
                     raise InputError(
                         f"atom {crystal.labels[atom]} is in {part_of[atom]!r} and in {part!r}; "
-                        "an atom moves with one body: let ranges not overlap"
+                        "an atom can belong to only one body: remove the overlap"
                     )
                 owner[atom], part_of[atom] = body, part
     left = [label for label, body in zip(crystal.labels, owner, strict=True) if body is None]
@@ -130,7 +130,7 @@ def _read_part(
 
 
 def _chain(chains: dict[str, None], name: str) -> str | None:
-    """The chain of that name, if there is one; ``_`` may stand for none."""
+    """The chain of that name, or None; ``_`` means a chain without name."""
     if name and name in chains:
         return name
     return "" if name == "_" and "" in chains else None

@@ -1,4 +1,4 @@
-"""Springs as parameters: classes of contacts, and what is fitted for each class."""
+"""Springs as parameters: classes of contacts, and the parameters of each class."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ GROUPINGS = ("global", "copy", "interface", "residue")
 KINDS = ("gaussian", "parallel", "hybrid", "stiffness")
 POSITIVITY = ("log", "softplus")
 
-#: A rule from what a contact looks like to its spring constants, (n,) or (n, 2).
+#: Maps contact features to spring constants, (n,) or (n, 2).
 SpringFunction = Callable[[ContactFeatures], Tensor]
 
 #: A label for each contact, or for each (first atom, second atom, operator) of a saved table.
@@ -47,12 +47,12 @@ Labelling = Sequence[str] | Mapping[tuple[str, str, str], str]
 
 @dataclass(frozen=True)
 class SpringPlan:
-    """Which springs a model is to have.
+    """Specification of the springs of a model.
 
     Parameters
     ----------
     by : {'global', 'copy', 'interface', 'residue'} or labelling
-        What shares a spring constant: all contacts; those within a copy of the asymmetric unit
+        Which contacts share a spring constant: all; those within a copy of the asymmetric unit
         and those between copies; each symmetry-unique pair of neighbouring copies; each pair of
         residues in such an interface; or a label for each contact. Contacts that symmetry
         relates always share. For the last two, contacts within a copy are one class.
@@ -63,7 +63,7 @@ class SpringPlan:
         Starting value of the constants; for 'hybrid' (along, across). A mapping gives it by
         class, and ``"default"`` for the rest.
     positivity : {'log', 'softplus'}
-        What is optimized freely: the logarithm, or the inverse of softplus.
+        The unconstrained parameter: the logarithm, or the inverse of softplus.
 
     Raises
     ------
@@ -182,7 +182,7 @@ class ClassSprings(nn.Module):
     def __init__(self, bodies: Bodies, contacts: Contacts, plan: SpringPlan) -> None:
         super().__init__()
         labels = [str(label) for label in classify(bodies, contacts, plan.by)]
-        # Sorted, so that a saved state finds its classes whatever the order of the contacts.
+        # Sorted, so that a saved state does not depend on the order of the contacts.
         self.names = tuple(sorted(set(labels)))
         number = {name: i for i, name in enumerate(self.names)}
         self.plan = plan
@@ -206,7 +206,7 @@ class ClassSprings(nn.Module):
         return {"names": list(self.names)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Refuse constants that were saved for other classes."""
+        """Check that the saved constants belong to the same classes."""
         check_names(state["names"], self.names)
 
     def values(self) -> Tensor:
@@ -218,7 +218,7 @@ class ClassSprings(nn.Module):
         return torch.exp(free) if self.plan.positivity == "log" else softplus(free)
 
     def set_values(self, values: Tensor | Sequence[float]) -> None:
-        """Put the constants of the classes, (n_classes,) or (n_classes, n_constants), in place."""
+        """Set the constants of the classes, (n_classes,) or (n_classes, n_constants)."""
         new = torch.as_tensor(values, dtype=self.free.dtype, device=self.free.device)
         new = new[:, None] if new.ndim == 1 else new
         if new.shape[0] != len(self.names) or new.shape[1] not in (1, self.free.shape[1]):
@@ -315,7 +315,7 @@ def check_names(saved: Sequence[str], names: Sequence[str]) -> None:
     Raises
     ------
     InputError
-        Naming what differs.
+        Names the differences.
     """
     if list(saved) != list(names):
         other = sorted(set(saved) ^ set(names)) or "their order"
@@ -360,7 +360,7 @@ def classify(bodies: Bodies, contacts: Contacts, by: str | Labelling) -> list[st
 
 
 def _check_labels(labels: Sequence[str], keys: list[tuple[str, str, str]]) -> list[str]:
-    """A user's labels, which must not tell symmetry-related contacts apart."""
+    """Check a user's labels, which must be equal for symmetry-related contacts."""
     if len(labels) != len(keys):
         raise InputError(f"{len(labels)} labels were given for {len(keys)} contacts")
     label_of: dict[tuple[str, str, str], str] = {}

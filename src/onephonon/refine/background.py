@@ -1,4 +1,4 @@
-"""Backgrounds that are linear in their coefficients, and the part of anything they can explain.
+"""Backgrounds that are linear in their coefficients.
 
 They are solved for inside the objective (variable projection; Golub and Pereyra, SIAM J. Numer.
 Anal. 10 (1973) 413), so that no optimizer ever sees their coefficients.
@@ -20,13 +20,13 @@ from .voxels import FitVoxels
 #: Degree of the splines.
 CUBIC = 3
 
-#: Eigenvalues of a group's normal matrix below this part of its largest are not determined.
+#: Eigenvalues of a group's normal matrix below this fraction of the largest are undetermined.
 UNDETERMINED = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """Columns of a background, in groups with coefficients of their own.
+    """Columns of a background, in groups with separate coefficients.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Background:
 
     @property
     def shared(self) -> bool:
-        """Whether voxels that are held out share coefficients with those that are fitted."""
+        """Whether held-out and fitted voxels share coefficients."""
         return self.kind == "isotropic"
 
     def moments(self, weighted: Tensor, part: slice = slice(None)) -> Tensor:
@@ -92,7 +92,7 @@ def make_background(
     voxels : FitVoxels
     cell : tuple of six float
     knots : int
-        Of the splines, from end to end.
+        Number of spline knots, ends included.
     """
     n = voxels.n
     group, n_groups = torch.zeros(n, dtype=torch.int64), 1
@@ -104,7 +104,7 @@ def make_background(
         away = (voxels.hkl - voxels.peaks[voxels.halo]) @ numpy_cell(cell).inverse
         columns = np.column_stack([np.ones(n), away / max(1e-12, float(np.abs(away).max()))])
         group, n_groups = torch.from_numpy(voxels.halo), voxels.n_halos
-        # A halo of fewer voxels than could tell a slope has a constant alone.
+        # A halo with too few voxels for a slope has only a constant.
         few = np.bincount(voxels.halo, minlength=n_groups) < 3 * columns.shape[1]
         columns[:, 1:] *= ~few[voxels.halo, None]
     return Background(kind, torch.from_numpy(columns), group, n_groups)
@@ -113,8 +113,8 @@ def make_background(
 def _splines(s: np.ndarray, knots: int, used: np.ndarray) -> np.ndarray:
     """Cubic B-splines with knots at equal steps of s, shape (N, knots + 2).
 
-    Where no voxel is used, below the smallest s or beyond the largest, they stay what they are
-    there: nothing could tell how they go on.
+    Below the smallest and above the largest s of the used voxels they are constant, since the data
+    do not determine them there.
     """
     low, high = float(s[used].min()), float(s[used].max())
     high = high if high > low else low + 1.0

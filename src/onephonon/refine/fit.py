@@ -1,4 +1,4 @@
-"""From a structure and a measured map to springs."""
+"""Fitting springs to a structure and a measured map."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from .series import Climb, Done, Known, Watch
 from .settings import FitSettings
 from .voxels import FitVoxels, resolution_range, select_voxels, takes_all
 
-#: Nodes (of all voxels together) at which ways of indexing are compared.
+#: Maximum number of nodes (of all voxels) used to compare indexings.
 TRIED = 250_000
 
-#: What calculated maps and data on an absolute scale have for units.
+#: Units of calculated maps and of data on an absolute scale.
 ABSOLUTE = "e^2 per cell"
 
 
@@ -52,19 +52,19 @@ def fit_springs(
     Parameters
     ----------
     model : OnePhonon
-        Structure, bodies and cutoff; its springs are the start, equal for all contacts. The q it
-        is asked for play no part.
+        Structure, bodies and cutoff; its springs are the start, equal for all contacts. Its
+        q-vectors are not used.
     data : DiffuseMap
         On a grid.
     settings : FitSettings, optional
     progress : callable, optional
-        Told (what, steps done, steps in all) before the ladder.
+        Called with (stage, steps done, total) before the series.
     watch, done : callable, optional
-        Told of every step and of every rung; see `Climb`.
+        Called after every step and every model; see `Climb`.
     say : callable, optional
-        Told every decision as it is made.
+        Called with a message for every decision.
     known : dict, optional
-        Rungs fitted before, to go on from.
+        Models fitted before, to continue from.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def fit_springs(
     Raises
     ------
     InputError
-        If the data hold too little, or model and data do not fit.
+        If there are too few data, or model and data do not match.
     """
     settings = settings or FitSettings()
     crystal = model.crystal
@@ -86,16 +86,16 @@ def fit_springs(
             say(line)  # type: ignore[misc]
 
     reindexing, indexing = choose_indexing(model, data, settings, progress)
-    tell(indexing.decision if indexing else "there is no other way to index this lattice")
+    tell(indexing.decision if indexing else "there is no other indexing of this lattice")
     voxels = select_voxels(data, crystal, reindexing, settings)
     tell(*voxels.messages)
     if voxels.quadrature is not None:
         tell(f"the model is {voxels.quadrature}")
     absolute = is_absolute(data, settings)
     tell(
-        f"intensities are taken to be in {ABSOLUTE}"
+        f"intensities are assumed to be in {ABSOLUTE}"
         if absolute
-        else "a scale is fitted: springs are in kT/Å^2 by the mean B-factor of the file"
+        else "a scale is fitted: the mean B-factor of the file sets the unit of the springs, kT/Å^2"
     )
     objective, kind = make_objective(model, data, voxels, settings, absolute, progress)
     tell(f"background: {DESCRIBED[kind]}")
@@ -116,7 +116,7 @@ def fit_springs(
     )
 
 
-#: Kinds of background in words.
+#: Descriptions of the kinds of background.
 DESCRIBED = {
     "isotropic": "a smooth function of |q|, solved for with the scale",
     "halo": "a constant and a slope in each halo, solved for with the scale",
@@ -125,7 +125,7 @@ DESCRIBED = {
 
 
 def is_absolute(data: DiffuseMap, settings: FitSettings) -> bool:
-    """Whether intensities are on an absolute scale: as asked, or by the map's units."""
+    """Whether intensities are on an absolute scale: as requested, or from the map's units."""
     return settings.scale == "absolute" or (settings.scale == "auto" and data.units == ABSOLUTE)
 
 
@@ -178,13 +178,13 @@ def choose_indexing(
     settings: FitSettings,
     progress: Progress | None = None,
 ) -> tuple[Reindexing, Agreement | None]:
-    """Put the ways of indexing the lattice to the test with the untuned model.
+    """Compare the possible indexings of the lattice with the untuned model.
 
     Returns
     -------
     reindexing : Reindexing
     agreement : Agreement or None
-        None where there is only one way.
+        None if there is only one indexing.
     """
     if data.grid is None:
         raise InputError("the data are a list of q-vectors; a fit needs a map on a grid of hkl")
@@ -208,7 +208,7 @@ def choose_indexing(
 
 
 def _thinned(data: DiffuseMap, asked: Settings, quadrature: Quadrature | None) -> DiffuseMap:
-    """Some of the voxels of a large map, for statistics that need no more."""
+    """Random subset of the voxels of a large map, sufficient for statistics."""
     most = TRIED // quadrature.around_bragg if quadrature else TRIED
     keep = np.zeros(data.intensity.shape, dtype=bool)
     low, high = asked.s_limits

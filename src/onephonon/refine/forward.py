@@ -1,4 +1,4 @@
-"""The model at the voxels of a fit: amplitudes kept, springs free."""
+"""The model at the voxels of a fit: amplitudes are stored, springs are free."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from onephonon.scattering.voxels import voxel_points, weighted_sums
 
 from .voxels import FitVoxels
 
-#: Nodes handled at a time: what bounds the memory of a Jacobian.
+#: Nodes handled at a time: limits the memory of a Jacobian.
 NODES_AT_A_TIME = 100_000
 
-#: Nodes whose amplitudes are formed at a time: many, for the start of a mesh is paid each time.
+#: Nodes whose amplitudes are computed at a time: many, since the mesh is set up each time.
 AMPLITUDES_AT_A_TIME = 1_000_000
 
-#: Amplitudes may fill this many bytes unless more is allowed.
+#: Default maximum size of the amplitudes, bytes.
 MOST_BYTES = 12 * 2**30
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Some voxels in a row: their nodes, what each counts, and G there.
+    """A range of voxels: nodes, weights, and G at the nodes.
 
     `weight` and `voxel` are None where every voxel is one node.
     """
@@ -117,22 +117,22 @@ def make_forward(
     progress: Progress | None = None,
     most_bytes: int = MOST_BYTES,
 ) -> VoxelModel:
-    """Form and keep the amplitudes at every node.
+    """Compute and store the amplitudes at every node.
 
     Parameters
     ----------
     model : OnePhonon
-        For the crystal, bodies and engine; its springs play no part.
+        Defines crystal, bodies and engine; its springs are not used.
     voxels : FitVoxels
     progress : callable, optional
-        Told how many voxels are done.
+        Called with the number of voxels done.
     most_bytes : int
         Largest size of the amplitudes.
 
     Raises
     ------
     InputError
-        If they would not fit, or a voxel's value does not exist because it is a Bragg point.
+        If they would not fit into memory, or a voxel is a Bragg point.
     """
     rule = voxels.quadrature
     per_voxel = 1 if rule is None else rule.around_bragg
@@ -158,7 +158,7 @@ def make_forward(
 
 @dataclass(frozen=True, eq=False)
 class _Nodes:
-    """Where the model is taken for some voxels in a row, in the model's indices."""
+    """Nodes of a range of voxels, in the model's indices."""
 
     voxels: slice
     hkl: Tensor
@@ -178,7 +178,7 @@ def _nodes(voxels: FitVoxels, where: slice) -> _Nodes:
 
 
 def _make_parts(model: OnePhonon, some: list[_Nodes]) -> list[_Part]:
-    """Parts of these nodes, their amplitudes formed together."""
+    """Parts of these nodes; their amplitudes are computed together."""
     hkl = torch.cat([nodes.hkl for nodes in some])
     points = points_at(model, hkl)
     if not bool(points.valid.all()):

@@ -1,9 +1,9 @@
-"""The objective of a fit: chi-square with everything linear solved inside, and the prior.
+"""The objective of a fit: chi-square minimized over linear parameters, plus the prior.
 
 ``Phi(x) = sum_used rho((y - c I(x) - B b)^2 / sigma^2) + lambda phi |x|^2``, minimal in the scale
 c and the background's coefficients b at every x (variable projection). ``phi`` is the dispersion:
-what chi-square per voxel a good model is expected to reach. The slopes are those of Gauss and
-Newton with the linear part eliminated exactly (Kaufman, BIT 15 (1975) 49).
+the chi-square per voxel expected of a good model. The derivatives are those of Gauss-Newton with
+the linear part eliminated exactly (Kaufman, BIT 15 (1975) 49).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .background import Background
 from .forward import VoxelModel
 from .parametrization import Family, family_basis
 
-#: Rounds of reweighting in which a robust loss finds its scale and background.
+#: Maximum rounds of reweighting for a robust loss.
 MOST_ROUNDS = 50
 
-#: They end when no weight changes by more.
+#: Reweighting ends when no weight changes by more.
 SETTLED = 1e-10
 
 
@@ -57,7 +57,7 @@ class Loss:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The objective at some springs.
+    """The objective at given springs.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Slopes:
-    """Gauss and Newton's quadratic of chi-square alone, the linear part eliminated.
+    """Gauss-Newton quadratic of chi-square, with the linear part eliminated.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Slopes:
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """What a rung of the ladder minimizes.
+    """The objective that a model of the series minimizes.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ class Objective:
         return self.prior * self.dispersion * x.square().sum()
 
     def evaluate(self, x: Tensor) -> Evaluation:
-        """The objective at x, with its best scale and background."""
+        """The objective at x, with optimal scale and background."""
         with torch.no_grad():
             intensity = self.forward.intensity(self.family.constants(self.family.values(x)))
             return self.project(x.detach(), intensity)
@@ -171,7 +171,7 @@ class Objective:
         """Scale and background of weighted least squares over the voxels used."""
         used = weight * self.used
         both = torch.stack([self.data, intensity], dim=1)
-        # Halos held out have a background of their own, solved for where it is, given the scale.
+        # Held-out halos have their own background, solved for with the scale fixed.
         own = used if self.background.shared else weight
         inverse = self.background.inverse_gram(own)
         coefficients = inverse @ self.background.moments(own[:, None] * both)
@@ -184,7 +184,7 @@ class Objective:
         return scale, self.background.evaluate(mixed[:, :, None])[:, 0]
 
     def slopes(self, at: Evaluation) -> Slopes:
-        """Gauss and Newton's quadratic at an evaluation."""
+        """Gauss-Newton quadratic at an evaluation."""
         family, x = self.family, at.x
         basis = self.basis or family_basis(family)
         values, chain = family.values(x).detach(), family.slopes(x)
@@ -209,7 +209,7 @@ class Objective:
     def gradient(self, x: Tensor) -> tuple[Evaluation, Tensor]:
         """The objective and its gradient by the adjoint, for many parameters.
 
-        Scale and background are at their best, so they may be held (the envelope theorem).
+        Scale and background are optimal, so they can be kept constant (envelope theorem).
         """
         leaf = x.detach().clone().requires_grad_()
         intensity = self.forward.intensity(self.family.constants(self.family.values(leaf)))

@@ -1,8 +1,8 @@
-"""Minimizing the objective: Levenberg and Marquardt with few parameters, L-BFGS with many.
+"""Minimization of the objective: Levenberg-Marquardt for few parameters, L-BFGS for many.
 
-Where a model explains its data badly, Gauss and Newton's quadratic leaves out much of the second
-derivative and converges slowly. Then L-BFGS goes on in coordinates in which that quadratic is a
-sphere, and learns the rest from the gradients.
+For a poor model the Gauss-Newton quadratic neglects much of the second derivative and converges
+slowly. L-BFGS then continues in coordinates in which that quadratic is a sphere, and builds up the
+remaining curvature from gradients.
 """
 
 from __future__ import annotations
@@ -20,55 +20,55 @@ from onephonon.core.errors import NetworkError
 
 from .objective import Evaluation, Objective
 
-#: More parameters than this and slopes of all voxels cost more than many gradients.
+#: Maximum number of parameters for Levenberg-Marquardt; beyond it gradients are cheaper.
 FEW = 400
 
-#: Longest step of any logarithm of a spring: a factor e^2.
+#: Maximum step of the logarithm of a spring: a factor e^2.
 LONGEST = 2.0
 
-#: A minimization has settled when a step promises to lower chi-square by less, in dispersions: a
-#: thousandth of what a move by one standard uncertainty costs.
+#: Convergence: predicted decrease of chi-square in dispersions, a thousandth of the effect of a
+#: change by one standard uncertainty.
 PROMISE = 1e-3
 
-#: A step that promises more than this part of what the last one promised: convergence is slow.
+#: Convergence is slow if the predicted decrease exceeds this fraction of the previous one.
 SLOW = 0.2
 
-#: Steps of L-BFGS in a row, before Gauss and Newton look again.
+#: Steps of L-BFGS before the next Gauss-Newton step.
 IN_A_ROW = 40
 
-#: Gradients that L-BFGS remembers.
+#: Number of gradients stored by L-BFGS.
 REMEMBERED = 20
 
-#: Damping is multiplied by this after a step that made things worse, and divided after a good one.
+#: Damping is multiplied by this after a rejected step, and divided after an accepted one.
 DAMPING = 4.0
 
-#: Damping at the start, and where it gives up, relative to the diagonal.
+#: Initial and maximum damping, relative to the diagonal.
 FIRST_DAMPING, MOST_DAMPING = 1e-4, 1e10
 
-#: Rounding of the normal equations, relative: directions below it are not known to them. They are
-#: sums over many voxels of which scale and background have been subtracted.
+#: Relative rounding of the normal equations: directions below it are undetermined. They are sums
+#: over many voxels from which scale and background have been eliminated.
 ROUNDING = 1e-10
 
-#: Relative fall at which L-BFGS ends: rounding of the objective.
+#: Relative decrease at which L-BFGS ends: rounding of the objective.
 LEAST_FALL = 1e-12
 
-#: Rise of the objective, in dispersions a voxel, that stands for springs that hold no crystal.
+#: Penalty for springs that do not stabilize the crystal, in dispersions per voxel.
 FORBIDDEN = 1e3
 
-#: Told (steps done, objective, longest move) after each step.
+#: Called with (steps done, objective, largest change) after each step.
 Watch = Callable[[int, float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """Where a minimization ended, and why.
+    """Result of a minimization.
 
     Parameters
     ----------
     at : Evaluation
     steps : int
     moved : float
-        How far the next step would move the logarithm of any spring.
+        Largest change of the logarithm of a spring in the next step.
     converged : bool
     why : str
     """
@@ -82,16 +82,16 @@ class Minimum:
 
 @dataclass(frozen=True, eq=False)
 class Minimizer:
-    """Ways to the smallest value of an objective.
+    """Minimizes an objective.
 
     Parameters
     ----------
     objective : Objective
     max_steps : int
     tolerance : float
-        Converged when no logarithm of a spring would move by more, and ...
+        Converged when no logarithm of a spring would change by more, and ...
     promise : float
-        ... the objective would not fall by more, in dispersions.
+        ... the objective would not decrease by more, in dispersions.
     watch : callable, optional
     """
 
@@ -102,11 +102,11 @@ class Minimizer:
     watch: Watch | None = None
 
     def settled(self, moved: float, promise: float) -> bool:
-        """Whether a step by so much, for a fall by so much, is not worth taking."""
+        """Whether a step is below the tolerances."""
         return moved <= self.tolerance and promise <= self.promise * self.objective.dispersion
 
     def levenberg_marquardt(self, start: Tensor) -> Minimum:
-        """Damped steps, with the exact Jacobian; L-BFGS in between where they get slow."""
+        """Damped steps with the exact Jacobian, alternating with L-BFGS if convergence is slow."""
         objective = self.objective
         at, damping, last = objective.evaluate(start), FIRST_DAMPING, np.inf
         step, moved = 0, np.inf
@@ -115,7 +115,7 @@ class Minimizer:
             newton = quadratic.step(0.0)
             moved, promise = float(newton.abs().max()), quadratic.promise(newton)
             if promise <= 0 or self.settled(moved, promise):
-                return Minimum(at, step, moved, True, "springs and objective have settled")
+                return Minimum(at, step, moved, True, "converged: springs and objective no longer change")
             if promise > SLOW * last and promise < objective.n_used * objective.dispersion:
                 better, taken = self._learn(at, quadratic, min(IN_A_ROW, self.max_steps - step))
                 step, last = step + taken, np.inf
@@ -146,7 +146,7 @@ class Minimizer:
         return None, damping
 
     def _evaluate(self, x: Tensor) -> Evaluation | None:
-        """The objective; None where the springs do not hold the crystal together."""
+        """The objective; None if the springs do not stabilize the crystal."""
         try:
             return self.objective.evaluate(x)
         except NetworkError:
@@ -189,7 +189,7 @@ class Minimizer:
                 "maxiter": steps,
                 "maxcor": REMEMBERED,
                 "ftol": 0.0,
-                # The promise of a step is the square of the gradient, over all coordinates.
+                # The predicted decrease of a step is the squared gradient, over all coordinates.
                 "gtol": 0.3 * (2 * self.promise / len(at.x)) ** 0.5,
             },
         )
@@ -237,7 +237,7 @@ class Minimizer:
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """Gauss and Newton's model of half the objective around a point.
+    """Gauss-Newton quadratic of half the objective around a point.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ class Quadratic:
     def step(self, damping: float) -> Tensor:
         """The best step with damping relative to the diagonal.
 
-        Directions that nothing speaks for keep still.
+        Undetermined directions do not change.
         """
         diagonal = self.hessian.diagonal()
         # The floor is rounding of the others.
@@ -272,11 +272,11 @@ class Quadratic:
         return vectors @ torch.where(good, along / torch.where(good, values, 1.0), 0.0)
 
     def promise(self, step: Tensor) -> float:
-        """Fall of the objective that the model expects of a step."""
+        """Predicted decrease of the objective for a step."""
         return float(step @ (2 * self.gradient - self.hessian @ step))
 
     def root(self) -> Tensor:
-        """R with ``R^T H R = 1`` where the model knows of a direction, 0 elsewhere."""
+        """R with ``R^T H R = 1`` in determined directions, 0 elsewhere."""
         values, vectors = torch.linalg.eigh(self.hessian)
         good = values > ROUNDING * values[-1].clamp(min=1e-300)
         return vectors * torch.where(good, torch.where(good, values, 1.0).rsqrt(), 0.0)

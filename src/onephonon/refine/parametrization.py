@@ -1,7 +1,7 @@
-"""Families of springs: spring constants as functions of free numbers, counted from a start.
+"""Parametrization of springs: spring constants as functions of free parameters.
 
-Every free number is a logarithm of a ratio to the geometric start, so that zero is the start and
-their squared length says how far springs are from it, whatever the units or origin: for scalars
+Each free parameter is the logarithm of a ratio to the geometric start, so that zero is the start
+and the squared length is the distance from it, independent of units and origin: for scalars
 the log ratio, for a 6 x 6 stiffness S the affine-invariant distance ``|log(S0^-1/2 S S0^-1/2)|``
 (Pennec, Fillard and Ayache, Int. J. Comput. Vision 66 (2006) 41).
 """
@@ -22,22 +22,22 @@ from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings, SpringPlan
 from onephonon.scattering.jacobian import SpringBasis, spring_basis
 
-#: Free numbers of a symmetric 6 x 6 matrix.
+#: Free parameters of a symmetric 6 x 6 matrix.
 N_STIFFNESS = 21
 
 
 @dataclass(frozen=True)
 class Rung:
-    """A step of the ladder: what shares a spring, and of what kind it is.
+    """A model of the series: which contacts share a spring, and its kind.
 
     Parameters
     ----------
     name : str
-        As users write it.
+        Name in the settings.
     by, kind : str
         See `SpringPlan`.
     said : str
-        In words.
+        For messages.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Rung:
     said: str
 
 
-#: Every rung there is, in the order of the ladder.
+#: All models, in the order of the series.
 RUNGS = (
     Rung("global", "global", "gaussian", "one Gaussian spring for all contacts"),
     Rung("interface", "interface", "gaussian", "a Gaussian spring per interface"),
@@ -57,18 +57,18 @@ RUNGS = (
 
 
 def find_rungs(names: tuple[str, ...]) -> tuple[Rung, ...]:
-    """Rungs by name.
+    """Models by name.
 
     Raises
     ------
     InputError
-        If there is no rung of a name, or none is named.
+        If a name is unknown, or no name is given.
     """
     known = {rung.name: rung for rung in RUNGS}
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise InputError(
-            f"ladder {' '.join(names) or '(empty)'}: give one or more of {', '.join(known)}"
+            f"levels {' '.join(names) or '(empty)'}: give one or more of {', '.join(known)}"
         )
     return tuple(known[name] for name in names)
 
@@ -83,9 +83,9 @@ class LogSprings:
     bodies : Bodies
     contacts : Contacts
     module : ClassSprings
-        For the classes; its own values play no part.
+        Defines the classes; its values are not used.
     start : float
-        The geometric start: the same for every contact, along and across.
+        The geometric start: equal for every contact, along and across.
     """
 
     rung: Rung
@@ -129,10 +129,10 @@ class LogSprings:
         return force_constants(self.bodies, self.contacts, springs)
 
     def begin(self, other: LogSprings | MatrixSprings, x: Tensor) -> Tensor:
-        """Free numbers that come nearest to another family's springs.
+        """Free parameters closest to the springs of another parametrization.
 
-        A class takes the mean of the logarithms over its contacts; zeros after matrices, which
-        say nothing of single contacts.
+        A class gets the mean of the logarithms over its contacts; zeros if the other is a stiffness
+        matrix, which does not define single contacts.
         """
         if isinstance(other, MatrixSprings):
             return torch.zeros_like(self.contacts.distance[:1]).repeat(self.n)
@@ -159,7 +159,7 @@ class MatrixSprings:
     bodies : Bodies
     contacts : Contacts
     module : InterfaceStiffness
-        For the interfaces; its own values play no part.
+        Defines the interfaces; its values are not used.
     start : float
         Spring constant, along and across every contact, of the geometric start.
     root : Tensor, shape (n_interfaces, 6, 6)
@@ -219,7 +219,7 @@ class MatrixSprings:
         return self.module.constants(self.bodies, self._full(values))
 
     def begin(self, other: LogSprings | MatrixSprings, x: Tensor) -> Tensor:
-        """Free numbers that come nearest to another family's springs."""
+        """Free parameters closest to the springs of another parametrization."""
         if isinstance(other, MatrixSprings):
             return x.detach().clone()
         springs = other.springs(x.detach())
@@ -237,7 +237,7 @@ Family = LogSprings | MatrixSprings
 
 
 def make_family(rung: Rung, bodies: Bodies, contacts: Contacts, start: float) -> Family:
-    """The springs of a rung.
+    """The parametrization of a model of the series.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def make_family(rung: Rung, bodies: Bodies, contacts: Contacts, start: float) ->
 
 
 def family_basis(family: Family) -> SpringBasis:
-    """What each spring constant adds to the force constants."""
+    """Derivative of the force constants by each spring constant."""
     like = family.contacts.distance.new_zeros(family.n)
     return spring_basis(family.constants, like)
 
@@ -282,7 +282,7 @@ def _from_upper(upper: Tensor) -> Tensor:
 
 
 def _weights(like: Tensor) -> Tensor:
-    """What free numbers are divided by to be entries of X."""
+    """Divisors that convert free parameters to entries of X."""
     rows, columns = _upper()
     off = torch.tensor([i != j for i, j in zip(rows, columns, strict=True)], device=like.device)
     return torch.where(off, like.new_tensor(2.0).sqrt(), 1.0)

@@ -1,4 +1,4 @@
-"""What fitted springs predict beyond the map: B-factors, TLS, dispersion and speeds of sound."""
+"""Predictions from fitted springs: B-factors, TLS, dispersion and speeds of sound."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .table import LOW_MIDDLE_HIGH, draws
 
 Float64 = NDArray[np.float64]
 
-#: Points of the dispersion, about.
+#: Approximate number of points of the dispersion.
 PATH_POINTS = 120
 
-#: Of more degrees of freedom in the cell, dispersion has no band: each draw would take as long as
-#: the rest together.
+#: Maximum degrees of freedom for an uncertainty band of the dispersion: beyond it each draw would
+#: take too long.
 MOST_DOF = 150
 
 #: Directions of the speeds of sound.
@@ -53,7 +53,7 @@ class Band:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What fitted springs predict, and what the file says of it.
+    """Predictions from fitted springs, and the values of the file.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Predictions:
     tls : TLS
         Of the bodies of the asymmetric unit, about their centroids.
     tls_file : FittedTLS
-        What comes nearest to the file's U.
+        Best fit to the file's U.
     dispersion : Dispersion
         Reduced frequencies along the standard path, at the best springs.
     frequencies : Band, shape (n, m)
@@ -74,9 +74,9 @@ class Predictions:
     temperature : float
         K, at which the crystal was measured; speeds go with its square root.
     n_draws : int
-        Draws behind the bands.
+        Number of draws for the bands.
     n_skipped : int
-        Draws that were left out, since their springs do not hold the crystal together.
+        Number of draws skipped because their springs do not stabilize the crystal.
     rms : Band, shape (n_bodies, 2, 3)
         Principal root mean squares of T (Å) and L (rad) about the centroids, the largest first.
     said : tuple of str
@@ -106,21 +106,21 @@ def predict(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Predictions:
-    """Predict from a rung's springs, with bands by drawing springs as likely as the fit has them.
+    """Predict from the springs of a model, with bands from draws of the posterior distribution.
 
     Parameters
     ----------
     fit : Fit
     rung : RungFit, optional
-        By default the one to believe.
+        By default the chosen one.
     temperature : float
         K, at which the crystal was measured.
     n_draws : int
-        None leaves out the bands.
+        0 omits the bands.
     seed : int
         Of the draws.
     progress : callable, optional
-        Told (what, draws done, draws in all).
+        Called with (stage, draws done, total).
 
     Raises
     ------
@@ -175,7 +175,7 @@ def _at(model: LatticeModel, k_frac: Tensor, temperature: float) -> list[Float64
     w = frequencies(model, k_frac)[0] if len(k_frac) else None
     numbers = _numbers(model, model_tls(model), w, temperature)
     if not all(np.isfinite(part).all() for part in numbers):
-        raise NetworkError("the springs drawn do not hold the crystal together")
+        raise NetworkError("the drawn springs do not stabilize the crystal")
     return numbers
 
 
@@ -191,7 +191,7 @@ def _numbers(model: LatticeModel, tls: TLS, w: Tensor | None, temperature: float
 
 
 def _band(best: list[Float64], drawn: list[list[Float64]], i: int) -> Band:
-    """Best numbers with what draws say of them."""
+    """Best values with intervals from the draws."""
     parts = [numbers[i] for numbers in drawn if len(numbers) > i]
     if not parts:
         none = np.full_like(best[i], np.nan)
@@ -202,7 +202,7 @@ def _band(best: list[Float64], drawn: list[list[Float64]], i: int) -> Band:
 
 
 def _said(model: LatticeModel, banded: bool, n_draws: int, n_skipped: int) -> tuple[str, ...]:
-    """What was left out, in words."""
+    """Messages about what was omitted."""
     said = []
     if not banded and n_draws:
         said.append(
@@ -213,8 +213,8 @@ def _said(model: LatticeModel, banded: bool, n_draws: int, n_skipped: int) -> tu
         said.append("bodies are single atoms, which have no L or S")
     if n_skipped:
         said.append(
-            f"{n_skipped} of {n_draws} draws were left out: their springs do not hold the crystal "
-            "together"
+            f"{n_skipped} of {n_draws} draws were skipped: their springs do not stabilize "
+            "the crystal"
         )
     return tuple(said)
 

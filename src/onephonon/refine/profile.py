@@ -1,4 +1,4 @@
-"""Profile of a spring: how badly the data take it to be another, all else at its best."""
+"""Profile likelihood of a spring: the objective as a function of one spring constant."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from .table import NO_SLOPE, log_slope, root, row_names, row_title
 
 Float64 = NDArray[np.float64]
 
-#: A profile reaches this many standard uncertainties to both sides, and at most this factor.
+#: Range of a profile in standard uncertainties, and maximum factor.
 REACH, MOST_FACTOR = 3.0, 100.0
 
-#: A point has settled when another step promises to lower the objective by less, in dispersions:
-#: a thousandth of the rise at the ends of a 68 % interval.
+#: Convergence of a point: predicted decrease of the objective in dispersions, a thousandth of the
+#: rise at the ends of a 68 % interval.
 PROMISE = 1e-3
 
-#: Steps of a point.
+#: Maximum steps per point.
 MOST_STEPS = 50
 
-#: What springs that do not hold the crystal together count for, in dispersions, times 1 + |u|^2.
+#: Penalty for springs that do not stabilize the crystal, in dispersions, times 1 + |u|^2.
 WALL = 1e6
 
-#: How springs that do not hold the crystal together show.
+#: Exceptions raised for springs that do not stabilize the crystal.
 LOOSE = (NetworkError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 
-#: The spring's logarithm is held to this, in at most so many rounds.
+#: Tolerance of the fixed logarithm, and maximum number of rounds.
 HELD, MOST_ROUNDS = 1e-10, 20
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """The objective as a function of one spring, all others and the background at their best.
+    """The objective as a function of one spring, minimized over all other parameters.
 
     Parameters
     ----------
@@ -53,20 +53,20 @@ class Profile:
     value : ndarray, shape (n,)
         The spring constant.
     chi2 : ndarray, shape (n,)
-        Rise of chi-square and prior above their least, in dispersions; infinite where no springs
-        were found that hold the crystal together.
+        Rise of chi-square and prior above the minimum, in dispersions; infinite where no stable
+        springs were found.
     data_chi2 : ndarray, shape (n,)
         Chi-square's own part of it.
     parabola : ndarray, shape (n,)
-        The rise by Gauss and Newton's quadratic.
+        The rise by the Gauss-Newton quadratic.
     best : float
         The spring constant of the fit.
     sigma_log : float
         Standard uncertainty of its logarithm by Gauss and Newton.
     interval_68, interval_95 : (float, float)
-        Where the rise is 1 and 4; 0 or infinite where that is out of reach.
+        Where the rise is 1 and 4; 0 or infinite if not reached.
     settled : bool
-        All points did.
+        Whether all points converged.
     """
 
     name: str
@@ -89,10 +89,10 @@ def profile(
     n_points: int = 13,
     progress: Progress | None = None,
 ) -> Profile:
-    """Hold one spring constant at a row of values, and fit everything else again at each.
+    """Fix one spring constant at a series of values, and refit everything else at each.
 
-    What is held is the logarithm of the constant in kT/Å^2: where a scale was fitted, a factor
-    that all springs share is no part of it.
+    The logarithm of the constant in kT/Å^2 is fixed: if a scale was fitted, a common factor of all
+    springs does not affect it.
 
     Parameters
     ----------
@@ -100,12 +100,12 @@ def profile(
     name : str
         Of a row of the spring table.
     rung : RungFit, optional
-        By default the one to believe.
+        By default the chosen one.
     n_points : int
         Over three standard uncertainties to both sides, or factors of 100 if those are less, the
         best in the middle.
     progress : callable, optional
-        Told (what, points done, points in all).
+        Called with (stage, points done, total).
 
     Raises
     ------
@@ -153,7 +153,7 @@ def profile(
 
 
 def crossings(x: Float64, rise: Float64, level: float) -> tuple[float, float]:
-    """``exp(x)`` on both sides of the least rise where it reaches a level; 0 or inf if it does not.
+    """``exp(x)`` on both sides of the minimum where the rise reaches a level; 0 or inf if not.
 
     The root of the rise, nearly straight, is interpolated.
     """
@@ -175,7 +175,7 @@ def crossings(x: Float64, rise: Float64, level: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class _Point:
-    """The best with a spring held; None where nothing holds the crystal together."""
+    """The minimum with a spring fixed; None if no springs stabilize the crystal."""
 
     at: Evaluation | None
     settled: bool
@@ -189,10 +189,10 @@ class _Point:
 
 
 class _Held:
-    """The objective with one spring held.
+    """The objective with one spring fixed.
 
-    Springs move by ``R u``, R R^T being the covariance, in which the objective is nearly a
-    sphere, and then along ``v = R R^T a`` until the spring is where it is held, a being the slope
+    Springs change by ``R u``, with R R^T the covariance, in which the objective is nearly a
+    sphere, and then along ``v = R R^T a`` until the spring has its fixed value; a is the gradient
     of its logarithm.
     """
 
@@ -218,7 +218,7 @@ class _Held:
         return x, slope
 
     def walk(self, best: Tensor, logs: Float64, progress: Progress | None) -> list[_Point]:
-        """Points from the middle to both sides, each begun where the one before ended."""
+        """Points from the middle to both sides, each started from the previous one."""
         n, middle = len(logs), len(logs) // 2
         found: dict[int, _Point] = {}
         for way in (range(middle, n), range(middle - 1, -1, -1)):
@@ -235,7 +235,7 @@ class _Held:
         return [found[i] for i in range(n)]
 
     def minimize(self, start: Tensor, log: float) -> _Point:
-        """The best of everything else."""
+        """Minimize over everything else."""
         phi, n = self.objective.dispersion, self.root.shape[1]
         try:
             start, _ = self.place(start, log)
@@ -252,7 +252,7 @@ class _Held:
             g = g - slope * ((g @ self.along) / (slope @ self.along))
             return (at.objective - first) / phi, (self.root.T @ g).numpy(force=True) / phi
 
-        # The fall still to come is a quarter of the squared gradient.
+        # The remaining decrease is a quarter of the squared gradient.
         end = 2 * np.sqrt(PROMISE / n)
         options = {"maxiter": MOST_STEPS, "ftol": 0.0, "gtol": end, "maxcor": 20}
         found = minimize(function, np.zeros(n), jac=True, method="L-BFGS-B", options=options)

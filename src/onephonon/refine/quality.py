@@ -1,4 +1,4 @@
-"""How well a fit explains voxels: overall and by shell, fitted and held out apart."""
+"""Agreement of a fit: overall and by shell, for fitted and held-out voxels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .voxels import FitVoxels
 
 Float64 = NDArray[np.float64]
 
-#: What is called the isotropic part here: what `compare` takes out, in fewer shells if few voxels.
+#: Isotropic part, as removed by `compare`; with fewer shells for few voxels.
 ISOTROPIC = Isotropic("line", 50)
 
-#: Voxels that a shell of the isotropic part should hold.
+#: Minimum voxels per shell of the isotropic part.
 PER_SHELL = 20
 
 
@@ -40,7 +40,7 @@ class Quality:
     r : float
         ``sum |y - fit| / sum |y|``.
     background : float
-        Share of the background in the summed fit.
+        Fraction of the background in the summed fit.
     """
 
     d_max: float
@@ -55,7 +55,7 @@ class Quality:
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """What a fit says of every voxel.
+    """Results of a fit for every voxel.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Explained:
     loss : ndarray, shape (N,)
         rho of the normalized residuals.
     data_anisotropic, model_anisotropic : ndarray, shape (N,)
-        Without isotropic parts; NaN where a shell holds too little.
+        Without isotropic parts; NaN in shells with too few voxels.
     """
 
     data: Float64
@@ -76,7 +76,7 @@ class Explained:
 
     @classmethod
     def of(cls, voxels: FitVoxels, model: Float64, background: Float64, loss: Float64) -> Explained:
-        """Take the isotropic parts out, of all voxels together."""
+        """Create, removing the isotropic parts over all voxels together."""
         shells = max(1, min(ISOTROPIC.shells, voxels.n // PER_SHELL))
         rule = Isotropic(ISOTROPIC.kind, shells)
         limits = (float(voxels.s.min()), float(voxels.s.max()))
@@ -120,12 +120,12 @@ def shells(
 
 @dataclass(frozen=True)
 class Gain:
-    """How much better one fit is than another on the held-out halos.
+    """Improvement of one fit over another on the held-out halos.
 
     Parameters
     ----------
     value : float
-        Drop of chi-square per voxel.
+        Decrease of chi-square per voxel.
     error : float
         Its standard error, from halo to halo.
     """
@@ -135,7 +135,7 @@ class Gain:
 
     @property
     def clear(self) -> bool:
-        """Whether the gain is more than its own standard error; never where that is not known."""
+        """Whether the gain exceeds its standard error; False if that is unknown."""
         return self.value > max(self.error, 0.0)
 
 
@@ -147,7 +147,7 @@ def gain(before: Float64, after: Float64, halo: NDArray[np.int64]) -> Gain:
     before, after : ndarray, shape (n,)
         rho of the voxels held out.
     halo : ndarray, shape (n,), int64
-        What is independent: halos of one orbit are one.
+        Independent group of each voxel: halos of one orbit share a number.
     """
     drop = before - after
     _, number = np.unique(halo, return_inverse=True)

@@ -1,4 +1,4 @@
-"""What a fit found: the ladder, and everything needed to read and repeat it."""
+"""Result of a fit: the series of models, and everything needed to interpret and repeat it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Fit:
     Parameters
     ----------
     model : OnePhonon
-        The model the fit began with; `fitted_model` is the one it ended with.
+        The starting model; `fitted_model` is the final one.
     data : DiffuseMap
     settings : FitSettings
     voxels : FitVoxels
@@ -39,16 +39,16 @@ class Fit:
     background : str
         Kind of background.
     absolute : bool
-        Data are in e^2 per cell, so springs are in kT/Å^2 by themselves; else a scale was fitted,
-        and the springs' unit follows from the mean B-factor.
+        Data are in e^2 per cell, so springs are directly in kT/Å^2; else a scale was fitted, and
+        the unit of the springs follows from the mean B-factor.
     reindexing : Reindexing
         From the data's indices to the model's.
     indexing : Agreement or None
-        Of the untuned model with the data under every way of indexing; None if there is one.
+        Of the untuned model with the data under every indexing; None if there is only one.
     said : tuple of str
-        What was assumed and decided.
+        Messages about assumptions and decisions.
     objective : Objective
-        Of the untuned model, with the amplitudes; `ladder.RungFit` says what rungs replace in it.
+        Of the untuned model, with the amplitudes; each `ladder.RungFit` replaces parts of it.
     """
 
     model: OnePhonon
@@ -65,11 +65,11 @@ class Fit:
 
     @property
     def best(self) -> RungFit:
-        """The rung to believe."""
+        """The chosen model."""
         return self.ladder.best
 
     def unit(self, rung: RungFit, x: Tensor | None = None) -> Tensor:
-        """What spring constants are multiplied by to be in kT/Å^2; differentiable in x."""
+        """Factor that converts spring constants to kT/Å^2; differentiable in x."""
         x = rung.x if x is None else x
         if self.absolute:
             return torch.ones((), dtype=x.dtype, device=x.device)
@@ -97,14 +97,14 @@ class Fit:
         )
 
     def fitted_model(self, rung: RungFit | None = None, x: Tensor | None = None) -> OnePhonon:
-        """The model with a rung's springs in kT/Å^2, at thermal scale 1.
+        """The model with fitted springs in kT/Å^2, at thermal scale 1.
 
         Parameters
         ----------
         rung : RungFit, optional
-            By default the one to believe.
+            By default the chosen one.
         x : Tensor, shape (n,), optional
-            Other free numbers than the best.
+            Free parameters other than the best.
         """
         rung = rung or self.best
         model, family = self.model, rung.family

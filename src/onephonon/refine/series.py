@@ -1,4 +1,4 @@
-"""The ladder: more and more springs, for as long as the held-out data are better explained."""
+"""Series of models: more and more springs, as long as the fit to held-out data improves."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .voxels import FitVoxels
 
 Float64 = NDArray[np.float64]
 
-#: Weights of the prior that are tried, from the strongest.
+#: Weights of the prior to try, strongest first.
 PRIORS = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)
 
-#: Tried weights that are no better than an earlier one before the search ends.
+#: The search ends after this many weights without improvement.
 PATIENCE = 2
 
-#: While weights are tried, springs may still move by this factor's logarithm, and chi-square fall
-#: by this much in dispersions.
+#: Convergence tolerances while weights are tried: change of the logarithm of a spring, and decrease
+#: of chi-square in dispersions.
 ROUGH = (0.1, 0.3)
 
-#: A dispersion is settled when it changes by less than this, relative; and how often it is tried.
+#: Relative tolerance of the dispersion, and maximum number of rounds.
 SAME_DISPERSION, DISPERSIONS = 0.02, 4
 
 #: Shells of reports.
@@ -42,7 +42,7 @@ SHELLS = 10
 
 @dataclass(frozen=True, eq=False)
 class RungFit:
-    """A rung of the ladder, fitted.
+    """A fitted model of the series.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class RungFit:
     prior : float
         lambda.
     dispersion : float
-        phi: chi-square per voxel that uncertainties are scaled to.
+        phi: chi-square per voxel used to scale uncertainties.
     certainty : Certainty
     explained : Explained
     used, held_out : Quality
@@ -59,7 +59,7 @@ class RungFit:
     tried : tuple of (float, float, float)
         Weights of the prior tried, with chi-square per voxel fitted and held out.
     gain : Gain or None
-        Over the best rung below, on the held-out halos.
+        Gain over the best simpler model, on the held-out halos.
     """
 
     family: Family
@@ -77,7 +77,7 @@ class RungFit:
 
     @property
     def rung(self) -> Rung:
-        """Which rung."""
+        """The model that was fitted."""
         return self.family.rung
 
     @property
@@ -88,7 +88,7 @@ class RungFit:
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """The rungs that were climbed.
+    """The fitted series of models.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ class Ladder:
         The geometric start, not fitted.
     rungs : tuple of RungFit
     chosen : int
-        The rung to believe.
+        Index of the chosen model.
     said : tuple of str
-        Why the ladder ended, and what was left out.
+        Why the series ended, and which models were skipped.
     """
 
     untuned: RungFit
@@ -112,22 +112,22 @@ class Ladder:
         return self.rungs[self.chosen]
 
 
-#: Told of each rung when it is done, so that it can be saved.
+#: Called after each fitted model, so that it can be saved.
 Done = Callable[[RungFit], None]
 
-#: Told (rung, weight of the prior, steps, objective per voxel, longest move).
+#: Called with (model name, prior weight, steps, objective per voxel, largest change).
 Watch = Callable[[str, float, int, float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Climb:
-    """What every rung of a ladder shares.
+    """Fits a series of models to the same voxels.
 
     Parameters
     ----------
     voxels : FitVoxels
     objective : Objective
-        Of the untuned model; rungs replace family, prior and dispersion.
+        Of the untuned model; each model replaces parametrization, prior and dispersion.
     settings : FitSettings
     watch : callable, optional
     """
@@ -138,13 +138,13 @@ class Climb:
     watch: Watch | None = None
 
     def climb(self, done: Done | None = None, known: dict[str, Known] | None = None) -> Ladder:
-        """Fit rung after rung.
+        """Fit one model after the other.
 
         Parameters
         ----------
         done : callable, optional
         known : dict, optional
-            Rungs fitted before, by name, that need not be fitted again.
+            Models fitted before, by name, that need not be fitted again.
         """
         untuned = self._untuned()
         rungs: list[RungFit] = []
@@ -154,7 +154,7 @@ class Climb:
             try:
                 family = self._family(rung, rungs)
             except InputError as error:
-                said.append(f"{rung.said}: left out, for {error}")
+                said.append(f"{rung.said}: skipped, because {error}")
                 continue
             below = rungs[chosen] if rungs else untuned
             fitted = self._fit(family, rungs[-1] if rungs else untuned, below, (known or {}))
@@ -168,10 +168,10 @@ class Climb:
             said.append(f"{rung.said}: {_no_gain(fitted)}")
             waited += 1
             if waited > self.settings.patience:
-                said.append("the ladder ends here")
+                said.append("no further models are fitted")
                 break
         if not rungs:
-            raise InputError(f"no rung of the ladder suits this crystal: {'; '.join(said)}")
+            raise InputError(f"no model of the series can be used for this crystal: {'; '.join(said)}")
         return Ladder(untuned, tuple(rungs), chosen, tuple(said))
 
     def _untuned(self) -> RungFit:
@@ -182,7 +182,7 @@ class Climb:
         return self._report(objective, still, (), None)
 
     def _family(self, rung: Rung, rungs: list[RungFit]) -> Family:
-        """Springs of a rung, counted from the best single spring."""
+        """Parametrization of a model, relative to the best single spring."""
         start = self.objective.family.start
         if rungs and rungs[0].rung.name == "global" and not self.objective.fit_scale:
             start *= math.exp(float(rungs[0].x[0]))
@@ -192,7 +192,7 @@ class Climb:
     def _fit(
         self, family: Family, below: RungFit, best: RungFit, known: dict[str, Known]
     ) -> RungFit:
-        """Fit one rung, from the one below; its gain is over the best."""
+        """Fit one model, starting from the previous one; its gain is relative to the best."""
         objective = replace(
             self.objective,
             family=family,
@@ -211,7 +211,7 @@ class Climb:
             objective, minimum = self._settle(objective, saved.x.to(start))
             tried = list(saved.tried)
         elif self.settings.prior is not None or family.n == 1:
-            # One spring for all has no start to be drawn to.
+            # One spring for all has no start to be restrained to.
             prior = 0.0 if family.n == 1 else float(self.settings.prior or 0.0)
             objective = replace(objective, prior=prior)
             objective, minimum = self._settle(objective, start)
@@ -224,10 +224,10 @@ class Climb:
     def _best_prior(
         self, objective: Objective, start: Tensor
     ) -> tuple[Objective, Minimum, list[tuple[float, float, float]]]:
-        """Weaken the prior for as long as the held-out data gain, and choose.
+        """Weaken the prior as long as the fit to held-out data improves, and choose the best.
 
-        Of weights that the held-out data cannot tell from the best, the one nearest to what the
-        springs' own spread asks for; see `Certainty.fitting_prior`. The held-out data alone would
+        Of weights that the held-out data do not distinguish from the best, the one closest to
+        maximal evidence is used; see `Certainty.fitting_prior`. The held-out data alone would
         choose between those by chance, and a prior that is too strong understates uncertainties.
         """
         ways: list[tuple[Objective, Minimum]] = []
@@ -250,7 +250,7 @@ class Climb:
         return *self._settle(objective, minimum.at.x), tried
 
     def _settle(self, objective: Objective, start: Tensor) -> tuple[Objective, Minimum]:
-        """Minimize with the dispersion that the minimum has itself."""
+        """Minimize with a dispersion consistent with the minimum."""
         for _ in range(DISPERSIONS):
             minimum = self._minimize(objective, start)
             found, start = self._expected(minimum.at), minimum.at.x
@@ -286,7 +286,7 @@ class Climb:
         return float(loss[~out].mean()), float(loss[out].mean())
 
     def _expected(self, at: Evaluation) -> float:
-        """Chi-square per voxel to expect: never less than 1 where sigma are known."""
+        """Expected chi-square per voxel: at least 1 if sigma are known."""
         found = self._both(at)[0]
         return max(1.0, found) if self.voxels.sigma_known else max(found, 1e-12)
 
@@ -297,7 +297,7 @@ class Climb:
         tried: tuple[tuple[float, float, float], ...],
         gained: Gain | None,
     ) -> RungFit:
-        """Gather what is known of a rung at its minimum."""
+        """Collect the results of a model at its minimum."""
         at, voxels = minimum.at, self.voxels
         explained = Explained.of(
             voxels,
@@ -325,7 +325,7 @@ class Climb:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is saved of a rung: enough to go on from there.
+    """Saved result of a model, sufficient to continue from it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a fit is asked for."""
+"""Settings of a fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOSSES = ("squares", "soft_l1")
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What is fitted to what, and how.
+    """Settings of a fit.
 
     Parameters
     ----------
@@ -25,23 +25,23 @@ class FitSettings:
         Whole zones around the strongest Bragg peaks, or all voxels of the resolution range. Auto
         takes halos if the map has more than one voxel in two indices along each axis.
     n_peaks : int
-        Halos at most, the strongest |F|^2 of the model first.
+        Maximum number of halos, in order of |F|^2 of the model.
     d_min, d_max : float, optional
-        Range of resolution, Å; of the peaks for halos. By default 2.0 to 2.5 for halos, and all
-        that there is otherwise.
+        Resolution range, Å (of the peaks, for halos). By default 2.0 to 2.5 for halos, and
+        everything otherwise.
     bragg_radius : float, optional
         Voxels whose centre is nearer to a Bragg point are left out: a length in 1/Å, 2*pi
         included as in q. By default half the diagonal of a voxel, and none where voxels are
         averaged over.
     held_out : float
-        Share of the halos that is held out; all that symmetry relates goes together.
+        Fraction of halos held out; symmetry-related halos stay together.
     seed : int
-        Of that choice.
+        Random seed of that choice.
     ladder : tuple of str
-        Names of the rungs, see `families.RUNGS`.
+        Names of the models to fit in turn, see `families.RUNGS`.
     patience : int
-        Rungs without a clear gain on the held-out data that may follow each other before the
-        ladder ends.
+        Number of further models to fit without a clear gain on the held-out data before the series
+        ends.
     prior : float, optional
         Weight of the squared log-ratios to the geometric start beside chi-square over its
         dispersion: one over the variance expected of them. By default the best of several on the
@@ -52,7 +52,7 @@ class FitSettings:
         A smooth function of |q|, a constant and a slope for each halo, or nothing. Auto takes
         the first with all voxels and the second with halos.
     knots : int
-        Of the isotropic background, from end to end.
+        Number of spline knots of the isotropic background, ends included.
     loss : {'squares', 'soft_l1'}
         soft_l1 is quadratic up to `outlier` sigma and linear beyond.
     outlier : float
@@ -64,14 +64,14 @@ class FitSettings:
     reindex : str
         'auto', 'best', 'none' or an operator such as k,h,-l; see `compare.Settings`.
     max_steps : int
-        Of one minimization.
+        Maximum steps per minimization.
     tolerance : float
-        A minimization ends when no logarithm of a spring would move by more.
+        Converged when no logarithm of a spring would change by more.
 
     Raises
     ------
     InputError
-        If a word is unknown or a number cannot be.
+        If an option is unknown or a number is out of range.
     """
 
     voxels: str = "auto"
@@ -108,8 +108,8 @@ class FitSettings:
         find_rungs(self.ladder)
         limits: tuple[tuple[str, float, float, str], ...] = (
             ("n_peaks", 1, math.inf, "a whole number, 1 or more"),
-            ("held_out", 0.01, 0.9, "a share of the halos, 0.01 to 0.9"),
-            ("patience", 0, 100, "a number of rungs, 0 or more"),
+            ("held_out", 0.01, 0.9, "a fraction of the halos, 0.01 to 0.9"),
+            ("patience", 0, 100, "a number of models, 0 or more"),
             ("knots", 2, 200, "2 to 200"),
             ("outlier", 1e-3, 1e6, "a positive number of sigma"),
             ("max_steps", 1, 10_000, "1 or more"),

@@ -1,4 +1,4 @@
-"""Where a fit got to: rungs already fitted, so that an interrupted one goes on."""
+"""Saved state of a fit: models already fitted, to continue an interrupted fit."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from .series import Known
 
-#: Of this layout.
+#: Version of the file layout.
 VERSION = 1
 
 
 def fingerprint(structure: Path, data: DiffuseMap, settings: dict[str, Any]) -> str:
-    """What tells one fit from another: the structure, the data, and all that was asked for."""
+    """Hash of everything that determines a fit: structure, data and settings."""
     digest = hashlib.sha256(Path(structure).read_bytes())
     for name, values in sorted(data.arrays.items()):
         digest.update(name.encode())
@@ -36,7 +36,7 @@ def fingerprint(structure: Path, data: DiffuseMap, settings: dict[str, Any]) -> 
 def write_fit_state(
     path: str | os.PathLike[str], mark: str, rungs: dict[str, Known], *, complete: bool
 ) -> None:
-    """Save the rungs fitted so far, in place of what was saved before."""
+    """Save the models fitted so far, replacing an earlier state."""
     state = {
         "format": "onephonon fit",
         "version": VERSION,
@@ -52,7 +52,7 @@ def write_fit_state(
 
 
 def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, Known]]:
-    """Fingerprint and rungs of a saved fit.
+    """Fingerprint and fitted models of a saved fit.
 
     Raises
     ------
@@ -78,5 +78,5 @@ def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, Known]]
         return str(state["fingerprint"]), rungs
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MapFileError(
-            f"{path} is not the state of a fit ({error}); remove it to begin anew"
+            f"{path} is not the state of a fit ({error}); remove it to start again"
         ) from error

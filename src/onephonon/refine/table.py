@@ -18,19 +18,19 @@ from .series import RungFit
 
 Float64 = NDArray[np.float64]
 
-#: Residue pairs named in a row.
+#: Maximum number of residue pairs named in a row.
 MOST_RESIDUES = 3
 
-#: Draws behind the intervals of principal stiffnesses.
+#: Number of draws for the intervals of principal stiffnesses.
 DRAWS = 400
 
-#: Percentiles of a 68 % interval and its middle. Where many springs are poorly known, draws by
-#: Gauss and Newton's quadratic miss in the mean what the data do know of their sums, since it
-#: leaves out how those curve: intervals are moved so that the middle is the best value.
+#: Percentiles of a 68 % interval and its median. Where many springs are poorly determined, draws
+#: from the Gauss-Newton quadratic are biased, since it neglects the curvature of sums that the data
+#: do determine: intervals are shifted so that the median is the best value.
 LOW_MIDDLE_HIGH = (16.0, 50.0, 84.0)
 
-#: A logarithm whose squared slope by the free numbers is less does not depend on them: rounding of
-#: the mean B-factor's slope.
+#: A logarithm with a smaller squared gradient does not depend on the free parameters: rounding of
+#: the gradient of the mean B-factor.
 NO_SLOPE = 1e-12
 
 
@@ -56,8 +56,8 @@ class SpringRow:
     sigma_log : float
         Standard uncertainty of the logarithm.
     by_data : float
-        Share of what is known of the logarithm that comes from the data, in [0, 1]; 0 where it
-        is the mean B-factor alone that sets it.
+        Fraction of the information on the logarithm that is from the data, in [0, 1]; 0 if only
+        the mean B-factor determines it.
     n_contacts : int
         Per unit cell.
     residues : tuple of str
@@ -78,17 +78,17 @@ class SpringRow:
 
 
 def spring_table(fit: Fit, rung: RungFit | None = None) -> tuple[SpringRow, ...]:
-    """Spring constants of a rung in kT/Å^2, with 68 % intervals.
+    """Spring constants of a model in kT/Å^2, with 68 % intervals.
 
-    The uncertainty of a logarithm is that of Gauss and Newton; where a scale was fitted it counts
-    that of the springs' unit too, so that what all springs have in common cancels. Intervals of
-    principal stiffnesses are those of draws.
+    The uncertainty of a logarithm is that of Gauss-Newton; if a scale was fitted it includes that
+    of the unit of the springs, so that a common factor cancels. Intervals of principal stiffnesses
+    are from draws.
 
     Parameters
     ----------
     fit : Fit
     rung : RungFit, optional
-        By default the one to believe.
+        By default the chosen one.
     """
     rung = rung or fit.best
     x = rung.x.detach()
@@ -100,7 +100,7 @@ def spring_table(fit: Fit, rung: RungFit | None = None) -> tuple[SpringRow, ...]
     if isinstance(rung.family, MatrixSprings):
         low, high = _drawn_interval(fit, rung)
         spread = 0.5 * (high - low)
-    # Springs that nothing speaks for reach from 0 to infinity.
+    # Intervals of undetermined springs are 0 to infinity.
     with np.errstate(over="ignore"):
         value, low, high = np.exp(log), np.exp(low), np.exp(high)
     by_data = _share(rung, slopes, sigma)
@@ -193,17 +193,17 @@ def _log_unit(fit: Fit, rung: RungFit, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def root(fit: Fit, rung: RungFit) -> Tensor:
-    """A root R of the covariance ``R R^T``, without what all springs have in common.
+    """A root R of the covariance ``R R^T``, without the common factor of all springs.
 
-    Where a scale is fitted the data cannot know a factor that all springs share, and the unit
-    makes up for it: leaving it out changes no spring constant.
+    If a scale is fitted the data do not determine a common factor of all springs, and the unit
+    compensates it: removing it changes no spring constant.
     """
     total, vectors = rung.certainty.precision()
     return without_common(fit, rung, (vectors / total.sqrt()).T).T
 
 
 def without_common(fit: Fit, rung: RungFit, moves: Tensor) -> Tensor:
-    """Moves of the free numbers, (m, n), less the factor that all springs share."""
+    """Changes of the free parameters, (m, n), without the common factor of all springs."""
     if fit.absolute:
         return moves
     common = torch.ones_like(moves[0])
@@ -212,12 +212,12 @@ def without_common(fit: Fit, rung: RungFit, moves: Tensor) -> Tensor:
         entry = [float(i == j) for i, j in zip(rows, columns, strict=True)]
         common = common.new_tensor(entry * len(rung.family.root))
     common = common / torch.linalg.vector_norm(common)
-    # The unit makes up for any share of it, so the whole of it may go.
+    # The unit compensates any common factor, so it can be removed.
     return moves - (moves @ common)[:, None] * common
 
 
 def draws(fit: Fit, rung: RungFit, n: int, seed: int = 0) -> Tensor:
-    """Free numbers as likely as data and prior make them, shape (n, len(x))."""
+    """Draws of the free parameters from the posterior distribution, shape (n, len(x))."""
     x = rung.x.detach()
     return x + without_common(fit, rung, rung.certainty.draw(x, n, seed) - x)
 
@@ -232,7 +232,7 @@ def _drawn_interval(fit: Fit, rung: RungFit) -> tuple[Float64, Float64]:
 
 
 def _share(rung: RungFit, slopes: Tensor, sigma: Tensor) -> Float64:
-    """How much of what is known of each logarithm the data know."""
+    """Fraction of the information on each logarithm that is from the data."""
     size = slopes.square().sum(1)
     free = size > NO_SLOPE
     share = 1 - rung.certainty.prior * sigma.square() / torch.where(free, size, 1.0)
@@ -263,7 +263,7 @@ def _interface(name: str) -> str:
 
 
 def _contacts_of(rung: RungFit, group: str) -> tuple[int, tuple[str, ...]]:
-    """How many contacts a group has, and between which residues."""
+    """Number of contacts of a group, and the residue pairs with most contacts."""
     family = rung.family
     found = find_interfaces(family.bodies, family.contacts)
     if isinstance(family, MatrixSprings):

@@ -1,4 +1,4 @@
-"""How sure a fit is: covariance, and which directions of the springs the data determine."""
+"""Uncertainty of a fit: covariance, and which directions of the springs the data determine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Certainty:
-    """Gauss and Newton's second derivatives at a minimum, of data and prior.
+    """Gauss-Newton Hessian at a minimum, of data and prior.
 
-    Everything is in the free numbers of the springs: logarithms of ratios to the start.
+    All quantities refer to the free parameters: logarithms of ratios to the start.
 
     Parameters
     ----------
     information : Tensor, shape (n, n)
-        Of the data: ``J^T W J / phi`` with scale and background eliminated.
+        Fisher information of the data, ``J^T W J / phi``, with scale and background eliminated.
     prior : float
-        Of the prior, the same in every direction: lambda.
+        Information of the prior, the same in every direction: lambda.
     """
 
     information: Tensor
@@ -29,17 +29,17 @@ class Certainty:
     def spectrum(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues of `information`, the largest first, and directions in columns.
 
-        1/sqrt(value) is how well the data alone know a direction: the sloppiness spectrum.
+        1/sqrt(value) is the uncertainty of a direction by the data alone: the sloppiness spectrum.
         """
         values, vectors = torch.linalg.eigh(self.information)
         return values.flip(0).clamp(min=0.0), vectors.flip(1)
 
     @property
     def covariance(self) -> Tensor:
-        """Of the free numbers, by data and prior, shape (n, n).
+        """Covariance of the free parameters, by data and prior, shape (n, n).
 
-        Without a prior, directions that the data do not determine at all get the largest variance
-        that rounding lets through.
+        Without a prior, directions that the data do not determine get the largest variance that
+        rounding allows.
         """
         total, vectors = self.precision()
         return vectors / total @ vectors.T
@@ -51,37 +51,37 @@ class Certainty:
 
     @property
     def sigma(self) -> Tensor:
-        """Standard uncertainty of each free number, shape (n,)."""
+        """Standard uncertainty of each free parameter, shape (n,)."""
         return self.covariance.diagonal().sqrt()
 
     @property
     def n_determined(self) -> int:
-        """Directions of which the data know more than the prior."""
+        """Number of directions with more information from the data than from the prior."""
         values, _ = self.spectrum
         return int((values > max(self.prior, _rounding(values))).sum())
 
     @property
     def n_effective(self) -> float:
-        """Parameters that the data set, ``tr F (F + lambda)^-1`` (Gull and Skilling)."""
+        """Effective number of parameters, ``tr F (F + lambda)^-1`` (Gull and Skilling)."""
         values, _ = self.spectrum
         total = values + self.prior
         return float(torch.where(total > 0, values / torch.where(total > 0, total, 1.0), 0.0).sum())
 
     def fitting_prior(self, x: Tensor) -> float:
-        """Weight of the prior that agrees with how far springs went from the start.
+        """Weight of the prior that maximizes the evidence, given the fitted springs.
 
-        ``n_effective / |x|^2``: where the evidence of the data is largest (MacKay, Neural Comput.
+        ``n_effective / |x|^2`` (MacKay, Neural Comput.
         4 (1992) 415).
         """
         return max(self.n_effective, 1e-6) / max(float(x.square().sum()), 1e-6)
 
     @property
     def by_data(self) -> Tensor:
-        """Share of what is known of each free number that comes from the data, in [0, 1]."""
+        """Fraction of the information on each free parameter that is from the data, in [0, 1]."""
         return (1 - self.prior * self.covariance.diagonal()).clamp(0.0, 1.0)
 
     def draw(self, x: Tensor, n: int, seed: int = 0) -> Tensor:
-        """Draw free numbers as likely as data and prior make them, shape (n, len(x))."""
+        """Draw free parameters from the posterior distribution, shape (n, len(x))."""
         total, vectors = self.precision()
         generator = torch.Generator().manual_seed(seed)
         normal = torch.randn(n, len(x), generator=generator, dtype=torch.float64).to(x)
@@ -89,5 +89,5 @@ class Certainty:
 
 
 def _rounding(values: Tensor) -> float:
-    """What is left of an eigenvalue that is zero, beside the largest, which comes first."""
+    """Rounding level of zero eigenvalues, relative to the largest (first)."""
     return 1e-12 * float(values[0]) if len(values) else 0.0

@@ -1,4 +1,4 @@
-"""Which voxels of a measured map are fitted, which are held out, and what each is worth."""
+"""Selection of the voxels to fit and to hold out, and their uncertainties."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ from .settings import FitSettings
 Float64 = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-#: Resolution of the halos' peaks when none is asked for, Å: strong, and fine in detail.
+#: Default resolution range of the peaks of halos, Å.
 HALO_RANGE = (2.0, 2.5)
 
-#: A halo must have this share of the voxels that the fullest has.
+#: Minimum number of voxels of a halo, relative to the most complete one.
 MIN_COVERED = 0.5
 
-#: Equivalent voxels this alike (relative) are copies of one number, not measurements.
+#: Equivalent voxels that differ by less (relative) are copies, not independent measurements.
 COPIES = 1e-6
 
 #: Halos of fewer voxels than this on average (maps with one voxel per hkl) are held out in blocks
-#: of so many hkl along each axis: wider than one over a molecule's size, within which what a model
-#: leaves unexplained is alike.
+#: of so many hkl along each axis: wider than one over a molecule's size, within which
+#: residuals are correlated.
 SMALL_HALO, BLOCK = 8, 4
 
-#: Shells of |q| in which the spread of data without sigma is taken for their sigma.
+#: Shells of |q| in which the standard deviation is used as sigma for data without sigma.
 SHELLS = 50
 
-#: Fewer voxels are too few to be fitted.
+#: Minimum number of voxels for a fit.
 MIN_VOXELS = 20
 
 
 @dataclass(frozen=True, eq=False)
 class FitVoxels:
-    """Voxels of data, one of each set that symmetry makes equal, in the order of their halos.
+    """Symmetry-unique voxels of data, in the order of their halos.
 
     Parameters
     ----------
     hkl : ndarray, shape (N, 3)
         Centres, in the model's indices.
     place : ndarray, shape (N,), int64
-        A voxel of the map that each stands for, counted flat.
+        Flat index of the voxel in the map.
     data, sigma : ndarray, shape (N,)
         Means over equivalents, and their standard uncertainties.
     s : ndarray, shape (N,)
@@ -74,14 +74,14 @@ class FitVoxels:
         share a number, and where halos are single voxels those of a block of hkl.
     held_out : ndarray, shape (N,), bool
     quadrature : Quadrature or None
-        How the model is averaged over each; None takes it at the centres.
+        How the model is averaged over each voxel; None evaluates it at the centres.
     rotation : ndarray, shape (3, 3)
         Voxels are boxes along the axes of the data: ``box @ rotation`` in the model's indices.
     sigma_known : bool
     messages : tuple of str
         What was assumed.
     equivalent_place, equivalent_of : ndarray, shape (M,), int64
-        All voxels of the map that were looked at, counted flat, and which one stands for each.
+        Flat indices of all voxels considered, and the unique voxel that represents each.
     """
 
     hkl: Float64
@@ -163,7 +163,7 @@ def select_voxels(
     if len(place) < MIN_VOXELS:
         raise InputError(
             f"{len(place)} voxels are left to fit, fewer than {MIN_VOXELS}; widen the "
-            "resolution range or ask for more peaks"
+            "resolution range or increase n_peaks"
         )
     step = quadrature.step if quadrature else None
     orientation = find_orientations([reindexing], laue, step)[0]
@@ -173,12 +173,12 @@ def select_voxels(
 
 
 def takes_all(data: DiffuseMap, settings: FitSettings) -> bool:
-    """Whether all voxels of a range are fitted, rather than halos: as asked, or if coarse."""
+    """Whether all voxels of a range are fitted instead of halos: as requested, or if coarse."""
     return settings.voxels == "all" or (settings.voxels == "auto" and is_coarse(data.grid))
 
 
 def resolution_range(data: DiffuseMap, settings: FitSettings) -> tuple[float, float]:
-    """Smallest and largest d, Å, as asked or by default."""
+    """Smallest and largest d, Å, as requested or by default."""
     low, high = (0.0, math.inf) if takes_all(data, settings) else HALO_RANGE
     low = low if settings.d_min is None else settings.d_min
     high = high if settings.d_max is None else settings.d_max
@@ -220,7 +220,7 @@ def _in_range(
     peak = np.rint(hkl).astype(np.int64)
     axes = numpy_cell(crystal.cell.parameters).inverse
     s = np.linalg.norm(hkl @ axes, axis=1)
-    # A halo is whole: the resolution of its peak decides.
+    # Halos are complete: the resolution of the peak decides.
     limit = s if whole else np.linalg.norm(peak @ axes, axis=1)
     with np.errstate(divide="ignore"):
         keep = (limit >= (1 / high) * (1 - 1e-6)) & (limit <= np.divide(1, low) * (1 + 1e-6))
@@ -264,7 +264,7 @@ def _strongest(
     chosen = np.zeros(len(orbits), dtype=bool)
     chosen[best] = True
     keep = chosen[orbit]
-    fewer = "" if len(best) == settings.n_peaks else f" (of {settings.n_peaks} asked for)"
+    fewer = "" if len(best) == settings.n_peaks else f" (of {settings.n_peaks} requested)"
     messages.append(f"halos around the {len(best)} strongest Bragg peaks{fewer}")
     return place[keep], hkl[keep], peak[keep], s[keep]
 
@@ -281,7 +281,7 @@ class _Merged:
 def _merged(
     data: DiffuseMap, place: Index, hkl: Float64, same: list[Float64], messages: list[str]
 ) -> _Merged:
-    """Equivalent voxels averaged; `index` says which of the given one stands for each."""
+    """Average equivalent voxels; `index` gives the original voxel that represents each."""
     _, back = unique_voxels(hkl, same)
     n = int(back.max()) + 1
     first = np.full(n, len(back))
@@ -314,7 +314,7 @@ def _halved(
     settings: FitSettings,
     messages: list[str],
 ) -> FitVoxels:
-    """Number the halos, hold some out, and put everything in their order."""
+    """Number the halos, hold some out, and sort all voxels by halo."""
     hkl, peak, s = hkl[merged.index], peak[merged.index], s[merged.index]
     orbits, orbit = _orbit(peak, laue)
     what = "halos"
@@ -322,7 +322,7 @@ def _halved(
         blocks, block = np.unique(np.rint(orbits / BLOCK), axis=0, return_inverse=True)
         orbits, orbit, what = blocks, block.reshape(-1)[orbit], f"blocks of {BLOCK}^3 hkl"
     if len(orbits) < 2:
-        raise InputError("one halo cannot be both fitted and held out; ask for more")
+        raise InputError("one halo cannot be both fitted and held out; increase n_peaks")
     generator = np.random.default_rng(settings.seed)
     n_held = min(len(orbits) - 1, max(1, round(settings.held_out * len(orbits))))
     out = np.zeros(len(orbits), dtype=bool)

@@ -160,7 +160,7 @@ def bound_of(model: BoundModel | HasBound) -> BoundModel:
 
 
 def check_ranks(rank: int | Sequence[int], n_dof: int) -> list[int] | None:
-    """The modes wanted; None for all of them together."""
+    """Check the mode numbers; None for the sum over all modes."""
     try:
         ranks = [operator.index(r) for r in rank] if isinstance(rank, Iterable) else None
         one = operator.index(rank) if ranks is None else 0  # type: ignore[arg-type]

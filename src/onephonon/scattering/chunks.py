@@ -10,13 +10,13 @@ from torch import Tensor
 
 from onephonon.crystal.zone import ZonePoints
 
-#: Zone points of a table have up to this many times as many q as the one that has fewest.
+#: Largest ratio of the numbers of q per zone point within one chunk.
 UNEQUAL = 1.25
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A few zone points and an equal number of q at each.
+    """Several zone points with an equal number of q at each.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Chunk:
     points : Tensor, shape (n_k, m), int64
         The q at each; the last one repeated where a zone point has fewer.
     count : Tensor, shape (n_k,), int64
-        How many there are before repetitions begin, ascending.
+        Number of q before repetitions begin, ascending.
     """
 
     zone: Tensor
@@ -49,7 +49,7 @@ class Chunk:
         return self.pick(self.points)
 
     def pick(self, values: Tensor) -> Tensor:
-        """Values (n_k, m, ...) of each of `where`, shape (n, ...)."""
+        """Select the values (n_k, m, ...) of the q in `where`, shape (n, ...)."""
         return values.flatten(0, 1) if self.complete else values[self.real]
 
 
@@ -60,9 +60,9 @@ class Sharing:
     Parameters
     ----------
     points : Tensor, shape (n,), int64
-        The q that are wanted, those of one zone point side by side.
+        The selected q, sorted by zone point.
     zone : Tensor, shape (n_k,), int64
-        Zone points that have any, those with fewest first.
+        Zone points that have such q, those with the fewest first.
     start, count : Tensor, shape (n_k,), int64
         Where the q of each begin, and how many there are.
     """
@@ -73,14 +73,14 @@ class Sharing:
     count: Tensor
 
     def chunks(self, batch_size: int, zone_batch: int) -> Iterator[Chunk]:
-        """Cut into chunks of at most so many q and so many zone points.
+        """Divide into chunks of at most `batch_size` q and `zone_batch` zone points.
 
         Parameters
         ----------
         batch_size : int
-            Most q in a chunk.
+            Maximum number of q in a chunk.
         zone_batch : int
-            Most zone points in a chunk.
+            Maximum number of zone points in a chunk.
 
         Yields
         ------
@@ -88,7 +88,7 @@ class Sharing:
         """
         at = 0
         while at < len(self.zone):
-            # Neighbours in this order have about as many q, so little is repeated.
+            # Neighbours in this order have similar numbers of q, so few are repeated.
             bound = torch.tensor(int(UNEQUAL * int(self.count[at])), device=self.count.device)
             alike = int(torch.searchsorted(self.count, bound, right=True))
             end = min(alike, at + zone_batch)
@@ -108,7 +108,7 @@ class Sharing:
 
 
 def find_sharing(zone: ZonePoints, wanted: Tensor) -> Sharing:
-    """Sort the wanted q by zone point.
+    """Sort the selected q by zone point.
 
     Parameters
     ----------

@@ -178,7 +178,7 @@ def grid_symmetry(lattice: LatticeModel, grid: HklGrid, U: Tensor, unique: bool 
         Use the crystal's symmetry; else only ``I(-q) = I(q)``.
     """
     operators = FRIEDEL
-    # A gradient by the cell's nine numbers leaves the symmetry that the map itself has.
+    # The gradient by the nine numbers of the cell does not have the symmetry of the map.
     if unique and not torch.is_grad_enabled():
         every = lattice.crystal.laue_operators
         if has_symmetry(lattice.bodies, lattice.force_constants, U, every):

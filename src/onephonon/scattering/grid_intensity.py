@@ -1,4 +1,4 @@
-"""Whole maps: the intensity on a regular grid, block of rows by block of rows."""
+"""Whole maps: the intensity on a regular grid, computed in blocks of rows."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class GridIntensity:
         return self.amplitudes.rows.grid
 
     def memory(self) -> int:
-        """Bytes needed beside the map itself, about."""
+        """Approximate memory in bytes, without the map itself."""
         return self.amplitudes.memory()
 
     def within(self, region: Region) -> GridIntensity:
@@ -148,7 +148,7 @@ def map_intensity(
         For the region of `symmetry`.
     symmetry : Symmetry
     progress : callable, optional
-        Told how many rows are done.
+        Called with the number of rows done.
 
     Returns
     -------
@@ -175,7 +175,7 @@ def map_intensity(
 
 
 def _expand(intensity: GridIntensity, symmetry: Symmetry, computed: Tensor) -> Tensor:
-    """Fill a map from the region computed."""
+    """Generate a map from the computed region."""
     shape = symmetry.grid.shape
     source = torch.full(shape, -1, dtype=torch.int64)
     for row in range(shape[0]):
@@ -183,7 +183,7 @@ def _expand(intensity: GridIntensity, symmetry: Symmetry, computed: Tensor) -> T
             source[row][here] = (image[:, 0] * shape[1] + image[:, 1]) * shape[2] + image[:, 2]
     source = source.to(computed.device)
     filled = computed.reshape(-1)[source.clamp(min=0)]
-    # What no operator reaches, at odd ends of a grid, is computed like the region itself.
+    # Points that no operator reaches, at the ends of a grid, are computed like the region itself.
     lost = (source < 0).reshape(shape[0], -1).any(1).nonzero().squeeze(1)
     if len(lost):
         every = intensity.within(WHOLE)
@@ -209,7 +209,7 @@ def filled_slab(
     Parameters
     ----------
     intensity : GridIntensity
-        For what no operator reaches.
+        For points that no operator reaches.
     symmetry : Symmetry
     rows : slice
     read : callable
@@ -233,10 +233,10 @@ def filled_slab(
 def has_symmetry(
     bodies: Bodies, constants: ForceConstants, U: Tensor, operators: NDArray[np.int64]
 ) -> bool:
-    """Whether intensities have the symmetry of a Laue group, tried at a few q.
+    """Whether intensities have the symmetry of a Laue group, tested at a few q.
 
     A zone mesh less symmetric than the crystal gives its copies different ADPs, and a user's
-    springs may do what they like.
+    springs need not be symmetric.
     """
     generator = torch.Generator().manual_seed(0)
     cell = bodies.crystal.cell

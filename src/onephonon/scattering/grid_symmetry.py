@@ -1,7 +1,7 @@
-"""Symmetry of a map: which part of a grid is enough, and how it fills the rest.
+"""Symmetry of a map: the independent part of a grid, and how it generates the rest.
 
 ``I(hkl) = I(hkl R) = I(-hkl)`` for every rotation R of the space group, where the model has the
-crystal's symmetry. An operator is of use if it takes points of the grid's lattice onto others.
+crystal's symmetry. An operator can be used if it maps the grid's lattice onto itself.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .grid_rows import WHOLE, Region
 #: Indices in samples this close to whole numbers are whole.
 ON_LATTICE = 1e-6
 
-#: Points of a grid that a region is tried on before it is believed to be enough.
+#: Number of grid points on which a candidate region is tested first.
 TRIED = 4096
 
 
 def useful(operators: Tensor, grid: HklGrid) -> Tensor:
-    """The operators that take the lattice of a grid's points onto itself."""
+    """The operators that map the lattice of a grid onto itself."""
     n = torch.tensor(grid.samples, dtype=torch.float64)
     origin = torch.tensor(grid.origin, dtype=torch.float64)
     R = operators.to(torch.float64)
@@ -41,7 +41,7 @@ def useful(operators: Tensor, grid: HklGrid) -> Tensor:
 
 @dataclass(frozen=True)
 class Symmetry:
-    """How a region of a grid stands for all of it.
+    """An independent region of a grid and the operators that generate the rest.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Symmetry:
         return total
 
     def images(self, index: Tensor) -> Iterator[Tensor]:
-        """Where each operator takes points, in indices of the grid, each of shape (..., 3)."""
+        """Images of points under each operator, in indices of the grid, each of shape (..., 3)."""
         n = torch.tensor(self.grid.samples)
         origin = torch.tensor(self.grid.origin, dtype=torch.float64) * n
         for R in self.operators:
@@ -130,7 +130,7 @@ def _halves(axis: NDArray[np.float64]) -> list[slice]:
 
 
 def row_images(symmetry: Symmetry, row: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Points of the region that stand for one row of the map, operator by operator.
+    """Points of the region that generate one row of the map, operator by operator.
 
     Parameters
     ----------

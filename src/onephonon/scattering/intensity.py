@@ -48,7 +48,7 @@ def one_phonon_intensity(
     batch_size : int, optional
         Most q handled at a time; memory grows with it, the result does not depend on it.
     progress : callable, optional
-        Told how many q are done.
+        Called with the number of q done.
     solver : {'auto', 'dense', 'condensed'}
         How K is inverted; see `choose_solver`.
 
@@ -63,7 +63,7 @@ def one_phonon_intensity(
     zone, anchor = points.zone, constants.onsite
     made = make_solver(bodies, constants, solver, int(points.valid.sum()))
     if G is not None:
-        # Nothing of the size q x atoms: all at once, unless asked otherwise.
+        # Nothing of the size q x atoms: all at once, unless a batch size is given.
         most = batch_size or min(made.q_batch, max(1, points.n_q))
         every = points.sharing().chunks(most, max(1, zone.n_k))
 
@@ -152,7 +152,7 @@ def _over_chunks(
     anchor: Tensor,
     progress: Progress | None,
 ) -> Tensor:
-    """Put each chunk's share, times the scale, in its place; NaN elsewhere."""
+    """Write each chunk's result, times the scale, at its q; NaN elsewhere."""
     where, values = [], []
     done, total = 0, int(points.valid.sum())
     for chunk in every:
@@ -163,8 +163,8 @@ def _over_chunks(
             progress("intensity", done, total)
     result = torch.full((points.n_q,), torch.nan, dtype=like.dtype, device=like.device)
     if not where:
-        # Nothing to compute, but a caller's backward pass still finds its way, to zeros.
+        # Nothing to compute, but the backward pass must still give zeros.
         nowhere = torch.empty(0, dtype=torch.int64, device=like.device)
         return result.index_put((nowhere,), scale * anchor.reshape(-1)[:0])
-    # The scale goes in before the NaN of other points come near: 0 times NaN is NaN in a gradient.
+    # The scale is applied before NaN are filled in: 0 times NaN is NaN in a gradient.
     return result.index_copy(0, torch.cat(where), scale * torch.cat(values))

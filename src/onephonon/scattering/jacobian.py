@@ -34,7 +34,7 @@ DENSE_NUMBERS = 30_000_000
 
 @dataclass(frozen=True)
 class SpringBasis:
-    """What a unit of each spring constant adds to the force constants, which are linear in them.
+    """Derivative of the force constants by each spring constant (they are linear in them).
 
     Parameters
     ----------
@@ -62,14 +62,14 @@ class SpringBasis:
 
 
 def spring_basis(constants: Callable[[Tensor], ForceConstants], springs: Tensor) -> SpringBasis:
-    """Find what each spring gives alone.
+    """Force constants of each spring alone.
 
     Parameters
     ----------
     constants : callable
         Force constants as a function of `springs`, linear in them.
     springs : Tensor, shape (n_springs,)
-        For their number, dtype and device; their values play no part.
+        Defines number, dtype and device; the values are not used.
     """
 
     def blocks(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ def spring_basis(constants: Callable[[Tensor], ForceConstants], springs: Tensor)
 
 @dataclass(frozen=True)
 class SpringSlopes:
-    """What the springs do to the intensity at some q.
+    """Intensity at some q and its derivatives by the spring constants.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def spring_slopes(
     progress: Progress | None = None,
     solver: str = "auto",
 ) -> Iterator[SpringSlopes]:
-    """Intensity and its derivative by every spring constant, some q at a time.
+    """Intensity and its derivative by every spring constant, in batches of q.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def spring_slopes(
 
 @dataclass(frozen=True)
 class _Products:
-    """Ways from v to ``-v^H (dK/dx) v``, whichever is shorter.
+    """Computes ``-v^H (dK/dx) v`` by the faster of two methods.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class _Products:
 
     @classmethod
     def of(cls, basis: SpringBasis, bodies: Bodies) -> _Products:
-        """Ways for these springs."""
+        """Create for these springs."""
         blocks = (basis.onsite, basis.coupling)
         pairs = torch.cat([x.reshape(basis.n_springs, -1) for x in blocks], dim=1).T
         sums = bloch_sum(*blocks, basis.a, basis.b, basis.cell, bodies.dof, DENSE_NUMBERS)
@@ -235,7 +235,7 @@ def spring_jacobian(
     scale_slope: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Intensity and its derivative by every spring constant, at little more than I alone.
+    """Intensity and its derivative by every spring constant, at little extra cost.
 
     Parameters
     ----------
@@ -277,11 +277,11 @@ def spring_normal_equations(
     bodies, basis, springs, points, U, scale, scale_slope, **options
         As for `spring_slopes`.
     residual : Tensor, shape (n_q,)
-        What the step is to explain: data minus intensity.
+        Data minus intensity.
     weights : Tensor, shape (n_q,), optional
-        Not negative; one if not given. Where zero, nothing else is looked at: it may be NaN.
+        Not negative; one if not given. Where zero, residual and columns may be NaN.
     columns : Tensor, shape (n_q, n_more), optional
-        What else is fitted linearly, such as a background: further columns of A.
+        Additional columns of A, fitted linearly, such as a background.
 
     Returns
     -------
@@ -309,7 +309,7 @@ def spring_normal_equations(
 
 
 def _check_shapes(n_q: int, residual: Tensor, weights: Tensor, columns: Tensor) -> None:
-    """Refuse what does not fit the points, and weights that cannot be."""
+    """Check shapes, and that weights are finite and not negative."""
     for name, x, dims in (
         ("residual", residual, 1),
         ("weights", weights, 1),

@@ -41,9 +41,9 @@ class Numerics:
 
 
 def check_batch_size(value: int | None) -> int | None:
-    """A batch size of at least one, or None."""
+    """Check a batch size: at least one, or None."""
     if value is not None and (value < 1 or value != int(value)):
         raise InputError(
-            f"batch_size {value}: give at least 1 q at a time (a whole number) or None"
+            f"batch_size {value}: must be a whole number, at least 1, or None"
         )
     return value

@@ -1,4 +1,4 @@
-"""The q-vectors a model is asked for, and the phonon wavevectors they share."""
+"""The q-vectors of a model, and the phonon wavevectors they share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAME_RESOLUTION = 1e-6
 
 @dataclass(frozen=True)
 class QPoints:
-    """A list of q with all that is known of it before any physics.
+    """A list of q with their hkl, wavevectors and validity.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class QPoints:
         return int(self.q.shape[0])
 
     def sharing(self) -> Sharing:
-        """Which valid q share a zone point; found once."""
+        """Valid q grouped by zone point; computed once."""
         return self._memory.get(
             "sharing",
             [self.zone.index, self.valid],
@@ -56,7 +56,7 @@ class QPoints:
         )
 
     def carrying(self, cell: UnitCell, q: Tensor) -> QPoints:
-        """The same points with the graphs of a cell and q; what is discrete is not found again."""
+        """The same points with the graphs of a cell and q; discrete parts are reused."""
         return replace(self, q=q, hkl=cell.hkl_from_q(q))
 
     def in_cell(
@@ -79,7 +79,7 @@ def list_points(
     ----------
     cell : UnitCell
     q : Tensor, shape (n_q, 3)
-        1/Å, 2*pi included. Used as it is; differentiable.
+        1/Å, 2*pi included. Used without copying; differentiable.
     res_limit : float
         q of smaller d (Å) are not valid.
     bragg_tolerance : float, optional
@@ -105,7 +105,7 @@ def grid_points(
 
 
 def within(cell: UnitCell, q: Tensor, res_limit: float) -> Tensor:
-    """Tell which q have a resolution of at least `res_limit`, shape (n_q,), bool."""
+    """Whether each q has a resolution of at least `res_limit`, shape (n_q,), bool."""
     return cell.resolution(q.detach()) >= res_limit * (1 - SAME_RESOLUTION)
 
 

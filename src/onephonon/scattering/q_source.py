@@ -56,7 +56,7 @@ class QSource:
         if not given:
             return cls()
         if missing:
-            raise InputError(f"{', '.join(missing)} missing: give all three samplings or none")
+            raise InputError(f"{', '.join(missing)} missing; give all three samplings or none")
         return cls(grid=check_samplings(*given))
 
     @classmethod
@@ -146,14 +146,14 @@ class QSource:
 
 
 def points_with_own_modes(points: QPoints) -> QPoints:
-    """The points, each with a wavevector of its own if q carries a gradient into its modes."""
+    """The points, each with its own wavevector if q requires a gradient through its modes."""
     if not points.hkl.requires_grad:
         return points
     every = torch.arange(points.n_q, device=points.q.device)
     return QPoints(points.q, points.hkl, ZonePoints(points.hkl, every), points.valid)
 
 
-#: How well points given with q and hkl must agree, in Miller indices: rounding at |hkl| of 100.
+#: Tolerance between given q and hkl, in Miller indices: rounding at |hkl| of 100.
 POINTS_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
@@ -170,12 +170,12 @@ def check_points(points: QPoints, cell: UnitCell) -> None:
     if off > POINTS_TOLERANCE[hkl.dtype]:
         raise InputError(
             f"the points' q and hkl differ by up to {off:.2g} in this crystal's cell: they were "
-            "made for another; give their q instead, or make them anew"
+            "made for another; give their q instead, or create them again"
         )
 
 
 def check_q(q: Any) -> Tensor:
-    """A user's q-vectors as a tensor, checked; the very tensor if it is one."""
+    """Check q-vectors and convert them to a tensor; a tensor is returned unchanged."""
     if not isinstance(q, Tensor):
         array = np.asarray(q)
         q = torch.as_tensor(array.astype(np.float64) if array.dtype.kind in "iu" else array)

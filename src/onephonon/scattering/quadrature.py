@@ -1,11 +1,11 @@
-"""Quadrature over voxels that keeps off the Bragg points, where intensity diverges.
+"""Quadrature over voxels without nodes on Bragg points, where the intensity diverges.
 
 Beside a Bragg point the intensity goes as ``1/k^2`` times something that depends on direction.
-That has a finite average, but product rules reach it slowly: their error falls as one over the
+That has a finite average, but product rules converge slowly: their error falls as one over the
 number of nodes along an axis. A voxel with a Bragg point in it (or on its edge) is therefore cut
 into the six pyramids between that point and the voxel's faces. Along a pyramid volume grows as
-``r^2``, which takes the pole away: the integrand is smooth and Gauss-Legendre nodes converge
-quickly. No node can lie on the Bragg point. (The substitution is Duffy's, SIAM J. Numer. Anal. 19
+``r^2``, which cancels the pole: the integrand is smooth and Gauss-Legendre nodes converge
+fast. No node can lie on the Bragg point. (The substitution is Duffy's, SIAM J. Numer. Anal. 19
 (1982) 1260.) A voxel without a Bragg point takes Gauss-Legendre nodes along its axes.
 """
 
@@ -24,10 +24,10 @@ from onephonon.crystal.grid import HklGrid
 
 Float64 = NDArray[np.float64]
 
-#: A Bragg point this close to a voxel (Miller indices) is on its edge, and not outside.
+#: A Bragg point this close to a voxel (Miller indices) counts as on its edge.
 EDGE = 1e-9
 
-#: Highest order: more nodes than this would be no better than the intensities.
+#: Highest order of the quadrature.
 MAX_ORDER = 32
 
 #: A step this long (Miller indices) puts voxels nowhere near a Bragg point out of reach of points:
@@ -40,7 +40,7 @@ USUAL_ORDER = 2
 
 @dataclass(frozen=True)
 class Quadrature:
-    """How voxels are averaged over.
+    """Method of averaging over voxels.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ class Quadrature:
         n, 2 or more: n^3 nodes in a voxel without a Bragg point; 6 n^2 max(2, n - 1) in one
         with a Bragg point, and as many in each part of a voxel with several.
     leave_out : float
-        Share of the way from a Bragg point to the faces of its voxel that is left out of the
-        average, 0 to less than 1: for data whose Bragg peaks were cut out or filtered away before
-        they were put into voxels. A share, and neither a distance in Miller indices nor a length;
+        Fraction of the distance from a Bragg point to the faces of its voxel that is excluded
+        from the average, 0 to less than 1: for data whose Bragg peaks were removed before
+        binning into voxels. A share, and neither a distance in Miller indices nor a length;
         `crystal.zone` has these.
 
     Raises
@@ -75,7 +75,7 @@ class Quadrature:
             )
         if not 0 <= self.leave_out < 1:
             raise InputError(
-                f"leave_out {self.leave_out}: give a share of the voxel, 0 to less than 1"
+                f"leave_out {self.leave_out}: must be a fraction of the voxel, 0 to less than 1"
             )
         object.__setattr__(self, "step", tuple(step.tolist()))
 
@@ -116,7 +116,7 @@ class Quadrature:
             The voxel of each node.
         """
         extent = np.asarray(self.step)
-        # A voxel's nodes depend on where the lattice of Bragg points lies in it, and nothing else.
+        # A voxel's nodes depend only on the positions of Bragg points in it.
         base = np.rint(hkl)
         place = np.rint((hkl - base) / EDGE) * EDGE
         special = _holds_bragg(place, extent)
@@ -175,14 +175,14 @@ def choose_quadrature(
             )
         return Quadrature(grid.step, average, leave_out)
     if leave_out:
-        raise InputError("leave_out goes with voxel averages; ask for an order of 2 or more")
+        raise InputError("leave_out goes with voxel averages; set average to 2 or more")
     return None
 
 
 def check_voxels(
     voxels: HklGrid | ArrayLike, step: Sequence[float] | None
 ) -> tuple[Float64, tuple[float, float, float]]:
-    """Centres of voxels, shape (N, 3), and their extent: of a grid, or as given.
+    """Check voxels; return their centres, shape (N, 3), and extent.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def check_voxels(
     """
     if isinstance(voxels, HklGrid):
         if step is not None:
-            raise InputError("a grid has its own step; give step with a list of hkl only")
+            raise InputError("a grid already has a step; give step only with a list of hkl")
         return voxels.hkl, voxels.step
     hkl = np.asarray(voxels, dtype=np.float64)
     if hkl.ndim != 2 or hkl.shape[1] != 3 or not np.isfinite(hkl).all():
@@ -221,7 +221,7 @@ def _holds_bragg(centre: Float64, extent: Float64) -> NDArray[np.bool_]:
 def _around_bragg(
     centre: Float64, extent: Float64, order: int, leave_out: float
 ) -> tuple[Float64, Float64]:
-    """Nodes and weights of a voxel with a Bragg point, cut so that each part has at most one."""
+    """Nodes and weights of a voxel with Bragg points, divided so that each part has at most one."""
     low, high = centre - 0.5 * extent, centre + 0.5 * extent
     nodes, weights = [], []
     for sides in itertools.product(*(_cut(a, b) for a, b in zip(low, high, strict=True))):
@@ -237,7 +237,7 @@ def _around_bragg(
 
 
 def _cut(low: float, high: float) -> list[tuple[float, float]]:
-    """An interval, cut halfway between whole numbers if it holds more than one of them."""
+    """Divide an interval halfway between whole numbers if it contains more than one."""
     first, last = math.ceil(low - EDGE), math.floor(high + EDGE)
     edges = [low, *(i + 0.5 for i in range(first, last)), high]
     return list(itertools.pairwise(edges))

@@ -1,8 +1,8 @@
-"""The few softest modes alone, for many bodies: equation (2) cut short, and what that neglects.
+"""Only the softest modes, for many bodies: truncated equation (2) and the neglected share.
 
 All modes of thousands of degrees of freedom are too slow to find. The softest of
 ``D = L^-1 K L^-H`` are the largest of its inverse ``L^H K^-1 L``, which the solver that is factored
-once applies quickly: a block Krylov method finds them. A block meets sets of equal frequencies
+once applies quickly: a block Krylov method finds them. A block finds sets of equal frequencies
 whole, as those of single atoms on isotropic springs are (three each).
 """
 
@@ -29,7 +29,7 @@ from .diffuse import point_intensity
 from .intensity import mode_intensity
 from .points import QPoints
 
-#: Vectors carried beyond those wanted: they speed convergence, and complete degenerate sets.
+#: Extra vectors: they speed up convergence and complete degenerate sets.
 GUARD = 6
 
 #: Blocks of a basis before it is reduced to its best vectors.
@@ -45,7 +45,7 @@ EQUAL = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 @dataclass(frozen=True)
 class SoftestModes:
-    """Intensity of the n softest modes at each wavevector, beside that of all.
+    """Intensity of the n softest modes at each wavevector, and of all modes.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def softest_intensity(
     Raises
     ------
     InputError
-        If there are not so many modes.
+        If there are fewer modes.
     """
     bound = bound_of(model)
     lattice, points, numerics = bound.lattice, bound.points, bound.numerics
@@ -139,14 +139,14 @@ def softest_intensity(
 
 
 def check_count(n_modes: int, n_dof: int) -> int:
-    """How many modes: a whole number from 1 to D."""
+    """Check the number of modes: a whole number from 1 to D."""
     try:
         n = operator.index(n_modes)
     except TypeError:
         n = 0
     if not 1 <= n <= n_dof:
         raise InputError(
-            f"{n_modes} softest modes: give a whole number from 1 to {n_dof}, as many as there are"
+            f"{n_modes} softest modes: must be from 1 to {n_dof}, as many as there are"
         )
     return n
 
@@ -197,7 +197,7 @@ def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
 def largest_eigenpairs(
     apply: Callable[[Tensor], Tensor], n_k: int, D: int, n: int, like: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The largest eigenvalues of Hermitian positive matrices known by their products.
+    """The largest eigenvalues of Hermitian positive matrices given as products with vectors.
 
     Parameters
     ----------
@@ -265,7 +265,7 @@ def _first(every: Modes, n: int) -> Modes:
 
 
 def _count_split(w_squared: Tensor, n: int) -> int:
-    """Wavevectors at which the first mode left out is as soft as the last one kept."""
+    """Number of wavevectors at which the cut splits a set of equal frequencies."""
     if w_squared.shape[1] <= n:
         return 0
     last, after = w_squared[:, n - 1], w_squared[:, n]
@@ -273,7 +273,7 @@ def _count_split(w_squared: Tensor, n: int) -> int:
 
 
 def _at_a_time(n_dof: int, n: int) -> int:
-    """Wavevectors whose bases, and the products with them, fit the memory set aside."""
+    """Number of wavevectors whose bases and products fit the memory limit."""
     return max(1, CHUNK_BYTES // (16 * 2 * BLOCKS * (n + GUARD) * n_dof))
 
 

@@ -1,4 +1,4 @@
-"""Voxels asked for under several ways of indexing, shared so that none is computed twice."""
+"""Voxels under several indexings, grouped so that no intensity is computed twice."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_orientations(
     """Share the ways of indexing among as few orientations of voxels as possible.
 
     ``f_R(hkl)``, the mean of I(x @ R) over the box of hkl, is ``f_T(hkl @ P)`` where
-    ``R = P T L`` with L of the Laue group and P such that it takes boxes to boxes.
+    ``R = P T L`` with L of the Laue group and P such that it maps boxes onto boxes.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def equivalent_operators(
 
 
 def unique_voxels(hkl: Float64, operators: Sequence[Float64]) -> tuple[Float64, NDArray[np.int64]]:
-    """One of each set of equivalent hkl, shape (M, 3), and which stands for each, shape (N,)."""
+    """One of each set of equivalent hkl, shape (M, 3), and its index for each hkl, shape (N,)."""
     best = np.rint(hkl / SAME_HKL).astype(np.int64)
     for operator in operators:
         other = np.rint((hkl @ operator) / SAME_HKL).astype(np.int64)
@@ -95,7 +95,7 @@ def _move(
 
 
 def _keeps_box(operator: Float64, step: Sequence[float] | None) -> bool:
-    """Whether boxes stay boxes along the same axes; points always do."""
+    """Whether boxes stay parallel to the same axes; always true for points."""
     if step is None:
         return True
     extent, size = np.asarray(step), np.abs(operator)
@@ -104,7 +104,7 @@ def _keeps_box(operator: Float64, step: Sequence[float] | None) -> bool:
 
 
 def _tidy(operator: Float64) -> Float64:
-    """Without the rounding of an inverse: entries are multiples of 1/24."""
+    """Round to multiples of 1/24, to remove rounding of an inverse."""
     return np.asarray(np.rint(operator * 24) / 24)
 
 

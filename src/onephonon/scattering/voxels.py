@@ -17,7 +17,7 @@ from .quadrature import Quadrature, check_voxels
 
 @dataclass(frozen=True)
 class VoxelPoints:
-    """Nodes in voxels, and what each counts in its voxel's average.
+    """Quadrature nodes of voxels, and their weights.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class VoxelPoints:
     n_voxels: int
 
     def average(self, values: Tensor) -> Tensor:
-        """Average what has these values at the nodes over each voxel.
+        """Average values at the nodes over each voxel.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ def voxel_points(
     Parameters
     ----------
     voxels : HklGrid or array, shape (N, 3)
-        A grid, all of whose voxels are meant, or the Miller indices of voxels' centres.
+        A grid (all its voxels), or the Miller indices of the centres of voxels.
     step : three float, optional
         Extent of a voxel along h, k and l in Miller indices; a grid has its own.
     order, leave_out

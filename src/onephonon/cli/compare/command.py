@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
     from onephonon.model.one_phonon import OnePhonon
 
-#: Endings of structures; everything else is a map.
+#: File name endings of structures; all other files are maps.
 STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
 
 
@@ -67,8 +67,8 @@ def compare(
 ) -> None:
     """Compare a model with data: correlation overall and by shell of resolution.
 
-    A structure is computed at the data's own voxels. Both intensities and what is left of them
-    without their isotropic parts are correlated. Every way to index the lattice is tried. The
+    A structure is computed at the data's voxels. Correlations are given for the intensities and
+    for their anisotropic parts. All possible indexings of the lattice are tried. The
     options from Structure to Numerics are for structures; those under Map reading are about DATA.
     """
     from onephonon.compare.comparison import compare_maps

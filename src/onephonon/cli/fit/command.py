@@ -61,10 +61,9 @@ def fit(
 ) -> None:
     """Fit the springs between molecules to a measured diffuse map.
 
-    Rung by rung more springs are fitted, for as long as data that were held out are explained
-    better. The folder holds a report to read (report.html), every number (JSON, CSV), the
-    calculated map, and the state that an interrupted fit goes on from: give the same command
-    again.
+    Models with more and more springs are fitted in turn, as long as the fit to held-out data
+    improves. The output folder contains a report (report.html), all numbers (JSON, CSV), the
+    calculated map, and the state of the fit: repeat the command to continue an interrupted fit.
     """
     settings = fit_settings(data, resolution, voxels, objective, ladder)
     report.check()
@@ -80,12 +79,12 @@ def fit(
 def _run(
     model: OnePhonon, data: DiffuseMap, settings: FitSettings, folder: FitFolder, quiet: bool
 ) -> Fit:
-    """Fit, saying every decision and showing where it is."""
+    """Fit, with messages and progress bars."""
     from onephonon.refine.fit import fit_springs
 
     with fit_messages(quiet) as (say, progress, watch):
         if folder.known:
-            say(f"going on with the fit in {folder.path}: {', '.join(folder.known)} known")
+            say(f"continuing the fit in {folder.path}: {', '.join(folder.known)} known")
 
         def done(fitted: RungFit) -> None:
             folder.save(fitted)
@@ -111,7 +110,7 @@ def _run(
 def _write(
     found: Fit, folder: FitFolder, kelvin: float, report: ReportOptions, quiet: bool
 ) -> None:
-    """Write the report, the numbers and the maps, and name the files."""
+    """Write the report, the numbers and the maps, and print the file names."""
     from onephonon.maps.io.choice import write_map
     from onephonon.network.contact_files import write_contact_table
     from onephonon.refine.parametrization import LogSprings

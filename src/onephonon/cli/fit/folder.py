@@ -1,4 +1,4 @@
-"""The folder of a fit: what was fitted before, and what has been since."""
+"""The folder of a fit: saved and newly fitted models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from onephonon.refine.series import Known, RungFit
     from onephonon.refine.settings import FitSettings
 
-#: File that an interrupted fit goes on from.
+#: File from which an interrupted fit continues.
 STATE = "state.json"
 
 
@@ -43,7 +43,7 @@ class FitFolder:
         arguments: dict[str, Any],
         force: bool,
     ) -> FitFolder:
-        """Make the folder, or go on with the fit that is in it.
+        """Create the folder, or continue the fit that is in it.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class FitFolder:
         if path.exists() and not path.is_dir():
             raise MapFileError(f"{path} is a file; name a folder for the results")
         asked = asdict(settings) | arguments
-        # Rungs stay what they are on a longer ladder, if it begins with the same single spring.
+        # A longer series gives the same models, if it begins with the same single spring.
         asked["ladder"] = settings.ladder[0] == "global"
         for name in ("patience", "max_steps"):
             asked.pop(name)
@@ -71,14 +71,14 @@ class FitFolder:
                 )
         elif path.is_dir() and any(path.iterdir()) and not force:
             raise MapFileError(
-                f"{path} is not empty and holds no fit to go on with; choose another folder, or "
+                f"{path} is not empty and contains no fit to continue; choose another folder, or "
                 "write into it with --force"
             )
         path.mkdir(parents=True, exist_ok=True)
         return cls(path, mark, known)
 
     def save(self, fitted: RungFit | None = None, complete: bool = False) -> None:
-        """Save a rung, or that all is done."""
+        """Save a fitted model, or that the fit is complete."""
         from onephonon.refine.series import Known
         from onephonon.refine.state import write_fit_state
 

@@ -12,7 +12,7 @@ import typer
 
 @contextmanager
 def fit_messages(quiet: bool) -> Iterator[tuple[Callable[[str], None], Any, Any]]:
-    """Ways to say a line, to show progress, and to show a minimization at work."""
+    """Callbacks to log a line, to show progress, and to show the steps of a minimization."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.progress import TimeRemainingColumn as TimeLeft

@@ -46,9 +46,9 @@ def info(
     writing: OutputOptions,
     reading: MapReadingOptions,
 ) -> None:
-    """Say what is in a map: grid, coverage, resolution, intensities, agreement of its symmetry.
+    """Describe a map: grid, coverage, resolution, intensities, agreement of symmetry equivalents.
 
-    Equivalent voxels are compared as they are, before any averaging: their correlation CC, that of
+    Equivalent voxels are compared before any averaging: their correlation CC, that of
     the anisotropic part (without the mean over each shell of resolution, which alone correlates
     anything), and R = Σ|a - b| / Σ(|a| + |b|).
     """
@@ -80,7 +80,7 @@ def _print(file: Path, diffuse: DiffuseMap, laue: str, picture: bool | None) -> 
 
     console = Console(highlight=False)
     drawn = picture if picture is not None else console.is_terminal
-    if picture:  # asked for, so colours too where it is not a terminal
+    if picture:  # requested, so use colours even without a terminal
         console = Console(highlight=False, force_terminal=True, color_system="truecolor")
     console.print(f"[bold]{escape(file.name)}[/]: {format_name(file)}", soft_wrap=True)
     _print_facts(console, diffuse, laue)
@@ -89,7 +89,7 @@ def _print(file: Path, diffuse: DiffuseMap, laue: str, picture: bool | None) -> 
 
 
 def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
-    """Everything in words and numbers."""
+    """Print the properties of a map."""
     from rich.table import Table
     from rich.text import Text
 
@@ -135,4 +135,4 @@ def _print_picture(console: Console, diffuse: DiffuseMap) -> None:
     grid.add_row(*(Text(section.title, style="italic") for section in found))
     console.print()
     console.print(grid)
-    console.print(Text.assemble("I ", colour_bar(), f" {scale}; nothing where there is no value"))
+    console.print(Text.assemble("I ", colour_bar(), f" {scale}; blank: no value"))

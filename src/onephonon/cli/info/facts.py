@@ -1,4 +1,4 @@
-"""What is in a map, in words and numbers, as rows for a table in the terminal."""
+"""Properties of a map as rows of a table in the terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def where(diffuse: DiffuseMap) -> Rows:
     if diffuse.cell is not None:
         lengths = ", ".join(f"{x:g}" for x in diffuse.cell[:3])
         rows.append(("cell", f"{lengths} Å; {', '.join(f'{x:g}' for x in diffuse.cell[3:])}°"))
-    rows.append(("space group", diffuse.spacegroup or "not said"))
+    rows.append(("space group", diffuse.spacegroup or "unknown"))
     return rows
 
 
@@ -43,10 +43,10 @@ def _axis(grid: MapGrid, axis: int) -> str:
 
 
 def values(diffuse: DiffuseMap, summary: MapSummary) -> Rows:
-    """Resolution, intensities and what goes with them."""
+    """Resolution, intensities, and the presence of sigma, counts and half-sets."""
     least, low, median, high, largest = (f"{x:.5g}" for x in summary.percentiles)
-    units = diffuse.units.replace("^2", "²") or "units not said"
-    spread = f"1 % are below {low}, 1 % above {high}; least {least}, largest {largest}"
+    units = diffuse.units.replace("^2", "²") or "units unknown"
+    spread = f"1 % are below {low}, 1 % above {high}; smallest {least}, largest {largest}"
     rows = [
         ("resolution", f"{summary.d_max:.4g} to {summary.d_min:.4g} Å"),
         ("intensity", f"mean {summary.mean:.5g}, median {median} ({units}; {_kind(diffuse)})"),
@@ -88,9 +88,9 @@ def symmetry(diffuse: DiffuseMap, laue: str) -> Rows:
             raise
         return [("symmetry", f"not compared: {error}")]
     group = f"Laue group of {found.symmetry}, {found.n_operators} operators"
-    rows = [("symmetry", group), ("", f"Friedel mates: {_agreement(found.friedel)}")]
+    rows = [("symmetry", group), ("", f"Friedel pairs: {_agreement(found.friedel)}")]
     if found.n_operators > 2:
-        rows.append(("", f"other mates: {_agreement(found.rotations)}"))
+        rows.append(("", f"other equivalents: {_agreement(found.rotations)}"))
     return rows
 
 
@@ -105,7 +105,7 @@ def _agreement(found: Agreement) -> str:
 
 
 def shells(found: ShellSummary) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of a table by resolution, without columns that hold nothing."""
+    """Headings and rows of a table by resolution, without empty columns."""
     columns = {
         "d / Å": [f"{_d(low)} - {_d(high)}" for low, high in itertools.pairwise(found.edges)],
         "voxels": [f"{n:,}" for n in found.valid],

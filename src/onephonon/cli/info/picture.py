@@ -1,4 +1,4 @@
-"""A map as a small picture in the terminal: central sections in half-block characters."""
+"""Central sections of a map, drawn in the terminal with half-block characters."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ COLOURS = np.array(
     ]
 )  # fmt: skip
 
-#: Intensities outside these percentiles take the last colours.
+#: Intensities outside these percentiles saturate.
 PERCENTILES = (1.0, 99.5)
 
-#: A scale that spans more than this is logarithmic.
+#: The colour scale is logarithmic if it spans more than this factor.
 DECADES = 30.0
 
-#: Widest section, characters.
+#: Maximum width of a section, characters.
 WIDEST = 44
 
 #: Upper half of a character cell in the foreground's colour, the lower in the background's.
@@ -36,14 +36,14 @@ HALF = "▀"
 
 @dataclass(frozen=True)
 class Section:
-    """A central section: brightness from 0 to 1, NaN where nothing is; the first row on top."""
+    """A central section: brightness from 0 to 1, NaN for no value; first row on top."""
 
     title: str
     pixels: NDArray[np.float64]
 
 
 def sections(diffuse: DiffuseMap, width: int) -> tuple[list[Section], str]:
-    """Central sections of a map on a grid, and what their colours mean.
+    """Central sections of a map on a grid, and a text that explains the colours.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def _section(diffuse: DiffuseMap, normal: int, width: int) -> NDArray[np.float64
     start, span = corners.min(axis=0), np.ptp(corners, axis=0)
     pixel = max(span[0] / width, span[1] / (1.5 * width))
     n_x, n_y = (max(1, math.ceil(x / pixel - 1e-9)) for x in span)
-    # As many points in a pixel as it has voxels across, so that none is passed over.
+    # At least one sample per voxel in each pixel, so that no voxel is skipped.
     fine = int(np.clip(math.ceil(pixel / (steps * np.linalg.norm(plane, axis=1)).min()), 1, 16))
     x = start[0] + (np.arange(n_x * fine) + 0.5) * pixel / fine
     y = start[1] + (np.arange(n_y * fine) + 0.5) * pixel / fine
@@ -124,7 +124,7 @@ def _section(diffuse: DiffuseMap, normal: int, width: int) -> NDArray[np.float64
 
 
 def drawn(section: Section) -> Any:
-    """A section as Rich text: two rows of pixels to a line; nothing where nothing is."""
+    """A section as Rich text, two rows of pixels per line; blank for no value."""
     from rich.style import Style
     from rich.text import Text
 

@@ -24,7 +24,7 @@ from .options import AnimationOptions, SpectrumOptions
 if TYPE_CHECKING:
     from onephonon.model.one_phonon import OnePhonon
 
-#: What the folder given to --output will hold.
+#: Files written into the folder --output.
 FILES = (
     "dispersion.csv",
     "density_of_states.csv",

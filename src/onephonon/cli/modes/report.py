@@ -1,4 +1,4 @@
-"""What ``onephonon modes`` finds, shows and writes."""
+"""Results, tables and files of ``onephonon modes``."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from onephonon.dynamics.tls import (
 )
 from onephonon.model.one_phonon import OnePhonon
 
-#: Modes and bodies listed on the terminal; files hold all.
+#: Number of modes and bodies listed in the terminal; files contain all.
 N_MODES, N_BODIES = 6, 12
 
 
 @dataclass(frozen=True)
 class ModeReport:
-    """Everything that the command computes.
+    """All results of the command.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class ModeReport:
         table = Table(
             title="rigid-body motion along its principal axes, about centroids",
             caption=f"file: T, L and S fitted to its U; {self.fitted.said()}. A negative number "
-            "stands for a negative mean square, which is no motion.",
+            "means a negative mean square, which is unphysical.",
         )
         table.add_column("body")
         table.add_column("")
@@ -190,7 +190,7 @@ class ModeReport:
 
 
 def _index(x: float) -> str:
-    """A Miller index as a fraction, or to three decimals where it slides with the cell."""
+    """A Miller index as a fraction, or with three decimals where it depends on the cell."""
     fraction = Fraction(x).limit_denominator(4)
     return str(fraction) if abs(fraction - x) < 1e-9 else f"{x:.3f}"
 

@@ -30,7 +30,7 @@ class MapReadingOptions(OptionGroup):
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Take cell and space group from a structure (.pdb, .cif), .mtz, another map, or "
+            help="Cell and space group from a structure (.pdb, .cif), .mtz, another map, or "
             "mdx2's geometry.nxs.",
         ),
     ] = None

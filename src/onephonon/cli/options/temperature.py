@@ -12,7 +12,7 @@ from onephonon.core.errors import InputError
 
 from ..groups import OptionGroup
 
-#: Room temperature, K, for files that do not say theirs.
+#: Room temperature, K, for files without a temperature.
 ROOM = 295.0
 
 
@@ -45,7 +45,7 @@ class TemperatureOptions(OptionGroup):
         from onephonon.crystal.experiment import measured_temperature
 
         if self.temperature is not None and not self.temperature > 0:
-            raise InputError(f"--temperature {self.temperature:g}: give a positive one, in K")
+            raise InputError(f"--temperature {self.temperature:g}: must be positive, in K")
         known = self.temperature or measured_temperature(structure)
         if known is None and not quiet and structure.exists():
             typer.echo(

@@ -70,7 +70,7 @@ class PointOptions(OptionGroup):
         given = [f"--{axis}" for axis, value in ranges.items() if value is not None]
         if self.q is not None:
             if given:
-                raise InputError(f"{', '.join(given)} and --q were given; a list has no ranges")
+                raise InputError(f"{', '.join(given)} and --q exclude each other; give ranges or a list of q")
             return self._read_list(self.q)
         if len(given) < 3:
             raise InputError(
@@ -118,7 +118,7 @@ class ModeOptions(OptionGroup):
         if self.softest is None:
             return {"rank": self.rank}
         if self.rank != -1:
-            raise InputError("--softest and --rank are two choices of modes; give one")
+            raise InputError("--softest and --rank both select modes; give only one")
         return {"rank": self.rank, "softest": self.softest}
 
 

@@ -82,7 +82,7 @@ def visualize(
 
 
 def _outputs(file: Path, output: Path | None, kinds: list[str]) -> dict[str, Path]:
-    """Name the picture of each kind; a single one is called as the user says."""
+    """File name of each kind of picture; a single picture gets the name of --output."""
     from onephonon.viz.plot.saving import check_picture_path
 
     base = check_picture_path(output or file.with_suffix(".png"))
@@ -95,7 +95,7 @@ def _outputs(file: Path, output: Path | None, kinds: list[str]) -> dict[str, Pat
 
 
 def _check_looks(animate: Path | None, looks: LookOptions, force: bool) -> None:
-    """Check before long work what does not need the map."""
+    """Check the options that do not need the map, before long computations."""
     from onephonon.core.files import check_writable
     from onephonon.viz.plot.animation import check_film_path
     from onephonon.viz.plot.saving import check_dpi

@@ -42,7 +42,7 @@ class PictureOptions(OptionGroup):
         Path | None,
         typer.Option(
             metavar="FILM",
-            help="Film (.gif, .mp4) that sweeps through the layers along the first --plane.",
+            help="Film (.gif, .mp4) through the layers parallel to the first --plane.",
         ),
     ] = None
 

@@ -93,7 +93,7 @@ class Solver(ABC):
         samples : three int
             Mesh points of the Brillouin zone along each reciprocal axis.
         progress : callable, optional
-            Told how many mesh points are done.
+            Called with the number of mesh points done.
 
         Returns
         -------

@@ -1,6 +1,6 @@
 """Which solver: dense factorizations, or the condensation of many bodies.
 
-Both are exact. Dense factors are quicker for few degrees of freedom, and differentiable at will;
+Both are exact. Dense factors are faster for few degrees of freedom and arbitrarily differentiable;
 condensed ones make single atoms and residues possible.
 """
 
@@ -20,10 +20,10 @@ from .dense.solver import DenseSolver
 
 SOLVERS = ("auto", "dense", "condensed")
 
-#: Up to so many degrees of freedom a dense factorization costs less than the bookkeeping.
+#: Up to this many degrees of freedom a dense factorization is faster.
 MAX_DENSE_DOF = 150
 
-#: Condensation must leave less than this part of the degrees of freedom to pay.
+#: Largest share of boundary degrees of freedom for which condensation pays.
 MAX_BOUNDARY_SHARE = 0.6
 
 #: Bytes of solutions kept for a backward pass; beyond them they are solved for again.
@@ -55,13 +55,13 @@ def check_solver(solver: str) -> str:
 
 
 def choose_solver(bodies: Bodies, constants: ForceConstants, solver: str = "auto") -> SolverChoice:
-    """Take the solver that was asked for, or the quicker one.
+    """Return the requested solver, or the faster one for 'auto'.
 
     Parameters
     ----------
     bodies : Bodies
     constants : ForceConstants
-        For the coupled pairs; their values play no part.
+        Defines the coupled pairs; the values are not used.
     solver : {'auto', 'dense', 'condensed'}
 
     Raises
@@ -69,7 +69,7 @@ def choose_solver(bodies: Bodies, constants: ForceConstants, solver: str = "auto
     InputError
         If there is no such solver.
     GradientError
-        If condensation was asked for inside torch.func, which it does not know.
+        If condensation was requested inside torch.func, which it does not support.
     """
     if check_solver(solver) == "condensed" and inside_functorch():
         raise GradientError(
@@ -98,7 +98,7 @@ def make_solver(
     bodies, constants, solver
         As for `choose_solver`.
     n_q : int
-        How many q it will be used for: solutions of too many are not kept for a backward pass.
+        Number of q; beyond a limit the solutions are not kept for the backward pass.
     """
     if choose_solver(bodies, constants, solver).name == "dense":
         return DenseSolver(bodies, constants)

@@ -1,4 +1,4 @@
-"""Files of diffuse maps, of q-vectors and of contacts, chosen by their endings."""
+"""Files of diffuse maps, q-vectors and contacts; the format follows from the ending."""
 
 import lazy_loader as lazy
 

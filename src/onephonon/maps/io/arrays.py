@@ -1,4 +1,4 @@
-"""The arrays of a map under the names that .npz and .h5 share, and the checks on reading."""
+"""The arrays of a map under the names used in .npz and .h5, and the checks on reading."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def header(
     history: Sequence[str] = (),
     version: str = "",
 ) -> dict[str, NDArray[Any]]:
-    """Name the small items of a file: where the voxels are and where the map comes from."""
+    """Collect the metadata of a file: grid, cell, units and history."""
     items: dict[str, NDArray[Any]] = {
         "spacegroup": np.array(spacegroup),
         "parameters": np.array(json.dumps(dict(parameters or {}))),
@@ -45,7 +45,7 @@ def header(
 
 
 def header_of(diffuse: DiffuseMap) -> dict[str, NDArray[Any]]:
-    """Name the small items of a map's file."""
+    """Collect the metadata of a map."""
     return header(
         grid=diffuse.grid,
         cell=diffuse.cell,
@@ -58,7 +58,7 @@ def header_of(diffuse: DiffuseMap) -> dict[str, NDArray[Any]]:
 
 
 def from_arrays(arrays: dict[str, NDArray[Any]], source: str) -> DiffuseMap:
-    """Make a map of a file's arrays, checking what they are.
+    """Create a map from the arrays of a file, with checks.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def from_arrays(arrays: dict[str, NDArray[Any]], source: str) -> DiffuseMap:
 def _on_its_grid(
     arrays: dict[str, NDArray[Any]], details: dict[str, Any], source: str
 ) -> DiffuseMap:
-    """Map of a file that says its grid."""
+    """Map of a file that contains its grid."""
     intensity = arrays["intensity"]
     shape = intensity.shape if intensity.ndim == 3 else read_shape(arrays, source)
     if shape is None:
@@ -130,7 +130,7 @@ def _on_its_grid(
 
 
 def _of_a_list(arrays: dict[str, NDArray[Any]], details: dict[str, Any], source: str) -> DiffuseMap:
-    """Map of a file with q_vectors: put on the grid that they run along, if they do."""
+    """Map of a file with q_vectors: converted to a grid if they form one."""
     q, intensity = arrays["q_vectors"], arrays["intensity"].reshape(-1)
     hkl = arrays.get("hkl")
     if hkl is not None and hkl.shape != q.shape:
@@ -146,7 +146,7 @@ def _of_a_list(arrays: dict[str, NDArray[Any]], details: dict[str, Any], source:
 
 
 def read_shape(arrays: dict[str, NDArray[Any]], source: str) -> tuple[int, int, int] | None:
-    """Three positive whole numbers under ``map_shape``, or None if it is not there."""
+    """Three positive whole numbers under ``map_shape``, or None if missing."""
     if "map_shape" not in arrays:
         return None
     shape = np.asarray(arrays["map_shape"]).reshape(-1)
@@ -156,7 +156,7 @@ def read_shape(arrays: dict[str, NDArray[Any]], source: str) -> tuple[int, int, 
 
 
 def read_text(arrays: dict[str, NDArray[Any]], name: str) -> str:
-    """Text under a name, empty if it is not there."""
+    """Text under a name, empty if missing."""
     if name not in arrays:
         return ""
     value = arrays[name].item() if arrays[name].size == 1 else ""

@@ -3,8 +3,8 @@
 A voxel lies at hkl = (start + index) * step. The header's cell is that of the whole grid in
 reciprocal space, as mdx-lib writes it: its lengths are |a*|, |b*|, |c*| times the Miller indices
 that the grid's M voxels span, its angles those of the reciprocal cell. With the crystal's cell the
-steps in Miller indices follow. Values are in single precision, missing ones NaN; the labels of
-files of ours keep grid and cell to the last bit.
+steps in Miller indices follow. Values are in single precision, missing ones NaN; in files
+written by onephonon the labels keep grid and cell exactly.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def read(path: Path, given: Given) -> DiffuseMap:
 
 
 def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
-    """Write the intensities of a map on a grid, h fastest as other programs expect.
+    """Write the intensities of a map on a grid, h fastest, as other programs expect.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse a header that promises more than the file holds."""
+    """Check that the file is as large as its header states."""
     head = gemmi.read_ccp4_header(str(path))
     shape = [head.header_i32(SHAPE + i) for i in range(3)]
     mode, symmetry = head.header_i32(MODE), head.header_i32(SYMMETRY)
@@ -140,7 +140,7 @@ def _grid(
     cell: tuple[float, ...],
     place: tuple[list[int], tuple[int, ...]],
 ) -> tuple[HklGrid, str]:
-    """Grid of a map that another program wrote, and how it was found."""
+    """Grid of a map written by another program, and how it was determined."""
     start, shape = place
     if given.limits is not None:
         return given.need_grid(path, shape)

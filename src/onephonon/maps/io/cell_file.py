@@ -1,4 +1,4 @@
-"""The cell and space group out of a file: a structure, an MTZ, a map, mdx2's geometry."""
+"""Cell and space group from a file: a structure, an MTZ, a map, or mdx2's geometry."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
             mtz = gemmi.read_mtz_file(str(path), with_data=False)
             cell, group = mtz.cell.parameters, mtz.spacegroup_name
         elif ending in STRUCTURES:
-            # Shorter lines than usual: old files have other things in the last columns.
+            # Shorter lines than usual: old files have other content in the last columns.
             structure = (
                 gemmi.read_pdb(str(path), max_line_length=72)
                 if ending in PDB

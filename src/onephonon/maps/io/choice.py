@@ -1,4 +1,4 @@
-"""Reading and writing maps, the format chosen by the file's ending and, in HDF5, its content."""
+"""Reading and writing maps; the format follows from the file's ending and, in HDF5, content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALL = frozenset({"cell", "grid", "sigma", "counts", "half-sets", "history", "flo
 
 @dataclass(frozen=True)
 class Format:
-    """A format: its name, what writes it, and what of a map it keeps."""
+    """A format: its name, reader, writer, and the parts of a map that it stores."""
 
     name: str
     endings: tuple[str, ...]
@@ -35,7 +35,7 @@ class Format:
     keeps: frozenset[str] = ALL
 
 
-#: Endings of HDF5 files, in which the content tells whose they are.
+#: Endings of HDF5 files; their content determines the format.
 HDF5_ENDINGS = (".h5", ".hdf5", ".nxs", ".nx5", ".nexus", ".nc")
 
 FORMATS = (
@@ -62,25 +62,25 @@ def read_map(
     origin: Sequence[int] | None = None,
     dataset: str | None = None,
 ) -> DiffuseMap:
-    """Read a map; the ending tells the format, in HDF5 the content.
+    """Read a map; the format follows from the ending, in HDF5 from the content.
 
     .npz and .h5 are onephonon's own. Others: NeXus of mdx2, NeXpy and nxrefine (.nxs), mdx-lib's
     HDF5 (.h5), lunus (.lat), bare arrays as eryx keeps them (.npy), MTZ of a supercell (.mtz),
-    CCP4 and MRC (.ccp4, .mrc, .map), text (.hkl, .txt). The map's history says what was read and
-    what was assumed.
+    CCP4 and MRC (.ccp4, .mrc, .map), text (.hkl, .txt). The map's history records what was read
+    and assumed.
 
     Parameters
     ----------
     path : path
     cell : sequence of six float, or path, optional
         a, b, c in Å; alpha, beta, gamma in degrees; or a file that has them: a structure (.pdb,
-        .cif), .mtz, mdx2's geometry.nxs, another map. Goes before what the map's file says;
-        needed for .lat, .npy, most .nxs, .ccp4 and text of other programs.
+        .cif), .mtz, mdx2's geometry.nxs, another map. Overrides the map's file; required for
+        .lat, .npy, most .nxs, .ccp4 and text of other programs.
     spacegroup : str
-        Hermann-Mauguin symbol; goes before what the files say.
+        Hermann-Mauguin symbol; overrides the files.
     sampling : float, three float, or three (min, max, n), optional
-        Voxels per Miller index (n), and the Miller indices of the first and last voxel. Needed
-        for .npy; for others where they leave it open.
+        Voxels per Miller index (n), and the Miller indices of the first and last voxel.
+        Required for .npy, and for other files that do not specify it.
     origin : sequence of three int, optional
         Voxel of hkl = 0, 0, 0, counted from 0 along h, k and l. For .lat and .npy.
     dataset : str, optional
@@ -93,15 +93,15 @@ def read_map(
     Raises
     ------
     MapFileError
-        If the file is missing, of another kind, damaged, or holds no map; if it leaves something
-        open that was not given, or something was given that it does not leave open.
+        If the file is missing, of another kind, damaged, or contains no map; if required
+        information is missing, or an option repeats what the file specifies.
     InputError
-        If what was given cannot be.
+        If an argument is invalid.
 
     Warns
     -----
     MapGuessWarning
-        If a likely answer was taken to what the file leaves open.
+        If missing information was guessed.
     """
     path = Path(path)
     form = _format(path)
@@ -126,10 +126,10 @@ def write_map(
     *,
     table: bool = False,
 ) -> None:
-    """Write a map, the format by the file's ending.
+    """Write a map; the format follows from the file's ending.
 
-    .npz and .h5 keep everything and read back bit by bit; so do .nxs and text (.hkl, .txt). What
-    others keep less, `not_kept` tells: .mtz, .ccp4 (.mrc, .map), .lat, .npy.
+    .npz and .h5 store everything exactly; so do .nxs and text (.hkl, .txt). `not_kept` lists what
+    the others lose: .mtz, .ccp4 (.mrc, .map), .lat, .npy.
 
     Parameters
     ----------
@@ -157,13 +157,13 @@ def write_map(
 
 
 def check_map_path(path: str | os.PathLike[str], force: bool = False) -> None:
-    """Check, before long work, that a map can be written to a path."""
+    """Check, before long computations, that a map can be written to a path."""
     _writer(Path(path))
     check_writable(path, force)
 
 
 def not_kept(diffuse: DiffuseMap, path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """What of a map a file of this ending would not keep, in words."""
+    """Parts of a map that a file of this ending does not store, as text."""
     keeps = _format(Path(path)).keeps
     has = {
         "the cell and space group": ("cell", diffuse.cell is not None),
@@ -187,7 +187,7 @@ def format_name(path: str | os.PathLike[str]) -> str:
 
 
 def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any) -> Given:
-    """Check and gather what the caller says."""
+    """Check the arguments of the caller and collect them."""
     per_index, limits = (None, None) if sampling is None else check_sampling(sampling)
     if origin is not None:
         try:
@@ -197,7 +197,7 @@ def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any)
         if len(voxel) != 3 or any(a != b for a, b in zip(voxel, origin, strict=True)):
             raise InputError(f"origin {origin!r} is three whole numbers, a voxel")
         if limits is not None:
-            raise InputError("origin and the limits of the sampling both say where the map lies")
+            raise InputError("origin and the limits of the sampling both define the position of the map")
         origin = voxel
     group = spacegroup_name(spacegroup) if spacegroup else ""
     if group and not is_spacegroup(group):
@@ -212,8 +212,8 @@ def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any)
 
 
 def _read_own(path: Path, module: ModuleType, given: Given) -> DiffuseMap:
-    """Read a file of ours, which says all; cell and space group may still be set."""
-    given.allow(path, "the file says it itself")
+    """Read a file written by onephonon; only cell and space group can be overridden."""
+    given.allow(path, "the file contains it")
     with reading(path, "a map of onephonon"):
         diffuse: DiffuseMap = module.read(path)
         if given.cell is not None:
@@ -229,7 +229,7 @@ def _read_own(path: Path, module: ModuleType, given: Given) -> DiffuseMap:
 def _writer(path: Path) -> ModuleType:
     writer = _format(path).writer
     if writer is None:
-        raise MapFileError(f"{path}: {path.suffix} is only read; write .h5 or .nxs")
+        raise MapFileError(f"{path}: {path.suffix} can only be read; write .h5 or .nxs")
     return writer
 
 
@@ -240,5 +240,5 @@ def _format(path: Path) -> Format:
             return form
     known = ", ".join(x for form in FORMATS for x in form.endings)
     raise MapFileError(
-        f"{path}: ending {path.suffix!r} is not one of {known}; the ending chooses the format"
+        f"{path}: ending {path.suffix!r} is not one of {known}; the ending determines the format"
     )

@@ -1,4 +1,4 @@
-"""Bare arrays of NumPy (.npy), as eryx keeps its maps: (n_h, n_k, n_l) or flat, l fastest."""
+"""Plain NumPy arrays (.npy), as written by eryx: (n_h, n_k, n_l) or flat, l fastest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(path: Path, given: Given) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
     given.allow(path, "a .npy holds one array", "sampling", "origin")
     with reading(path, "a NumPy array"):
-        # Mapped, so that a header that promises more than the file holds allocates nothing.
+        # Memory-mapped, so that a wrong size in the header allocates nothing.
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if mapped.dtype.kind not in "fiu" or mapped.ndim not in (1, 3) or not mapped.size:
             raise MapFileError(
@@ -34,13 +34,13 @@ def read(path: Path, given: Given) -> DiffuseMap:
             values = np.array(mapped, order="C")
         grid, how = given.need_grid(path, values.shape)
         if how.startswith("assumed"):
-            guess(path, f"{how} ({grid}); say (min, max, n) of each axis if it is not")
+            guess(path, f"{how} ({grid}); give (min, max, n) of each axis if it is not")
         return DiffuseMap.on_grid(
             values,
             grid,
             cell,
             spacegroup=given.spacegroup,
-            history=[f"read from {path.name}: a bare array, axes taken as h, k, l", how],
+            history=[f"read from {path.name}: a plain array, axes assumed to be h, k, l", how],
         )
 
 
@@ -58,7 +58,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
 
 def _shape_of_flat(path: Path, given: Given, size: int) -> tuple[int, int, int]:
-    """Shape of a flat array, which only the limits of the axes can tell."""
+    """Shape of a flat array, from the limits of the axes."""
     if given.limits is None or given.per_index is None:
         raise MapFileError(
             f"{path}: a flat array of {size}; {SAY_SAMPLING}, here (min, max, n) of each axis"

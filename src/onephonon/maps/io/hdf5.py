@@ -13,7 +13,7 @@
 
 Files of version 0.1, flat with `q_vectors`, `hkl` and `map_shape`, are read too.
 
-A map too large for memory is written part by part::
+A map too large for memory is written in parts::
 
     with replacing(path, force) as temporary, new_file(temporary) as file:
         intensity = create(file, grid, cell, dtype="float32", units="e^2 per cell")
@@ -44,10 +44,10 @@ from .arrays import from_arrays, header, header_of
 #: Bytes per chunk: HDF5's own recommendation is below a megabyte, its chunk cache's size.
 CHUNK_BYTES = 524_288
 
-#: Items that hold text.
+#: Items that contain text.
 TEXTS = ("spacegroup", "units", "parameters", "history", "version")
 
-#: Everything that is read of a file.
+#: All items read from a file.
 ITEMS = (
     *ARRAYS,
     "grid_origin",
@@ -59,10 +59,10 @@ ITEMS = (
     *TEXTS,
 )
 
-#: Bytes that HDF5 keeps beside the description of a dataset, below 64 kB.
+#: Maximum bytes of a compact dataset, stored in its header (HDF5's limit is 64 kB).
 MAX_COMPACT = 60_000
 
-#: Fast; measured intensities compress little at any level.
+#: Fast level; measured intensities compress little at any level.
 GZIP_LEVEL = 1
 
 
@@ -90,7 +90,7 @@ def _numbers(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
         raise MapFileError(
             f"{path}: {dataset.name} is damaged: chunks {dataset.chunks} of an "
             f"array {dataset.shape}"
-        )  # HDF5 would not come back from reading it
+        )  # reading it would hang in HDF5
     return load(dataset, path)
 
 
@@ -111,7 +111,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
 
 def new_file(path: Path) -> h5py.File:
-    """Open a new file that is under checksums throughout, as HDF5 can since 1.10 (2016)."""
+    """Open a new file with checksums throughout (HDF5 1.10 or later)."""
     return h5py.File(path, "w", libver=("v110", "v110"))
 
 
@@ -127,7 +127,7 @@ def create(
     history: Sequence[str] = (),
     version: str = "",
 ) -> h5py.Dataset:
-    """Write all of a map on a grid but its values, which follow part by part.
+    """Write everything of a map on a grid except its values, which are written in parts.
 
     Parameters
     ----------
@@ -142,8 +142,8 @@ def create(
     Returns
     -------
     h5py.Dataset
-        ``intensity``, of the grid's shape, NaN until written. It is written fastest in parts
-        that begin and end at multiples of ``dataset.chunks[0]`` along the first axis.
+        ``intensity``, of the grid's shape, NaN until written. Writing is fastest in parts that
+        begin and end at multiples of ``dataset.chunks[0]`` along the first axis.
     """
     _write_items(
         file,
@@ -184,7 +184,7 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     room = float(CHUNK_BYTES // itemsize)
     chunks = [1] * len(shape)
     by_length = sorted(range(len(shape)), key=lambda axis: shape[axis])
-    for done, axis in enumerate(by_length):  # what a short axis leaves goes to the longer ones
+    for done, axis in enumerate(by_length):  # unused room of a short axis goes to the longer ones
         side = max(1, int(room ** (1 / (len(shape) - done)) + 1e-9))
         chunks[axis] = min(shape[axis], side)
         room /= chunks[axis]
@@ -192,7 +192,7 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 
 def _write_items(file: h5py.File, items: dict[str, NDArray[Any]]) -> None:
-    """Write the small items, texts of fixed length: HDF5 may hang on a damaged heap of others."""
+    """Write the metadata; texts have fixed length, since HDF5 may hang on damaged heaps."""
     for name, values in items.items():
         text = values.item().encode() if values.dtype.kind == "U" else None
         data = values if text is None else text

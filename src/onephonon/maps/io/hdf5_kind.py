@@ -1,4 +1,4 @@
-"""Whose HDF5 file it is, told by what is in it, and the crystal that it describes."""
+"""Detection of the kind of an HDF5 file from its content, and its crystal."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from onephonon.core.errors import MapFileError
 from onephonon.core.safe_reading import load, reading
 from onephonon.crystal.symmetry import spacegroup_name
 
-#: Groups nested deeper than this are not looked into (and links in circles not followed on).
+#: Maximum depth of nested groups (also limits circular links).
 DEPTH = 5
 
-#: Bytes of an attribute, and of a text, beyond which a file is damaged.
+#: Maximum bytes of an attribute and of a text; more means a damaged file.
 MAX_ATTRIBUTE, MAX_TEXT = 65_536, 16_777_216
 
-#: Attributes by which mdx-lib says where a map's voxels are.
+#: Attributes of mdx-lib that define the grid.
 GRID_ATTRIBUTES = ("grid_size", "grid_ori", "grid_delta")
 
 Crystal = tuple[tuple[float, ...], str]
 
 
 def kind_of(path: Path) -> str:
-    """Tell whose HDF5 file it is: "onephonon", "mdx-lib" or "nexus".
+    """Detect the kind of an HDF5 file: "onephonon", "mdx-lib" or "nexus".
 
     Raises
     ------
@@ -53,13 +53,13 @@ def kind_of(path: Path) -> str:
             return "nexus"
         held = ", ".join(sorted(file)[:12]) or "nothing"
     raise MapFileError(
-        f"{path}: an HDF5 file, but no map that is known here (onephonon's own has a dataset "
+        f"{path}: an HDF5 file of unknown kind (onephonon's maps have a dataset "
         f"intensity, mdx-lib's groups with grid_size, NeXus an NX_class); it holds {held}"
     )
 
 
 def walk(group: h5py.Group, depth: int = DEPTH) -> Iterator[tuple[str, h5py.Group]]:
-    """Go through a group and those below it, with their paths; broken links are passed over."""
+    """Iterate over a group and its subgroups with their paths; broken links are skipped."""
     yield group.name or "/", group
     if depth:
         for _, child in members(group):
@@ -68,7 +68,7 @@ def walk(group: h5py.Group, depth: int = DEPTH) -> Iterator[tuple[str, h5py.Grou
 
 
 def members(group: h5py.Group) -> Iterator[tuple[str, Any]]:
-    """Names and objects in a group, without links that lead nowhere."""
+    """Names and objects in a group, without broken links."""
     for name in group:
         try:
             yield name, group[name]
@@ -99,7 +99,7 @@ def attribute_text(item: Any, name: str, default: str = "") -> str:
 
 
 def dataset_text(group: h5py.Group, name: str) -> str:
-    """Text that a dataset holds; empty if there is none, or it holds more than one."""
+    """Text of a dataset; empty if missing, or if it contains more than one."""
     dataset = group.get(name)
     if not isinstance(dataset, h5py.Dataset) or dataset.size != 1:
         return ""
@@ -116,7 +116,7 @@ def _text(values: NDArray[Any]) -> str:
 
 
 def crystal(file: h5py.File) -> Crystal | None:
-    """Cell and space group, wherever the file has them; None if it has none."""
+    """Cell and space group from any of their possible places; None if missing."""
     for _, group in walk(file):
         for look in (_of_ours, _of_mdx_lib, _of_nexus):
             found = look(group)
@@ -156,7 +156,7 @@ def _of_nexus(group: h5py.Group) -> Crystal | None:
 
 
 def _six(values: list[Any]) -> tuple[float, ...]:
-    """Six numbers; what was kept in single precision is taken as the decimal it stands for."""
+    """Six numbers; single precision is converted to the decimal number it represents."""
     flat = [x for value in values for x in np.asarray(value).reshape(-1)]
     return tuple(float(str(x)) if isinstance(x, np.float32) else float(x) for x in flat)
 

@@ -1,4 +1,4 @@
-"""What a map is, in lines of text, for formats with room for text only: MTZ, CCP4, text."""
+"""Header of a map as lines of text, for formats that store only text: MTZ, CCP4, text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
 
-#: How each of our lines begins, followed by its number and how many there are.
+#: Start of each line, followed by its number and the number of lines.
 MARK = "onephonon"
 
 
 @dataclass(frozen=True)
 class Notes:
-    """Grid, cell and names of a map, to the last bit; of a list, no grid."""
+    """Grid, cell and names of a map, exactly; without grid for a list."""
 
     cell: tuple[float, ...]
     grid: HklGrid | None = None
@@ -29,7 +29,7 @@ class Notes:
 
     @classmethod
     def of(cls, diffuse: DiffuseMap, dtype: str = "float32") -> Notes:
-        """Note what a map on a grid is.
+        """Create the header of a map on a grid.
 
         Raises
         ------
@@ -52,12 +52,12 @@ class Notes:
         text = json.dumps(items, separators=(",", ":"))
         room = width - len(f"{MARK} 99/99 ") - 1
         parts = [text[i : i + room] for i in range(0, len(text), room)]
-        # The closing sign keeps blanks at the end, which some formats strip.
+        # The closing sign protects trailing blanks, which some formats strip.
         return [f"{MARK} {i + 1}/{len(parts)} {part}|" for i, part in enumerate(parts)]
 
     @classmethod
     def find(cls, lines: Iterable[str], path: Path) -> Notes | None:
-        """Find our lines among others.
+        """Find the header lines among others.
 
         Returns
         -------
@@ -67,7 +67,7 @@ class Notes:
         Raises
         ------
         MapFileError
-            If there are but they are damaged.
+            If the header is damaged.
         """
         parts: dict[int, str] = {}
         total = 0
@@ -95,5 +95,5 @@ class Notes:
             )
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise MapFileError(
-                f"{path}: the lines that say the map's cell and grid are damaged ({error})"
+                f"{path}: the header lines with the map's cell and grid are damaged ({error})"
             ) from error

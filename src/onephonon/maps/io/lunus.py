@@ -2,10 +2,10 @@
 
 The header holds nx, ny, nz, then xmin, xmax, ymin, ymax, zmin, zmax in 1/Å without 2*pi; x (along
 h) is fastest. Between xmin and xmax lie nx - 1 steps. lunus takes a step of one voxel per Miller
-index to be 1/a long (1/b, 1/c), also where the angles are not right, so that the cell turns steps
-into Miller indices. The voxel of hkl = 0, 0, 0 follows from xmin. Byte order is that of the machine
-that wrote the file; which one, the file's length tells. What is missing is -32768, in older files
-0: zeros are taken as missing where no voxel is -32768.
+index to be 1/a long (1/b, 1/c), also for oblique cells, so that the cell converts steps to
+Miller indices. The voxel of hkl = 0, 0, 0 follows from xmin. Byte order is that of the machine
+that wrote the file; it is detected from the file's length. Missing values are -32768, in older
+files 0: zeros are treated as missing if no voxel is -32768.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEADER_BYTES = struct.calcsize("<" + HEADER)
 #: lunus's mark of a voxel without data.
 MISSING = np.float32(-32768)
 
-#: Headers hold single precision: the voxel of hkl = 0 is whole to this many voxels.
+#: Tolerance of the voxel of hkl = 0, in voxels: headers have single precision.
 WHOLE = 0.02
 
 
@@ -64,7 +64,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
     ------
     MapFileError
         For a list, a grid that does not go through hkl = 0, 0, 0, intensities beyond single
-        precision, or a map without missing voxels that has zeros: they would read as missing.
+        precision, or a map without missing voxels that has zeros: they would be read as missing.
     """
     grid, cell = diffuse.require_grid()
     index = [-o / s for o, s in zip(grid.origin, grid.step, strict=True)]
@@ -100,7 +100,7 @@ def _single(diffuse: DiffuseMap, path: Path) -> np.ndarray:
 
 
 def _header(path: Path) -> tuple[str, tuple[int, int, int], tuple[float, ...]]:
-    """Byte order, shape and bounds; the order is the one in which the shape fits the length."""
+    """Byte order, shape and bounds; the byte order is chosen such that the shape fits the file."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
@@ -126,7 +126,7 @@ def _grid(
     shape: tuple[int, int, int],
     bounds: tuple[float, ...],
 ) -> tuple[HklGrid, str]:
-    """Grid of Miller indices, and how it was found."""
+    """Grid of Miller indices, and how it was determined."""
     if given.limits is not None:
         return given.need_grid(path, shape)
     if not all(math.isfinite(x) for x in bounds):
@@ -152,7 +152,7 @@ def _line(
     low, high, n = line
     name = "hkl"[axis]
     known = None if given.per_index is None else 1 / given.per_index[axis]
-    # lunus has n - 1 steps between the bounds; some of its older programs counted n.
+    # lunus has n - 1 steps between the bounds; some older programs used n.
     for count in (n - 1, n):
         spacing = (high - low) / count if count else 0.0
         zero = given.origin[axis] if given.origin is not None else None

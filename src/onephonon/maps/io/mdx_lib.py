@@ -23,16 +23,16 @@ from ..diffuse import Array, DiffuseMap
 from . import hdf5_kind
 from .overrides import Given
 
-#: Units that are ours under another name.
+#: Units of mdx-lib and their name in onephonon.
 UNITS = {"electron scattering per unit cell": "e^2 per cell"}
 
-#: Voxels along an axis that no map has.
+#: Maximum plausible number of voxels along an axis.
 LONGEST = 1_000_000
 
 
 def read(path: Path, given: Given) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
-    given.allow(path, "mdx-lib says the grid itself", "dataset")
+    given.allow(path, "mdx-lib files contain the grid", "dataset")
     with reading(path, "an mdx-lib map"), h5py.File(path, "r") as file:
         group = _choose(path, file, given.dataset)
         cell, spacegroup = hdf5_kind.crystal(file) or (None, "")
@@ -62,7 +62,7 @@ def read(path: Path, given: Given) -> DiffuseMap:
 
 
 def _choose(path: Path, file: h5py.File, dataset: str | None) -> h5py.Group:
-    """The map that was asked for, or the only one."""
+    """The requested map, or the only one."""
     found, others = {}, []
     for name, group in hdf5_kind.walk(file):
         if all(x in group.attrs for x in hdf5_kind.GRID_ATTRIBUTES):
@@ -111,7 +111,7 @@ def _grid(path: Path, group: h5py.Group) -> HklGrid:
         raise MapFileError(
             f"{path}: grid_size {size} and grid_delta {delta} of {group.name} make no grid"
         )
-    # Through the axes: single precision is put on the fraction that it stands for.
+    # Converting through the axes rounds single precision to simple fractions.
     lines = zip(origin, delta, size, strict=True)
     return HklGrid.from_axes(*(o + d * np.arange(int(n)) for o, d, n in lines))
 
@@ -125,10 +125,10 @@ def _volume(
         return None
     backwards = grid.shape[::-1]
     if dataset.shape == backwards:
-        said = "axes turned round, as MATLAB writes h fastest"
+        said = "axes reversed, as MATLAB writes h fastest"
         values = np.ascontiguousarray(load(dataset, path).T)
     elif dataset.shape == grid.shape:
-        said = "axes as they are: the array has the shape of grid_size, unlike MATLAB's own"
+        said = "axes not reversed: the array has the shape of grid_size, unlike MATLAB's"
         values = load(dataset, path)
     else:
         raise MapFileError(

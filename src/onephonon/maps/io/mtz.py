@@ -2,7 +2,7 @@
 
 A voxel of a map with n voxels per Miller index is a reflection of the cell that is n times as
 long. Columns are those of mdx2.to_mtz: IMEAN, SIGIMEAN, IMEAN_half1, IMEAN_half2; and NOBS. All
-values are in single precision. The file's history keeps grid and cell to the last bit.
+values are in single precision. The file's history keeps grid and cell exactly.
 
 The header's space group is the symmorphic primitive group of the same class (P 4 for P 41, P 2 for
 C 2): the voxels between Bragg points obey no screw axis, glide plane or centring.
@@ -28,7 +28,7 @@ from .header import Notes
 from .overrides import CLOSE_STEP, Given
 from .rows import map_of_rows
 
-#: Our columns and their MTZ types (intensity, standard deviation, whole number).
+#: Columns written, and their MTZ types (intensity, standard deviation, whole number).
 COLUMNS = {
     "intensity": ("IMEAN", "J"),
     "sigma": ("SIGIMEAN", "Q"),
@@ -125,7 +125,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
 
 def _open(path: Path) -> gemmi.Mtz:
-    """Read an MTZ whose header promises no more than the file holds."""
+    """Read an MTZ after checking its size against the header."""
     head = gemmi.read_mtz_file(str(path), with_data=False)
     claimed = 4 * len(head.columns) * head.nreflections
     size = path.stat().st_size
@@ -148,7 +148,7 @@ def _open(path: Path) -> gemmi.Mtz:
 def _columns(
     path: Path, mtz: gemmi.Mtz, dataset: str | None
 ) -> tuple[dict[str, NDArray[Any]], str]:
-    """Intensity and what goes with it, and what was taken."""
+    """Intensity, sigma, counts and half-sets, and the columns used."""
     by_label = {column.label: column for column in mtz.columns}
     labels = {name: label for name, (label, _) in COLUMNS.items() if label in by_label}
     if dataset is not None:
@@ -176,7 +176,7 @@ def _columns(
 def _supercell(
     path: Path, cell: tuple[float, ...], given: Given
 ) -> tuple[tuple[float, ...], tuple[float, ...], str]:
-    """Voxels per index, the crystal's cell, and how they were found."""
+    """Voxels per index, the crystal's cell, and how they were determined."""
     if given.per_index is not None:
         single = tuple(a / n for a, n in zip(cell, given.per_index, strict=False)) + cell[3:]
         said = ", ".join(f"{n:g}" for n in given.per_index)
@@ -190,7 +190,7 @@ def _supercell(
     if len(off) < 3 or max(off) > CLOSE_STEP or turned > 2:
         raise MapFileError(
             f"{path}: its cell {tuple(round(x, 3) for x in cell)} is no supercell of the cell "
-            f"given, {given.cell}; correct it, or say sampling= (--per-index NH NK NL)"
+            f"given, {given.cell}; correct it, or give sampling= (--per-index NH NK NL)"
         )
     said = ", ".join(f"{n:g}" for n in per_index)
     return per_index, given.cell, f"{said} voxels per index: its cell over the cell given"

@@ -1,10 +1,10 @@
 """Maps in NeXus files: mdx2's tables and maps, NXdata of NeXpy, nxrefine and others.
 
-Two things in such a file can be a map. A table is a group with columns ``h``, ``k``, ``l`` and
+A map is a table or an NXdata group. A table is a group with columns ``h``, ``k``, ``l`` and
 ``intensity`` (mdx2's ``hkl_table``: also ``intensity_error``, ``count``, ``group_0_intensity`` and
 ``group_1_intensity``, and ``ndiv``, the voxels per Miller index). An NXdata group has a
-three-dimensional signal and its axes, which may be in any order: their names tell. mdx2 keeps each
-column of a map as an NXdata of its own, and cell and space group in a group ``crystal``, mostly of
+three-dimensional signal and its axes, identified by name, in any order. mdx2 stores each
+column of a map as a separate NXdata, and cell and space group in a group ``crystal``, mostly of
 another file (geometry.nxs).
 """
 
@@ -29,7 +29,7 @@ from .nexus_data import axis_names, errors_of, grid_of, is_volume, read_volume, 
 from .overrides import Given
 from .rows import map_of_rows
 
-#: The group in which we keep what NeXus and mdx2 have no place for.
+#: Group for information that NeXus and mdx2 do not define.
 OURS = "onephonon"
 
 #: mdx2's names of the half-sets.
@@ -52,12 +52,12 @@ def read(path: Path, given: Given) -> DiffuseMap:
         taken = given.need_cell(path, cell)
         if _is_table(group):
             return _of_table(path, group, column, taken, given, details)
-        given.allow(path, "an NXdata says its sampling by its axes", "dataset")
+        given.allow(path, "an NXdata defines its sampling by its axes", "dataset")
         return _of_volume(path, group, column, taken, details)
 
 
 def _choose(path: Path, file: h5py.File, dataset: str | None) -> tuple[h5py.Group, str]:
-    """The group that holds the map, and the column if one was asked for."""
+    """The group that contains the map, and the column if requested."""
     groups = {name: g for name, g in hdf5_kind.walk(file) if _is_table(g) or is_volume(g)}
     if dataset is not None:
         wanted = dataset.strip("/")
@@ -68,7 +68,7 @@ def _choose(path: Path, file: h5py.File, dataset: str | None) -> tuple[h5py.Grou
     elif len(groups) == 1:
         return next(iter(groups.values())), ""
     else:
-        # mdx2 keeps what goes with an intensity as maps of their own.
+        # mdx2 stores sigma, counts and half-sets as separate maps.
         for liked in (_default(file), "intensity"):
             named = [name for name in groups if liked and _ends_with(name, liked)]
             if len(named) == 1:
@@ -128,7 +128,7 @@ def _describe(group: h5py.Group) -> str:
 
 
 def _instead(file: h5py.File) -> str:
-    """What a file holds in place of a map."""
+    """Text: content of a file without a map."""
     kinds = []
     for name, group in hdf5_kind.walk(file):
         kind = hdf5_kind.attribute_text(group, "NX_class")
@@ -154,7 +154,7 @@ def _of_table(
     columns = _columns_of_table(path, group, column, details["history"])
     grid: HklGrid | None = details.pop("grid")
     points = details.pop("points")
-    if points is not None:  # a list of ours, to the last bit
+    if points is not None:  # a list written by onephonon, exact
         return DiffuseMap.at_points(points, cell=cell, **columns, **details)
     per_index: Sequence[float] | None = given.per_index
     if per_index is None and "ndiv" in group:
@@ -167,7 +167,7 @@ def _of_table(
 def _columns_of_table(
     path: Path, group: h5py.Group, column: str, history: list[str]
 ) -> dict[str, Any]:
-    """Intensity and what goes with it."""
+    """Intensity, sigma, counts and half-sets."""
     if column:
         error = f"{column}_error"
         sigma = {"sigma": _column(path, group, error)} if error in group else {}
@@ -177,7 +177,7 @@ def _columns_of_table(
         if "intensity_error" in group:
             columns["sigma"] = _column(path, group, "intensity_error")
     elif all(name in group for name in ("counts", "background_counts", "scale")):
-        # mdx2's reintegrated tables keep what was counted.
+        # mdx2's reintegrated tables store the raw counts.
         counted = _column(path, group, "counts").astype(np.float64)
         scale = _column(path, group, "scale").astype(np.float64)
         scale[scale == 0] = np.nan
@@ -203,7 +203,7 @@ def _columns_of_table(
 
 
 def _column(path: Path, group: h5py.Group, name: str) -> NDArray[Any]:
-    """Values of a column, which has as many as h."""
+    """Values of a column, checked to be as many as h."""
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
         raise MapFileError(f"{path}: {group.name}/{name} is not a column of numbers")
@@ -247,7 +247,7 @@ def _of_volume(
 
 
 def _companions(group: h5py.Group, grid: HklGrid, path: Path) -> dict[str, h5py.Dataset]:
-    """Signals of the maps that mdx2 keeps beside one called intensity, on the same grid."""
+    """Signals of the maps that mdx2 stores next to ``intensity``, on the same grid."""
     found: dict[str, h5py.Dataset] = {}
     if not str(group.name).endswith("/intensity"):
         return found
@@ -263,7 +263,7 @@ def _companions(group: h5py.Group, grid: HklGrid, path: Path) -> dict[str, h5py.
 
 
 def _ours(path: Path, group: h5py.Group) -> dict[str, Any]:
-    """What we keep in our own group beside a map, if the file is ours."""
+    """Content of onephonon's own group, if the file has one."""
     details: dict[str, Any] = {"history": [], "grid": None, "points": None}
     kept = group.parent.get(OURS)
     if not isinstance(kept, h5py.Group):

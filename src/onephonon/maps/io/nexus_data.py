@@ -1,4 +1,4 @@
-"""NXdata groups with a three-dimensional signal on axes of h, k and l, in whatever order."""
+"""NXdata groups with a three-dimensional signal on axes h, k and l in any order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AXIS_NAME = re.compile(r"(?:q_?|miller_?)?([hkl])", re.IGNORECASE)
 
 
 def signal_of(group: h5py.Group) -> h5py.Dataset | None:
-    """The signal: named by the group's attribute, or marked by its own as older files do."""
+    """The signal, named by an attribute of the group or, in older files, of the dataset."""
     name = hdf5_kind.attribute_text(group, "signal")
     if name:
         found = group.get(name)
@@ -41,7 +41,7 @@ def is_volume(group: h5py.Group) -> bool:
 
 
 def axis_names(group: h5py.Group) -> list[str]:
-    """Names of the axes in the order of the signal's dimensions; empty if the file says none."""
+    """Names of the axes in the order of the signal's dimensions; empty if undefined."""
     said = hdf5_kind.attribute(group, "axes")
     signal = signal_of(group)
     if said is None and signal is not None:
@@ -61,7 +61,7 @@ def letter(name: str) -> str:
 
 
 def grid_of(path: Path, group: h5py.Group) -> tuple[HklGrid, tuple[int, ...], list[int], str]:
-    """Grid of an NXdata, and how its signal has to be turned to lie on it.
+    """Grid of an NXdata, and how its signal must be transposed to match it.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def grid_of(path: Path, group: h5py.Group) -> tuple[HklGrid, tuple[int, ...], li
     falling : list of int
         Axes (0 for h, 1 for k, 2 for l) that run from high to low.
     said : str
-        What was done, for the history; empty if nothing.
+        Text for the history; empty if nothing was changed.
     """
     signal, names = signal_of(group), axis_names(group)
     assert signal is not None
@@ -79,13 +79,13 @@ def grid_of(path: Path, group: h5py.Group) -> tuple[HklGrid, tuple[int, ...], li
     order = tuple(letters.index(x) for x in "hkl")
     lines, falling, said = [], [], []
     if order != (0, 1, 2):
-        said.append(f"axes in the file {', '.join(names)}, turned to h, k, l")
+        said.append(f"axes in the file {', '.join(names)}, transposed to h, k, l")
     for axis, dimension in enumerate(order):
         line, what = _axis(path, group, names[dimension], signal.shape[dimension])
         if len(line) > 1 and line[0] > line[-1]:
             falling.append(axis)
             line = line[::-1]
-            what = f"{names[dimension]} falls and was turned round"
+            what = f"{names[dimension]} is descending and was reversed"
         lines.append(line)
         said += [what] if what else []
     return HklGrid.from_axes(*lines), order, falling, "; ".join(said)
@@ -100,11 +100,11 @@ def _axis(path: Path, group: h5py.Group, name: str, n: int) -> tuple[NDArray[np.
     if "ang" in unit or "å" in unit or "nm" in unit:
         raise MapFileError(
             f"{path}: {axis.name} is in {unit} and not in Miller indices; a map on axes of q "
-            "cannot be put on a grid of hkl"
+            "cannot be converted to a grid of hkl"
         )
     values = load(axis, path).astype(np.float64)
     if len(values) == n + 1:
-        return (values[1:] + values[:-1]) / 2, f"{name} holds edges, their middles were taken"
+        return (values[1:] + values[:-1]) / 2, f"{name} contains edges; their midpoints are used"
     if len(values) != n:
         raise MapFileError(f"{path}: {axis.name} has {len(values)} values for {n} voxels")
     return values, ""
@@ -113,7 +113,7 @@ def _axis(path: Path, group: h5py.Group, name: str, n: int) -> tuple[NDArray[np.
 def read_volume(
     path: Path, dataset: h5py.Dataset, order: tuple[int, ...], falling: list[int]
 ) -> Array:
-    """Values of a dataset, turned so that h is slowest and l fastest, all rising."""
+    """Values of a dataset, transposed so that h is slowest and l fastest, all ascending."""
     turned = load(dataset, path).transpose(order)
     return np.ascontiguousarray(np.flip(turned, tuple(falling)))
 

@@ -19,7 +19,7 @@ from ..diffuse import DiffuseMap
 from .hdf5 import create_volume
 from .nexus import HALVES, OURS
 
-#: The version of mdx2 whose layout this is; mdx2 looks for it.
+#: Version of mdx2 whose layout is written; mdx2 checks it.
 MDX2_VERSION = "1.0.5"
 
 
@@ -86,7 +86,7 @@ def _columns(diffuse: DiffuseMap) -> dict[str, Any]:
 
 
 def _write_crystal(entry: h5py.Group, diffuse: DiffuseMap) -> None:
-    """Cell and space group; as no orientation is known, the crystal lies as its cell does."""
+    """Cell and space group; the orientation is unknown, so the default one is written."""
     assert diffuse.cell is not None
     sample = _group(entry, "crystal", "NXsample", "mdx2.geometry.Crystal")
     sample["space_group"] = diffuse.spacegroup

@@ -1,4 +1,4 @@
-"""Maps in NumPy's .npz, with everything written out, for other programs."""
+"""Maps in NumPy's .npz, with q-vectors and hkl stored explicitly, for other programs."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
 
 def _arrays(diffuse: DiffuseMap) -> dict[str, NDArray[Any]]:
-    """Everything that a file holds, one value a voxel in flat arrays, l fastest.
+    """All arrays of a file, one value per voxel in flat arrays, l fastest.
 
-    Intensity comes last: where a damaged archive loses its end, nothing is taken for whole.
+    Intensity comes last, so that a truncated archive is recognized as damaged.
     """
     arrays = header_of(diffuse)
     shape = diffuse.map_shape or diffuse.list_shape

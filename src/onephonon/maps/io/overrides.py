@@ -1,4 +1,4 @@
-"""What the caller says of a map because its file cannot: cell, space group, sampling, origin."""
+"""Overrides for information that a map's file lacks: cell, space group, sampling, origin."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from onephonon.crystal.grid import HklGrid
 
 Triple = tuple[float, float, float]
 
-#: How the cell can be said, for messages.
+#: Hint on how to give the cell, for messages.
 SAY_CELL = (
-    "say cell=(a, b, c, alpha, beta, gamma), or cell= a file that has it such as the structure's "
+    "give cell=(a, b, c, alpha, beta, gamma), or a file that contains it, such as the structure "
     "(--cell A B C ALPHA BETA GAMMA or --cell-from FILE)"
 )
 
-#: How the sampling can be said, for messages.
+#: Hint on how to give the sampling, for messages.
 SAY_SAMPLING = (
-    "say sampling=(n_h, n_k, n_l), the voxels per Miller index (--per-index NH NK NL), or "
+    "give sampling=(n_h, n_k, n_l), the voxels per Miller index (--per-index NH NK NL), or "
     "(min, max, n) of each axis (--h, --k and --l MIN MAX N)"
 )
 
-#: A step this close to a fraction (relative) is taken as one voxel per so many Miller indices:
-#: cells of file and structure differ by a few parts in a thousand.
+#: A step this close to a simple fraction (relative) is rounded to it: cells of file and structure
+#: may differ by a few parts in a thousand.
 CLOSE_STEP = 0.02
 
-#: ... and this close in voxels per index, so that a wrong cell does not meet some whole number.
+#: ... and this close in voxels per index, so that a wrong cell does not fit by chance.
 CLOSE_COUNT = 0.1
 
-#: Miller indices per voxel beyond which nothing is a map.
+#: Largest plausible step, Miller indices per voxel.
 COARSEST = 100.0
 
 
 class MapGuessWarning(UserWarning):
-    """A file left open how its map lies in reciprocal space, and a likely answer was taken."""
+    """A file does not define the position of its map in reciprocal space; it was guessed."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the caller says of a map; what is None the file has to say.
+    """Values given by the caller; None means that the file must contain them.
 
     Parameters
     ----------
     cell : tuple of six float, optional
         a, b, c in Å; alpha, beta, gamma in degrees.
     cell_said : str
-        Where the cell comes from, for the history.
+        Source of the cell, for the history.
     spacegroup : str
         Hermann-Mauguin symbol; empty if not given.
     per_index : tuple of three float, optional
         Voxels per Miller index along h, k and l.
     limits : tuple of three (min, max), optional
-        First and last Miller index along each axis; goes with `per_index`.
+        First and last Miller index along each axis; requires `per_index`.
     origin : tuple of three int, optional
         Voxel at which hkl = 0, 0, 0 lies, counted from 0 along h, k and l.
     dataset : str, optional
@@ -72,12 +72,12 @@ class Given:
     dataset: str | None = None
 
     def allow(self, path: Path, format_name: str, *names: str) -> None:
-        """Refuse what this format says itself, so that no option is passed over in silence.
+        """Raise if an option repeats what this format defines, so that none is silently ignored.
 
         Raises
         ------
         MapFileError
-            If something else than `names` (or cell and spacegroup, which any format takes) was
+            If an option other than `names` (or cell and spacegroup, allowed in any format) was
             given.
         """
         said = {
@@ -90,7 +90,7 @@ class Given:
                 raise MapFileError(f"{path}: {name} was given, but {format_name}; leave it out")
 
     def need_cell(self, path: Path, found: Sequence[float] | None = None) -> tuple[float, ...]:
-        """Cell as given, else as found in the file.
+        """The given cell, else the one found in the file.
 
         Raises
         ------
@@ -99,16 +99,16 @@ class Given:
         """
         cell = self.cell if self.cell is not None else found
         if cell is None:
-            raise MapFileError(f"{path}: the file does not say the cell; {SAY_CELL}")
+            raise MapFileError(f"{path}: the file contains no cell; {SAY_CELL}")
         return tuple(float(x) for x in cell)
 
     def need_grid(self, path: Path, shape: Sequence[int]) -> tuple[HklGrid, str]:
-        """Grid of a bare array, and what was assumed to place it.
+        """Grid of a plain array, and the assumptions about its position.
 
         Raises
         ------
         MapFileError
-            If nothing was said of the sampling, or it does not fit the shape.
+            If the sampling is missing or does not fit the shape.
         """
         if self.per_index is None:
             raise MapFileError(
@@ -146,12 +146,12 @@ class Given:
 
 
 def guess(path: Path, what: str) -> None:
-    """Warn of a likely answer to what a file leaves open; it is in the map's history too."""
+    """Warn of a guess about information missing in the file; also recorded in the history."""
     warnings.warn(f"{path.name}: {what}", MapGuessWarning, stacklevel=6)
 
 
 def check_sampling(sampling: Any) -> tuple[Triple, tuple[tuple[float, float], ...] | None]:
-    """Voxels per Miller index and, if said, the limits.
+    """Check a sampling: voxels per Miller index and, if given, the limits.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def _triple(values: Sequence[float]) -> Triple:
 
 
 def close_step(step: float) -> float | None:
-    """The step of whole voxels per index, or whole indices per voxel, that a step is close to."""
+    """Round a step to whole voxels per index or whole indices per voxel; None if not close."""
     if not 0 < step <= COARSEST:
         return None
     near = 1 / round(1 / step) if step < 1 and round(1 / step) else float(round(step))

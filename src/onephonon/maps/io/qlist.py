@@ -31,7 +31,7 @@ def read_q_vectors(
     -------
     q : ndarray, shape (N, 3), float64
     map_shape : tuple of three int or None
-        What an .npz says of the grid that the list was made from.
+        Shape of the grid from which the list was made, if an .npz contains it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tables of Miller indices and intensities, put on the grid that their indices span."""
+"""Tables of Miller indices and intensities, converted to the grid of their indices."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .overrides import COARSEST
 
 Float64 = NDArray[np.float64]
 
-#: Indices in files have four or five decimals; further off, in voxels, they are on no grid.
+#: Tolerance in voxels: indices in files have four or five decimals.
 OFF_GRID = 0.02
 
-#: A grid with this many voxels for each row is not what the table was made from.
+#: Maximum number of voxels per row; emptier grids are implausible.
 MAX_EMPTY = 200
 
 #: ... if it has more than this many.
 SMALL_GRID = 1_000_000
 
-#: Voxels per Miller index that are tried where the file does not say them.
+#: Maximum voxels per Miller index tried if the file does not specify them.
 MAX_PER_INDEX = 200
 
 
@@ -43,7 +43,7 @@ def map_of_rows(
     history: Sequence[str] = (),
     **details: Any,
 ) -> DiffuseMap:
-    """Put the rows of a table on their grid; a list if they lie on none.
+    """Convert the rows of a table to a map on their grid, or to a list if there is none.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def map_of_rows(
     per_index : sequence of three float, optional
         Voxels per Miller index; found from the indices if not given.
     grid : HklGrid, optional
-        The grid, if the file says it all.
+        The grid, if the file defines it.
     history : sequence of str
     **details
         Further fields of the map.
@@ -70,7 +70,7 @@ def map_of_rows(
     Raises
     ------
     MapFileError
-        If indices are not finite or occur twice, or are off the grid that was said.
+        If indices are not finite, occur twice, or are not on the given grid.
     """
     if not len(hkl):
         raise MapFileError(f"{path}: the table has no rows")
@@ -80,7 +80,7 @@ def map_of_rows(
     if grid is None:
         grid, how = _span(path, hkl, per_index)
     else:
-        how = "grid as the file says"
+        how = "grid from the file"
     if grid is None:
         return _listed(hkl, columns, cell, (*history, how), details)
     flat = _voxels(path, hkl, grid)
@@ -123,7 +123,7 @@ def _listed(
 def _span(
     path: Path, hkl: Float64, per_index: Sequence[float] | None
 ) -> tuple[HklGrid | None, str]:
-    """Smallest grid on which all rows lie, and how it was found."""
+    """Smallest grid that contains all rows, and how it was determined."""
     if per_index is not None:
         steps = [1 / n for n in per_index]
         how = f"grid of {_said(per_index)} voxels per index"
@@ -133,7 +133,7 @@ def _span(
         if len(steps) < 3:
             return None, "kept as a list: the indices lie on no regular grid"
     low, high = hkl.min(axis=0).tolist(), hkl.max(axis=0).tolist()
-    # Python's whole numbers: a damaged index must not overflow.
+    # Python integers: a damaged index must not overflow.
     shape = [round((b - a) / s) + 1 for a, b, s in zip(low, high, steps, strict=True)]
     if math.prod(shape) > max(SMALL_GRID, MAX_EMPTY * len(hkl)):
         if per_index is not None:

@@ -1,4 +1,4 @@
-"""Writing a map to HDF5 while it is computed, so that it may be stopped and continued."""
+"""Writing a map to HDF5 while it is computed; it can be stopped and continued."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DONE = "steps_done"
 
 
 def partial_path(path: Path) -> Path:
-    """Where an unfinished map is kept, beside the file it will become."""
+    """Path of an unfinished map, in the folder of the final file."""
     return path.with_name(f"{path.name}.partial")
 
 
@@ -39,7 +39,7 @@ def unfinished(
     force: bool = False,
     **header: Any,
 ) -> Iterator[UnfinishedMap]:
-    """Open a map to be written step by step; it takes its name once the block is done.
+    """Open a map for writing in steps; it is renamed to `path` when the block ends.
 
     If the block raises or is interrupted, what was written stays beside `path` under
     `partial_path`, and the same call continues it.
@@ -51,9 +51,9 @@ def unfinished(
     cell : tuple of six float
     dtype : {'float32', 'float64'}
     parameters : dict
-        What the map is made with: an unfinished file made with other ones is not continued.
+        Parameters of the map: an unfinished file with other parameters is not continued.
     force : bool
-        Overwrite a finished file, and throw away an unfinished one made with other parameters.
+        Overwrite a finished file, and delete an unfinished one with other parameters.
     **header
         Passed on to `hdf5.create`.
 
@@ -99,7 +99,7 @@ def _continues(partial: Path, wanted: str) -> bool:
 
 
 class UnfinishedMap:
-    """A map being written: its values, and how many steps are done."""
+    """An unfinished map: its values, and the number of steps done."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
@@ -107,7 +107,7 @@ class UnfinishedMap:
 
     @property
     def steps_done(self) -> int:
-        """Steps whose results are safely in the file."""
+        """Number of steps whose results are in the file."""
         return int(self._file.attrs[DONE])
 
     def count(self) -> int:
@@ -123,7 +123,7 @@ class UnfinishedMap:
         return int(self.values.chunks[0])
 
     def step(self, rows: slice, values: Callable[[], NDArray[np.floating[Any]]], n: int) -> None:
-        """Do step n: compute some rows and write them, unless they are there already."""
+        """Do step n: compute some rows and write them, unless already done."""
         if n < self.steps_done:
             return
         self.values[rows] = values()

@@ -1,12 +1,12 @@
 """Maps as text: h k l intensity [sigma] a line, # for comments, blanks or commas between.
 
-Files of ours begin with comments that say all that is known of the map, and name the columns::
+Files written by onephonon begin with comments that describe the map and name the columns::
 
     # cell 27.26 31.98 34.29 88.53 108.57 111.85
     # spacegroup P 1
     # columns h k l intensity sigma
 
-Numbers have as many digits as bring back every bit.
+Numbers have enough digits to be exact.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .rows import map_of_rows
 
 COLUMNS = ("h", "k", "l", "intensity", "sigma", "counts", "half1", "half2")
 
-#: Significant digits that bring back every bit.
+#: Significant digits for an exact representation.
 DIGITS = {"float32": 9, "float64": 17}
 
 
@@ -105,7 +105,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
 
 def _rows(part: slice, held: dict[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Voxels of a slab that have a value of anything."""
+    """Voxels of a slab that have any value."""
     kept = [~np.isnan(x[part].reshape(-1)) for x in held.values()]
     return np.logical_or.reduce(kept)
 
@@ -129,7 +129,7 @@ def _header(diffuse: DiffuseMap, names: list[str], rows: int, dtype: str) -> lis
 
 
 def _lines(path: Path, comments: list[str]) -> Iterator[str]:
-    """Lines with numbers; comments are put aside."""
+    """Lines with numbers; comments are collected separately."""
     with path.open(encoding="utf-8-sig") as file:
         for line in file:
             numbers, _, comment = line.partition("#")
@@ -140,13 +140,13 @@ def _lines(path: Path, comments: list[str]) -> Iterator[str]:
 
 
 def _read_header(comments: list[str]) -> dict[str, str]:
-    """What the comments say, by their first words."""
+    """Content of the comments by their first words."""
     pairs = (comment.partition(" ") for comment in comments)
     return {name.rstrip(":").lower(): rest.strip() for name, _, rest in pairs}
 
 
 def _names(path: Path, table: NDArray[np.float64], header: dict[str, str]) -> tuple[str, ...]:
-    """What the columns are: as the comments say, or h k l intensity [sigma]."""
+    """Names of the columns: from the comments, or h k l intensity [sigma]."""
     width = table.shape[1]
     names = (
         tuple(header["columns"].replace(",", " ").lower().split()) if "columns" in header else ()
@@ -155,7 +155,7 @@ def _names(path: Path, table: NDArray[np.float64], header: dict[str, str]) -> tu
         if width not in (4, 5):
             raise MapFileError(
                 f"{path}: {width} numbers a line; a table has h k l intensity [sigma], or a "
-                "comment '# columns h k l intensity ...' that says what else it has"
+                "comment '# columns h k l intensity ...' that lists its columns"
             )
         return COLUMNS[:width]
     unknown = [name for name in names if name not in COLUMNS]
@@ -168,10 +168,10 @@ def _names(path: Path, table: NDArray[np.float64], header: dict[str, str]) -> tu
 
 
 def _cell(path: Path, header: dict[str, str]) -> tuple[float, ...] | None:
-    """The cell that another program's comment says: six numbers after "cell"."""
+    """The cell from a comment of another program: six numbers after "cell"."""
     words = header.get("cell", "").replace(",", " ").split()
     if not words:
         return None
     if len(words) != 6:
-        raise MapFileError(f"{path}: its comment says cell {' '.join(words)}, not six numbers")
+        raise MapFileError(f"{path}: its comment has cell {' '.join(words)}, not six numbers")
     return tuple(float(word) for word in words)

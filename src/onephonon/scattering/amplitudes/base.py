@@ -14,7 +14,7 @@ from ..points import QPoints
 
 
 class AmplitudeEngine(Protocol):
-    """A way to G, and why it was taken."""
+    """An engine, and why it was chosen."""
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ def amplitudes_at(
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """G at every valid q, to be kept while springs change: it does not depend on them.
+    """G at every valid q; it does not depend on the springs and can be reused.
 
     Parameters
     ----------

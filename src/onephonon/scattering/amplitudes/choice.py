@@ -12,16 +12,16 @@ from .mesh.engine import MeshEngine
 
 ENGINES = ("auto", "direct", "mesh")
 
-#: Seconds that costs are counted in, measured on two cores of a small machine. Only ratios matter.
+#: Costs in seconds, measured on two cores. Only ratios matter.
 DIRECT_WAVE = 25e-9  # an atom's wave at one q
 GRID_POINT = 500e-9  # a body at one point of a regular grid, on the mesh
 LIST_POINT = 3.5e-6  # a body at one q of a list, on the mesh
 DEPOSITED_ATOM = 5e-4  # an atom on the mesh, and the transforms that its body needs
 
-#: Direct sums cheaper than this (s) are not worth an approximation.
+#: The direct sum is used if it takes less than this (s).
 QUICK = 1.0
 
-#: How many times cheaper the mesh must look before it is taken unasked.
+#: Estimated speed-up from which 'auto' chooses the mesh.
 MARGIN = 2.0
 
 
@@ -45,7 +45,7 @@ def check_rtol(rtol: float) -> float:
 def choose_engine(
     engine: str, rtol: float, bodies: Bodies, n_points: int, on_grid: bool
 ) -> AmplitudeEngine:
-    """Take the engine that was asked for, or the cheaper one.
+    """Return the requested engine, or the faster one for 'auto'.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""G(q): how strongly each degree of freedom scatters, by direct summation over atoms."""
+"""G(q): scattering amplitude of each degree of freedom, by direct summation over atoms."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DirectEngine:
 
 
 def default_batch_size(bodies: Bodies) -> int:
-    """Q-vectors to handle at a time: few enough for the cache, enough to share a factorization."""
+    """Number of q per batch: fits the cache and shares factorizations."""
     return max(1, WAVES_AT_A_TIME // bodies.n_cell_atoms, bodies.n_dof)
 
 
@@ -79,7 +79,7 @@ def transform(bodies: Bodies, q: Tensor, U: Tensor) -> Tensor:
         and in the crystal's coordinates, cell, occupancies and form factors, and in U. Nothing
         of the size n_q x n_atoms is kept for the backward pass.
     """
-    # Atoms in the order of the bodies' table; what only fills it up gets no weight.
+    # Atoms in the order of the bodies' table; padding has zero weight.
     filled = bodies.table < bodies.n_cell_atoms
     order = torch.where(filled, bodies.table, 0)
     weight = filled.to(q.dtype)[:, :, None]
@@ -155,7 +155,7 @@ def _sum_waves(
 
 
 class _BodySums(torch.autograd.Function):
-    """`_sum_waves` with a backward pass that forms the waves anew instead of keeping them."""
+    """`_sum_waves` with a backward pass that recomputes the waves instead of storing them."""
 
     generate_vmap_rule = True
 
@@ -187,7 +187,7 @@ class _BodySums(torch.autograd.Function):
 
 
 class _BodySumsGradient(torch.autograd.Function):
-    """The gradient of `_BodySums` as a function of its own: it, too, forms the waves anew."""
+    """The gradient of `_BodySums` as a separate function; it also recomputes the waves."""
 
     generate_vmap_rule = True
 
@@ -230,7 +230,7 @@ def _all_gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
 def _pull_back(
     inputs: list[Tensor], kind: Tensor, grad: Tensor, needs: tuple[bool, ...]
 ) -> list[Tensor | None]:
-    """Gradients of `_sum_waves` by hand: a handful of products over (q, atoms)."""
+    """Explicit gradients of `_sum_waves`: a few products over (q, atoms)."""
     q, f, r, u, occ, weight = inputs
     needs_q, needs_f, needs_r, needs_u, needs_occ, needs_weight = needs[:6]
     squares = _squares(q)
@@ -239,7 +239,7 @@ def _pull_back(
     cos, sin = torch.cos(angle), torch.sin(angle)
     f_atom = f[:, kind]
     shape = (len(q), *weight.shape[:2])
-    # What each atom's wave contributes to the loss: grad along its real and imaginary part.
+    # Contribution of each atom's wave to the loss: grad along its real and imaginary part.
     along_re = torch.einsum("qbx,bjx->qbj", grad.real, weight).reshape(cos.shape)
     along_im = torch.einsum("qbx,bjx->qbj", grad.imag, weight).reshape(cos.shape)
     per_strength = (along_re * cos + along_im * sin) * decay

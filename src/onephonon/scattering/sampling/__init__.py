@@ -1,7 +1,7 @@
-"""Which q to ask for, each kind with what is needed to put the results back.
+"""Sampling of reciprocal space; each sample can restore the shape of its results.
 
 Every function returns a `QSample`: q in 1/Å with 2*pi included, in the Cartesian frame of the
-cell's matrix, and the shape and coordinates in which its results are read.
+cell's matrix, and the shape and coordinates of the results.
 """
 
 import lazy_loader as lazy

@@ -1,4 +1,4 @@
-"""What every choice of q has in common, and the checks of its numbers."""
+"""Base class of all samples of q, and checks of numbers."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Vector = Tensor | Sequence[Number]
 
 @dataclass(frozen=True)
 class QSample:
-    """Scattering vectors, and how to read what is computed at them.
+    """Scattering vectors, and the shape of results computed at them.
 
     Parameters
     ----------
     q : Tensor, shape (N, 3)
-        1/Å, 2*pi included; differentiable in the cell and in whatever placed the points.
+        1/Å, 2*pi included; differentiable in the cell and in the parameters of the sample.
     hkl : Tensor, shape (N, 3)
         The same points in Miller indices, fractional.
     valid : Tensor, shape (N,), bool
-        False at Bragg points, and nearer to one than the tolerance asked for.
+        False at Bragg points, and closer to one than the tolerance.
     shape : tuple of int
         The shape of the results, last index fastest.
     """
@@ -45,7 +45,7 @@ class QSample:
         return int(self.q.shape[0])
 
     def put_back(self, values: Tensor) -> Tensor:
-        """Give one result per q its shape.
+        """Reshape one result per q to the shape of the sample.
 
         Parameters
         ----------
@@ -65,11 +65,11 @@ class QSample:
         return values.reshape(*self.shape, *values.shape[1:])
 
     def zone_points(self) -> ZonePoints:
-        """Distinct phonon wavevectors behind the points; discrete, without gradient."""
+        """Distinct phonon wavevectors of the points; discrete, without gradient."""
         return find_zone_points(self.hkl.detach())
 
     def points(self) -> QPoints:
-        """Give the sample to the physics: q, hkl, zone points and the mask, as one."""
+        """The sample as points for the model: q, hkl, zone points and mask."""
         return QPoints(self.q, self.hkl, self.zone_points(), self.valid)
 
     def _check_one_per_q(self, name: str, values: Tensor) -> None:
@@ -81,7 +81,7 @@ class QSample:
 
 
 def check_number(name: str, value: Number, like: Tensor) -> Tensor:
-    """Turn a number into a finite 0-d tensor of the dtype and device of `like`."""
+    """Check a number; return a finite 0-d tensor with the dtype and device of `like`."""
     number = torch.as_tensor(value, dtype=like.dtype, device=like.device)
     if number.ndim or not bool(torch.isfinite(number.detach())):
         raise InputError(f"{name} {value} is not one finite number")
@@ -89,7 +89,7 @@ def check_number(name: str, value: Number, like: Tensor) -> Tensor:
 
 
 def check_positive(name: str, value: Number, like: Tensor, unit: str) -> Tensor:
-    """Turn a number above zero into a 0-d tensor."""
+    """Check a number above zero; return a 0-d tensor."""
     number = check_number(name, value, like)
     if not float(number.detach()) > 0:
         raise InputError(f"{name} {float(number.detach()):g} {unit}: give a number above zero")
@@ -97,7 +97,7 @@ def check_positive(name: str, value: Number, like: Tensor, unit: str) -> Tensor:
 
 
 def check_vector(name: str, value: Vector, like: Tensor, n: int = 3) -> Tensor:
-    """Turn `n` numbers, each perhaps a tensor, into a finite tensor of shape (n,)."""
+    """Check `n` numbers (or tensors); return a finite tensor of shape (n,)."""
     vector = value if isinstance(value, Tensor) else _stack(name, value, like)
     vector = vector.to(like)
     if vector.shape != (n,) or not bool(torch.isfinite(vector.detach()).all()):
@@ -106,14 +106,14 @@ def check_vector(name: str, value: Vector, like: Tensor, n: int = 3) -> Tensor:
 
 
 def check_count(name: str, value: int, least: int = 1) -> int:
-    """Whole number of at least `least`."""
+    """Check a whole number of at least `least`."""
     if not float(value).is_integer() or value < least:
         raise InputError(f"{name} {value}: give a whole number, {least} or more")
     return int(value)
 
 
 def check_resolution_range(d_min: float, d_max: float) -> None:
-    """Refuse an empty resolution range (Å); d_max may be infinite."""
+    """Check that a resolution range (Å) is not empty; d_max may be infinite."""
     if not (math.isfinite(d_min) and 0 < d_min < d_max):
         raise InputError(
             f"d_min {d_min:g} Å and d_max {d_max:g} Å bound no resolution range; "

@@ -70,7 +70,7 @@ def bragg_distance(cell: UnitCell, q: Tensor) -> Tensor:
 
 
 def near_bragg(cell: UnitCell, q: Tensor, bragg_radius: float | None = None) -> Tensor:
-    """Tell which q are Bragg points or too near to one.
+    """Whether each q is a Bragg point or too close to one.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def bragg_strata(cell: UnitCell, q: Tensor, edges: Sequence[float]) -> Tensor:
     count = torch.bincount(strata, minlength=len(values) + 1)
     if not bool((count > 0).all()):
         raise InputError(
-            f"edges {values} leave strata of {count.tolist()} points; the distances reach from "
+            f"edges {values} leave strata of {count.tolist()} points; the distances range from "
             f"{float(distance.min()):.3g} to {float(distance.max()):.3g} 1/Å, so move the edges "
             "until none is empty"
             if len(q)

@@ -1,11 +1,11 @@
-"""The pixels of a flat detector, in a rotation series: pieces of the Ewald sphere.
+"""The pixels of a flat detector in a rotation series, as points on the Ewald sphere.
 
-The laboratory frame is right-handed, fixed, and centred on the crystal; which way it points is
-free, and the default beam along +z with a spindle along +x is the usual choice. Lengths in it are
-mm. The package's q lives in another frame: the Cartesian frame of ``cell.matrix``, fixed in the
-crystal. A rotation U joins the two at spindle angle 0, ``x_lab = U @ x_crystal``; at the angle
-phi the crystal stands at ``x_lab = R(phi) @ U @ x_crystal``, R turning about the spindle axis by
-the right-hand rule.
+The laboratory frame is right-handed, fixed, and centred on the crystal; its orientation is
+arbitrary, by default with the beam along +z and the spindle along +x. Lengths in it are mm. q is
+defined in another frame: the Cartesian frame of ``cell.matrix``, fixed in the crystal. A rotation U
+relates the two at spindle angle 0, ``x_lab = U @ x_crystal``; at the angle phi
+``x_lab = R(phi) @ U @ x_crystal``, with R a rotation about the spindle axis by the right-hand
+rule.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from onephonon.crystal.cell import UnitCell
 from .base import Number, QSample, Vector, check_count, check_number, check_positive, check_vector
 from .bragg import near_bragg
 
-#: How far a direction's length may be from 1, two directions from square, or a matrix from a
-#: rotation: headers of images carry four decimals or more.
+#: Tolerance of the length of a unit vector, of orthogonality, and of a rotation matrix: image
+#: headers have four decimals or more.
 ROTATION_TOLERANCE = 1e-4
 
-#: How far the axes of an indexed crystal may differ from those of the model's cell, as a part of
-#: the lengths: a few times what cooling or another batch of crystals does. Another choice of
-#: axes or a wrong unit differs by more.
+#: Relative tolerance between the axes of an indexed crystal and of the model's cell: a few times
+#: the effect of cooling or of another batch of crystals. Another choice of axes or a wrong unit
+#: differs by more.
 CELL_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A flat detector and the beam that it looks at.
+    """A flat detector and the incident beam.
 
     The centre of the pixel (fast i, slow j), counted from 0, is at
     ``origin + i * pixel_size[0] * fast + j * pixel_size[1] * slow``.
@@ -45,7 +45,7 @@ class Detector:
     origin : array, shape (3,)
         The centre of the pixel (0, 0), in mm from the crystal.
     fast, slow : array, shape (3,)
-        Unit vectors along which the fast and the slow pixel index grow, square to one another.
+        Unit vectors along which the fast and the slow pixel index increase, orthogonal.
     pixel_size : array, shape (2,)
         Along fast and slow, mm.
     n_pixels : (int, int)
@@ -73,7 +73,7 @@ class Detector:
         n_pixels: tuple[int, int],
         wavelength: Number,
     ) -> Detector:
-        """Place a detector square to the beam: beam along +z, fast along +x, slow along +y.
+        """Detector perpendicular to the beam: beam along +z, fast along +x, slow along +y.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Detector:
             From crystal to detector, mm.
         beam_centre : array, shape (2,)
             Where the beam hits, in pixels along fast and slow. Whole numbers are centres of
-            pixels, the first is 0: take 1/2 off a number counted from the detector's corner.
+            pixels, the first is 0: subtract 1/2 from a number counted from the detector's corner.
         pixel_size, n_pixels, wavelength
             As for the class.
 
@@ -99,7 +99,7 @@ class Detector:
         return cls((x, y, distance), fast, slow, pixel_size, n_pixels, wavelength)
 
     def binned(self, n: int) -> Detector:
-        """Return the detector with n x n pixels made one; what does not fill a bin is left out."""
+        """Return the detector with n x n pixels combined; incomplete bins are dropped."""
         n = check_count("n", n)
         like = torch.zeros((), dtype=torch.float64)
         size = check_vector("pixel_size", self.pixel_size, like, 2)
@@ -144,13 +144,13 @@ class Detector:
         pixels = check_vector("origin", self.origin, like) + across
         lengths = torch.linalg.vector_norm(pixels, dim=-1, keepdim=True)
         if not bool((lengths > 0).all()):
-            raise InputError("a pixel stands in the crystal; move the detector's origin away")
+            raise InputError("a pixel is at the position of the crystal; correct the detector's origin")
         return TWO_PI / wavelength * (pixels / lengths - _direction("beam", self.beam, like))
 
 
 @dataclass(frozen=True)
 class Scan:
-    """How the crystal turns: frame i spans ``start + i * width`` to ``start + (i + 1) * width``.
+    """Rotation series: frame i spans ``start + i * width`` to ``start + (i + 1) * width``.
 
     A frame is computed at its middle. The default is one still image at angle 0.
 
@@ -162,8 +162,8 @@ class Scan:
     start : float or Tensor
         Spindle angle at the start of the first frame, degrees.
     axis : array, shape (3,)
-        Unit vector of the spindle in the laboratory frame; positive angles turn the crystal about
-        it by the right-hand rule.
+        Unit vector of the spindle in the laboratory frame; positive angles rotate the crystal
+        about it by the right-hand rule.
     """
 
     n_frames: int = 1
@@ -180,7 +180,7 @@ class Scan:
         )
 
     def rotations(self, like: Tensor) -> Tensor:
-        """Rotation R of each frame, which turns the crystal from angle 0, (n_frames, 3, 3)."""
+        """Rotation R of each frame, from spindle angle 0, (n_frames, 3, 3)."""
         axis = _direction("axis", self.axis, like)
         angle = torch.deg2rad(self.angles(like))[:, None, None]
         eye = torch.eye(3, dtype=like.dtype, device=like.device)
@@ -244,7 +244,7 @@ def detector(
     Raises
     ------
     InputError
-        If a number of the geometry cannot be, the rotation is none, or the axes do not span the
+        If the geometry is invalid, the matrix is not a rotation, or the axes do not span the
         model's cell.
     """
     scan = scan or Scan()
@@ -253,7 +253,7 @@ def detector(
     rotations = scan.rotations(like)
     if axes is not None:
         if rotation is not None:
-            raise InputError("rotation and axes both orient the crystal; give one of them")
+            raise InputError("rotation and axes both define the orientation; give only one of them")
         lab_axes = _check_axes(check_matrix("axes", axes, like), cell)
         hkl = _rotated_back(q_lab, rotations @ lab_axes) / TWO_PI
         q = cell.q_from_hkl(hkl)
@@ -268,7 +268,7 @@ def detector(
 
 
 def check_matrix(name: str, value: Tensor | Sequence[Sequence[float]], like: Tensor) -> Tensor:
-    """Turn nine numbers into a finite matrix of the dtype and device of `like`."""
+    """Check nine numbers; return a finite matrix with the dtype and device of `like`."""
     matrix = torch.as_tensor(value, dtype=like.dtype, device=like.device)
     if matrix.shape != (3, 3) or not bool(torch.isfinite(matrix.detach()).all()):
         raise InputError(f"{name} {matrix.tolist()} is not a 3 x 3 matrix of finite numbers")
@@ -281,7 +281,7 @@ def _rotated_back(q_lab: Tensor, frames: Tensor) -> Tensor:
 
 
 def _direction(name: str, value: Vector, like: Tensor) -> Tensor:
-    """Unit vector; what the rounding of a header took from its length is given back."""
+    """Check a unit vector, and normalize it to remove rounding."""
     vector = check_vector(name, value, like)
     length = torch.linalg.vector_norm(vector)
     if abs(float(length.detach()) - 1.0) > ROTATION_TOLERANCE:
@@ -302,14 +302,14 @@ def _check_rotation(U: Tensor) -> Tensor:
 
 
 def _check_axes(axes: Tensor, cell: UnitCell) -> Tensor:
-    """Refuse axes that are not those of the cell, turned."""
+    """Check that the axes are those of the cell, up to a rotation."""
     found, wanted = axes.detach(), cell.matrix.detach()
     lengths = torch.linalg.vector_norm(wanted, dim=0)
     mismatch = ((found.T @ found - wanted.T @ wanted) / torch.outer(lengths, lengths)).abs().max()
     same_hand = float(torch.linalg.det(found) * torch.linalg.det(wanted)) > 0
     # Products of two axes differ by twice what the lengths do.
     if float(mismatch) > 2 * CELL_TOLERANCE or not same_hand:
-        reason = "have the other hand" if not same_hand else "do not match"
+        reason = "have the opposite handedness" if not same_hand else "do not match"
         raise InputError(
             f"axes span the cell {UnitCell(found)} and {reason}; the model's is "
             f"{cell}. Give a, b, c in Å as columns, in the model's choice of axes"

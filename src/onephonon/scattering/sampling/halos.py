@@ -19,12 +19,11 @@ from ..amplitudes.direct import structure_factor
 from .base import QSample, check_count, check_resolution_range
 from .bragg import near_bragg
 
-#: Which of the peaks that symmetry makes equal are kept: one of a Laue orbit, one of a Friedel
-#: pair, or all.
+#: Which symmetry-equivalent peaks are kept: one per Laue orbit, one per Friedel pair, or all.
 UNIQUE = ("laue", "friedel", "all")
 
-#: A peak this close to an end of the resolution range, relative to d, is within: peaks that
-#: symmetry makes equal stay together when their d is the number given (2.0 Å).
+#: Relative tolerance of the ends of the resolution range, so that equivalent peaks exactly at a
+#: limit (2.0 Å) are treated alike.
 RANGE_TOLERANCE = 1e-6
 
 #: Waves (atoms x q) formed at a time: 2 MB an array, near the cache.
@@ -84,7 +83,7 @@ def halos(
 
     Along each index the offsets from the peak are ``i/n`` in (-1/2, 1/2], n of them, so that the
     zone (the reciprocal cell centred on the peak) is covered once. All peaks share the same
-    wavevectors: K is factorized once for each, whatever the number of peaks.
+    wavevectors: K is factorized once for each, for any number of peaks.
 
     Parameters
     ----------
@@ -135,7 +134,7 @@ def strongest_peaks(
     """Choose the Bragg peaks with the largest ``|F|^2`` in a resolution range.
 
     F is that of the crystal's atoms with the file's U, without solvent. The diffuse intensity has
-    the Laue symmetry, so that peaks of one Laue orbit carry the same halo, turned.
+    the Laue symmetry, so that peaks of one Laue orbit have the same halo, rotated.
 
     Parameters
     ----------
@@ -154,7 +153,7 @@ def strongest_peaks(
     Raises
     ------
     InputError
-        If the range is empty, holds fewer peaks than asked for, or `unique` is none of these.
+        If the range is empty, contains fewer peaks than requested, or `unique` is invalid.
     """
     if unique not in UNIQUE:
         raise InputError(f"unique {unique!r} is not one of {', '.join(UNIQUE)}")
@@ -172,7 +171,7 @@ def strongest_peaks(
                 f"n_peaks {wanted}: there are {len(hkl)} peaks (unique={unique!r}) between "
                 f"d = {d_min:g} and {d_max:g} Å; ask for fewer or widen the range"
             )
-        # Equal by symmetry, equal to the last digit: the order does not hang on rounding.
+        # Exactly equal for equivalent peaks, so that the order does not depend on rounding.
         orbits, orbit = torch.unique(_representatives(crystal, hkl), dim=0, return_inverse=True)
         strength = _strengths(gather_bodies(crystal), orbits)[orbit]
         best = torch.argsort(strength, descending=True, stable=True)[:wanted]
@@ -199,7 +198,7 @@ def peak_strengths(crystal: Crystal, hkl: Tensor) -> Tensor:
 
 
 def _own_peaks(hkl: Tensor, like: Tensor) -> BraggPeaks:
-    """Peaks of the user's own choice."""
+    """Check Bragg peaks chosen by the user."""
     if hkl.ndim != 2 or hkl.shape[1] != 3 or len(hkl) == 0:
         raise InputError(
             f"peaks have shape {tuple(hkl.shape)}; give the three Miller indices of one or more "
@@ -269,7 +268,7 @@ def _representatives(crystal: Crystal, hkl: Tensor) -> Tensor:
 
 
 def _first_of_pair(hkl: Tensor) -> Tensor:
-    """True for one of each pair hkl and -hkl: the one whose first index not zero is positive."""
+    """True for one of each pair hkl and -hkl: the one whose first nonzero index is positive."""
     h, k, l = hkl.unbind(1)  # noqa: E741
     return (h > 0) | ((h == 0) & ((k > 0) | ((k == 0) & (l > 0))))
 

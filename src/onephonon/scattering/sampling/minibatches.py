@@ -21,7 +21,7 @@ class Minibatch(QSample):
     Parameters
     ----------
     index : Tensor, shape (size,), int64
-        Where in the sample the points stand; a point may be drawn twice.
+        Indices of the points in the sample; a point may be drawn twice.
     weight : Tensor, shape (size,)
         Importance of each point, 1 on average: ``(weight * values).mean()`` is an unbiased
         estimate of the mean of the values over the sample.
@@ -31,7 +31,7 @@ class Minibatch(QSample):
     weight: Tensor
 
     def mean(self, values: Tensor) -> Tensor:
-        """Estimate the sample's mean of what has these values at the points drawn.
+        """Estimate the mean over the sample from values at the drawn points.
 
         Parameters
         ----------
@@ -48,7 +48,7 @@ class Minibatch(QSample):
         return (weight * values).mean(0)
 
     def put_back(self, values: Tensor) -> Tensor:
-        """Put the values where they belong in the sample, NaN elsewhere.
+        """Write the values at their positions in the sample, NaN elsewhere.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Minibatch(QSample):
         """
         self._check_one_per_q("values", values)
         n = math.prod(self.shape)
-        # Of a point drawn twice the first draw counts: one value, one gradient.
+        # If a point is drawn twice, the first draw is used: one value, one gradient.
         first = first_of_each(self.index, n)
         drawn = (first < self.n_points).nonzero().squeeze(1)
         whole = values.new_full((n, *values.shape[1:]), math.nan)
@@ -99,7 +99,7 @@ class Strata:
         ----------
         sample : QSample
         weights : Tensor, shape (N,), optional
-            How likely each point is to be drawn, up to a factor; by default all are alike.
+            Relative probability of drawing each point; by default all are equal.
             Points of weight zero are not drawn, and the mean is one over the others.
         strata : Tensor, shape (N,), int64, optional
             Number of each point's stratum, from 0, such as `bragg_strata` gives. A minibatch

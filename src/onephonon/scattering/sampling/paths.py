@@ -23,11 +23,11 @@ class PathSample(QSample):
     Parameters
     ----------
     distance : Tensor, shape (N,)
-        Way from the first corner, 1/Å: the abscissa of a plot. Differentiable in the cell.
+        Distance along the path, 1/Å: the abscissa of a plot. Differentiable in the cell.
     corner : Tensor, shape (n_corners,), int64
         Where in the list the corners stand.
     labels : tuple of str, length n_corners
-        What a plot calls them.
+        Labels in plots.
     """
 
     distance: Tensor
@@ -44,7 +44,7 @@ def path(
     around: Vector = (0.0, 0.0, 0.0),
     bragg_radius: float | None = None,
 ) -> PathSample:
-    """Walk along straight lines from corner to corner; two corners make a line.
+    """Sample straight lines from corner to corner; two corners make a line.
 
     Each segment holds its first corner and not its last, which the next one begins with, so no
     corner appears twice; the last corner ends the list.
@@ -60,8 +60,8 @@ def path(
     labels : sequence of str, length n_corners, optional
         By default the indices.
     around : array, shape (3,)
-        Added to every corner: with the indices of a Bragg peak, a path of the zone is walked
-        around this peak.
+        Added to every corner: with the indices of a Bragg peak, the path is placed around this
+        peak.
     bragg_radius : float, optional
         Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 

@@ -15,8 +15,8 @@ from onephonon.crystal.cell import UnitCell
 from .base import QSample, Vector, check_count, check_resolution_range, check_vector
 from .bragg import near_bragg
 
-#: Longitude from one point of the spiral to the next, in turns; the golden ratio fills the circle
-#: most evenly for every number of points.
+#: Longitude step of the spiral, in revolutions; the golden ratio covers the circle most evenly for
+#: any number of points.
 GOLDEN_TURN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -29,7 +29,7 @@ class ShellSample(QSample):
     radius : Tensor, shape (n_shells,)
         ``|q|`` of each shell, 1/Å.
     weight : Tensor, shape (N,)
-        The part of its shell's area that a point stands for; sums to 1 on each shell.
+        Fraction of the shell's area that a point represents; sums to 1 on each shell.
     """
 
     radius: Tensor
@@ -41,7 +41,7 @@ class ShellSample(QSample):
         Parameters
         ----------
         values : Tensor, shape (N,)
-            In the order of q; differentiable. What stands at invalid points, NaN included, does
+            In the order of q; differentiable. Values at invalid points, NaN included, do
             not reach the average or a gradient.
 
         Returns
@@ -65,7 +65,7 @@ def shells(
 
     The points of a shell lie on a golden-angle spiral (Fibonacci lattice; Swinbank & Purser,
     Q. J. R. Meteorol. Soc. 132 (2006) 1769), the same on all shells: heights in steps of 2/n, so
-    that each stands for the same area, the k-th turned by k golden sections of the circle.
+    that each represents the same area, the k-th rotated by k golden sections of the circle.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def shells(
     like = cell.matrix
     radius = check_vector("radii", radii, like, len(radii))
     if len(radius) == 0 or not bool((radius > 0).all()):
-        raise InputError(f"radii {radius.tolist()} are not shells; give |q| above zero, in 1/Å")
+        raise InputError(f"radii {radius.tolist()} are not radii of shells; give |q| above zero, in 1/Å")
     directions = fibonacci_sphere(n).to(like)
     q = (radius[:, None, None] * directions).reshape(-1, 3)
     weight = torch.full((len(q),), 1.0 / n, dtype=like.dtype, device=like.device)

@@ -1,4 +1,4 @@
-"""A map as one HTML file: three dimensions, slices and read-out, in any browser, offline."""
+"""A map as one interactive HTML file that works offline: 3-D view, slices and values."""
 
 import lazy_loader as lazy
 

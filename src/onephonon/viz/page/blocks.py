@@ -1,4 +1,4 @@
-"""Maps made coarse enough for a browser, by means over blocks of voxels."""
+"""Reduction of maps for the browser, by averaging over blocks of voxels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.grid import HklGrid
 from onephonon.maps.diffuse import Array
 
-#: Voxels along an axis at most: every graphics driver takes 3-D textures of this length.
+#: Maximum voxels along an axis: all graphics drivers support 3-D textures of this length.
 LONGEST = 1024
 
 Factors = tuple[int, int, int]
 
 
 def block_factors(grid: HklGrid, cell: tuple[float, ...], voxels: int) -> Factors:
-    """Choose how many voxels along h, k and l become one.
+    """Choose the number of voxels along h, k and l that are combined.
 
     The axis whose voxels are the shortest in 1/Å is coarsened first, so that blocks come out about
     as long as they are wide.
@@ -28,7 +28,7 @@ def block_factors(grid: HklGrid, cell: tuple[float, ...], voxels: int) -> Factor
     grid : HklGrid
     cell : tuple of six float
     voxels : int
-        Blocks at most.
+        Maximum number of blocks.
     """
     lengths = np.linalg.norm(numpy_cell(cell).inverse, axis=1) * np.array(grid.step)
     factors = np.array([math.ceil(n / LONGEST) for n in grid.shape])
@@ -40,7 +40,7 @@ def block_factors(grid: HklGrid, cell: tuple[float, ...], voxels: int) -> Factor
 
 
 def block_grid(grid: HklGrid, factors: Factors) -> HklGrid:
-    """Grid of the blocks: each stands where the middle of its voxels is."""
+    """Grid of the blocks: each is at the centre of its voxels."""
     if factors == (1, 1, 1):
         return grid
     placed = zip(grid.origin, grid.step, grid.shape, factors, strict=True)

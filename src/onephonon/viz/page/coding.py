@@ -1,4 +1,4 @@
-"""Intensities as 16-bit whole numbers for a page, with a stated precision."""
+"""Quantization of intensities to 16-bit integers, with known precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 #: Codes of values run from 1 to this; 0 is a missing value.
 LAST = 65535
 
-#: Below this share of the median, values are coded in equal steps, above in equal ratios.
+#: Below this fraction of the median values are coded in equal steps, above in equal ratios.
 WIDTH = 0.1
 
 
@@ -50,7 +50,7 @@ class Coded:
 
 
 def encode(values: ArrayLike) -> Coded:
-    """Code values, of which at least one is not NaN; NaN becomes 0."""
+    """Quantize values, of which at least one is not NaN; NaN becomes 0."""
     given = np.asarray(values, dtype=np.float64)
     there = ~np.isnan(given)
     size = np.abs(given[there])

@@ -1,9 +1,8 @@
-"""The page: template, style, programs, drawing library and data joined in one HTML file.
+"""The interactive page: template, style, scripts, library and data in one HTML file.
 
-The 3-D drawing is by three.js (MIT; ``page/vendor``): the most widely kept WebGL library, small
-when only what is used is bundled, and free in how it places a volume, so that oblique reciprocal
-cells have their true shape. The page asks nothing of the network; its content-security policy
-forbids it.
+The 3-D drawing uses three.js (MIT; ``page/vendor``), a well maintained WebGL library that is small
+if bundled selectively and can draw oblique reciprocal cells. The page makes no network requests;
+its content-security policy forbids them.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ from onephonon.maps.resampling import resample
 from .blocks import Factors, block_factors, block_grid, block_means
 from .coding import encode, packed
 
-#: Blocks of a page at most: 160 along each axis, about 8 MB a map.
+#: Maximum number of blocks of a page: 160 along each axis, about 8 MB per map.
 VOXELS = 4_000_000
 
-#: Cells that differ by more than this, relative, are not the same.
+#: Relative tolerance of equal cells.
 SAME_CELL = 1e-3
 
-#: A second map with this many voxels in one of the page is averaged, with fewer interpolated.
+#: A second map finer than the page by this factor is averaged, else interpolated.
 FINER = 1.5
 
-#: The page's programs by the names under which they import each other.
+#: Scripts of the page by their import names.
 MODULES = {
     "three": "vendor/three.js",
     "onephonon/data": "data.js",
@@ -57,7 +56,7 @@ MODULES = {
 
 
 def check_page_path(path: str | os.PathLike[str]) -> Path:
-    """Check that a page may have this name: .html or .htm; a map is easily named by mistake.
+    """Check that the name of a page ends in .html or .htm.
 
     Raises
     ------
@@ -89,14 +88,14 @@ def write_page(
     path : path
         HTML file to write.
     second : DiffuseMap, optional
-        Map to compare with; one on another grid is put on that of the first, and the page says so.
+        Map to compare with; it is converted to the grid of the first, with a note on the page.
     title : str
         Heading of the page.
     names : tuple of two str
         What the maps are called.
     voxels : int
-        A map of more voxels is reduced to at most so many, each the mean over a block; the page
-        says so. Intensities are stored in 16 bits, good to about four digits.
+        Larger maps are reduced to at most this number, each the mean over a block, with a note on
+        the page. Intensities are stored in 16 bits, good to about four digits.
     force : bool
         Overwrite an existing file.
 
@@ -110,7 +109,7 @@ def write_page(
     """
     path = check_page_path(path)
     if voxels < 1:
-        raise InputError(f"voxels {voxels} must be positive: it is how many the page may hold")
+        raise InputError(f"voxels {voxels} must be positive: it is the maximum number on the page")
     grid, cell = diffuse.require_grid()
     factors = block_factors(grid, cell, voxels)
     shown = [_entry(diffuse, _reduced(diffuse.volume, factors), names[0], "")]
@@ -144,7 +143,7 @@ def _reduced(volume: Array, factors: Factors) -> Array:
 def _beside(
     second: DiffuseMap, grid: HklGrid, cell: tuple[float, ...], factors: Factors
 ) -> tuple[Array, str]:
-    """Values of a second map where the first has its blocks, and what was done to it."""
+    """Values of a second map at the blocks of the first, and a description of the conversion."""
     own, own_cell = second.require_grid()
     notes = []
     if not np.allclose(own_cell, cell, rtol=SAME_CELL):
@@ -161,7 +160,7 @@ def _beside(
 
 
 def _entry(diffuse: DiffuseMap, values: Array, name: str, note: str) -> tuple[dict[str, Any], str]:
-    """What the page knows of a map, and its values as text."""
+    """Metadata of a map for the page, and its values as text."""
     if np.isnan(values).all():
         raise InputError(f"{name} has no values on the grid of the page; there is nothing to show")
     coded = encode(values)

@@ -1,8 +1,8 @@
 """Pictures of diffuse maps.
 
-Figures are matplotlib's, as wide as a journal's page, and open in no window: `save` writes them.
-Colours are perceptually uniform and told apart with any colour vision; a hatched grey is what has
-no value. Maps on a grid lie as in reciprocal space: an oblique cell is drawn obliquely.
+Figures are matplotlib's, of the width of a journal page, and are not shown in a window; use
+`save`. Colours are perceptually uniform and safe for the colour-blind; hatched grey means no value.
+Maps on a grid are drawn in true reciprocal-space geometry, oblique for oblique cells.
 """
 
 import lazy_loader as lazy

@@ -29,16 +29,16 @@ from .style import (
 if TYPE_CHECKING:
     from onephonon.compare.agreement import Agreement
 
-#: What of a scatter plot is shown, percent: a few points beside Bragg peaks would shrink the rest.
+#: Percentiles shown in a scatter plot: a few points next to Bragg peaks would compress the rest.
 SHOWN = (0.3, 99.7)
 
-#: Letters to a line of the caption.
+#: Characters per line of the caption.
 LINE = 118
 
 
 @styled
 def draw_agreement(agreement: Agreement, *, title: str = "") -> Figure:
-    """Draw a comparison: sections, correlation by shell, profile, scatter, ways of indexing.
+    """Draw a comparison: sections, correlation by shell, profile, scatter plot, indexings.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def draw_agreement(agreement: Agreement, *, title: str = "") -> Figure:
     on_grid = agreement.data.grid is not None
     heights = ([1.25] if on_grid else []) + [1.0, 1.0]
     figure = new_figure(PAGE, 2.6 * sum(heights) + 0.6)
-    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06)  # panels keep their own shapes
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06)  # panels have individual shapes
     layout = GridSpec(len(heights), 2, figure=figure, height_ratios=heights)
     if on_grid:
         _draw_sections(figure, layout, agreement)
@@ -131,7 +131,7 @@ def _draw_profile(panel: Axes, agreement: Agreement) -> None:
 
 
 def _draw_scatter(figure: Figure, panel: Axes, agreement: Agreement) -> None:
-    """Anisotropic data against the model's, as how many voxels there are."""
+    """Anisotropic part of data against model, as density of voxels."""
     pairs = agreement.pairs
     x = agreement.scale_anisotropic * pairs.model_anisotropic
     y = pairs.data_anisotropic
@@ -155,7 +155,7 @@ def _draw_scatter(figure: Figure, panel: Axes, agreement: Agreement) -> None:
 
 
 def _draw_trials(panel: Axes, agreement: Agreement) -> None:
-    """Correlation under every way of indexing, with its standard error."""
+    """Correlation under every indexing, with its standard error."""
     trials = agreement.trials
     rows = np.arange(len(trials))
     values = np.nan_to_num([t.cc_anisotropic for t in trials])

@@ -1,4 +1,4 @@
-"""A sweep through the layers of a map, as a film."""
+"""Film through the layers of a map."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from .style import (
     styled,
 )
 
-#: What a film's name may end in.
+#: Allowed endings of film names.
 FILMS = (".gif", ".mp4")
 
-#: Layers from which the colours are chosen.
+#: Number of layers from which the colours are chosen.
 SAMPLED = 9
 
-#: Longer sweeps leave out layers, evenly.
+#: Maximum number of frames; longer sweeps omit layers evenly.
 MOST_FRAMES = 200
 
 #: Width of a film, inches.
@@ -60,10 +60,10 @@ def animate(
     force: bool = False,
     progress: Progress | None = None,
 ) -> int:
-    """Write a film that sweeps through the layers of a map on one scale of colours.
+    """Write a film through the layers of a map on one colour scale.
 
-    Layers without any value are left out, and so are, in a coarsely sampled map, the layers of
-    Bragg points, which would flicker; see `central_plane`.
+    Layers without any value are omitted, and in coarsely sampled maps also the layers of Bragg
+    points, which would flicker; see `central_plane`.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def animate(
     path : path
         Ends in .gif, or in .mp4 if the program ffmpeg is there.
     axis : int
-        The index that runs: 0, 1 or 2.
+        The index that changes from frame to frame: 0, 1 or 2.
     title : str
     limits, scale
         See `choose_colours`; by default from some layers of the sweep.
@@ -82,7 +82,7 @@ def animate(
     force : bool
         Overwrite an existing file.
     progress : callable, optional
-        Told (what, frames done, frames in all).
+        Called with (stage, frames done, total).
 
     Returns
     -------
@@ -155,12 +155,12 @@ def sweep(diffuse: DiffuseMap, axis: int) -> list[Plane]:
 
 
 def _spread(n: int, most: int) -> list[int]:
-    """Places of at most so many of n things, evenly spread."""
+    """Indices of at most a given number of n items, evenly spaced."""
     return sorted({round(i) for i in np.linspace(0, n - 1, min(n, most))})
 
 
 class _Film:
-    """A figure whose panel is drawn anew for each layer; all else stays where it is."""
+    """A figure whose panel is redrawn for each layer; everything else is constant."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _Film:
         self.figure.set_layout_engine("none")
 
     def show(self, plane: Plane) -> Any:
-        """Draw a layer in place of the one before."""
+        """Replace the drawn layer."""
         self.panel.clear()
         _, cell = self.diffuse.require_grid()
         return draw_section(
@@ -212,7 +212,7 @@ class _Film:
 
 
 def _head(plane: Plane) -> str:
-    """Title of a frame, which keeps its width: numbers must not dance."""
+    """Title of a frame, of constant width, so that it does not move between frames."""
     axis, value = plane.fixed or (2, 0.0)
     sign = "−" if value < 0 else "\N{FIGURE SPACE}"
     return f"{italic(AXES[axis])} = {sign}{abs(value):.2f}"
@@ -221,7 +221,7 @@ def _head(plane: Plane) -> str:
 def _palette(colours: Colours) -> Image.Image:
     """The 256 colours of a GIF: those of the map, and greys from black to white."""
     of_map = matplotlib.colormaps[colours.name](np.linspace(0, 1, 232))[:, :3]
-    # Pillow looks colours up in steps of 4 levels: greys must be farther apart, or white is grey.
+    # Pillow rounds colours to steps of 4 levels: greys must be further apart than that.
     greys = np.linspace(0, 1, 24)[:, None].repeat(3, axis=1)
     palette = Image.new("P", (1, 1))
     palette.putpalette((255 * np.concatenate([of_map, greys])).round().astype(np.uint8).tobytes())
@@ -231,7 +231,7 @@ def _palette(colours: Colours) -> Image.Image:
 def _write_gif(
     frames: Iterator[Image.Image], palette: Image.Image, path: Path, rate: float
 ) -> None:
-    """Write a GIF that repeats; all frames have the same colours, so that none flickers."""
+    """Write a repeating GIF with one palette for all frames, so that it does not flicker."""
     indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     with path.open("wb") as file:
         indexed[0].save(

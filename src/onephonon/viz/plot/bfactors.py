@@ -1,4 +1,4 @@
-"""B-factors of the model against those of the file."""
+"""Comparison of model B-factors with those of the file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 
-#: Residue numbers written along the axis, about.
+#: Approximate number of residue labels along the axis.
 N_TICKS = 14
 
 
 def draw_model_b_factors(model: LatticeModel | HasLattice, *, title: str = "") -> Figure:
-    """Draw the B-factors of a model's motion against those of its file; see `draw_b_factors`."""
+    """Draw the B-factors of a model and of its file; see `draw_b_factors`."""
     from onephonon.dynamics.lattice_model import lattice_of
 
     lattice = lattice_of(model)
@@ -73,7 +73,7 @@ def draw_b_factors(
             "one of each for each atom"
         )
     if not (np.isfinite(first) & np.isfinite(second)).all():
-        raise InputError("a B-factor is not finite; leave such atoms out")
+        raise InputError("a B-factor is not finite; remove such atoms")
     figure = new_figure(PAGE, 0.4 * PAGE)
     left, right = figure.subplots(1, 2, width_ratios=(2.4, 1))
     _by_residue(left, first, second, labels, names)
@@ -112,7 +112,7 @@ def _by_residue(
 
 
 def _residue_ticks(panel: Axes, numbers: Sequence[str]) -> None:
-    """Write the number of every so many residues."""
+    """Label residues at regular intervals."""
     step = next(
         (s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500) if len(numbers) / s <= N_TICKS), 1000
     )

@@ -32,7 +32,7 @@ def draw_profiles(
     Raises
     ------
     InputError
-        If there is no profile, or one holds nothing.
+        If there is no profile, or one is empty.
     """
     if not profiles:
         raise InputError("no profiles to draw")
@@ -48,7 +48,7 @@ def draw_profiles(
         colour, dash = LINES[i % len(LINES)], ("-", "--", "-.", ":")[i % 4]
         panel.plot(s, mean, dash, color=colour, label=name)
         panel.fill_between(s, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0)
-        # A few bright voxels at low angles must not flatten the curve.
+        # A few bright voxels at low angle must not compress the curve.
         top = max(top, min(float((mean + spread).max()), 2.5 * float(mean.max())))
         bottom = min(bottom, float((mean - spread).min()) if mean.min() < 0 else 0.0)
     panel.set_xlim(left=0.0)
@@ -77,7 +77,7 @@ def draw_shells(
     curves : mapping of name to array, shape (n,)
         One value a shell, such as a correlation coefficient; NaN where there is none.
     limits : mapping of name to array, shape (n,), optional
-        What could be reached at best, such as CC*: drawn as dashed lines.
+        Upper limits, such as CC*, drawn as dashed lines.
     title, label : str
 
     Raises
@@ -115,7 +115,7 @@ def draw_shells(
 
 
 def _shell_axes(figure: Figure, panel: Axes, title: str, label: str, names: list[str]) -> None:
-    """Name the axes, put d on top, and say which curve is which where there are several."""
+    """Label the axes, add d on top, and a legend for several curves."""
     panel.set(xlabel="1/d / Å⁻¹", ylabel=label)
     panel.spines.right.set_visible(False)
     resolution_scale(panel)

@@ -1,4 +1,4 @@
-"""Pictures of a fit: ladder, agreement by shell, springs, what the data know, background."""
+"""Pictures of a fit: series of models, agreement by shell, springs, information, background."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 
-#: Chi-squares further apart than this are drawn on a logarithmic axis.
+#: Ratio of chi-squares from which the axis is logarithmic.
 WIDE = 5.0
 
-#: Of springs, intervals are drawn this far beyond the outermost best values: some reach from zero
-#: to infinity.
+#: Intervals of springs are drawn up to this factor beyond the outermost values: some reach from
+#: zero to infinity.
 BEYOND = 6.0
 
 #: Correlations below this are drawn from zero.
 NEAR_ZERO = 0.4
 
-#: Directions are drawn at this part of the prior where the data know less.
+#: Lower limit of the drawn information, relative to the prior.
 DEEP = 1e-2
 
 #: Bins of the profile over |q|.
 BINS = 60
 
-#: Colours of the ways of springs, by the first word of their names.
+#: Colours of the directions of springs, by the first word of their names.
 WAYS = {"along": 0, "across": 1, "all": 0, "translation": 0, "libration": 1}
 
 
 @styled
 def draw_ladder(ladder: Ladder, *, title: str = "") -> Figure:
-    """Draw chi-square and correlation of every rung, fitted and held out.
+    """Draw chi-square and correlation of every model, fitted and held out.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def draw_ladder(ladder: Ladder, *, title: str = "") -> Figure:
     handles, said = left.get_legend_handles_labels()
     handles.append(Patch(color="0.85"))
     figure.legend(
-        handles, [*said, "the rung believed"], loc="outside lower center", ncols=3, frameon=False
+        handles, [*said, "chosen model"], loc="outside lower center", ncols=3, frameon=False
     )
     figure.suptitle(title, parse_math=False)
     return figure
@@ -121,7 +121,7 @@ def draw_springs(rows: Sequence[SpringRow], *, title: str = "") -> Figure:
     Parameters
     ----------
     rows : sequence of SpringRow
-        One or more. Librations, in other units, get a panel of their own.
+        One or more. Librations, in other units, get a separate panel.
     title : str
     """
     kinds = [[r for r in rows if r.way.startswith("libration") is turn] for turn in (False, True)]
@@ -136,7 +136,7 @@ def draw_springs(rows: Sequence[SpringRow], *, title: str = "") -> Figure:
 
 
 def _forest(panel: Axes, rows: Sequence[SpringRow]) -> None:
-    """One spring in a line."""
+    """Forest plot: one spring per line."""
     y = np.arange(len(rows))
     value = np.array([r.value for r in rows])
     start = np.array([r.value / r.ratio for r in rows])
@@ -173,7 +173,7 @@ def _forest(panel: Axes, rows: Sequence[SpringRow]) -> None:
 
 @styled
 def draw_spectrum(certainty: Certainty, *, title: str = "") -> Figure:
-    """Draw how well the data know each direction of the springs, against the prior.
+    """Draw the information of the data on each direction of the springs, against the prior.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def draw_spectrum(certainty: Certainty, *, title: str = "") -> Figure:
     values = certainty.spectrum[0].numpy(force=True)
     floor = max(1e-12 * float(values.max(initial=0.0)), 1e-300)
     known = values > max(certainty.prior, floor)
-    # What is far below the prior is drawn at one depth: only that it is below can be seen.
+    # Values far below the prior are drawn at one lower limit.
     shown = np.maximum(values, max(floor, DEEP * certainty.prior))
     figure = new_figure(PAGE, 0.36 * PAGE)
     panel = figure.subplots()
@@ -191,8 +191,8 @@ def draw_spectrum(certainty: Certainty, *, title: str = "") -> Figure:
     lowest = min(float(shown.min()), certainty.prior or math.inf) / 3
     size = 4.5 if len(values) <= 60 else 2.5
     for which, name, face in (
-        (known, "known by the data", LINES[0]),
-        (~known, "known less than by the prior", "white"),
+        (known, "determined by the data", LINES[0]),
+        (~known, "determined by the prior", "white"),
     ):
         if which.any():
             panel.vlines(number[which], lowest, shown[which], color=LINES[0], lw=0.6, alpha=0.4)
@@ -202,7 +202,7 @@ def draw_spectrum(certainty: Certainty, *, title: str = "") -> Figure:
         panel.axhline(certainty.prior, color=LINES[1], lw=1.0, label="prior")
     panel.set_yscale("log")
     panel.set(xlim=(0.4, len(values) + 0.6), ylim=(lowest, 3 * float(shown.max())))
-    panel.set(xlabel="direction, the best known first", ylabel="information")
+    panel.set(xlabel="direction, best determined first", ylabel="information")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     right = panel.secondary_yaxis(
         "right",
@@ -258,7 +258,7 @@ def draw_fit_profile(
 
 @styled
 def draw_spring_profiles(profiles: Sequence[Profile], *, title: str = "") -> Figure:
-    """Draw the rise of chi-square as single springs are held at other values.
+    """Draw the rise of chi-square as single springs are fixed at other values.
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ def draw_spring_profiles(profiles: Sequence[Profile], *, title: str = "") -> Fig
 
 
 def _log_ticks(panel: Axes, low: float, high: float) -> None:
-    """Round numbers along a logarithmic axis, also where it is shorter than a decade."""
+    """Round tick values on a logarithmic axis, also if it is shorter than a decade."""
     decades = math.log10(high / low)
     if decades < 0.6:
         panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -307,14 +307,14 @@ def _parts() -> tuple[tuple[str, str, str, str], ...]:
 
 
 def _by_shell(shells: Sequence[Quality], what: str) -> tuple[Float64, Float64]:
-    """Middle of each shell that holds voxels, and a number of its agreement."""
+    """Centre of each non-empty shell, and one of its statistics."""
     full = [q for q in shells if q.n]
     s = np.array([0.5 * (1 / q.d_max + 1 / q.d_min) for q in full])
     return s, np.array([getattr(q, what) for q in full], dtype=np.float64)
 
 
 def _chi2_axis(panel: Axes, values: Float64) -> None:
-    """Logarithmic where chi-squares lie far apart, else from zero."""
+    """Logarithmic axis if chi-squares differ much, else linear from zero."""
     known = values[np.isfinite(values) & (values > 0)]
     panel.set_ylabel("chi-square per voxel")
     if len(known) and known.max() > WIDE * known.min():

@@ -22,15 +22,15 @@ from .planes import AXES, Plane, tidy
 from .sections import Section, cut
 from .style import caption, choose_colours, colour_bar, intensity_label, literal, styled
 
-#: A halo is seen with so many voxels, or more, per Miller index.
+#: Minimum voxels per Miller index for drawing halos.
 FINE = 1.99
 
-#: Of the six voxels next to a Bragg point so many must have a value, or its halo is cut off.
+#: Minimum number of the six voxels next to a Bragg point that must have a value.
 SEEN = 5
 
 COLUMNS = 4
 
-#: A section so small that circles and a second scale would hide it.
+#: Small sections are drawn without circles and second scale.
 _draw_halo = partial(draw_section, circles=False, scales=False, ticks=3)
 
 
@@ -46,7 +46,7 @@ def draw_halos(
 ) -> Figure:
     """Draw the neighbourhood of Bragg points, each a small cut through the map.
 
-    All are drawn on one scale of colours and in true proportions, half the longer reciprocal
+    All are drawn on one colour scale and in true proportions, half the longer reciprocal
     axis to each side of the Bragg point.
 
     Parameters
@@ -54,7 +54,7 @@ def draw_halos(
     diffuse : DiffuseMap
         On a grid.
     peaks : int or sequence of three int
-        How many of the strongest (see `strongest_halos`), or the Miller indices of those to draw.
+        Number of the strongest (see `strongest_halos`), or Miller indices.
     axis : int, optional
         The index that is fixed, 0, 1 or 2; by default the most coarsely sampled.
     title : str
@@ -110,7 +110,7 @@ def draw_halo_comparison(
 ) -> Figure:
     """Draw the neighbourhood of Bragg points in model, data and their difference, a row for each.
 
-    Each row has a scale of colours of its own, and one for the difference that is symmetric
+    Each row has its own colour scale, and one for the difference that is symmetric
     about zero.
 
     Parameters
@@ -129,7 +129,7 @@ def draw_halo_comparison(
     """
     grid, cell = data.require_grid()
     if model.grid != grid:
-        raise InputError("model and data are on different grids; put them on one")
+        raise InputError("model and data are on different grids; resample one to the other")
     normal = 2 - int(np.argmax(np.round(grid.step, 9)[::-1]))
     rows = []
     for peak in np.asarray(peaks):
@@ -179,7 +179,7 @@ def strongest_halos(diffuse: DiffuseMap, n: int) -> NDArray[np.int64]:
     """
     grid, _ = diffuse.require_grid()
     if n < 1:
-        raise InputError(f"{n} halos: give a number of 1 or more")
+        raise InputError(f"{n} halos: must be 1 or more")
     if max(grid.step) * FINE > 1:
         per_index = " x ".join(f"{1 / s:.3g}" for s in grid.step)
         raise InputError(
@@ -190,7 +190,7 @@ def strongest_halos(diffuse: DiffuseMap, n: int) -> NDArray[np.int64]:
     strength = _mean_beside(diffuse.volume, [places for _, places in lines])
     index = np.nonzero(np.isfinite(strength))
     hkl = np.stack([whole[i] for (whole, _), i in zip(lines, index, strict=True)], axis=1)
-    # Equal by symmetry up to rounding: of these the last in the order of h, k, l.
+    # Equal by symmetry up to rounding: keep the last in the order of h, k, l.
     level = np.round(strength[index] / np.abs(strength[index]).max(initial=1e-30), 7)
     hkl = hkl[np.lexsort((*hkl.T[::-1], level))[::-1]]
     hkl = hkl[(hkl != 0).any(axis=1)]

@@ -1,4 +1,4 @@
-"""How often each intensity occurs."""
+"""Histograms of intensities."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from onephonon.maps.diffuse import Array, DiffuseMap
 
 from .style import LINES, PAGE, Colours, intensity_label, new_figure, styled
 
-#: Bins of a large map's histogram.
+#: Maximum number of bins.
 MOST_BINS = 80
 
 
 @styled
 def draw_histogram(diffuse: DiffuseMap, *, title: str = "") -> Figure:
-    """Draw how often each intensity of a map or list occurs.
+    """Draw the histogram of the intensities of a map or list.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def draw_histogram(diffuse: DiffuseMap, *, title: str = "") -> Figure:
 
 
 def draw_histogram_panel(panel: Axes, diffuse: DiffuseMap, colours: Colours | None = None) -> None:
-    """Draw a histogram: of all voxels, none left out; where the colours end is marked.
+    """Draw a histogram of all voxels; the limits of the colour scale are marked.
 
     Bins are logarithmic if all values are positive. Missing voxels are counted in the title.
 
@@ -77,7 +77,7 @@ def _spaced(number: int) -> str:
 
 
 def _parts(diffuse: DiffuseMap) -> Iterator[Array]:
-    """The values of a map, some millions at a time."""
+    """Iterate over the values of a map in batches."""
     rows = max(1, SLAB * len(diffuse.intensity) // max(diffuse.intensity.size, 1))
     for start in range(0, len(diffuse.intensity), rows):
         part = diffuse.intensity[start : start + rows]
@@ -85,7 +85,7 @@ def _parts(diffuse: DiffuseMap) -> Iterator[Array]:
 
 
 def _range(diffuse: DiffuseMap) -> tuple[int, float, float]:
-    """How many values there are, the lowest and the highest."""
+    """Number of values, minimum and maximum."""
     n, low, high = 0, math.inf, -math.inf
     for part in _parts(diffuse):
         n += part.size

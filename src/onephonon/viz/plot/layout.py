@@ -1,4 +1,4 @@
-"""Figures of several panels, as wide as a page."""
+"""Page-wide figures with several panels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from .style import PAGE, new_figure
 
-#: Panels taller than so many times their width get no more room.
+#: Maximum height of a panel relative to its width.
 TALLEST = 2.0
 
 
@@ -37,7 +37,7 @@ def panel_figure(
     -------
     figure : Figure
     panels : list of Axes
-        One for each aspect; what is left of the last row is empty.
+        One per aspect; the rest of the last row is empty.
     """
     rows = -(-len(aspects) // columns)
     width = (PAGE - beside) / columns - margins[0]

@@ -1,4 +1,4 @@
-"""Dispersion along a path through the zone, and the density of states beside it."""
+"""Dispersion along a path through the zone, with the density of states."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .style import FAINT, LINES, PAGE, new_figure, styled
 
 Float64 = NDArray[np.float64]
 
-#: Translation is blue, libration vermilion, and what is both lies between.
+#: Translation is blue, libration vermilion, mixed modes in between.
 TRANSLATION, BOTH, LIBRATION = LINES[0], "#9A8FA0", LINES[1]
 MIXED = LinearSegmentedColormap.from_list("mixed", [LIBRATION, BOTH, TRANSLATION])
 
-#: A segment is drawn at least this wide, as part of the whole, for its labels to stand clear.
+#: Minimum width of a segment, relative to the whole, so that labels do not overlap.
 NARROWEST = 0.055
 
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -43,7 +43,7 @@ def draw_modes(
     dispersion : Dispersion
     states : DensityOfStates, optional
     temperature : float
-        K: turns reduced frequencies into THz.
+        K, to convert reduced frequencies to THz.
     title : str
     band : pair of ndarray, shape (n, m), optional
         Between which reduced frequencies the branches lie, drawn behind them.
@@ -77,7 +77,7 @@ def draw_modes(
 
 
 def _branches(panel: Axes, dispersion: Dispersion, unit: float) -> bool:
-    """Every branch as a line coloured by its character; tells whether characters differ."""
+    """Draw branches coloured by their character; return whether characters differ."""
     w = unit * dispersion.frequencies.numpy(force=True)
     share = dispersion.translation.numpy(force=True)
     piece = dispersion.piece.numpy(force=True)
@@ -109,7 +109,7 @@ def _branches(panel: Axes, dispersion: Dispersion, unit: float) -> bool:
 
 
 def _band(panel: Axes, dispersion: Dispersion, low: Float64, high: Float64) -> None:
-    """How sure every branch is, piece by piece."""
+    """Uncertainty band of every branch, piece by piece."""
     x, _ = _drawn_way(dispersion)
     piece = dispersion.piece.numpy(force=True)
     for own in (piece == number for number in np.unique(piece)):
@@ -122,7 +122,7 @@ def _band(panel: Axes, dispersion: Dispersion, low: Float64, high: Float64) -> N
 def _drawn_way(dispersion: Dispersion) -> tuple[Float64, list[tuple[float, str]]]:
     """Abscissae of the points, with short segments widened, and the corners' with their names.
 
-    Where a piece ends and the next begins both names stand at one place.
+    Where a piece ends and the next begins, both names are at one position.
     """
     way = dispersion.distance.numpy(force=True)
     marks: list[tuple[float, str]] = []

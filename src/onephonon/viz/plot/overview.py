@@ -1,4 +1,4 @@
-"""A first look at a map or a list."""
+"""Overview pictures of a map or a list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .histograms import draw_histogram_panel
 from .slices import draw_slices
 from .style import LINES, PAGE, SEQUENTIAL, intensity_label, new_figure, resolution_scale, styled
 
-#: Longer lists are drawn as a density of points.
+#: Longer lists are drawn as a point density.
 MANY = 20_000
 
 
@@ -23,7 +23,7 @@ def draw(
     limits: tuple[float, float] | None = None,
     scale: str = "auto",
 ) -> Figure:
-    """Draw what is there: central slices and a histogram of a map, a list's values against |q|.
+    """Draw central slices and a histogram of a map, or the values of a list against |q|.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def draw(
     """
     if np.isnan(diffuse.intensity).all():
         raise MapFileError(
-            f"none of the {diffuse.intensity.size} intensities is a number: nothing to draw"
+            f"none of the {diffuse.intensity.size} intensities is finite: nothing to draw"
         )
     if diffuse.grid is None:
         return _draw_list(diffuse, title)

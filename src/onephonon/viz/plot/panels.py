@@ -20,21 +20,21 @@ from .planes import Float64
 from .sections import Section
 from .style import FAINT, HATCH, HATCHING, MISSING, Colours, italic
 
-#: Resolutions at which circles may stand, Å.
+#: Possible resolutions of circles, Å.
 ROUND_D = (50, 40, 30, 25, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.5, 1.4,
            1.3, 1.2, 1.1, 1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # fmt: skip
 
-#: Two axes this far from a right angle (cosine) are drawn with oblique ticks and frame.
+#: Cosine of the angle between axes from which ticks and frame are oblique.
 OBLIQUE = 0.02
 
-#: Up to so many pixels along an edge each is drawn as it is; more are averaged on the way.
+#: Maximum pixels along an edge drawn without averaging.
 FEW = 500
 
-#: Circles smaller than this share of the picture's width are left out.
+#: Circles smaller than this fraction of the picture's width are omitted.
 SMALLEST = 0.04
 
-#: Where on its circle a resolution is written, degrees: the first place inside the map; and how
-#: far its label reaches.
+#: Candidate angles of the label on a circle, degrees (the first inside the map is used), and the
+#: corners of the label.
 LABEL_CORNERS = np.array([[-1.5, -0.7], [1.5, -0.7], [1.5, 0.7], [-1.5, 0.7]])
 LABEL_ANGLES = (60, 120, 45, 135, 90, 75, 105, 300, 240, 270, 30, 150, 210, 330, 0, 180)
 
@@ -72,7 +72,7 @@ def draw_section(
     window : pair of ndarray, shape (2,), optional
         Lower left and upper right corner of what is shown; see `window_of`.
     ticks : int
-        At most so many along an axis.
+        Maximum number of ticks along an axis.
 
     Returns
     -------
@@ -116,8 +116,8 @@ Window = tuple[Float64, Float64]
 def whole_window(section: Section, cell: Sequence[float]) -> Window:
     """Lower left and upper right corner of all of a section, 1/Å with 2*pi.
 
-    Of an all but rectangular one, the rectangle inside: slivers at its edges would look like a
-    second frame.
+    For a nearly rectangular section, the rectangle inside it: narrow wedges at the edges would
+    look like a second frame.
     """
     matrix = section.plane.shear(cell)
     outline = Affine2D(matrix).transform(section.outline)
@@ -128,9 +128,9 @@ def whole_window(section: Section, cell: Sequence[float]) -> Window:
 
 
 def window_of(section: Section, cell: Sequence[float]) -> Window:
-    """Lower left and upper right corner of what is worth showing, 1/Å with 2*pi.
+    """Lower left and upper right corner of the region with values, 1/Å with 2*pi.
 
-    That is where values are, as far to both sides of zero, and within the map.
+    Symmetric about zero, and within the map.
     """
     matrix = section.plane.shear(cell)
     low, high = whole_window(section, cell)
@@ -162,7 +162,7 @@ def round_resolutions(sections: Sequence[Section], cell: Sequence[float]) -> lis
         at = Affine2D(section.plane.shear(cell)).transform(
             np.stack([section.x[columns], section.y[rows]], axis=1)
         )
-        # Not as far as the corners of a rectangle: of such a circle little would be seen.
+        # Not up to the corners of a rectangle, where little of a circle would be visible.
         reach = max(reach, float(np.abs(at).max(initial=0.0)))
         height = min(height, section.plane.height(cell))
     chosen: list[float] = []

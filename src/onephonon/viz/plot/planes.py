@@ -1,4 +1,4 @@
-"""Planes through reciprocal space: how they are named, and where they lie."""
+"""Planes through reciprocal space: names and geometry."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ AXES = "hkl"
 _PLACE = re.compile(r"([+-]?)(?:([hkl])|(\d+/\d+|\d*\.?\d+|½))")
 
 _HELP = (
-    "name it as hk0, h0l, hk0.5, hhl, or by three triples: origin:along:up, as 0,0,0:1,1,0:0,0,1"
+    "use hk0, h0l, hk0.5, hhl, or three triples origin:along:up, as 0,0,0:1,1,0:0,0,1"
 )
 
 #: Indices are written as fractions up to this denominator.
 LARGEST_DENOMINATOR = 24
 
-#: Two directions closer than this to one line (sine of their angle) span no plane.
+#: Minimum sine of the angle between two directions that span a plane.
 FLAT = 1e-6
 
 
@@ -44,16 +44,16 @@ class Plane:
     origin : tuple of three float
         Miller indices of the point x = y = 0.
     along, up : tuple of three float
-        Directions drawn to the right and, as far as it is at right angles to that, upwards;
+        Directions drawn to the right and (its perpendicular part) upwards;
         Miller indices per unit of x and y.
     labels : pair of str
-        What x and y are called.
+        Labels of x and y.
     title : str
-        What the plane is called.
+        Title of the plane.
     indexed : bool
         Whether x and y count Miller indices; else they are 1/Å.
     note : str
-        What must be said below a picture of it.
+        Remark for the caption.
     """
 
     origin: Triple
@@ -78,7 +78,7 @@ class Plane:
 
     @classmethod
     def named(cls, name: str) -> Plane:
-        """Plane from its name: two letters that run, the rest fixed.
+        """Plane from its name: two letters for the variable indices, the rest fixed.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class Plane:
             raise InputError(f"plane {name!r} is not understood; {_HELP}")
         letters = list(dict.fromkeys(m[2] for m in places if m[2]))
         if len(letters) != 2:
-            raise InputError(f"plane {name!r} must have two letters that run; {_HELP}")
+            raise InputError(f"plane {name!r} must have two variable indices; {_HELP}")
         origin, directions = np.zeros(3), {letter: np.zeros(3) for letter in letters}
         for i, (sign, letter, number) in enumerate(m.groups() for m in places):
             value = -1.0 if sign == "-" else 1.0
@@ -198,7 +198,7 @@ class Plane:
         return np.array(self.origin) + x * np.array(self.along) + y * np.array(self.up)
 
     def shear(self, cell: Sequence[float]) -> Float64:
-        """Matrix that places the plane on paper: ``(X, Y, 1) = matrix @ (x, y, 1)``.
+        """Matrix from plane to drawing coordinates: ``(X, Y, 1) = matrix @ (x, y, 1)``.
 
         X and Y are Cartesian, 1/Å with 2*pi; X runs along `along`. Their zero is the point of
         the plane next to the origin of reciprocal space, so that circles of equal resolution
@@ -275,7 +275,7 @@ def _as_triple(values: ArrayLike) -> Triple:
 
 
 def tidy(value: float) -> str:
-    """A Miller index as it is written: 0.5, 2, 6/13."""
+    """Format a Miller index: 0.5, 2, 6/13."""
     text = f"{value + 0.0:.4g}"
     near = Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
     if abs(float(text) - value) > 1e-9 and abs(float(near) - value) < 1e-9:
@@ -284,7 +284,7 @@ def tidy(value: float) -> str:
 
 
 def _sum(constant: float, terms: Sequence[tuple[str, float]]) -> str:
-    """A linear expression as it is written: x + 2y − 1/2."""
+    """Format a linear expression: x + 2y − 1/2."""
     parts = [(factor, name) for name, factor in terms if factor]
     parts += [(constant, "")] if constant or not parts else []
     text = ""

@@ -14,8 +14,8 @@ from onephonon.core.files import replacing
 
 from .style import styled
 
-#: What a picture's name may end in, and what keeps dates out of it: the same map gives the same
-#: file.
+#: Allowed endings of picture names, and metadata options that omit dates, so that the same map
+#: gives the same file.
 FORMATS: dict[str, dict[str, Any]] = {
     ".png": {},
     ".pdf": {"CreationDate": None},
@@ -32,7 +32,7 @@ def save(
 ) -> None:
     """Write a figure as PNG, PDF or SVG, by the name's ending.
 
-    In PDF and SVG lines and type stay lines and type; maps are images inside.
+    PDF and SVG contain vector lines and text; maps are embedded images.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def save(
 
 @styled
 def as_svg(figure: Figure, dpi: float = DPI) -> bytes:
-    """A figure as the bytes of an SVG file, to be put into something else; see `save`."""
+    """Return a figure as the bytes of an SVG file, for embedding; see `save`."""
     check_dpi(dpi)
     whole = io.BytesIO()
     figure.savefig(
@@ -87,7 +87,7 @@ def check_dpi(dpi: float) -> None:
 
 
 def check_picture_path(path: str | os.PathLike[str]) -> Path:
-    """Check that a path names a picture."""
+    """Check the ending of a picture's file name."""
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise MapFileError(

@@ -1,4 +1,4 @@
-"""Sections: the values of a map on a plane, taken without copying the map."""
+"""Sections: the values of a map on a plane, without copying the map."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from onephonon.maps.diffuse import Array, DiffuseMap
 
 from .planes import AXES, Float64, Plane
 
-#: A plane this close to a layer of voxels, in voxels, is that layer.
+#: Tolerance (in voxels) within which a plane is a layer of voxels.
 ON_LAYER = 1e-2
 
-#: Points across a plane that cuts the grid obliquely: at most these many.
+#: Maximum number of points along an axis of an oblique section.
 MOST_POINTS = 1000
 
-#: A layer that lacks more Bragg points than this share of its points looks like a sieve.
+#: Largest acceptable fraction of missing Bragg points in a drawn layer.
 HOLES = 0.045
 
 
@@ -62,7 +62,7 @@ class Section:
 def cut(diffuse: DiffuseMap, plane: Plane, like: Section | None = None) -> Section:
     """Take the values of a map on a plane.
 
-    A layer of voxels is taken as it is, without copying. Between layers and on other planes,
+    A layer of voxels is used without copying. Between layers and on other planes,
     values are interpolated linearly between the voxels around a point that have one; where the
     voxel that the point lies in has none, there is none.
 
@@ -93,9 +93,9 @@ def cut(diffuse: DiffuseMap, plane: Plane, like: Section | None = None) -> Secti
 def central_plane(diffuse: DiffuseMap, axis: int) -> Plane:
     """Choose the plane through the middle of a map on which an index is fixed.
 
-    That is index 0 (or the middle of the map's range, if 0 is not in it), unless Bragg points
-    without a value make up so much of that layer that they would be most of what is seen; then
-    it is the layer half an index above, which has no Bragg points.
+    That is index 0 (or the middle of the map's range, if 0 is not in it), unless missing Bragg
+    points would dominate the picture; then it is the layer half an index above, which has no
+    Bragg points.
 
     Parameters
     ----------
@@ -109,10 +109,10 @@ def central_plane(diffuse: DiffuseMap, axis: int) -> Plane:
 
 
 def has_bragg_holes(diffuse: DiffuseMap, axis: int) -> bool:
-    """Whether the middle layer lacks Bragg points, and so many that it looks like a sieve.
+    """Whether missing Bragg points dominate the middle layer.
 
-    Of the points that the layer half an index above has; and more than are missing elsewhere in
-    the layer, as in a wedge that was not measured.
+    Compared with the layer half an index above, and with other missing points of the layer, as in
+    a wedge that was not measured.
     """
     middle, between = _middle_layers(diffuse, axis)
     layer = cut(diffuse, Plane.normal_to(axis, middle))
@@ -129,7 +129,7 @@ def _middle_layers(diffuse: DiffuseMap, axis: int) -> tuple[float, float]:
     """Index of the middle layer, and of the layer nearest to half an index above."""
     values = diffuse.require_grid()[0].axes[axis]
     target = 0.0 if values[0] <= 0 <= values[-1] else float(np.round(values[len(values) // 2]))
-    # Of two layers as near, the lower one: rounding must not choose.
+    # Of two equally near layers use the lower one, independent of rounding.
     at = (np.abs(values - target - offset).argmin() for offset in (0.0, 0.5 - 1e-6))
     middle, between = (float(values[i]) for i in at)
     return middle, between
@@ -189,8 +189,8 @@ def _oblique(diffuse: DiffuseMap, grid: HklGrid, plane: Plane) -> Section:
 def _sample(diffuse: DiffuseMap, grid: HklGrid, plane: Plane, x: Float64, y: Float64) -> Array:
     """Values at points of a plane, (n_y, n_x), linear between the voxels that have one.
 
-    For pictures: a missing voxel is missing in its own size, and not in that of the eight cells
-    around it.
+    For pictures: a missing voxel appears in its own size, not in that of the eight cells around
+    it.
     """
     index = grid.index_of(plane.hkl(x[None, :], y[:, None]))
     last = np.array(grid.shape) - 1
@@ -217,7 +217,7 @@ def _reach(grid: HklGrid, plane: Plane) -> Float64:
     """Corners of the part of a plane that lies within a grid, in order, shape (n, 2)."""
     low = np.array(grid.origin) - 0.5 * np.array(grid.step)
     high = np.array(grid.end) + 0.5 * np.array(grid.step)
-    # A square that surely holds all of it, cut by the six faces.
+    # Start from a square that contains all of it, and clip it by the six faces.
     far = np.linalg.norm(np.maximum(np.abs(low), np.abs(high))) + np.linalg.norm(plane.origin)
     directions = np.array([plane.along, plane.up])
     far = 2 * far / np.linalg.svd(directions, compute_uv=False).min()

@@ -35,7 +35,7 @@ from .style import (
 SCALES = "grey scales: q / Å⁻¹ (2π included)"
 CIRCLES = "circles: resolution d"
 
-#: Voxels from which the factor between two maps is found.
+#: Number of voxels used to determine the scale factor between two maps.
 SAMPLE = 500_000
 
 
@@ -49,7 +49,7 @@ def draw_slices(
     scale: str = "auto",
     with_histogram: bool = False,
 ) -> Figure:
-    """Draw planes of a map as they lie in reciprocal space, on one scale of colours.
+    """Draw planes of a map in true reciprocal-space geometry, on one colour scale.
 
     Parameters
     ----------
@@ -112,8 +112,8 @@ def draw_comparison(
 ) -> Figure:
     """Draw model, data and data - model side by side, a row for each plane.
 
-    All are drawn at the data's points and both maps on one scale of colours. If that is symmetric
-    about zero it is the difference's too; else the difference has one of its own, which is.
+    All are drawn at the data's points and both maps on one colour scale. The difference uses the
+    same scale if it is symmetric about zero, else a symmetric scale of its own.
 
     Parameters
     ----------
@@ -125,10 +125,10 @@ def draw_comparison(
     title : str
     names : pair of str
     factor : float, optional
-        What the model is multiplied by; by default what makes the root mean squares equal, see
+        Factor of the model; by default it makes the root mean squares equal, see
         `match`.
     anisotropic : bool
-        Draw what is left of both without their averages over shells of resolution.
+        Draw the anisotropic parts of both (without their means over resolution shells).
 
     Raises
     ------
@@ -200,7 +200,7 @@ def _draw_rows(
 
 
 def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
-    """Find what puts a model on the scale of data, for pictures, and how they correlate.
+    """Scale factor of a model relative to data for pictures, and their correlation.
 
     From up to 500,000 voxels, chosen at random. The factor makes the root mean squares equal: it
     shows both with the same contrast also where they do not agree, which that of least squares
@@ -220,7 +220,7 @@ def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
     grid, _ = data.require_grid()
     model = onto_coarser(model, grid)
     if grid.size > SAMPLE:
-        # Not in strides, which could keep step with the Bragg points.
+        # Random, since a stride could coincide with the Bragg points.
         place = np.random.default_rng(0).integers(grid.size, size=SAMPLE)
     else:
         place = np.arange(grid.size)
@@ -238,7 +238,7 @@ def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
 
 
 def _between_voxels(sections: Sequence[Section]) -> str:
-    """Which planes are interpolated, and what else must be said of planes."""
+    """Caption text: which planes are interpolated, and remarks on planes."""
     names = ", ".join(s.plane.title for s in sections if s.interpolated)
     said = [f"{names}: interpolated between voxels"] if names else []
     notes = dict.fromkeys(s.plane.note for s in sections if s.plane.note)
@@ -246,7 +246,7 @@ def _between_voxels(sections: Sequence[Section]) -> str:
 
 
 def _between_bragg_layers(planes: Sequence[Plane]) -> str:
-    """Why planes off the Bragg layers were chosen, if they were."""
+    """Caption text: why planes between Bragg layers were chosen, if so."""
     off = [p for p in planes if p.fixed and p.fixed[1] % 1]
     if not off:
         return ""

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, limits, sizes, and what the captions say of them."""
+"""Common style of all pictures: colours, limits, sizes and captions."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from onephonon.maps.diffuse import Array, DiffuseMap
 #: Perceptually uniform and readable by the colour-blind.
 SEQUENTIAL = "viridis"
 
-#: Blue to red through white: told apart with any colour vision.
+#: Blue to red through white: safe for the colour-blind.
 DIVERGING = "RdBu_r"
 
-#: What is missing: a hatched grey that is on neither colour scale.
+#: Missing values: a hatched grey that is on neither colour scale.
 MISSING, HATCH, HATCHING = "0.82", "0.66", "//////"
 
 #: Lines and points, from the palette of Okabe and Ito for all kinds of colour vision.
@@ -36,14 +36,14 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000
 #: Text and thin lines of lesser importance.
 FAINT = "0.35"
 
-#: Intensities outside these percentiles saturate, so a few points beside a Bragg peak do not
+#: Intensities outside these percentiles saturate, so that a few points next to Bragg peaks do not
 #: darken the rest.
 PERCENTILES = (1.0, 99.7)
 
 #: A range of intensities wider than this is drawn logarithmically.
 DECADES = 5.0
 
-#: How colours follow the values.
+#: Kinds of colour scales.
 SCALES = ("auto", "log", "linear", "diverging")
 
 #: Width of a page, inches: 183 mm, two columns of a journal.
@@ -72,13 +72,13 @@ RC: dict[Any, Any] = {
 }
 
 
-#: Draw in this style: a decorator, and a context.
+#: Decorator and context manager for drawing in this style.
 styled = matplotlib.rc_context(RC)
 
 
 @dataclass(frozen=True)
 class Colours:
-    """How values become colours.
+    """A colour scale.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Colours:
     extend : {'neither', 'min', 'max', 'both'}
         On which sides there are values beyond the limits.
     said : str
-        The limits in words, for captions.
+        Text with the limits, for captions.
     """
 
     norm: Normalize
@@ -98,19 +98,18 @@ class Colours:
 
     @property
     def map(self) -> Colormap:
-        """The colour map; what is missing is left to the ground behind it."""
+        """The colour map; missing values show the background."""
         return matplotlib.colormaps[self.name].with_extremes(bad=(0, 0, 0, 0))
 
     @property
     def lines(self) -> str:
-        """Colour of thin lines that are seen on the map."""
+        """Colour of thin lines that is visible on the map."""
         return "black" if self.name == DIVERGING else "white"
 
     def shown(self, values: Array) -> Any:
-        """Values as an image takes them: missing masked, and none that the norm cannot take.
+        """Values for an image: missing ones masked, and none invalid for the norm.
 
-        On a logarithmic scale zero and negative values are at the lower limit: they are values,
-        and not missing.
+        On a logarithmic scale zero and negative values are set to the lower limit, not masked.
         """
         shown = np.asarray(values)
         if isinstance(self.norm, LogNorm):
@@ -186,7 +185,7 @@ def _finite(values: Array) -> Array:
 
 
 def _scale_of(finite: Array, scale: str) -> str:
-    """The scale that suits the values, where it is left to us."""
+    """The scale to use; 'auto' chooses by the values."""
     low, middle, high = np.percentile(finite, (PERCENTILES[0], 50.0, PERCENTILES[1]))
     if scale == "log" and not high > 0:
         raise InputError("a logarithmic scale needs positive intensities; choose scale='linear'")
@@ -194,7 +193,7 @@ def _scale_of(finite: Array, scale: str) -> str:
         return scale
     if low > 0:
         return "log" if high > DECADES * low else "linear"
-    # Both sides of zero, none of them as noise about the background only.
+    # Significant values on both sides of zero, not only noise about the background.
     return "diverging" if -low > 0.2 * high and abs(middle) < 0.5 * high else "linear"
 
 
@@ -217,7 +216,7 @@ def intensity_label(diffuse: DiffuseMap, what: str = "I") -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, of which pyplot knows nothing: nothing is left open."""
+    """An empty figure that is not registered in pyplot, so that none stays open."""
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.07, compress=True)
     return Figure(figsize=(width, height), layout=layout)
 
@@ -239,7 +238,7 @@ def colour_bar(
 
 
 def written(value: float) -> str:
-    """A number as a reader takes it in: 0.02, 500, 20 000, 2 × 10⁶."""
+    """Format a number: 0.02, 500, 20 000, 2 × 10⁶."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         text = f"{value:,.5g}" if abs(value) < 1e4 else f"{value:,.0f}"
         return text.replace(",", " " if abs(value) >= 1e4 else "").replace("-", "−")
@@ -250,17 +249,17 @@ def written(value: float) -> str:
 
 
 def italic(text: str) -> str:
-    """Set Miller indices and coordinates in italics, as the field does."""
+    """Set Miller indices and coordinates in italics, as is conventional."""
     return re.sub(r"(?<![^\W\d])([hklxy])(?!\w)", r"$\1$", text)
 
 
 def literal(text: str) -> str:
-    """Text beside mathematics, with dollar signs that are only that."""
+    """Escape dollar signs in text, so that they do not start mathematics."""
     return text.replace("$", r"\$")
 
 
 def caption(figure: Figure, lines: Sequence[str], missing: bool = True) -> None:
-    """Say below the figure what its signs mean; a swatch shows what missing looks like."""
+    """Add a caption below the figure; a swatch shows the hatching of missing values."""
     shown = [line for line in lines if line]
     empty = Patch(alpha=0)
     swatch = Patch(facecolor=MISSING, edgecolor=HATCH, hatch=HATCHING, linewidth=0.0)

@@ -1,4 +1,4 @@
-"""The report of a fit: a page to read, and every number in files."""
+"""The report of a fit: an HTML page, and all numbers as files."""
 
 import lazy_loader as lazy
 

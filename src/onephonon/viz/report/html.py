@@ -1,4 +1,4 @@
-"""Just enough HTML: text is escaped unless it is marked up already."""
+"""Minimal HTML generation: text is escaped unless it is already markup."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import html
 import math
 from collections.abc import Sequence
 
-#: Fits wide and narrow screens, light and dark, and paper. Pictures are on white in each.
+#: Style for wide and narrow screens, light and dark mode, and print.
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --faint: #5b646e; --page: #ffffff;
   --line: #d8dde3; --band: #f4f6f8; --good: #00734f; --bad: #a84300; }
@@ -74,7 +74,7 @@ def escaped(text: object) -> Markup:
 
 
 def joined(*parts: object) -> Markup:
-    """Parts one after another, each escaped unless marked up."""
+    """Concatenate parts, each escaped unless already markup."""
     return Markup("".join(escaped(part) for part in parts))
 
 
@@ -90,7 +90,7 @@ def paragraph(*content: object, kind: str = "") -> Markup:
 
 
 def listed(items: Sequence[object], kind: str = "") -> Markup:
-    """A list with a dot to each item."""
+    """A bulleted list."""
     return element("ul", *(element("li", item) for item in items), kind=kind)
 
 
@@ -109,9 +109,9 @@ def table(
     ----------
     head, rows : sequences of cells
     text, long : sequence of int
-        Columns of words, and of so many that they are broken.
+        Columns of text, and columns of long text that is wrapped.
     believed : int, optional
-        A row to be set off.
+        Index of the row to highlight.
     caption : str
     """
 
@@ -136,7 +136,7 @@ def table(
 
 
 def picture(svg: bytes, said: str, caption: str = "") -> Markup:
-    """A picture inside the page, with words for those who do not see it."""
+    """An embedded picture with alternative text."""
     code = base64.b64encode(svg).decode("ascii")
     image = f'<img alt="{html.escape(said)}" src="data:image/svg+xml;base64,{code}">'
     below = element("figcaption", caption) if caption else ""
@@ -144,7 +144,7 @@ def picture(svg: bytes, said: str, caption: str = "") -> Markup:
 
 
 def page(title: str, body: Sequence[object]) -> str:
-    """A whole page that needs nothing else."""
+    """A complete, self-contained page."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -155,7 +155,7 @@ def page(title: str, body: Sequence[object]) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number as it is read: figures that count, a real minus; a dash where there is none."""
+    """Format a number with significant digits and a typographic minus; a dash for none."""
     value = float(value)
     if math.isnan(value):
         return "–"
@@ -173,7 +173,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def fixed(value: float, decimals: int = 3, sign: bool = False) -> str:
-    """A number with so many decimals, such as a correlation."""
+    """A number with a fixed number of decimals, such as a correlation."""
     if not math.isfinite(value):
         return number(value)
     return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "−")
@@ -187,7 +187,7 @@ def percent(share: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Between what a number lies."""
+    """Format an interval."""
     if not (math.isfinite(low) or math.isfinite(high)):
         return "–"
     return f"{number(low)} to {number(high)}"

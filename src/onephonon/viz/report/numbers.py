@@ -1,4 +1,4 @@
-"""Every number of a fit, as JSON and as tables."""
+"""All numbers of a fit, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from onephonon.refine.table import SpringRow, spring_table
 
 from .verdict import Verdict, judge
 
-#: Of the layout of fit.json.
+#: Version of the layout of fit.json.
 LAYOUT = 1
 
-#: Packages whose versions are given.
+#: Packages whose versions are recorded.
 PACKAGES = ("onephonon", "torch", "numpy", "scipy", "gemmi")
 
 #: Numbers of `Quality`, in the order of tables.
@@ -37,14 +37,14 @@ Rows = list[list[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What a report is made from.
+    """Input of a report.
 
     Parameters
     ----------
     fit : Fit
     verdict : Verdict
     springs : dict of str to tuple of SpringRow
-        By the name of the rung.
+        By the name of the model.
     predictions : Predictions or None
     profiles : tuple of Profile
     command : str
@@ -71,12 +71,12 @@ class Material:
 
     @property
     def best_springs(self) -> tuple[SpringRow, ...]:
-        """Of the rung to believe."""
+        """Springs of the chosen model."""
         return self.springs[self.fit.best.rung.name]
 
 
 def versions() -> dict[str, str]:
-    """Of what computed this."""
+    """Versions of the packages used."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -87,12 +87,12 @@ def versions() -> dict[str, str]:
 
 
 def all_rungs(fit: Fit) -> list[tuple[str, RungFit]]:
-    """The untuned model and the rungs, by name."""
+    """The untuned model and the fitted models, by name."""
     return [("untuned", fit.ladder.untuned), *((r.rung.name, r) for r in fit.ladder.rungs)]
 
 
 def as_json(material: Material) -> Any:
-    """All of it but the voxels, of plain types; null stands for what is not finite."""
+    """Everything except the voxels, as plain types; null for values that are not finite."""
     fit, found = material.fit, material.predictions
     grid, cell = fit.data.require_grid()
     voxels = fit.voxels
@@ -219,7 +219,7 @@ def _predictions(found: Predictions) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Of types that JSON knows; what is not finite becomes None."""
+    """Convert to types supported by JSON; values that are not finite become None."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, (np.ndarray, np.generic)):
@@ -247,7 +247,7 @@ def tables(material: Material) -> dict[str, Rows]:
 
 
 def rung_rows(fit: Fit) -> Rows:
-    """A rung in a row."""
+    """One row per model."""
     head = ["rung", "believed", "free_numbers", "prior", "determined", "effective", "dispersion"]
     head += ["converged", "steps", "gain", "gain_error"]
     head += [f"{q}_{part}" for part in ("fitted", "held_out") for q in QUALITIES]
@@ -263,7 +263,7 @@ def rung_rows(fit: Fit) -> Rows:
 
 
 def shell_rows(fit: Fit) -> Rows:
-    """A shell of a rung in a row."""
+    """One row per shell and model."""
     head = ["rung", "d_max", "d_min"]
     head += [f"{q}_{part}" for part in ("fitted", "held_out") for q in QUALITIES]
     rows: Rows = [head]
@@ -278,7 +278,7 @@ def _qualities(q: Quality) -> list[Any]:
 
 
 def spring_rows(material: Material) -> Rows:
-    """A spring constant of a rung in a row, those to believe first."""
+    """One row per spring constant and model, the chosen model first."""
     names = list(SpringRow.__dataclass_fields__)
     rows: Rows = [["rung", "believed", *names]]
     best = material.fit.best.rung.name
@@ -290,7 +290,7 @@ def spring_rows(material: Material) -> Rows:
 
 
 def b_rows(fit: Fit, found: Predictions) -> Rows:
-    """An atom in a row."""
+    """One row per atom."""
     rows: Rows = [["chain", "residue_number", "residue_name", "atom", "altloc"]]
     rows[0] += ["b_file", "b_diffuse", "low", "high"]
     band = found.b_factors
@@ -301,7 +301,7 @@ def b_rows(fit: Fit, found: Predictions) -> Rows:
 
 
 def dispersion_rows(found: Predictions) -> Rows:
-    """A branch at a wavevector in a row; frequencies in THz."""
+    """One row per wavevector and branch; frequencies in THz."""
     way, unit = found.dispersion, thermal_frequency(found.temperature)
     rows: Rows = [["point", "corner", "piece", "h", "k", "l", "distance", "branch"]]
     rows[0] += ["thz", "thz_low", "thz_high", "translation"]
@@ -321,7 +321,7 @@ def dispersion_rows(found: Predictions) -> Rows:
 
 
 def voxel_arrays(fit: Fit) -> dict[str, np.ndarray]:
-    """What is known of every voxel."""
+    """Data, model and flags of every voxel."""
     voxels, what = fit.voxels, fit.best.explained
     return {
         "hkl": voxels.hkl,

@@ -1,4 +1,4 @@
-"""The pictures of the page; where there is nothing to draw, a line says why."""
+"""The pictures of the page, or a line that explains why one is missing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from onephonon.refine.table import SpringRow
 from .. import plot
 from .html import Markup, paragraph, picture
 
-#: Close-ups of halos.
+#: Number of close-ups of halos.
 HALOS = 4
 
 #: Voxels per Miller index along each axis that show a halo.
 FINE = 1.99
 
-#: A layer that has this share of its voxels, at least, is drawn whole.
+#: Minimum fraction of valid voxels of a drawn layer.
 COVERED = 0.1
 
 #: Names of what is compared.
@@ -32,16 +32,16 @@ NAMES = ("model", "data")
 
 
 def drawn(draw: Callable[[], Any], said: str, caption: str = "") -> Markup:
-    """A picture, or why there is none."""
+    """A picture, or the reason why there is none."""
     try:
         return picture(plot.as_svg(draw()), said, caption)
     except InputError as error:
-        return paragraph(f"{said}: not drawn, for {error}.", kind="faint")
+        return paragraph(f"{said}: not drawn, because {error}.", kind="faint")
 
 
 def ladder_picture(fit: Fit) -> Markup:
-    """Chi-square and CC by rung."""
-    said = "Chi-square and anisotropic CC of each rung"
+    """Chi-square and CC by model."""
+    said = "Chi-square and anisotropic CC of each model"
     return drawn(lambda: plot.draw_ladder(fit.ladder), said)
 
 
@@ -54,8 +54,8 @@ def shell_picture(fit: Fit) -> Markup:
 def spring_picture(rows: Sequence[SpringRow]) -> Markup:
     """Springs with intervals."""
     caption = (
-        "Springs with 68 % intervals; grey strokes: the geometric start. Filled: known from data "
-        "more than from the prior. Blue: along contacts, in all directions, or translation; "
+        "Springs with 68 % intervals; grey strokes: the geometric start. Filled: determined by "
+        "the data more than by the prior. Blue: along contacts, in all directions, or translation; "
         "orange: across contacts, or libration."
     )
     return drawn(lambda: plot.draw_springs(rows), "Spring constants with intervals", caption)
@@ -68,7 +68,7 @@ def profile_pictures(profiles: Sequence[Profile]) -> Markup:
 
 def spectrum_picture(r: RungFit) -> Markup:
     """The sloppiness spectrum."""
-    said = "What the data know of each direction of the springs"
+    said = "Information of the data on each direction of the springs"
     return drawn(lambda: plot.draw_spectrum(r.certainty), said)
 
 
@@ -83,7 +83,7 @@ def agreement_pictures(fit: Fit) -> Markup:
 
 
 def map_pictures(model: DiffuseMap, data: DiffuseMap) -> list[Markup]:
-    """A layer as it is, and without the isotropic part."""
+    """A layer of the map, and its anisotropic part."""
     plane, covered = _fullest_layer(data)
     if covered < COVERED:
         return []
@@ -102,7 +102,7 @@ def map_pictures(model: DiffuseMap, data: DiffuseMap) -> list[Markup]:
 
 
 def _fullest_layer(data: DiffuseMap) -> tuple[plot.Plane, float]:
-    """The central layer, or another if that is emptier by far; and its share of voxels known."""
+    """The central layer, or a much more complete one, and its fraction of valid voxels."""
     grid, _ = data.require_grid()
     shares = np.isfinite(data.volume).mean(axis=(0, 1))
     plane = plot.central_plane(data, 2)
@@ -141,7 +141,7 @@ def _strongest(fit: Fit, data: DiffuseMap) -> np.ndarray:
         if len(found) == HALOS:
             break
     if not found:
-        raise InputError("no halo lies wholly inside the map")
+        raise InputError("no halo lies completely inside the map")
     return np.array(found)
 
 

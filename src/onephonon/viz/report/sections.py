@@ -1,4 +1,4 @@
-"""The sections of the page, in the order they are read."""
+"""The sections of the page, in their order."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from .pictures import (
 if TYPE_CHECKING:
     from .pictures import Maps
 
-#: Springs on the page at most; the rest is in the table.
+#: Maximum number of springs on the page; the rest is in the CSV table.
 MOST_SPRINGS = 60
 
-#: Directions of the springs put into words at each end, and springs named in each.
+#: Number of directions described at each end of the spectrum, and of springs named in each.
 DIRECTIONS, NAMED = 4, 3
 
-#: A section: its anchor, its title, and what it says of the fit.
+#: A section: anchor, title, and function that returns its content.
 Section = tuple[str, str, Callable[[Material], list[Markup]]]
 
 
@@ -69,10 +69,10 @@ def report_page(material: Material, files: tuple[str, ...], maps: Maps | None = 
     drawn = maps or _maps_of(material)
     sections: list[Section] = [
         ("fitted", "What was fitted", what_was_fitted),
-        ("ladder", "The ladder", ladder),
+        ("ladder", "Series of models", ladder),
         ("shells", "By resolution", by_shell),
         ("springs", "Springs", springs),
-        ("known", "What the data know", known),
+        ("known", "What the data determine", known),
         ("maps", "Maps", lambda m: maps_drawn(m, drawn)),
         ("background", "Background", background),
         ("motion", "B-factors and rigid-body motion", motion),
@@ -91,14 +91,14 @@ def report_page(material: Material, files: tuple[str, ...], maps: Maps | None = 
 
 
 def _maps_of(material: Material) -> Maps:
-    """Model with background, and data, of the rung to believe."""
+    """Model with background, and data, of the chosen model."""
     model, back, data = material.fit.maps()
     total = {"intensity": model.intensity + back.intensity}
     return model.changed("model and background", total), data
 
 
 def headline(material: Material) -> list[Markup]:
-    """The rung believed, four numbers, and the verdict."""
+    """The chosen model, four numbers, and the verdict."""
     fit, verdict = material.fit, material.verdict
     best, untuned = fit.best, fit.ladder.untuned
     tiles = [
@@ -110,12 +110,12 @@ def headline(material: Material) -> list[Markup]:
     lines: list[object] = [verdict.explains, verdict.holds, verdict.gains]
     lines += [element("span", line, kind="bad") for line in verdict.warnings]
     if verdict.good:
-        lines.append(element("span", "Nothing else stands out.", kind="good"))
+        lines.append(element("span", "No other problems were found.", kind="good"))
     crystal = fit.model.crystal
     cell = ", ".join(f"{x:g}" for x in crystal.cell.parameters)
     return [
         paragraph(f"Space group {crystal.spacegroup}, cell {cell} (Å, °)", kind="faint"),
-        paragraph("Believed: ", element("b", best.rung.said), f" ({best.rung.name})."),
+        paragraph("Chosen model: ", element("b", best.rung.said), f" ({best.rung.name})."),
         element("div", *tiles, kind="tiles"),
         listed(lines, kind="verdict"),
     ]
@@ -130,7 +130,7 @@ def _tile(name: str, now: Quality, before: Quality, what: str) -> Markup:
 
 
 def what_was_fitted(material: Material) -> list[Markup]:
-    """Data, and everything assumed and decided."""
+    """Data, assumptions and decisions."""
     fit, voxels = material.fit, material.fit.voxels
     out = int(voxels.held_out.sum())
     halos = len(np.unique(voxels.halo[voxels.held_out]))
@@ -158,7 +158,7 @@ def _sentence(line: str) -> str:
 
 
 def ladder(material: Material) -> list[Markup]:
-    """A table of the rungs, and a picture."""
+    """A table of the models, and a picture."""
     fit = material.fit
     head = ["rung", "springs", "prior", "known", "χ² fitted", "χ² held out", "CC fitted"]
     head += ["CC held out", "gain ± error", "converged"]
@@ -167,16 +167,16 @@ def ladder(material: Material) -> list[Markup]:
     tried = [r for r in fit.ladder.rungs if len(r.tried) > 1]
     parts = [
         paragraph(
-            "Each rung begins with the springs of the one before; the last whose gain on held-out "
-            "data is more than its own error is believed (set off)."
+            "Each model starts from the springs of the one before; the last whose gain on held-out "
+            "data exceeds its standard error is chosen (highlighted)."
         ),
         table(head, rows, text=(0, 9), believed=1 + fit.ladder.chosen),
         paragraph(
             "χ²: chi-square per voxel. CC: without the isotropic parts of model and data, "
             "background left out. Prior: weight of the squared log-ratios to the geometric "
-            "start. Known: directions of the springs of which the data know more than the prior, "
+            "start. Determined: directions known better from the data than from the prior, "
             "and in brackets the parameters that the data set. Gain: drop of χ² held out, "
-            "from the rung believed before.",
+            "from the model chosen before.",
             kind="faint",
         ),
         *(
@@ -217,7 +217,7 @@ def _rung_row(name: str, r: RungFit) -> list[object]:
 
 
 def _gained(gain: Gain) -> str:
-    """A gain with its error, if it has one; rounding is no gain."""
+    """A gain with its error, if known."""
     value = "0" if abs(gain.value) < 1e-9 else number(gain.value)
     known = math.isfinite(gain.error) and gain.error > 1e-9
     return f"{value} ± {number(gain.error, 2)}" if known else value
@@ -255,7 +255,7 @@ def by_shell(material: Material) -> list[Markup]:
         shell_picture(fit),
         table(head, rows),
         paragraph(
-            "Untuned: on the fitted voxels. Every rung's shells are in shells.csv.", kind="faint"
+            "Untuned: on the fitted voxels. Shells of all models: shells.csv.", kind="faint"
         ),
     ]
 
@@ -263,10 +263,10 @@ def by_shell(material: Material) -> list[Markup]:
 def springs(material: Material) -> list[Markup]:
     """Constants by interface, with intervals."""
     rows = material.best_springs
-    # Of many, those that the data know best; in the table's own order.
+    # Of many, the best determined ones, in the order of the table.
     kept = sorted(range(len(rows)), key=lambda i: -rows[i].by_data)[:MOST_SPRINGS]
     shown = [rows[i] for i in sorted(kept)]
-    head = ["spring", "kT/Å²", "68 % interval", "of the start", "known from data", "contacts"]
+    head = ["spring", "kT/Å²", "68 % interval", "of the start", "from data", "contacts"]
     head += ["residues most in contact"]
     unit = (
         "The data are on an absolute scale, and so are the springs."
@@ -283,12 +283,12 @@ def springs(material: Material) -> list[Markup]:
         table(head, [_spring_row(row) for row in shown], text=(0, 6), long=(6,)),
     ]
     if len(shown) < len(rows):
-        left = f"{len(rows) - len(shown)} springs that the data know less are in springs.csv."
+        left = f"{len(rows) - len(shown)} less well determined springs are in springs.csv."
         parts.append(paragraph(left, kind="faint"))
     if material.profiles:
         parts += [
             element("h3", "Profiles"),
-            paragraph("One spring held at a row of values, everything else fitted again at each."),
+            paragraph("One spring fixed at a series of values, everything else refitted at each."),
             profile_pictures(material.profiles),
         ]
     return parts
@@ -307,7 +307,7 @@ def _spring_row(row: SpringRow) -> list[object]:
 
 
 def known(material: Material) -> list[Markup]:
-    """The sloppiness spectrum, and its ends in words."""
+    """The sloppiness spectrum, and a description of its ends."""
     best = material.fit.best
     certainty = best.certainty
     values, vectors = (x.numpy(force=True) for x in certainty.spectrum)
@@ -322,8 +322,8 @@ def known(material: Material) -> list[Markup]:
     head = ["direction", "uncertainty", "from data", "logarithms of"]
     return [
         paragraph(
-            f"Of {n} directions in which the logarithms of the springs can move, the data know "
-            f"{certainty.n_determined} better than the prior does; they set "
+            f"Of {n} directions in the space of the logarithms of the springs, the data determine "
+            f"{certainty.n_determined} better than the prior; this corresponds to "
             f"{number(certainty.n_effective)} parameters. Uncertainties count data and prior, and "
             f"errors scaled to chi-square ({number(best.dispersion)} per voxel)."
         ),
@@ -333,7 +333,7 @@ def known(material: Material) -> list[Markup]:
 
 
 def _direction(r: RungFit, vector: np.ndarray) -> str:
-    """The springs that a direction moves most."""
+    """The springs that change most along a direction."""
     order = np.argsort(-np.abs(vector))[:NAMED]
     sign = np.sign(vector[order[0]])
     parts = [f"{fixed(sign * vector[i], 2, True)} {r.family.names[i]}" for i in order]
@@ -342,7 +342,7 @@ def _direction(r: RungFit, vector: np.ndarray) -> str:
 
 
 def maps_drawn(material: Material, maps: tuple[DiffuseMap, DiffuseMap]) -> list[Markup]:
-    """Model, data and difference, whole and close up."""
+    """Model, data and difference, as sections and close-ups."""
     return [
         paragraph(
             "Model with background, on the data's scale, at the voxels of the fit and their "
@@ -359,15 +359,15 @@ def background(material: Material) -> list[Markup]:
     return [
         paragraph(
             f"The background is {percent(best.used.background)} of the fitted intensity, and "
-            f"{percent(best.held_out.background)} on held-out voxels. It is solved for inside "
-            "the fit, so that springs never pay for it."
+            f"{percent(best.held_out.background)} on held-out voxels. It is solved for within "
+            "the fit, so that it does not bias the springs."
         ),
         agreement_pictures(material.fit),
     ]
 
 
 def motion(material: Material) -> list[Markup]:
-    """B-factors and TLS that springs predict, against those of the file."""
+    """Predicted B-factors and TLS, compared with those of the file."""
     fit, found = material.fit, material.predictions
     assert found is not None
     band, given = found.b_factors, found.b_file
@@ -387,8 +387,8 @@ def motion(material: Material) -> list[Markup]:
         _tls_table(material),
         paragraph(
             "T and L about the centroid of each body; principal axes, the largest first. "
-            f"File: what comes nearest to its U ({found.tls_file.said()}); a negative "
-            "value stands for a negative mean square.",
+            f"File: best fit to its U ({found.tls_file.said()}); a negative "
+            "value means a negative mean square.",
             kind="faint",
         ),
         *(paragraph(_capital(line) + ".", kind="faint") for line in found.said),
@@ -459,10 +459,10 @@ def waves(material: Material) -> list[Markup]:
 
 
 def indexing(material: Material) -> list[Markup]:
-    """Ways of indexing tried with the untuned model."""
+    """Indexings tried with the untuned model."""
     fit = material.fit
     if fit.indexing is None:
-        said = f"Used: {fit.reindexing.name}. There was no other way to try."
+        said = f"Used: {fit.reindexing.name}. There is no other indexing."
         return [paragraph(said)]
     rows, used = [], None
     for i, t in enumerate(fit.indexing.trials):
@@ -479,7 +479,7 @@ def indexing(material: Material) -> list[Markup]:
 
 
 def again(material: Material, files: tuple[str, ...]) -> list[Markup]:
-    """Command, versions, settings, files."""
+    """Command, versions, settings and files."""
     settings = asdict(material.fit.settings)
     rows = [
         [name, ", ".join(map(str, v)) if isinstance(v, tuple) else "default" if v is None else v]

@@ -1,4 +1,4 @@
-"""What a fit comes to, in plain words."""
+"""Assessment of a fit in plain words."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from onephonon.refine.result import Fit
 
 from .html import fixed, number, percent
 
-#: Chi-square per voxel up to which data are explained within their errors, and nearly so. Errors
-#: of sigma themselves of ten percent change it by twenty.
+#: Chi-square per voxel up to which data are explained within their errors, and nearly so. An error
+#: of sigma of ten percent changes it by twenty percent.
 WITHIN, NEARLY = 1.25, 3.0
 
-#: Held-out data whose chi-square is higher than of those fitted by this factor are explained worse.
+#: Ratio of held-out to fitted chi-square from which held-out data are explained worse.
 WORSE = 1.25
 
-#: Anisotropic correlation on held-out data under which a model and its data hardly know each other.
+#: Anisotropic correlation on held-out data below which model and data hardly agree.
 HARDLY = 0.2
 
-#: Standard errors between ways of indexing that tell them apart.
+#: Standard errors that distinguish two indexings.
 APART = 2.0
 
-#: Share of the background in the intensity that leaves little to the model.
+#: Fraction of the background in the intensity above which the model contributes little.
 MOSTLY = 0.9
 
-#: Fewer independent sets of halos held out than this decide little.
+#: Minimum number of independent held-out sets for a reliable choice.
 FEW = 4
 
-#: Springs further from the start than this factor, either way, are suspect.
+#: Factor from the start beyond which springs are suspect.
 SUSPECT = 100.0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Sentences about a fit.
+    """Sentences that assess a fit.
 
     Parameters
     ----------
     explains : str
         Whether the model explains the data.
     holds : str
-        Whether what was held out bears the fit out.
+        Whether the held-out data support the fit.
     gains : str
-        What fitting gained.
+        Improvement by the fit.
     warnings : tuple of str
-        What should be looked at.
+        Possible problems.
     good : bool
-        Explained, borne out, and nothing to look at.
+        Data explained, held-out data agree, and no warnings.
     """
 
     explains: str
@@ -61,7 +61,7 @@ class Verdict:
 
 
 def judge(fit: Fit) -> Verdict:
-    """Say what a fit comes to."""
+    """Assess a fit."""
     best = fit.best
     explains, within = _explains(fit)
     ratio = best.held_out.chi2 / best.used.chi2 if best.used.chi2 > 0 else math.nan
@@ -115,7 +115,7 @@ def _gains(fit: Fit) -> str:
 
 
 def _of_indexing(fit: Fit) -> tuple[str, ...]:
-    """What speaks against the indices used."""
+    """Warnings about the indexing."""
     matrix = fit.reindexing.matrix
     found = []
     trials = fit.indexing.trials if fit.indexing else ()
@@ -130,37 +130,37 @@ def _of_indexing(fit: Fit) -> tuple[str, ...]:
         if used.behind > APART * used.behind_error:
             found.append(f"Wrong indexing? {both}. Fit again with --reindex best.")
         elif used.behind > 0 or rival.behind < APART * rival.behind_error:
-            found.append(f"The indexing is not sure: {both}.")
+            found.append(f"The indexing is not certain: {both}.")
     cc = fit.best.held_out.cc_anisotropic
     if not cc >= HARDLY:
         found.append(
             f"Model and data hardly agree: anisotropic CC {fixed(cc)} on held-out data. Wrong "
-            "indexing, hand, space group, cell or structure? Or is the scattering of other origin?"
+            "indexing, hand, space group, cell or structure? Or another origin of the scattering?"
         )
     return tuple(found)
 
 
 def _of_fit(fit: Fit) -> tuple[str, ...]:
-    """What speaks against the fit."""
+    """Warnings about the fit."""
     best, found = fit.best, []
     if not best.minimum.converged:
         found.append(f"The fit has not converged: {best.minimum.why}.")
     share = best.held_out.background
     if share > MOSTLY:
         found.append(
-            f"The background is {percent(share)} of the intensity fitted: the model accounts for "
+            f"The background is {percent(share)} of the fitted intensity: the model explains "
             "little."
         )
     sets = len(np.unique(fit.voxels.orbit[fit.voxels.held_out]))
     if sets < FEW:
         few = f"Only {sets} independent set{'s were' if sets != 1 else ' was'} held out"
-        found.append(f"{few}: what is believed rests on little.")
+        found.append(f"{few}: the choice of the model is unreliable.")
     far = best.x.abs() > math.log(SUSPECT)
     if bool(far.any()) and isinstance(best.family, LogSprings):
         names = [n for n, f in zip(best.family.names, far.tolist(), strict=True) if f]
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         found.append(
-            f"More than a factor of {SUSPECT:g} from the geometric start: {shown}. Springs so "
-            "far off stand for something else than contacts."
+            f"More than a factor of {SUSPECT:g} from the geometric start: {shown}. Such "
+            "values do not represent contacts."
         )
     return tuple(found)

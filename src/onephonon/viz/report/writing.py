@@ -32,10 +32,10 @@ def write_report(
     force: bool = False,
     maps: Maps | None = None,
 ) -> list[Path]:
-    """Write what a fit found: a page to read, and every number beside it.
+    """Write the results of a fit: an HTML page, and all numbers as files.
 
-    ``report.html`` holds its pictures and needs nothing else. ``fit.json`` has every number but
-    those of the voxels, which are in ``voxels.npz``; tables are CSV.
+    ``report.html`` is self-contained. ``fit.json`` has all numbers except those of the voxels,
+    which are in ``voxels.npz``; tables are CSV.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def write_report(
     folder : path
         Made if missing.
     predictions : Predictions, optional
-        Without them the page and the tables leave out what they would say.
+        Without them the page and the tables omit predictions.
     profiles : sequence of Profile, optional
     command : str
         How this was computed, for the page.
@@ -55,7 +55,7 @@ def write_report(
     Returns
     -------
     list of Path
-        What was written, the page first.
+        The written files, the page first.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _json(value: Any) -> bytes:
 
 
 def _csv(rows: Rows) -> bytes:
-    """Comma-separated, exact; what is not a number is empty."""
+    """Comma-separated, exact; NaN is empty."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(
         [["" if v is None else v for v in map(_cell, row)] for row in rows]
@@ -97,7 +97,7 @@ def _csv(rows: Rows) -> bytes:
 
 
 def _cell(value: Any) -> Any:
-    """Infinite numbers stay: intervals reach that far."""
+    """Format a cell; infinite numbers are kept, since intervals may be infinite."""
     if isinstance(value, (float, np.floating)) and np.isinf(value):
         return "inf" if value > 0 else "-inf"
     return plain(value)

@@ -1,4 +1,4 @@
-"""One mode as something to look at: atoms of a few cells, moving.
+"""Animation of one mode: displacements of the atoms of a few cells.
 
 A mode of wavevector k displaces atom j of the cell at R by ``Re[c z_j exp(i (k.R - phi))]``, with
 ``z = A V`` its pattern in one cell. phi runs over a period. A travelling wave is this; a standing
@@ -24,7 +24,7 @@ from onephonon.dynamics.lattice_model import HasLattice, LatticeModel, lattice_o
 from onephonon.dynamics.unfolding import unfolded_modes
 from onephonon.network.bodies import Bodies
 
-#: A wave repeats after at most so many cells along an axis, or is shown over two.
+#: Maximum number of cells along an axis; longer waves are shown over two cells.
 MOST_CELLS = 6
 
 #: How far from a fraction of such a denominator an index may be: typed with four decimals.
@@ -32,7 +32,7 @@ COMMENSURATE = 1e-4
 
 ATOMS = ("all", "backbone", "ca")
 
-#: The atoms that draw a chain; of nucleotides the sugar's and the phosphate's.
+#: Backbone atoms of proteins and of nucleotides.
 BACKBONE = ("N", "CA", "C", "O", "P", "O5'", "C5'", "C4'", "C3'", "O3'")
 TRACE = ("CA", "P")
 
@@ -62,7 +62,7 @@ class Block:
     cell : Tensor, shape (n, 3), int64
         Its cell, counted from the first.
     shift : Tensor, shape (n, 3), int64
-        Where the copy stands relative to where the operator puts it in the first cell, in cells.
+        Shift of the copy from the position that the operator gives in the first cell, in cells.
     """
 
     crystal: Crystal
@@ -95,7 +95,7 @@ class Pattern:
     repeats : bool
         Whether it fits the block.
     thermal : float
-        How many times the thermal amplitude this is; zero for uniform drifts, which have none.
+        Amplitude in units of the thermal amplitude; zero for uniform translations.
     """
 
     block: Block
@@ -215,7 +215,7 @@ def mode_pattern(
     amplitude : float, optional
         The largest displacement of an atom that is shown, Å; by default 1.
     thermal : float, optional
-        In its place: multiples of the thermal amplitude, with which the vibration has the energy
+        Instead: amplitude in units of the thermal amplitude, at which the vibration has the energy
         kT in a crystal that is this block. By equipartition ``w^2 sum m |z|^2 = 2``, in reduced
         units and over all atoms of the block.
     travelling : bool
@@ -270,12 +270,12 @@ def _in_one_cell(lattice: LatticeModel, k: Tensor, mode: int) -> tuple[Tensor, f
         raise InputError(f"mode {mode}: this wavevector has modes 0 to {n_modes - 1}")
     w = found.frequencies[0, mode]
     padded = bodies.scatter(found.V[0, :, mode], 0).reshape(bodies.n_bodies, bodies.width)
-    if not float(w) > 0:  # any mixture of the drifts is a mode: take one axis
+    if not float(w) > 0:  # any mixture of the translations is a mode: use one axis
         padded = torch.zeros_like(padded)
         padded[:, mode] = 1.0
     A = bodies.displacements().to(padded.dtype)
     z = (A @ padded[bodies.body][:, :, None])[:, :, 0].detach().cpu().to(torch.complex128)
-    # The phase is arbitrary: as much as can be is real, and the largest component positive.
+    # The phase is arbitrary: maximize the real part, with the largest component positive.
     z = z * torch.exp(-0.5j * torch.angle((z * z).sum()))
     largest = z.real.reshape(-1)[z.real.abs().argmax()]
     return z * torch.sign(largest), float(w / lattice.thermal_scale.sqrt())
@@ -289,7 +289,7 @@ def _over_block(z: Tensor, block: Block, k: Tensor) -> Tensor:
 
 
 def _reach(displacements: Tensor, travelling: bool) -> Tensor:
-    """How far each atom moves from its place, shape (n,)."""
+    """Largest displacement of each atom, shape (n,)."""
     if not travelling:
         return torch.linalg.vector_norm(displacements.real, dim=1)
     # Half the long axis of the ellipse that Re[z exp(-i phi)] goes around.
@@ -298,7 +298,7 @@ def _reach(displacements: Tensor, travelling: bool) -> Tensor:
 
 
 def _factor(reach: float, amplitude: float | None, thermal: float | None, unit: float) -> float:
-    """What to multiply a pattern with, to have the amplitude asked for."""
+    """Factor that gives a pattern the requested amplitude."""
     given = thermal if thermal is not None else 1.0 if amplitude is None else amplitude
     if amplitude is not None and thermal is not None:
         raise InputError(f"amplitude {amplitude:g} and thermal {thermal:g}: give one of the two")
@@ -308,6 +308,6 @@ def _factor(reach: float, amplitude: float | None, thermal: float | None, unit: 
         return given / reach
     if math.isinf(unit):
         raise InputError(
-            "the drift of the whole crystal has no thermal amplitude; give amplitude in Å"
+            "a translation of the whole crystal has no thermal amplitude; give amplitude in Å"
         )
     return given * unit

@@ -61,7 +61,7 @@ def write_nmd(
         f"name {'_'.join(title.split())}",
         _line("atomnames", (label.atom_name for label in labels)),
         _line("resnames", (label.residue_name for label in labels)),
-        # Insertion codes have no place here, and chains have one letter.
+        # The format has no insertion codes, and one letter for chains.
         _line("resids", (label.residue_number.rstrip(LETTERS[:52]) for label in labels)),
         _line("chainids", (LETTERS[number[n] % len(LETTERS)] for n in chain_names(block))),
         _line("bfactors", (f"{B[i]:.2f}" for i in atoms)),

@@ -1,4 +1,4 @@
-"""Writing a moving mode as a structure of several models, PDB or mmCIF."""
+"""Writing the animation of a mode as a structure with several models, PDB or mmCIF."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ CIF_ENDINGS = (".cif", ".mmcif")
 LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 MOST_PDB_CHAINS = len(LETTERS) + len(LETTERS) ** 2
 
-#: A cell turned by less than this (Å) has the axes that files take for granted: a along x, b in
-#: the xy plane.
+#: Tolerance (Å) within which a cell has the conventional orientation: a along x, b in the xy
+#: plane.
 TURNED = 1e-6
 
 
@@ -87,7 +87,7 @@ def write_animation(
 
 
 def chain_names(block: Block) -> list[str]:
-    """A name for the chain of every atom of a block: each copy of each chain has its own."""
+    """Chain name of every atom of a block; each copy of each chain gets a unique name."""
     labels = block.crystal.labels
     keys = [
         (*cell, copy, labels[atom].chain)
@@ -113,7 +113,7 @@ def _names() -> Iterator[str]:
 
 
 def _set_cell(structure: gemmi.Structure, box: UnitCell) -> np.ndarray:
-    """Give a structure its cell, and how to turn coordinates into the axes of files, (3, 3)."""
+    """Set the cell of a structure; return the rotation to the axes of the file, (3, 3)."""
     structure.cell = gemmi.UnitCell(*box.parameters)
     structure.spacegroup_hm = "P 1"
     matrix = box.numpy().matrix
@@ -124,7 +124,7 @@ def _set_cell(structure: gemmi.Structure, box: UnitCell) -> np.ndarray:
 
 
 def _model_at_rest(block: Block) -> tuple[gemmi.Model, int]:
-    """A model with all atoms of a block, and how many chains it has."""
+    """A model with all atoms of a block, and its number of chains."""
     crystal = block.crystal
     occupancies, B = crystal.occupancies.tolist(), crystal.B.tolist()
     model = gemmi.Model(1)

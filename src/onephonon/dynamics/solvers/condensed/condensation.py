@@ -1,12 +1,12 @@
-"""Condensation: a crystal's stiffness factored once for its interior, and at each k for the rest.
+"""Condensation: the interior of a cell is factored once, the boundary at each wavevector.
 
 The interior of `Elimination` has a real stiffness ``K_ii``, the same at every k. Its Cholesky
-factor is sparse, and is kept as one small dense matrix for each group of bodies. What is left is a
-lattice of its own, of the boundary bodies alone, with force constants
+factor is sparse, and is stored as one small dense matrix per group of bodies. What remains is a
+lattice of the boundary bodies alone, with force constants
 
     ``S(k) = K_bb(k) - K_bi(k) K_ii^-1 K_ib(k) = sum_R H(R) exp(i k.R)``
 
-that reach a little further. With ``h = G_b - K_bi K_ii^-1 G_i`` everything follows exactly:
+of slightly longer range. With ``h = G_b - K_bi K_ii^-1 G_i`` everything follows exactly:
 ``G^H K^-1 G = G_i^H K_ii^-1 G_i + h^H S^-1 h``.
 """
 
@@ -28,7 +28,7 @@ from .elimination import Elimination, plan_elimination
 
 @dataclass(frozen=True)
 class Condensed:
-    """A crystal with its interior factored.
+    """A crystal whose interior is already factored.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class Condensed:
         return torch.cat([inner, x])[order]
 
     def to_rows(self, x: Tensor) -> Tensor:
-        """Real right-hand sides (D, n) as rows of the factored matrix."""
+        """Convert real right-hand sides (D, n) to rows of the factored matrix."""
         return x.reshape(len(x) // self.components, -1)
 
     def from_rows(self, rows: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ def condense(bodies: Bodies, constants: ForceConstants, components: int | None =
 
 
 def is_isotropic(constants: ForceConstants) -> bool:
-    """Tell whether every block is a multiple of the 3 x 3 identity, as between single atoms."""
+    """Whether every block is a multiple of the 3 x 3 identity, as between single atoms."""
     if constants.onsite.shape[-1] != 3:
         return False
     blocks = torch.cat([constants.onsite, constants.coupling]).detach()

@@ -1,9 +1,9 @@
-"""Elimination: which bodies of a crystal to solve for first, and in which order.
+"""Order in which the bodies of a crystal are eliminated.
 
-Bodies whose contacts stay within their own cell have a real stiffness that knows nothing of the
-wavevector. They are eliminated once, group by group, as a sparse Cholesky factorization does; the
-few bodies left, the boundary, carry all of k. Everything here is discrete: it follows from which
-pairs are coupled, not from how strongly.
+Bodies whose contacts stay within their own cell have a real stiffness independent of the
+wavevector. They are eliminated once, as in a sparse Cholesky factorization; the
+few remaining bodies, the boundary, contain all dependence on k. The order follows from which
+pairs are coupled, not from the values of the springs.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from onephonon.network.force_constants import ForceConstants
 Ints = NDArray[np.int64]
 Group = list[int]
 
-#: Zeros worth storing in a factor to have one group less: handling a group costs as much as
-#: multiplying by about so many numbers.
+#: Extra zeros accepted to merge two groups: the overhead of a group costs as much as
+#: multiplying by about this many numbers.
 ZEROS_FOR_A_GROUP = 1500
 
-#: Cells are counted as digits in this base; none is ever so far away.
+#: Base of a number code of cells, larger than any cell index.
 CELL_BASE = 2**16
 
 
@@ -63,7 +63,7 @@ class Front:
 
 @dataclass(frozen=True)
 class Elimination:
-    """The order of elimination of a network, and what becomes of its boundary.
+    """The elimination order of a network, and the structure of its boundary.
 
     An image is a boundary body in one of the cells where the interior meets it.
 
@@ -75,7 +75,7 @@ class Elimination:
         Degrees of freedom in the order of elimination.
     boundary : Tensor, shape (n_boundary,), int64
     image, image_cell : Tensor, shapes (n_images,) and (n_images, 3), int64
-        Which one of `boundary`, in which cell; the boundary itself, in cell 0, comes first.
+        Index into `boundary`, and the cell; the boundary itself, in cell 0, comes first.
     cells : Tensor, shape (n_cells, 3), int64
         Distances between coupled boundary cells, one of each (R, -R); 0 is the first.
     position, source : Tensor, shape (n,), int64
@@ -112,14 +112,14 @@ def plan_elimination(constants: ForceConstants, dof: Tensor) -> Elimination:
     Parameters
     ----------
     constants : ForceConstants
-        For the coupled pairs; their values play no part.
+        Defines the coupled pairs; the values are not used.
     dof : Tensor, shape (n_dof,), int64
-        As in `Bodies`: where each degree of freedom stands in [n_bodies * width].
+        As in `Bodies`: index of each degree of freedom in [n_bodies * width].
 
     Returns
     -------
     Elimination
-        On the device of the force constants; those of the networks seen last are remembered.
+        On the device of the force constants; the last few plans are cached.
     """
     n, width = constants.onsite.shape[:2]
     pairs = torch.column_stack([constants.a, constants.b, constants.cell]).numpy(force=True)
@@ -166,7 +166,7 @@ def boundary_bodies(a: Ints, b: Ints, cell: Ints) -> set[int]:
     chosen = {x for x in meets if x in meets[x]}
     rest = {x: meets[x] - chosen for x in meets if x not in chosen}
     while rest:
-        # Greedily the body that accounts for the most contacts left.
+        # Greedy choice: the body with the most remaining contacts.
         best = max(rest, key=lambda x: (len(rest[x]), -x))
         if not rest[best]:
             break
@@ -315,7 +315,7 @@ class _Rows:
         return cls(row, dof, n_interior, boundary, within[dof[n_interior:]], codes)
 
     def entries(self, links: _Links, which: Ints, head: Ints, tail: Ints) -> list[Ints]:
-        """Row, column, link and source of every number that some links put between two nodes."""
+        """Row, column, link and source of every element that the links add between two nodes."""
         width = self.row.shape[1]
         x, y = np.divmod(np.arange(width**2), width)
         within = np.where(links.turned[which][:, None], y * width + x, x * width + y)
@@ -333,13 +333,13 @@ def _fronts(
     touched: list[Group],
     tensor: Callable[[Ints], Tensor],
 ) -> Iterator[Front]:
-    """Fronts of the groups, with the entries of their own rows."""
+    """Fronts of the groups, with the entries of their rows."""
     starts = np.cumsum([0, *(int((rows.row[group] >= 0).sum()) for group in groups)])
     inner = np.flatnonzero(~links.is_boundary[links.head])
     row, column, _, source = rows.entries(links, inner, links.head[inner], links.tail[inner])
     owner = np.searchsorted(starts, np.arange(rows.n_interior), side="right") - 1
     order = np.argsort(owner[row], kind="stable")
-    order = order[column[order] >= starts[owner[row[order]]]]  # earlier ones know it already
+    order = order[column[order] >= starts[owner[row[order]]]]  # already included in earlier ones
     cuts = np.searchsorted(owner[row[order]], np.arange(len(groups) + 1))
     later = [np.sort(rows.row[nodes][rows.row[nodes] >= 0]) for nodes in touched]
     local = np.empty(len(rows.dof), dtype=np.int64)

@@ -2,7 +2,7 @@
 
 All q of all zone points share the factor of the interior, in products of real matrices; at each
 zone point only the boundary's S(k) is factored. Derivatives take ``v = K^-1 G`` from the same
-solve and the coupled pairs one by one: no matrix of the size D x D is ever formed.
+solve and each coupled pair; no D x D matrix is ever formed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...bloch import Layout, phase
 from ...stiffness_matrix import factorize
 from .condensation import Condensed
 
-#: Complex numbers of right-hand sides handled at a time; some ten arrays of this size are alive.
+#: Elements of right-hand sides per batch; about ten arrays of this size exist at a time.
 NUMBERS_AT_A_TIME = 1_500_000
 
 REVERSE_ONLY = (
@@ -31,7 +31,7 @@ REVERSE_ONLY = (
     "solver='dense'"
 )
 
-#: Complex numbers of patterns gathered at a time while derivatives by pairs are summed.
+#: Elements of patterns per batch while derivatives by pairs are summed.
 GATHERED_AT_A_TIME = 500_000
 
 
@@ -62,7 +62,7 @@ def condensed_form(
     Raises
     ------
     GradientError
-        If a forward-mode derivative is asked for.
+        If a forward-mode derivative is requested.
     """
     if points is None:
         points = torch.arange(G.shape[0] * G.shape[1], device=G.device).reshape(G.shape[:2])
@@ -190,7 +190,7 @@ class _Reduced:
 
 @dataclass(frozen=True)
 class _Problem:
-    """What `_Form` and `_Solution` need beside what they can be differentiated by."""
+    """Inputs of `_Form` and `_Solution` that have no gradient."""
 
     condensed: Condensed
     layout: Layout
@@ -230,7 +230,7 @@ def _real(rows: Tensor) -> Tensor:
 
 
 class _Form(torch.autograd.Function):
-    """`condensed_form` with the adjoint by hand."""
+    """`condensed_form` with an explicit backward pass."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""Zone means of ``K(k)^-1`` for many bodies, by condensation: what their ADPs are made of."""
+"""Zone means of ``K(k)^-1`` for many bodies, by condensation; they give the ADPs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def zone_mean_inverse(
 ) -> Tensor:
     """`Solver.zone_mean` by condensation; derivatives, of any order, in reverse mode.
 
-    The mean of ``S^-1`` is carried back through the factor of the interior, so that of ``K^-1``
+    The mean of ``S^-1`` is propagated through the factor of the interior, so that of ``K^-1``
     no more is formed than this factor has numbers.
     """
     if not is_isotropic(constants):
@@ -100,7 +100,7 @@ def _mean(
 
 @dataclass(frozen=True)
 class _Drift:
-    """The crystal's drift at Gamma: translations T, and the metric that tells a mean.
+    """Uniform translations at Gamma: translations T, and the metric that defines the mean.
 
     ``X = (K + c P P^T)^-1``, with P the translations of the boundary alone, is an inverse of K
     but for the drift; with ``A = (T^T W T)^-1 T^T W`` the one sought is
@@ -132,14 +132,14 @@ class _Drift:
         P = P[condensed.plan.boundary]
         P = P[:, :1] if condensed.components == 3 else P
         S = condensed.stiffness(like.new_zeros(1, 3))[0].real
-        # S may vanish at Gamma, what holds each body never does.
+        # S may vanish at Gamma; the onsite blocks never do.
         c = (like[0].diagonal().sum() / P.square().sum()).detach()
         factor = factorize((S + c * P @ P.mT)[None])[0]
         Y = condensed.from_rows(condensed.solve(columns, factor))
         return cls(T, A.reshape(3, n, w), bodies.scatter(Y, 0).reshape(n, w, 3), factor)
 
     def share(self) -> Tensor:
-        """What the drift adds to each body's own block of X, shape (n_bodies, width, width)."""
+        """Contribution of the translation to each body's block, (n_bodies, width, width)."""
         across = self.T @ self.Y.mT
         inner = torch.einsum("xbw,bwy->xy", self.A, self.Y)
         return across + across.mT - self.T @ inner @ self.T.mT
@@ -165,7 +165,7 @@ def _boundary_covariance(
         if progress:
             progress("zone mesh", start, len(k_frac))
         part = k_frac[start : start + step], weight[start : start + step]
-        # Formed anew in the backward pass: a matrix for each k would fill the memory.
+        # Recomputed in the backward pass: a matrix for each k would fill the memory.
         shared: Tensor = checkpoint(share, condensed.lattice, *part, use_reentrant=False)
         total = total + shared
     if progress:

@@ -1,7 +1,7 @@
-"""The quadratic form ``G^H K(k)^-1 G`` and its adjoint: the heart of intensity and gradient.
+"""The quadratic form ``G^H K(k)^-1 G`` and its derivatives, used for intensities and gradients.
 
 With ``v = K^-1 G`` the change of the form is ``2 Re(v^H dG) - v^H dK v``: one solve serves the
-value and every first derivative. No eigenvector enters, so degenerate modes are no special case.
+value and every first derivative. No eigenvectors are needed, so degenerate modes are no problem.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onephonon.network.force_constants import ForceConstants
 from ...bloch import bloch_sum
 from ...stiffness_matrix import assemble_stiffness, factorize, inverse_factor
 
-#: Complex numbers handled at a time: about what the cache holds.
+#: Complex numbers per batch: about the size of the processor cache.
 NUMBERS_AT_A_TIME = 200_000
 
 
@@ -36,7 +36,7 @@ def quadratic_form(
     Kept for the backward pass are the arguments and, of `v` and the factors of K, what is smaller.
     """
     inputs = (constants.onsite, constants.coupling, hkl, G)
-    # Inside torch.func nobody knows yet what will be asked for.
+    # Inside torch.func it is not yet known which derivatives are needed.
     keep = inside_functorch() or (torch.is_grad_enabled() and any(x.requires_grad for x in inputs))
     layout = (constants.a, constants.b, constants.cell, bodies.dof)
     value: Tensor = _QuadraticForm.apply(*inputs, k_frac.detach(), *layout, points, keep)[0]
@@ -50,7 +50,7 @@ def solve_form(factor: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shares_inverse(m: int, n_dof: int) -> bool:
-    """Whether so many G share a K that its inverse factor is cheaper than their solutions."""
+    """Whether enough G share a K that its inverse factor is cheaper than solving for each."""
     return m >= n_dof
 
 
@@ -60,7 +60,7 @@ def squared_lengths(half: Tensor) -> Tensor:
 
 
 def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]:
-    """Cut a table of (zone points, G) into as much at a time as the cache holds.
+    """Divide a table of (zone points, G) into batches that fit the cache.
 
     Many G of one zone point are cut only where they share its inverse factor.
     """
@@ -105,7 +105,7 @@ def _by_torch(
     points: Tensor | None = None,
     k_frac: Tensor | None = None,
 ) -> Tensor:
-    """The same by torch's own rules, differentiable at will.
+    """The same by autograd, differentiable any number of times.
 
     Without `k_frac` K is formed at every hkl, slowly, and is differentiable in it.
     """
@@ -118,7 +118,7 @@ def _by_torch(
 
 
 def _one_by_one(function: Any, info: Any, in_dims: Any, args: Any) -> tuple[Any, Any]:
-    """Rule for `torch.vmap`: members of a batch one after the other, which are work enough."""
+    """Rule for `torch.vmap`: members of a batch one after the other."""
     every = [
         function.apply(
             *(x if d is None else x.select(d, i) for x, d in zip(args, in_dims, strict=True))
@@ -130,9 +130,9 @@ def _one_by_one(function: Any, info: Any, in_dims: Any, args: Any) -> tuple[Any,
 
 
 class _QuadraticForm(torch.autograd.Function):
-    """`quadratic_form` with the adjoint by hand, and what is kept for it.
+    """`quadratic_form` with an explicit backward pass.
 
-    All tensors are arguments of their own: hidden inside an object they would escape torch.func.
+    All tensors are separate arguments: torch.func would not see them inside an object.
     """
 
     @staticmethod
@@ -149,7 +149,7 @@ class _QuadraticForm(torch.autograd.Function):
         points: Tensor | None = None,
         keep: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Values, and what is kept of K: v or, where so many G share it, inverse factors."""
+        """Values, and what is stored of K: v or, if enough G share it, inverse factors."""
         sums = bloch_sum(onsite, coupling, a, b, cell, dof)
         n_k, m = (G if points is None else points).shape[:2]
         D = G.shape[-1]
@@ -202,7 +202,7 @@ class _QuadraticForm(torch.autograd.Function):
 
 
 class _QuadraticGradient(torch.autograd.Function):
-    """The gradient of `_QuadraticForm` as a function of its own, which keeps no K either.
+    """The gradient of `_QuadraticForm` as a separate function, which does not store K either.
 
     Its results are those wanted of the gradients by onsite and coupling (together), hkl and G.
     """

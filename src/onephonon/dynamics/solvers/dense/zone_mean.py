@@ -18,8 +18,8 @@ from ...stiffness_matrix import factorize, inverse_from, stiffness, zone_chunk
 def gamma_inverse(bodies: Bodies, constants: ForceConstants) -> Tensor:
     """Inverse of K at Gamma without the three acoustic modes, shape (D, D), real.
 
-    The crystal's drift is left out as the mean displacement of all atoms: the result is the
-    pseudo-inverse of the stiffness in atomic displacements, whatever coordinates the bodies have.
+    The translation of the whole crystal is projected out: the result is the
+    pseudo-inverse of the stiffness in atomic displacements, for any coordinates of the bodies.
 
     Notes
     -----

@@ -20,23 +20,23 @@ from onephonon.network.bodies import Bodies
 #: ``B / BLUR_UNIT`` multiplies |q|^2 in a Debye-Waller factor.
 BLUR_UNIT = 16.0 * math.pi**2
 
-#: Largest alias image beside an amplitude, in rtol: ``dI = 2 |G| dG``, and some for the rest.
+#: Largest alias image relative to an amplitude, in units of rtol (``dI = 2 |G| dG``, with margin).
 ALIAS_SHARE = 0.1
 
 #: Height, times the blur divided out, at which Gaussians may be cut, in rtol. The steps of a cut
 #: scatter far: at ten times this, slopes along q next to Bragg points were off by 2.6 rtol.
 CUT_SHARE = 0.001
 
-#: Largest power of e that dividing the blur out may cost: it multiplies rounding, too.
+#: Largest exponent of the sharpening factor, which also multiplies rounding errors.
 AMPLIFICATION = {torch.float64: 6.0, torch.float32: 3.0}
 
-#: Smallest rtol that rounding leaves room for.
+#: Smallest rtol that rounding allows.
 MIN_RTOL = {torch.float64: 1e-12, torch.float32: 1e-6}
 
-#: Where scattering factors are looked at for whether they rise, 1/Å.
+#: |q| at which scattering factors are tested for rising with |q|, 1/Å.
 RISING_Q = torch.linspace(0.0, 6.0, 25, dtype=torch.float64)
 
-#: A domain is taken to reach this far at least, 1/Å: meshes coarser than 10 Å gain nothing.
+#: Minimum |q| of a domain, 1/Å: meshes coarser than 10 Å gain nothing.
 MIN_Q = 0.3
 
 #: Smallest extent of a domain along a mesh axis, in its largest |q|.
@@ -48,7 +48,7 @@ OVERSAMPLING = tuple(1.1 + 0.05 * i for i in range(59))
 
 @dataclass(frozen=True)
 class Domain:
-    """The q for which a density must serve.
+    """Region of q in which a transform must be accurate.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Where densities are sampled, and how they are blurred.
+    """Mesh on which densities are sampled, and their blur.
 
     Mesh points are ``steps @ m`` for integers m, so one mesh serves all bodies.
 
@@ -87,7 +87,7 @@ class Mesh:
     reach: float
 
     def sharpen(self, q_squared: Tensor) -> Tensor:
-        """What takes the blur out of a transform at ``|q|^2``."""
+        """Factor that removes the blur from a transform at ``|q|^2``."""
         return torch.exp((self.blur / BLUR_UNIT) * q_squared)
 
 
@@ -122,7 +122,7 @@ def choose_mesh(
     rtol : float
         Wanted relative accuracy of intensities.
     min_B : float
-        Smallest B-factor of the atoms, Å^2: blur that is there already.
+        Smallest B-factor of the atoms, Å^2: blur that is already present.
     extent : float
         Size of the body, Å, for the number of mesh points.
 
@@ -142,7 +142,7 @@ def choose_mesh(
     # Reciprocal axes of unit steps: alias vectors of a mesh are their multiples.
     reciprocal = TWO_PI * torch.linalg.inv(unit)
     heights = torch.linalg.vector_norm(reciprocal, dim=1)
-    # A plane or a line of q has no extent along some axis; Gaussians must be resolved all the same.
+    # A plane or line of q has no extent along some axis, but Gaussians must still be resolved.
     min_reach = MIN_REACH * domain.q_max
     reaches = [max(min_reach, domain.reach(reciprocal[i] / heights[i])) for i in range(3)]
     signs = torch.tensor([m for m in product((-1, 0, 1), repeat=3) if any(m)]).to(unit)
@@ -171,7 +171,7 @@ def choose_mesh(
         if best is None or points < best[0]:
             best = points, Mesh(steps, blur, reach)
     if best is None:
-        raise InputError(f"rtol={rtol:g} is out of reach of {dtype}; use float64 or the direct sum")
+        raise InputError(f"rtol={rtol:g} not possible in {dtype}; use float64 or the direct sum")
     return best[1]
 
 

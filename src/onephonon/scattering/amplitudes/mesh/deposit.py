@@ -1,4 +1,4 @@
-"""The scattering density of a body: all its Gaussians added up on a mesh."""
+"""Scattering density of a body: the sum of its Gaussians on a mesh."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from onephonon.network.bodies import Bodies
 
 from .density import Box, Mesh
 
-#: Parts that a thread's work is cut into, so that threads end together.
+#: Tasks per thread, so that threads finish at about the same time.
 PARTS_PER_THREAD = 4
 
-#: Fewer Gaussians than this are not worth a second thread.
+#: Minimum number of Gaussians for which a second thread pays.
 FEW = 100
 
 Floats = NDArray[np.float64]
@@ -55,7 +55,7 @@ def deposit_body(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tens
     Raises
     ------
     InputError
-        If an atom's displacements, and what else spreads it, are not positive definite.
+        If the covariance of an atom's Gaussian is not positive definite.
     """
     atoms = bodies.table[body]
     atoms = atoms[atoms < bodies.n_cell_atoms]
@@ -127,7 +127,7 @@ class _Gaussians:
         return first.tolist(), (last - first + 1).tolist()
 
     def arrays(self, start: Tensor) -> tuple[Floats, Floats, Floats, Floats]:
-        """What the compiled loops need, centres counted from the first point of a box."""
+        """Arguments of the compiled loops, with centres relative to the first point of the box."""
         upper = self.metric[:, (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)]
         every = (self.centre - start, upper, self.half, self.log_height)
         a, b, c, d = (x.contiguous().numpy() for x in every)
@@ -135,7 +135,7 @@ class _Gaussians:
 
 
 class _Deposit(torch.autograd.Function):
-    """Sum of Gaussians on the box that they fill, whose backward pass forms them anew."""
+    """Sum of Gaussians on their box; the backward pass recomputes them."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
@@ -194,12 +194,12 @@ class _Deposit(torch.autograd.Function):
 
 
 def _plain(*tensors: Tensor) -> list[Tensor]:
-    """On the CPU and in float64, without graph."""
+    """Move to the CPU and float64, without graph."""
     return [t.detach().to("cpu", torch.float64).contiguous() for t in tensors]
 
 
 def _parts(n: int, work: int) -> list[NDArray[np.int64]]:
-    """Cut n things into parts for threads."""
+    """Divide n items into parts for threads."""
     n_parts = 1 if work < FEW else PARTS_PER_THREAD * torch.get_num_threads()
     return [part for part in np.array_split(np.arange(n), n_parts) if len(part)]
 

@@ -2,7 +2,7 @@
 
 On a mesh along the cell's axes the phase factors of ``sum_x rho(x) exp(2 pi i hkl.x)`` separate,
 and the sum over the mesh is three small matrices applied one after the other, for any range and
-sampling of hkl. Points that share a zone point lie a whole Miller index apart, so the grid is
+sampling of hkl. Points that share a zone point differ by whole Miller indices, so the grid is
 taken by residue classes: every tile needs K at one zone point for each class of l.
 """
 
@@ -27,10 +27,10 @@ from .density import Box, Domain, Mesh, choose_mesh, mean_extent, mesh_tolerance
 from .deposit import deposit_body
 from .moments import amplitudes_from_moments
 
-#: Points of a tile times the complex numbers held for each: about the size of a cache.
+#: Complex numbers held for a tile: about the size of a processor cache.
 TILE_NUMBERS = 400_000
 
-#: Where K is formed in place of a Bragg point, whose intensity is not defined.
+#: Wavevector used in place of a Bragg point, whose intensity is not defined.
 ELSEWHERE = (0.5, 0.5, 0.5)
 
 #: Bytes of the partial transform held for a block of rows.
@@ -66,7 +66,7 @@ class GridDensities:
 def grid_densities(
     bodies: Bodies, grid: HklGrid, U: Tensor, rtol: float, q_max: float = math.inf
 ) -> GridDensities:
-    """Put every body on a mesh that serves a grid of hkl within a tolerance.
+    """Sample every body on a mesh that is accurate enough for a grid of hkl.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ class GridAmplitudes:
         where: tuple[slice, slice],
         along_k: list[Tensor],
     ) -> Tile | None:
-        """One tile, or None where no point of it is valid."""
+        """One tile, or None if it has no valid point."""
         bodies, mesh, rows = self.bodies, self.densities.mesh, self.rows
         (k_frac, bragg), like = zone, mesh.steps
         n = len(k_frac)

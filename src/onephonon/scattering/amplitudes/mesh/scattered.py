@@ -22,14 +22,14 @@ from .deposit import deposit_body
 from .moments import amplitudes_from_moments
 from .slopes import slopes_along
 
-#: Accuracy asked of the transform itself, in rtol. Its error at q follows its value near q, which
-#: dividing the blur out multiplies alike: errors found do not grow before this is 0.1 or more.
+#: Requested accuracy of the transform, in units of rtol. Its error scales with its value near q;
+#: sharpening multiplies both alike. Observed errors grow only for 0.1 or more.
 TRANSFORM_SHARE = 0.03
 
 #: The same for its adjoint, in units of that: a gradient's errors at many q average out.
 ADJOINT_SHARE = 3.0
 
-#: Points for each mesh point from which spreading, not the fast Fourier transform, takes the time.
+#: Points per mesh point above which spreading takes longer than the FFT.
 DENSE = 0.3
 
 #: Meshes of which slopes are found together: the four of a body.
@@ -40,7 +40,7 @@ TRANSFORM_BYTES = 512 * 2**20
 
 
 def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> Tensor:
-    """G at a list of q, within a tolerance; `transform` gives it to rounding.
+    """G at a list of q, within a tolerance; `transform` is exact to rounding.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> T
     U : Tensor, shape (n_cell_atoms, 3, 3)
         Mean-square displacements in the Debye-Waller factors, Å^2.
     rtol : float
-        Wanted accuracy of intensities, relative to themselves and their rms, added.
+        Requested accuracy, relative to the sum of the intensity and the rms.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def _corners(q: Tensor) -> Tensor:
 
 
 def _groups(made: list[tuple[Tensor, Box]]) -> list[list[tuple[Tensor, Box]]]:
-    """Densities to transform together, within the memory set aside."""
+    """Densities to transform together, within the memory limit."""
     largest = max(d.numel() * d.element_size() * 2 for d, _ in made)
     n = max(1, TRANSFORM_BYTES // largest)
     return [made[i : i + n] for i in range(0, len(made), n)]

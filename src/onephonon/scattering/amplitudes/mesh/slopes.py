@@ -1,4 +1,4 @@
-"""Slopes of a non-uniform Fourier sum, all three for little more than one value.
+"""Gradients of a non-uniform Fourier sum, at little more than the cost of one value.
 
 FINUFFT gives values only: its slopes along x are those of ``m_x f_m``, three more transforms for
 each mesh. Here one mesh is transformed, oversampled, and every point interpolates in it by a window
@@ -32,7 +32,7 @@ OVERSAMPLING = 2.0
 #: Planes of the transformed mesh whose points are handled together, by one thread.
 PLANES = 16
 
-#: Points near each other, in steps of the transformed mesh, are taken one after the other.
+#: Points are sorted into cells of this many mesh steps for locality.
 NEAR = 8
 
 
@@ -125,7 +125,7 @@ def _sizes(
     """A window, and points of the transformed mesh: even, with room for windows at its ends."""
     kernel = window(eps)
     room = 0.5 - np.abs(x).max(0, initial=0.0) / TWO_PI
-    assert room.min() > 0.02, "the compiled loops would read beyond the mesh"
+    assert room.min() > 0.02, "q are too large for the mesh"
     least = np.maximum(OVERSAMPLING * np.array(shape), (kernel.width / 2 + 1) / room)
     even = [2 * int(scipy.fft.next_fast_len(-(-math.ceil(n) // 2))) for n in least]
     return kernel, np.array(even)
@@ -137,7 +137,7 @@ def _planes(f: NDArray[Any], sizes: NDArray[np.int64], kernel: Window) -> NDArra
     Returns
     -------
     ndarray, shape (N_1/2 + 1 + 2 before, n_2, n_3, n_w), complex
-        Signs along the other axes put x = 0 into the middle of the transformed mesh.
+        Signs along the other axes move x = 0 to the middle of the transformed mesh.
     """
     a = np.moveaxis(f, 0, -1).copy()
     for axis, size in enumerate(sizes):
@@ -145,7 +145,7 @@ def _planes(f: NDArray[Any], sizes: NDArray[np.int64], kernel: Window) -> NDArra
         factor = 1 / kernel.transform(m / size) * (1.0 if axis == 0 else (-1.0) ** m)
         a *= factor.astype(a.dtype).reshape([-1 if i == axis else 1 for i in range(4)])
     a = scipy.fft.rfft(_spread(a, 0, sizes[0]), axis=0, workers=torch.get_num_threads())
-    # Beyond its ends a real mesh's transform goes on as its own complex conjugate.
+    # Beyond its ends the transform of a real mesh continues as its complex conjugate.
     e = kernel.before
     return np.concatenate([a[e:0:-1].conj(), a, a[-2 : -2 - e : -1].conj()])
 
@@ -182,7 +182,7 @@ def _interpolate(
     def work(slab: tuple[int, NDArray[np.int64]]) -> None:
         start, members = slab[0] * PLANES, slab[1]
         part = planes[start : start + PLANES + kernel.width - 1]
-        if not hasattr(own, "mesh"):  # new memory is slow: it is used again
+        if not hasattr(own, "mesh"):  # memory is reused, since allocation is slow
             n, m = (PLANES + kernel.width - 1, sizes[1]), part.shape[2:]
             own.half = np.empty((*n, *m), planes.dtype)
             own.mesh = np.empty((*n, sizes[2], m[1]), planes.dtype)
