@@ -3,7 +3,7 @@
     python benchmarks/gradients.py            # crambin, 1e3 to 1e5 q-vectors
     python benchmarks/gradients.py --small    # seconds, for continuous integration
 
-Two models. Given ADPs (`use_data_adp=True`), G from the atoms each time: the ratios hold at any
+Two models. Overrides ADPs (`use_data_adp=True`), G from the atoms each time: the ratios hold at any
 number of q. G kept for a fit over springs: no atoms at all, one solve per q.
 """
 

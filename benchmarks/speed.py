@@ -45,7 +45,7 @@ PLAIN, PLAIN_ZONES = 2000, 8
 Q_MAX = 5.0
 
 #: Most points that gradients are taken at.
-MOST_BOTH = 2_000_000
+MAX_BOTH = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,13 @@ def measure(case: Case) -> dict[str, Any]:
     seconds = median_seconds(forward, case.repeats, clock)
     forward_GB = peak_GB()
     n, some = model.n_points, chosen(model, intensity)
-    hkl = hkl_at(model, some)
+    hkl = hkl_of_voxels(model, some)
     q = crystal.cell.q_from_hkl(hkl).numpy()
     start = clock()
     plain = plain_intensity(model, q, hkl.numpy())
     plain_rate = len(some) / (clock() - start)
     rms = float(intensity[~intensity.isnan()].square().mean().sqrt())
-    both = both_seconds(crystal, options, case.repeats, clock) if n <= MOST_BOTH else None
+    both = both_seconds(crystal, options, case.repeats, clock) if n <= MAX_BOTH else None
     per_fft = None
     if case.mode == "grid":
         per_fft = fft_seconds(tuple(model.map_shape), clock) * model.bodies.n_bodies
@@ -245,12 +245,12 @@ def chosen(model: OnePhonon, intensity: torch.Tensor) -> torch.Tensor:
     return some[torch.randperm(len(some))[:PLAIN]]
 
 
-def hkl_at(model: OnePhonon, some: torch.Tensor) -> torch.Tensor:
+def hkl_of_voxels(model: OnePhonon, some: torch.Tensor) -> torch.Tensor:
     """The hkl of some points, those of a large map not all formed."""
     if model.grid is None:
         return model.points.hkl[some].detach()
     index = torch.unravel_index(some, model.grid.shape)
-    return torch.from_numpy(model.grid.hkl_at(i.numpy() for i in index))
+    return torch.from_numpy(model.grid.hkl_of_voxels(i.numpy() for i in index))
 
 
 def plain_intensity(model: OnePhonon, q: NDArray[Any], hkl: NDArray[Any]) -> NDArray[Any]:

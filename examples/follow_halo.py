@@ -1,4 +1,4 @@
-"""Climb dI/dq to the brightest directions of the halo around a Bragg peak of crambin.
+"""SeriesFitter dI/dq to the brightest directions of the halo around a Bragg peak of crambin.
 
 A halo has no summit of its own: towards the Bragg point the intensity grows as 1/k² without end.
 On a sphere |k| = constant around the peak it has: there this q sees the crystal at its softest.
@@ -26,7 +26,7 @@ RADIUS = 0.06  # |k|, 1/Å; the nearest faces of the zone are 0.077/Å away
 
 
 def main(output: Path, small: bool = False) -> dict[str, Tensor]:
-    """Climb, scan, draw; returns intensities of the climbs and of a scan of the sphere."""
+    """SeriesFitter, scan, draw; returns intensities of the climbs and of a scan of the sphere."""
     crystal = read_crystal(crambin_path())
     bragg = crystal.cell.q_from_hkl(crystal.positions.new_tensor(PEAK))
     n = shells(crystal.cell, [1.0], 4 if small else 8).q  # where climbs start: unit vectors
@@ -48,9 +48,11 @@ def main(output: Path, small: bool = False) -> dict[str, Tensor]:
         slope = torch.where(higher, RADIUS * along, slope)  # of log I, per radian
         rate = torch.where(higher, 1.2 * rate, 0.4 * rate)
         paths.append(n)
-        turn = rate * slope / (1 + 4 * torch.linalg.vector_norm(rate * slope, dim=1, keepdim=True))
+        rotation_step = (
+            rate * slope / (1 + 4 * torch.linalg.vector_norm(rate * slope, dim=1, keepdim=True))
+        )
         with torch.no_grad():
-            q.copy_(bragg + RADIUS * normalize(n + turn))
+            q.copy_(bragg + RADIUS * normalize(n + rotation_step))
 
     grid = torch.meshgrid(
         torch.linspace(-torch.pi / 2, torch.pi / 2, 31 if small else 61, dtype=n.dtype),

@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 from onephonon import DiffuseMap, MapGrid, OnePhonon, SpringPlan, read_crystal
 from onephonon.crystal import Reindexing
 from onephonon.data import crambin_path
-from onephonon.refine import RUNGS, Certainty, FitSettings, make_family, select_voxels
+from onephonon.refine import LEVELS, FitSettings, Uncertainty, make_parametrization, select_voxels
 from onephonon.refine.fit import make_objective
 
 PRIOR = 1.0  # springs within a factor e of each other
@@ -55,9 +55,9 @@ def main(output: Path, small: bool = False) -> dict[str, np.ndarray]:
         voxels = select_voxels(data, crystal, Reindexing(np.eye(3)), settings)
         # The scale of the first is known; that of the second is fitted, the springs being shared.
         made, _ = make_objective(start, data, voxels, settings, absolute=factor == 1.0)
-        rung = next(r for r in RUNGS if r.name == "interface")
-        family = make_family(rung, start.bodies, start.contacts, 1.0)
-        objectives.append(replace(made, family=family, basis=None))
+        interface_level = next(r for r in LEVELS if r.name == "interface")
+        parametrization = make_parametrization(interface_level, start.bodies, start.contacts, 1.0)
+        objectives.append(replace(made, parametrization=parametrization, basis=None))
 
     fits = [fit(some) for some in ([objectives[0]], [objectives[1]], objectives)]
     for name, (x, sigma) in zip(("first", "second", "both"), fits, strict=True):
@@ -79,10 +79,10 @@ def fit(objectives) -> tuple[np.ndarray, np.ndarray]:
         value = sum(at.objective for at, _ in found) + PRIOR * x @ x
         return value, sum(g.numpy() for _, g in found) + 2 * PRIOR * x
 
-    n = objectives[0].family.n
+    n = objectives[0].parametrization.n
     x = minimize(function, np.zeros(n), jac=True, method="L-BFGS-B", options={"ftol": 1e-9}).x
     every = [objective.slopes(objective.evaluate(torch.from_numpy(x))) for objective in objectives]
-    return x, Certainty(sum(s.hessian for s in every), PRIOR).sigma.numpy()
+    return x, Uncertainty(sum(s.hessian for s in every), PRIOR).sigma.numpy()
 
 
 def draw(output, names, true, fits) -> None:

@@ -25,7 +25,7 @@ def made_up(spacegroup="P 1", *, n_atoms=5, seed=0, cell=None, **options):
     cell = cell or CELLS[spacegroup]
     steps = rng.normal(size=(n_atoms, 3))
     steps *= 1.5 / np.linalg.norm(steps, axis=1, keepdims=True)
-    walk = np.cumsum(steps, axis=0)
+    random_walk = np.cumsum(steps, axis=0)
     elements = [ELEMENTS[i % len(ELEMENTS)] for i in range(n_atoms)]
     labels = [
         AtomLabel("AB"[2 * i >= n_atoms], str(1 + 4 * i // n_atoms), "UNK", f"{e}{i}", e)
@@ -44,7 +44,7 @@ def made_up(spacegroup="P 1", *, n_atoms=5, seed=0, cell=None, **options):
     # A start away from the symmetry elements.
     start = matrix.new_tensor([0.11, 0.17, 0.23])
     return crystal.replace(
-        positions_frac=start + torch.as_tensor(walk) @ torch.linalg.inv(matrix).T
+        positions_frac=start + torch.as_tensor(random_walk) @ torch.linalg.inv(matrix).T
     )
 
 

@@ -54,7 +54,7 @@ def clean_map(truth, axes, average=0):
     return np.where(s <= 1 / truth.res_limit, values, np.nan), s
 
 
-def as_map(values, axes, crystal, sigma=None, units=ABSOLUTE, spacegroup=None):
+def to_map(values, axes, crystal, sigma=None, units=ABSOLUTE, spacegroup=None):
     """A map of these values."""
     return DiffuseMap.on_grid(
         values,

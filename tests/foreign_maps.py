@@ -99,10 +99,10 @@ def write_mdx_lib(
             group.attrs["grid_delta"] = np.array(grid.step)
             chunks = tuple(round(1 / step) for step in grid.step)
             for column, array in values.items():
-                turned = array.T if matlab else array
+                transposed = array.T if matlab else array
                 group.create_dataset(
                     column,
-                    data=turned,
+                    data=transposed,
                     chunks=chunks[::-1] if matlab else chunks,
                     compression="gzip",
                     compression_opts=1,

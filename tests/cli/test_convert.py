@@ -36,14 +36,14 @@ def run(*arguments: object, width: int = 120) -> str:
 def test_through_every_format_and_back(tmp_path: Path) -> None:
     write_map(made_up(), tmp_path / "0.h5")
     cell = ["--cell", *CELL]
-    said = {
+    expected_text = {
         ".lat": cell,
         ".npy": [*cell, "--h", -2, 2, 2, "--k", -1, 1, 3, "--l", 0, 4, 1],
     }
     endings = [".h5", ".nxs", ".mtz", ".hkl", ".npz", ".ccp4", ".lat", ".npy", ".h5"]
     for n, (old, new) in enumerate(itertools.pairwise(endings)):
         source, target = tmp_path / f"{n}{old}", tmp_path / f"{n + 1}{new}"
-        output = run("convert", source, target, *said.get(old, []))
+        output = run("convert", source, target, *expected_text.get(old, []))
         assert f"wrote {target}" in output
     back = read_map(tmp_path / f"{len(endings) - 1}.h5")
     assert back.grid == GRID
@@ -112,7 +112,7 @@ def test_info_says_what_is_in_a_map(tmp_path: Path) -> None:
     output = run("info", tmp_path / "map.h5")
     assert not ESCAPE.search(output)  # no terminal: neither colours nor a picture
     assert "▀" not in output
-    for said in (
+    for expected_text in (
         "map.h5: onephonon HDF5",
         "h from -2 to 2: 9 voxels, 2 per index",
         "l from 0 to 4: 5 voxels, 1 per index",
@@ -125,7 +125,7 @@ def test_info_says_what_is_in_a_map(tmp_path: Path) -> None:
         "made up",
         "I/sigma",
     ):
-        assert said in output, said
+        assert expected_text in output, expected_text
 
 
 def test_info_of_a_list_and_of_an_empty_map(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from structures import DATA
 
 STRUCTURE = DATA / "5zck.pdb"
 RANGE = ((-2, 2, 3), (-6, 6, 3), (-6, 6, 3))
-QUICK = ["--voxels", "all", "--d-min", 2.3, "--ladder", "global,interface", "--draws", 4]
+QUICK = ["--voxels", "all", "--d-min", 2.3, "--levels", "global,interface", "--draws", 4]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_fit_writes_a_report_numbers_and_maps(fitted, measured):
     assert not [path for path in folder.iterdir() if path.name.endswith(".part")]
     state = json.loads((folder / "state.json").read_text())
     assert state["complete"]
-    assert list(state["rungs"]) == ["global", "interface"]
+    assert list(state["levels"]) == ["global", "interface"]
     # Five sigma of the noisiest spring, which test_refine_truth puts to the proof by seeds.
     rows = (folder / "contacts.csv").read_text().splitlines()
     head = rows[0].split(",")
@@ -90,20 +90,20 @@ def test_the_calculated_map_lies_on_the_data(fitted, measured):
 
 def test_the_same_command_goes_on_from_what_is_known(fitted, measured):
     folder, _ = fitted
-    before = json.loads((folder / "state.json").read_text())["rungs"]
+    before = json.loads((folder / "state.json").read_text())["levels"]
     output = run_command("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)
     assert "continuing" in output
-    after = json.loads((folder / "state.json").read_text())["rungs"]
+    after = json.loads((folder / "state.json").read_text())["levels"]
     for name, saved in before.items():
         assert after[name]["x"] == pytest.approx(saved["x"], abs=2e-3)  # the fit's own tolerance
 
 
 def test_a_longer_ladder_goes_on_from_what_is_known(fitted, measured):
     folder, _ = fitted
-    longer = [*QUICK, "--ladder", "global,interface,hybrid"]
+    longer = [*QUICK, "--levels", "global,interface,hybrid"]
     output = run_command("fit", STRUCTURE, measured[0], "-o", folder, *longer)
     assert "global, interface already fitted" in output
-    assert list(json.loads((folder / "state.json").read_text())["rungs"])[2] == "hybrid"
+    assert list(json.loads((folder / "state.json").read_text())["levels"])[2] == "hybrid"
 
 
 def test_other_options_are_refused_in_the_same_folder(fitted, measured):
@@ -125,39 +125,39 @@ def test_a_damaged_state_is_said(measured, tmp_path):
 
 
 def test_an_interrupted_fit_keeps_its_rungs(measured, tmp_path, monkeypatch):
-    from onephonon.refine import series as ladder
+    from onephonon.refine import series as model_series
 
-    whole = ladder.minimize_objective
+    whole = model_series.minimize_objective
 
     def stops(objective, *arguments):
-        if objective.family.rung.name == "interface":
+        if objective.parametrization.level.name == "interface":
             raise KeyboardInterrupt
         return whole(objective, *arguments)
 
-    monkeypatch.setattr(ladder, "minimize_objective", stops)
+    monkeypatch.setattr(model_series, "minimize_objective", stops)
     folder = tmp_path / "fit"
     result = CliRunner().invoke(
         app, [str(a) for a in ("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)]
     )
     assert result.exit_code == 130
     state = json.loads((folder / "state.json").read_text())
-    assert list(state["rungs"]) == ["global"]
+    assert list(state["levels"]) == ["global"]
     assert not state["complete"]
     assert not (folder / "report.html").exists()
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
         ("--voxels", "some", "not one of auto, halos, all"),
-        ("--ladder", "global,top", "give one or more of"),
+        ("--levels", "global,top", "give one or more of"),
         ("--held-out", "1.5", "a fraction of the halos"),
         ("--draws", "-1", "0 or more"),
         ("--background", "flat", "not one of"),
         ("--d-max", "1.0", "leave nothing"),
     ],
 )
-def test_bad_options_are_named(measured, tmp_path, option, value, said):
-    with pytest.raises(InputError, match=said):
+def test_bad_options_are_named(measured, tmp_path, option, value, message):
+    with pytest.raises(InputError, match=message):
         run_command("fit", STRUCTURE, measured[0], "-o", tmp_path / "fit", *QUICK, option, value)
     assert not (tmp_path / "fit").exists()

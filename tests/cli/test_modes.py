@@ -38,8 +38,8 @@ def table(path: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("modes") / "new"
-    said = run(DATA / "5zck.pdb", *QUICK, "-T", 120, "-o", output)
-    (output / "said.txt").write_text(said, encoding="utf-8")
+    printed = run(DATA / "5zck.pdb", *QUICK, "-T", 120, "-o", output)
+    (output / "said.txt").write_text(printed, encoding="utf-8")
     return output
 
 
@@ -60,19 +60,19 @@ def test_the_temperature_is_the_files_if_it_says(tmp_path: Path) -> None:
     assert measured_temperature(tmp_path / "a.cif") == 110.0
     assert measured_temperature(DATA / "5zck.pdb") is None
     assert measured_temperature(tmp_path / "none.pdb") is None
-    said, guessed = run(tmp_path / "a.pdb", *QUICK), run(DATA / "5zck.pdb", *QUICK)
-    assert "at 110 K" in said
-    assert "assumed" not in said
+    printed, guessed = run(tmp_path / "a.pdb", *QUICK), run(DATA / "5zck.pdb", *QUICK)
+    assert "at 110 K" in printed
+    assert "assumed" not in printed
     assert "at 295 K" in guessed
     assert "295 K assumed" in guessed
 
 
 def test_the_terminal_tells_the_main_things(folder: Path) -> None:
-    said = (folder / "said.txt").read_text(encoding="utf-8")
+    printed = (folder / "said.txt").read_text(encoding="utf-8")
     for word in ("THz at 120 K", "speeds of sound", "libration", "B-factors", "1/2 1/2 1/2"):
-        assert word in said
-    assert "not" in said  # which parameters B alone does not determine
-    assert "wrote" in said
+        assert word in printed
+    assert "not" in printed  # which parameters B alone does not determine
+    assert "wrote" in printed
 
 
 def test_dispersion_table(folder: Path, model: OnePhonon) -> None:
@@ -146,21 +146,21 @@ def test_nothing_is_overwritten_unasked(folder: Path) -> None:
 @pytest.mark.parametrize("ending", ["pdb", "cif", "nmd"])
 def test_animations(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"wave.{ending}"
-    said = run(DATA / "5zck.pdb", "--at", "T", "--animate", path, "--frames", 5, "--atoms", "ca",
+    printed = run(DATA / "5zck.pdb", "--at", "T", "--animate", path, "--frames", 5, "--atoms", "ca",
                "--thermal", 1)  # fmt: skip
-    assert "mode 0" in said
-    assert "(0, 0.5, 0.5)" in said
-    assert "1 x 2 x 2 cells" in said
-    assert "1 times thermal" in said
-    assert "speeds of sound" not in said
+    assert "mode 0" in printed
+    assert "(0, 0.5, 0.5)" in printed
+    assert "1 x 2 x 2 cells" in printed
+    assert "1 times thermal" in printed
+    assert "speeds of sound" not in printed
     if ending != "nmd":
         assert len(gemmi.read_structure(str(path))) == 5
 
 
 def test_several_modes_in_one_nmd(tmp_path: Path) -> None:
     path = tmp_path / "modes.nmd"
-    said = run(DATA / "5zck.pdb", "--animate", path, "--mode", 3, "--mode", 4, "--at", "1/4 0 0")
-    assert "mode 3, 4" in said
+    printed = run(DATA / "5zck.pdb", "--animate", path, "--mode", 3, "--mode", 4, "--at", "1/4 0 0")
+    assert "mode 3, 4" in printed
     assert path.read_text().count("\nmode ") == 2
     with pytest.raises(InputError, match=r"\.nmd only"):
         run(DATA / "5zck.pdb", "--animate", tmp_path / "a.pdb", "--mode", 3, "--mode", 4)

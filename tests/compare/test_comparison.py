@@ -18,11 +18,11 @@ from onephonon import DiffuseMap, InputError, MapGrid, OnePhonon, OnePhononError
 from onephonon.compare import (
     Isotropic,
     Settings,
-    as_dict,
     compare_maps,
     compare_model,
     summary,
     table,
+    to_dict,
     trial_table,
 )
 from onephonon.crystal import numpy_cell
@@ -116,9 +116,9 @@ def test_wrong_indices_are_found_out() -> None:
     assert left.reindexing.is_identity
     assert abs(left.overall.cc_anisotropic) < 0.5  # speckle and few voxels, many on mirrors
     assert len(left.trials) == 1
-    asked = compare_maps(model, data, replace(settings, reindex="k,h,-l"))
-    assert asked.overall.cc_anisotropic == pytest.approx(1)
-    assert "as requested" in asked.decision
+    requested = compare_maps(model, data, replace(settings, reindex="k,h,-l"))
+    assert requested.overall.cc_anisotropic == pytest.approx(1)
+    assert "as requested" in requested.decision
 
 
 def test_indices_stay_where_none_is_clearly_better() -> None:
@@ -261,7 +261,7 @@ def test_numbers_agree_in_every_report() -> None:
     assert rows[-1][headings.index("voxels")] == str(found.overall.n)
     assert [row[0] for row in trial_table(found)[1]] == ["h,k,l", "k,h,-l (used)"]
     assert any("k,h,-l in place of" in line for line in summary(found))
-    plain = as_dict(found)
+    plain = to_dict(found)
     assert plain["overall"]["cc"] == found.overall.cc
     assert plain["overall"]["cc_star"] is None
     assert plain["indexing"]["used"] == "k,h,-l"
@@ -282,9 +282,9 @@ def test_compare_maps_on_the_command_line(tmp_path: Path) -> None:
     files = {key: tmp_path / f"out.{key}" for key in ("csv", "json", "png")}
     outputs = [x for key, path in files.items() for x in (f"--{key}", path)]
     command = [tmp_path / "model.h5", tmp_path / "data.nxs", "--d-max", 20, "--shells", 3, *outputs]
-    said = run(*command)
-    assert "k,h,-l (used)" in said
-    assert "clearly the best" in said
+    output = run(*command)
+    assert "k,h,-l (used)" in output
+    assert "clearly the best" in output
     with files["csv"].open() as file:
         rows = list(csv.DictReader(file))
     assert [row["shell"] for row in rows] == ["1", "2", "3", "all"]
@@ -299,11 +299,11 @@ def test_compare_maps_on_the_command_line(tmp_path: Path) -> None:
 def test_no_number_is_cut_short_in_a_narrow_terminal(tmp_path: Path, width: int) -> None:
     one = speckled("P 41")
     write_map(replace(one, halves=(one.intensity + 1, one.intensity)), tmp_path / "a.h5")
-    said = run(tmp_path / "a.h5", tmp_path / "a.h5", "--d-max", 20, "--shells", 2, width=width)
-    assert "…" not in said
+    output = run(tmp_path / "a.h5", tmp_path / "a.h5", "--d-max", 20, "--shells", 2, width=width)
+    assert "…" not in output
     for heading in ("CC*", "CC½", "wR", "mean", "behind"):
-        assert heading in said
-    assert max(len(line) for line in said.splitlines()) <= width
+        assert heading in output
+    assert max(len(line) for line in output.splitlines()) <= width
 
 
 def test_data_without_a_cell_take_the_models(tmp_path: Path) -> None:
@@ -311,8 +311,8 @@ def test_data_without_a_cell_take_the_models(tmp_path: Path) -> None:
     write_map(one, tmp_path / "model.h5")
     np.save(tmp_path / "data.npy", one.intensity)
     where = [x for name in ("--h", "--k", "--l") for x in (name, -8, 8, 1)]
-    said = run(tmp_path / "model.h5", tmp_path / "data.npy", "--d-max", 20, *where)
-    assert "1.000" in said
+    output = run(tmp_path / "model.h5", tmp_path / "data.npy", "--d-max", 20, *where)
+    assert "1.000" in output
 
 
 def test_compare_a_structure_on_the_command_line(tmp_path: Path, measured: DiffuseMap) -> None:
@@ -320,8 +320,8 @@ def test_compare_a_structure_on_the_command_line(tmp_path: Path, measured: Diffu
     np.save(bare, measured.intensity)
     where = ["--h", -1, 1, 1, "--k", -4, 4, 1, "--l", -5, 5, 1]
     # The file does not say its cell: the structure does. One voxel per index: averaged unasked.
-    said = run(STRUCTURE, bare, *where, "--remove-shells", 4, "-o", tmp_path / "model.h5")
-    assert "averaged over each voxel" in said
+    output = run(STRUCTURE, bare, *where, "--remove-shells", 4, "-o", tmp_path / "model.h5")
+    assert "averaged over each voxel" in output
     assert (tmp_path / "model.h5").exists()
 
 

@@ -85,7 +85,7 @@ def test_chunks_and_the_model_are_left_alone(model):
     model.set_q(SOMEWHERE)
     done = []
     whole = voxel_average(model, grid)
-    parts = voxel_average(model, grid, nodes_at_a_time=60, progress=lambda *told: done.append(told))
+    parts = voxel_average(model, grid, nodes_at_a_time=60, progress=lambda *step: done.append(step))
     assert torch.allclose(whole, parts, rtol=1e-12, atol=0)  # other sums of the same terms
     assert done[-1] == ("voxels", 9, 9)
     assert len(done) > 3

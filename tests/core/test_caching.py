@@ -6,7 +6,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jvp, vmap
 
 from crystals import made_up
 from onephonon import OnePhonon
-from onephonon.core.caching import Memory
+from onephonon.core.caching import ResultCache
 from onephonon.network.springs import SpringPlan
 
 # torch 2.13 itself scripts functions when forward-mode differentiation is first used.
@@ -34,13 +34,13 @@ def counted():
 
 
 def test_the_same_tensors_are_computed_once(counted):
-    memory, x = Memory(), torch.zeros(2)
+    memory, x = ResultCache(), torch.zeros(2)
     assert [memory.get("a", [x], counted) for _ in range(3)] == [1, 1, 1]
     assert memory.get("b", [x], counted) == 2  # by name
 
 
 def test_a_tensor_changed_in_place_is_another(counted):
-    memory, x, y = Memory(), torch.zeros(2), torch.zeros(2)
+    memory, x, y = ResultCache(), torch.zeros(2), torch.zeros(2)
     memory.get("a", [x, y], counted)
     y.add_(1.0)
     assert memory.get("a", [x, y], counted) == 2
@@ -48,7 +48,7 @@ def test_a_tensor_changed_in_place_is_another(counted):
 
 
 def test_values_settings_and_number_of_tensors_count(counted):
-    memory, x = Memory(), torch.zeros(2)
+    memory, x = ResultCache(), torch.zeros(2)
     memory.get("a", [x], counted)
     assert memory.get("a", [x.clone()], counted) == 1
     assert memory.get("a", [x + 1], counted) == 2
@@ -60,21 +60,21 @@ def test_values_settings_and_number_of_tensors_count(counted):
 
 
 def test_a_change_behind_the_version_counter_is_seen(counted):
-    memory, x = Memory(), torch.zeros(2)
+    memory, x = ResultCache(), torch.zeros(2)
     memory.get("a", [x], counted)
     x.data.add_(1.0)
     assert memory.get("a", [x], counted) == 2
 
 
 def test_inference_mode_leaves_nothing_behind(counted):
-    memory, x = Memory(), torch.zeros(2)
+    memory, x = ResultCache(), torch.zeros(2)
     with torch.inference_mode():
         assert memory.get("a", [x], counted) == 1
     assert memory.get("a", [x], counted) == 2
 
 
 def test_nothing_is_kept_while_a_graph_is_recorded(counted):
-    memory, x = Memory(), torch.zeros(2, requires_grad=True)
+    memory, x = ResultCache(), torch.zeros(2, requires_grad=True)
     assert [memory.get("a", [x], counted) for _ in range(2)] == [1, 2]
     with torch.no_grad():
         assert [memory.get("a", [x], counted) for _ in range(2)] == [3, 3]
@@ -84,7 +84,7 @@ def test_nothing_is_kept_while_a_graph_is_recorded(counted):
 
 
 def test_clear(counted):
-    memory, x = Memory(), torch.zeros(2)
+    memory, x = ResultCache(), torch.zeros(2)
     memory.get("a", [x], counted)
     memory.clear()
     assert memory.get("a", [x], counted) == 2

@@ -68,11 +68,11 @@ def crystal_of(spacegroup, cell):
     return Crystal.from_atoms(cell, spacegroup, ["C"], [[0.11, 0.17, 0.23]])
 
 
-def lattice_around_origin(crystal, most=5):
+def lattice_around_origin(crystal, max_index=5):
     """Reciprocal lattice vectors of the primitive cell by brute force, in the crystal's axes."""
     group = gemmi.SpaceGroup(crystal.spacegroup).operations()
     shifts = np.array(list(group.cen_ops)) / gemmi.Op.DEN
-    hkl = np.array(list(itertools.product(range(-most, most + 1), repeat=3)))
+    hkl = np.array(list(itertools.product(range(-max_index, max_index + 1), repeat=3)))
     phases = hkl @ shifts.T
     return hkl[(np.abs(phases - np.round(phases)) < 1e-9).all(1) & hkl.any(1)]
 

@@ -128,7 +128,7 @@ def test_hkl_of_voxels_by_their_indices() -> None:
     grid = MapGrid((-1, 0.25, 2), (0.5, 1 / 3, 0.25), (5, 3, 4))
     place = np.array([0, 7, 31, 59])
     index = np.unravel_index(place, grid.shape)
-    np.testing.assert_array_equal(grid.hkl_at(index), grid.hkl[place])
+    np.testing.assert_array_equal(grid.hkl_of_voxels(index), grid.hkl[place])
 
 
 # ---- samplings of models --------------------------------------------------------------------

@@ -252,9 +252,9 @@ def test_copies_move_alike_on_a_symmetric_mesh():
     bodies, constants = network(crystal, "residue")
     U = displacement_covariance(bodies, constants, (2, 2, 2)).reshape(6, 5, 3, 3)
     matrix = crystal.cell.matrix
-    for rotation, turned in zip(crystal.rotations, U, strict=True):
+    for rotation, rotated in zip(crystal.rotations, U, strict=True):
         R = matrix @ rotation @ torch.linalg.inv(matrix)
-        torch.testing.assert_close(turned, R @ U[0] @ R.T, rtol=0, atol=1e-11)  # rounding
+        torch.testing.assert_close(rotated, R @ U[0] @ R.T, rtol=0, atol=1e-11)  # rounding
 
 
 def test_progress_counts_the_mesh():

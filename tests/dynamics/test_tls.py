@@ -70,7 +70,7 @@ def test_a_rigid_body_is_recovered(seed):
     C = random_covariance(seed)
     fitted = fit_tls(bodies, displaced(C, bodies.offsets[:9]))
     assert fitted.n_determined.tolist() == [20]
-    assert "trace of S" in fitted.said()
+    assert "trace of S" in fitted.undetermined()
     assert float(fitted.residual[0]) < 1e-14
     truth = tls_of(C, centroids(bodies)[0])
     # Condition of the fit, near 1e3, times rounding.
@@ -157,7 +157,7 @@ def test_b_factors_alone_determine_ten_parameters():
     B = mean_square(displaced(C, bodies.offsets[:14]))
     fitted = fit_tls(bodies, B[:, None, None] * torch.eye(3).double())
     assert fitted.n_determined.tolist() == [10]
-    assert "anisotropy of T" in fitted.said()
+    assert "anisotropy of T" in fitted.undetermined()
     truth = tls_of(C, centroids(bodies)[0])
     # Determined are L, the trace of T and the skew part of S; condition 1e3 times rounding.
     close = {"rtol": 0, "atol": 1e-12}
@@ -177,7 +177,7 @@ def test_one_anisotropic_atom_among_others_is_used():
     U[4] = full[4]
     fitted = fit_tls(bodies, U)
     assert 10 < int(fitted.n_determined[0]) < 20
-    assert "of 21 parameters" in fitted.said()
+    assert "of 21 parameters" in fitted.undetermined()
     found = fitted.tls.displacements(bodies.positions[:14], bodies.body[:14])
     torch.testing.assert_close(found[4], full[4], rtol=0, atol=1e-12)
 

@@ -68,14 +68,14 @@ def little_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def read_bytes(folder: Path, name: str, content: bytes, **said: Any) -> Any:
+def read_bytes(folder: Path, name: str, content: bytes, **options: Any) -> Any:
     """Read a file of some content under a name; None where it is refused as it should be."""
     path = folder / name
     path.write_bytes(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return read_map(path, **(SAID.get(name, {}) | said))
+            return read_map(path, **(SAID.get(name, {}) | options))
     except MapFileError as error:
         assert name in str(error)  # noqa: PT017
         return None
@@ -197,8 +197,8 @@ def test_indices_far_away_are_no_giant_grid(tmp_path: Path) -> None:
     for far in ("123456789 5 5 1\n", "1e300 0 0 1\n", "0 -4e9 4e9 1\n"):
         diffuse = read_bytes(tmp_path, "map.hkl", (rows + far).encode(), cell=CELL)
         assert diffuse is None or diffuse.grid is None
-        said = {"cell": CELL, "sampling": 1}
-        assert read_bytes(tmp_path, "map.hkl", (rows + far).encode(), **said) is None
+        options = {"cell": CELL, "sampling": 1}
+        assert read_bytes(tmp_path, "map.hkl", (rows + far).encode(), **options) is None
 
 
 def hdf5(folder: Path, name: str, raw: bytes, change: Callable[[h5py.File], None]) -> bytes:

@@ -576,8 +576,8 @@ def test_symmetry_survives_reindexing() -> None:
     diffuse = random_map(grid, MONOCLINIC, spacegroup="P 1 21 1")
     first = symmetrize(diffuse).map
     second = symmetrize(reindex(diffuse, "k,l,h")).map
-    turned = reindex(first, "k,l,h")
-    np.testing.assert_allclose(second.intensity, turned.intensity, **ROUNDING)
+    reindexed = reindex(first, "k,l,h")
+    np.testing.assert_allclose(second.intensity, reindexed.intensity, **ROUNDING)
 
 
 @pytest.mark.parametrize(

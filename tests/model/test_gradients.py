@@ -755,8 +755,8 @@ def test_sums_of_waves_by_hand_and_by_torch(wanted):
     gradients = []
     for function in (transform._BodySums.apply, transform._sum_waves):
         leaves = [leaf(x) if n in wanted else x for n, x in zip(WAVE_INPUTS, inputs, strict=True)]
-        asked = [x for x in leaves if x.requires_grad]
-        gradients.append(torch.autograd.grad(function(*leaves, kind), asked, pull))
+        wanted_inputs = [x for x in leaves if x.requires_grad]
+        gradients.append(torch.autograd.grad(function(*leaves, kind), wanted_inputs, pull))
     for ours, theirs in zip(*gradients, strict=True):
         same(ours, theirs, 1e-13)  # a dozen terms each
 
@@ -816,8 +816,8 @@ def test_quadratic_form_by_hand_and_by_torch(wanted, group_by):
         ]
         value = function(*leaves)
         values.append(value.detach())
-        asked = [x for x in leaves if x.requires_grad]
-        gradients.append(torch.autograd.grad(value, asked, pull))
+        wanted_inputs = [x for x in leaves if x.requires_grad]
+        gradients.append(torch.autograd.grad(value, wanted_inputs, pull))
     same(*values)
     for ours, theirs in zip(*gradients, strict=True):
         same(ours, theirs)

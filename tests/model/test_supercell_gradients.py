@@ -185,8 +185,8 @@ def slow_intensities(model, crystal):
     box = reference(model, SIZE, crystal=crystal)
     q = crystal.cell.q_from_hkl(double(POINTS)).numpy()
     scale = mean_of(crystal.U.numpy()) / mean_of(box.U)
-    turn = (crystal.cell.matrix @ crystal.rotations @ crystal.cell.inverse).numpy()
-    data_U = np.concatenate([r @ crystal.U.numpy() @ r.T for r in turn])
+    rotations = (crystal.cell.matrix @ crystal.rotations @ crystal.cell.inverse).numpy()
+    data_U = np.concatenate([r @ crystal.U.numpy() @ r.T for r in rotations])
     return scale * np.concatenate([box.intensity(q, U) for U in (data_U, scale * box.U)])
 
 

@@ -106,9 +106,9 @@ def test_amplitudes_of_other_points_are_refused(crystal, q):
 def test_halos_follow_the_cell(crystal):
     sample = halos(crystal.cell, [[1, 2, 3], [2, 0, 1]], (3, 3, 3))
 
-    def slope(asked):
+    def slope(requested):
         cell = crystal.cell.matrix.clone().requires_grad_()
-        model = OnePhonon(crystal, *MESH, q_vectors=asked, gnm_cutoff=CUTOFF, cell=cell)
+        model = OnePhonon(crystal, *MESH, q_vectors=requested, gnm_cutoff=CUTOFF, cell=cell)
         model(use_data_adp=True)[sample.valid].sum().backward()
         first = cell.grad.clone()
         with torch.no_grad():
@@ -120,8 +120,8 @@ def test_halos_follow_the_cell(crystal):
         return float(first[0, 0]), float((up - down).detach()) / 2e-6
 
     # Central differences of step 1e-6 of a sum near 1e4: rounded at 1e-12/1e-6, truncated less.
-    for asked in (sample.points(), sample.q):
-        exact, difference = slope(asked)
+    for requested in (sample.points(), sample.q):
+        exact, difference = slope(requested)
         assert exact == pytest.approx(difference, rel=1e-5)
     assert sample.shape == (2, 3, 3, 3)
     direct = OnePhonon(crystal, *MESH, q_vectors=sample, gnm_cutoff=CUTOFF)

@@ -174,14 +174,14 @@ def test_fails_with_the_libration_reversed(monkeypatch):
 
 
 def test_fails_without_the_conjugate_in_the_mode_sum(monkeypatch):
-    from onephonon.model import verify as room
+    from onephonon.model import verify as module
 
-    right = room.mode_intensity
+    right = module.mode_intensity
 
     def unconjugated(bodies, modes, *rest, **options):
         return right(bodies, replace(modes, V=modes.V.conj()), *rest, **options)
 
-    monkeypatch.setattr(room, "mode_intensity", unconjugated)
+    monkeypatch.setattr(module, "mode_intensity", unconjugated)
     assert failed(broken()) == {"sum over modes vs solve, every point"}
 
 

@@ -222,18 +222,18 @@ vectors = st.tuples(*[st.floats(-1, 1, allow_subnormal=False)] * 3)
 def test_displacements_are_small_rigid_motions(t, l):  # noqa: E741
     # A finite screw by eps(t, l) about the centroid, its two directions subtracted.
     bodies = gather_bodies(made_up("P 1"))
-    t, turn = (torch.tensor(v, dtype=torch.float64) for v in (t, l))
+    t, libration = (torch.tensor(v, dtype=torch.float64) for v in (t, l))
     r = bodies.positions
     origin = r.mean(0)
     eps = 1e-4
 
     def moved(eps):
-        x, y, z = (eps * turn).tolist()
+        x, y, z = (eps * libration).tolist()
         spin = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
         return (r - origin) @ torch.linalg.matrix_exp(spin).T + origin + eps * t
 
     expected = (moved(eps) - moved(-eps)) / (2 * eps)
-    u = bodies.displacements() @ torch.cat([t, turn])
+    u = bodies.displacements() @ torch.cat([t, libration])
     # Third order in eps: 1e-8 of a few Å, and rounding of 1e-15/1e-4.
     torch.testing.assert_close(u, expected, rtol=0, atol=1e-7)
 

@@ -15,7 +15,7 @@ from onephonon.network.bodies import gather_bodies
 from onephonon.network.contacts import check_connected, find_contacts
 
 
-def as_set(contacts):
+def to_set(contacts):
     """Contacts in one direction each: (i, j, cell)."""
     rows = torch.cat([contacts.i[:, None], contacts.j[:, None], contacts.cell], 1).tolist()
     return [one_way(*row) for row in rows]
@@ -47,7 +47,7 @@ def assert_as_brute_force(crystal, cutoff):
     bodies = gather_bodies(crystal, "atom")
     expected = brute_force(bodies, cutoff)
     contacts = find_contacts(bodies, cutoff)
-    ours = as_set(contacts)
+    ours = to_set(contacts)
     assert len(ours) == len(set(ours))
     # Rounding decides whether a pair exactly at the cutoff is in.
     certain = {key for key, distance in expected.items() if distance < cutoff - 1e-6}
@@ -152,7 +152,7 @@ def test_alternative_conformers_never_meet_in_one_copy():
     bodies = gather_bodies(crystal, "atom")
     expected = set(brute_force(bodies, 4.0))
     assert (0, 1, 0, 0, 0) in expected
-    ours = set(as_set(find_contacts(bodies, 4.0)))
+    ours = set(to_set(find_contacts(bodies, 4.0)))
     # Conformers of neighbouring cells may be there at the same time.
     assert {(0, 1, 0, 1, 0), (0, 1, 0, -1, 0), (0, 2, 0, 0, 0), (1, 2, 0, 0, 0)} <= ours
     assert expected - ours == {(0, 1, 0, 0, 0)}
@@ -169,9 +169,9 @@ def test_cutoff_that_is_no_distance(cutoff):
 
 
 def test_cutoff_that_gives_too_many_contacts(monkeypatch):
-    from onephonon.network import contacts as room
+    from onephonon.network import contacts as module
 
-    monkeypatch.setattr(room, "MAX_CONTACTS", 100)
+    monkeypatch.setattr(module, "MAX_CONTACTS", 100)
     with pytest.raises(
         InputError, match=r"gnm_cutoff 12 Å gives about \d+ contacts.*lower it.*100"
     ):

@@ -252,10 +252,10 @@ def test_springs_add_up_linearly():
 
 
 def test_contacts_are_summed_the_same_in_chunks(monkeypatch):
-    from onephonon.network import force_constants as room
+    from onephonon.network import force_constants as module
 
     whole = network(made_up("P 1 21 1"), "residue")[3]
-    monkeypatch.setattr(room, "CONTACT_CHUNK", 7)
+    monkeypatch.setattr(module, "CONTACT_CHUNK", 7)
     parts = network(made_up("P 1 21 1"), "residue")[3]
     for name in ("onsite", "coupling"):
         ours, theirs = getattr(parts, name), getattr(whole, name)

@@ -109,12 +109,12 @@ def test_moving_everything_as_one_costs_nothing(crystal):
     )
     matrix = crystal.cell.matrix
     generator = torch.Generator().manual_seed(1)
-    shift, turn = torch.randn(2, 3, dtype=torch.float64, generator=generator)
+    shift, libration = torch.randn(2, 3, dtype=torch.float64, generator=generator)
 
     def motion(body, cell):
         at = origin[body] + cell.to(matrix) @ matrix.T
-        arm = torch.linalg.cross(turn.expand_as(at), at)
-        return torch.cat([shift + arm, turn.expand_as(at)], dim=1)
+        arm = torch.linalg.cross(libration.expand_as(at), at)
+        return torch.cat([shift + arm, libration.expand_as(at)], dim=1)
 
     a, b, cell = constants.a, constants.b, constants.cell
     every = torch.arange(bodies.n_bodies)
@@ -125,7 +125,7 @@ def test_moving_everything_as_one_costs_nothing(crystal):
     size = float((constants.onsite.abs().sum() * motion(every, none).abs().max()).detach())
     assert float(force.detach().abs().max()) <= 1e-13 * size
     # Turned about itself alone a body is held.
-    alone = torch.cat([torch.zeros(3, dtype=torch.float64), turn]).expand(bodies.n_bodies, 6)
+    alone = torch.cat([torch.zeros(3, dtype=torch.float64), libration]).expand(bodies.n_bodies, 6)
     held = torch.einsum("bij,bj->bi", constants.onsite, alone)
     assert float(held.detach().abs().max()) > 1e-3
 
@@ -154,11 +154,11 @@ def test_any_copy_may_be_the_asymmetric_unit(crystal):
     cell = crystal.cell
     for n in range(1, crystal.n_ops):
         rotation, translation = crystal.rotations[n], crystal.translations[n]
-        turn = cell.matrix @ rotation @ cell.inverse
+        libration = cell.matrix @ rotation @ cell.inverse
         away = translation.new_tensor([1.0, -1.0, 2.0])
         moved = crystal.replace(
             positions_frac=crystal.positions_frac @ rotation.T + translation + away,
-            U=turn @ crystal.U @ turn.T,
+            U=libration @ crystal.U @ libration.T,
         )
         assert_same(listed(moved)(use_data_adp=True).detach(), here)
 

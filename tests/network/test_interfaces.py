@@ -105,10 +105,10 @@ def reverse(pair):
 def orbits_of(related, ends):
     """Orbits of directed pairs: `ends` gives a pair for each contact."""
     orbits = Orbits()
-    for c, image, turned in related.images:
+    for c, image, is_reversed in related.images:
         other = ends[image]
-        orbits.join(ends[c], reverse(other) if turned else other)
-        orbits.join(reverse(ends[c]), other if turned else reverse(other))
+        orbits.join(ends[c], reverse(other) if is_reversed else other)
+        orbits.join(reverse(ends[c]), other if is_reversed else reverse(other))
     return orbits
 
 
@@ -133,9 +133,9 @@ def test_interfaces_are_the_orbits_of_pairs_of_copies(related):
 def test_direction_is_carried_along(related):
     found = find_interfaces(related.bodies, related.contacts)
     seen = 0
-    for c, image, turned in related.images:
+    for c, image, is_reversed in related.images:
         if not found.own_inverse[int(found.index[c])]:
-            assert bool(found.forward[image]) == (bool(found.forward[c]) ^ turned)
+            assert bool(found.forward[image]) == (bool(found.forward[c]) ^ is_reversed)
             seen += 1
     assert seen or all(found.own_inverse)
 

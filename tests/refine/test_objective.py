@@ -9,15 +9,21 @@ import scipy.optimize
 import torch
 
 from crystals import made_up
-from fits import as_map, clean_map, peptide, sampling, true_model, untuned
+from fits import clean_map, peptide, sampling, to_map, true_model, untuned
 from onephonon.crystal import Reindexing
 from onephonon.model import voxel_average
-from onephonon.refine import FitSettings, Loss, make_family, minimize_objective, select_voxels
+from onephonon.refine import (
+    FitSettings,
+    Loss,
+    make_parametrization,
+    minimize_objective,
+    select_voxels,
+)
 from onephonon.refine import optimize as optimize_module
 from onephonon.refine.fit import make_objective
 from onephonon.refine.forward import make_forward
 from onephonon.refine.optimize import Quadratic
-from onephonon.refine.parametrization import family_basis, find_rungs
+from onephonon.refine.parametrization import find_levels, parametrization_basis
 
 D_MIN = 4.0
 
@@ -32,7 +38,7 @@ CASES = [
 
 
 @cache
-def whole_problem(background="isotropic", loss="squares", scaled=True, rung="hybrid"):
+def whole_problem(background="isotropic", loss="squares", scaled=True, level="hybrid"):
     """An objective with noisy data of other springs, a background and a few outliers."""
     crystal = peptide("5zck")
     axes = sampling(crystal, D_MIN)
@@ -44,12 +50,19 @@ def whole_problem(background="isotropic", loss="squares", scaled=True, rung="hyb
     values += 20 * sigma * (rng.uniform(size=clean.shape) < 0.02)
     settings = FitSettings(voxels="all", background=background, loss=loss, knots=5, held_out=0.2)
     model = untuned(crystal)
-    data = as_map(values, axes, crystal, sigma)
+    data = to_map(values, axes, crystal, sigma)
     voxels = select_voxels(data, crystal, Reindexing(np.eye(3)), settings)
     objective, kind = make_objective(model, data, voxels, settings, absolute=not scaled)
     assert kind == background
-    family = make_family(find_rungs((rung,))[0], model.bodies, model.contacts, 20.0)
-    changes = {"family": family, "basis": family_basis(family), "prior": 0.3, "dispersion": 2.0}
+    parametrization = make_parametrization(
+        find_levels((level,))[0], model.bodies, model.contacts, 20.0
+    )
+    changes = {
+        "family": parametrization,
+        "basis": parametrization_basis(parametrization),
+        "prior": 0.3,
+        "dispersion": 2.0,
+    }
     return voxels, replace(objective, **changes)
 
 
@@ -59,7 +72,7 @@ def problem(*case, **options):
 
 def random_x(objective, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return 0.3 * torch.randn(objective.family.n, generator=generator, dtype=torch.float64)
+    return 0.3 * torch.randn(objective.parametrization.n, generator=generator, dtype=torch.float64)
 
 
 def differences(function, x, h=3e-3):
@@ -85,9 +98,11 @@ def dense_background(objective):
 
 def parts(objective, x):
     """Intensity, used voxels, sigma, data and background's columns as arrays."""
-    family = objective.family
+    parametrization = objective.parametrization
     with torch.no_grad():
-        intensity = objective.forward.intensity(family.constants(family.values(x))).numpy()
+        intensity = objective.forward.intensity(
+            parametrization.constants(parametrization.values(x))
+        ).numpy()
     arrays = (objective.used, objective.sigma, objective.data)
     return (intensity, *(a.numpy() for a in arrays), dense_background(objective))
 
@@ -195,15 +210,16 @@ def test_gradients_are_finite_differences_and_each_others(background, loss, scal
 
 
 @pytest.mark.parametrize(
-    ("background", "loss", "scaled", "rung"),
+    ("background", "loss", "scaled", "level"),
     [(*case, "hybrid") for case in CASES] + [("isotropic", "squares", True, "stiffness")],
 )
-def test_slopes_are_the_schur_complement_of_all_columns(background, loss, scaled, rung):
-    objective = problem(background, loss, scaled, rung=rung)
-    family, x = objective.family, random_x(objective)
+def test_slopes_are_the_schur_complement_of_all_columns(background, loss, scaled, level):
+    objective = problem(background, loss, scaled, level=level)
+    parametrization, x = objective.parametrization, random_x(objective)
     at = objective.evaluate(x)
     J = differences(
-        lambda v: objective.forward.intensity(family.constants(family.values(v))), x
+        lambda v: objective.forward.intensity(parametrization.constants(parametrization.values(v))),
+        x,
     ).numpy()
     intensity, used, _, _, B = parts(objective, x)
     w = at.weight.numpy() * used
@@ -262,20 +278,20 @@ def test_voxel_averages_are_those_of_compare(spacegroup, matrix, leave_out):
     model = untuned(crystal, gnm_cutoff=6.5, thermal_scale=1.0, engine="direct")
     axes = [(-3, 3, 1), (-3, 3, 1), (-3, 3, 2)]
     rng = np.random.default_rng(0)
-    data = as_map(rng.uniform(1, 2, (7, 7, 13)), axes, crystal)
+    data = to_map(rng.uniform(1, 2, (7, 7, 13)), axes, crystal)
     settings = FitSettings(voxels="all", average=2, leave_out=leave_out, held_out=0.3)
     reindexing = Reindexing(np.array(matrix, dtype=float))
     voxels = select_voxels(data, crystal, reindexing, settings)
     objective, _ = make_objective(model, data, voxels, settings, absolute=True)
-    values = objective.family.values(torch.zeros(1, dtype=torch.float64))
-    constants = objective.family.constants(values)
+    values = objective.parametrization.values(torch.zeros(1, dtype=torch.float64))
+    constants = objective.parametrization.constants(values)
     ours = objective.forward.intensity(constants).detach()
     # Its own way there: the model's springs, all alike, at all nodes of the data's own boxes.
     model = untuned(
         crystal,
         gnm_cutoff=6.5,
-        gamma_intra=objective.family.start,
-        gamma_inter=objective.family.start,
+        gamma_intra=objective.parametrization.start,
+        gamma_inter=objective.parametrization.start,
         thermal_scale=1.0,
     )
     own = voxels.hkl @ np.linalg.inv(reindexing.operator)
@@ -292,12 +308,16 @@ def test_voxel_averages_are_those_of_compare(spacegroup, matrix, leave_out):
     np.testing.assert_allclose(ours, theirs, rtol=ROUNDING)
     assert np.unique(np.rint(2 * voxels.hkl[:, 2]) % 2).size == 2  # Bragg points and between
     # Parts of any size give the same, and their slopes are those of differences.
-    family = make_family(find_rungs(("hybrid",))[0], model.bodies, model.contacts, 1.0)
-    v = family.values(random_x(replace(objective, family=family)))
-    jacobian = differences(lambda u: objective.forward.intensity(family.constants(u)), v)
-    for part, intensity, slopes in objective.forward.slopes(family_basis(family), v):
+    parametrization = make_parametrization(
+        find_levels(("hybrid",))[0], model.bodies, model.contacts, 1.0
+    )
+    v = parametrization.values(random_x(replace(objective, parametrization=parametrization)))
+    jacobian = differences(lambda u: objective.forward.intensity(parametrization.constants(u)), v)
+    for part, intensity, slopes in objective.forward.slopes(
+        parametrization_basis(parametrization), v
+    ):
         np.testing.assert_allclose(slopes, jacobian[part], atol=1e-9 * float(jacobian.abs().max()))
-        whole = objective.forward.intensity(family.constants(v)).detach()
+        whole = objective.forward.intensity(parametrization.constants(v)).detach()
         np.testing.assert_allclose(intensity, whole[part], rtol=ROUNDING)
 
 
@@ -321,9 +341,9 @@ def test_amplitudes_do_not_depend_on_the_parts(monkeypatch):
 @pytest.mark.parametrize(("background", "loss"), [("isotropic", "squares"), ("halo", "soft_l1")])
 def test_both_optimizers_reach_the_same_minimum(background, loss, monkeypatch):
     objective = problem(background, loss, True)
-    start = torch.zeros(objective.family.n, dtype=torch.float64)
+    start = torch.zeros(objective.parametrization.n, dtype=torch.float64)
     one = minimize_objective(objective, start)
-    monkeypatch.setattr(optimize_module, "FEW", 0)
+    monkeypatch.setattr(optimize_module, "MAX_NEWTON_PARAMETERS", 0)
     two = minimize_objective(objective, start)
     assert one.converged
     assert two.converged
@@ -353,7 +373,7 @@ def test_steps_keep_out_of_directions_that_are_not_known():
 
 def test_springs_that_nothing_speaks_for_do_no_harm():
     objective = replace(problem(), prior=0.0)
-    names = objective.family.names
+    names = objective.parametrization.names
     assert objective.fit_scale
     dead = names.index("within along")  # a rigid body's own contacts cannot be stretched
     x = random_x(objective)

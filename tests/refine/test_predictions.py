@@ -17,9 +17,9 @@ from onephonon.core.units import EIGHT_PI_SQUARED
 from onephonon.crystal.crystal import mean_square
 from onephonon.dynamics.spectra import frequencies, sound_speeds
 from onephonon.refine import (
-    Certainty,
     Fit,
     FitSettings,
+    Uncertainty,
     fit_springs,
     predict,
     profile,
@@ -32,7 +32,7 @@ from structures import DATA
 D_MIN = 2.5
 
 
-def synthetic(units, ladder):
+def synthetic(units, levels):
     """Springs of a known model, and a fit of its map with noise and background."""
     crystal = read_crystal(DATA / "5zck.pdb")
     reach = [int(length / D_MIN) for length in crystal.cell.parameters[:3]]
@@ -60,7 +60,7 @@ def synthetic(units, ladder):
     )
     model = OnePhonon(crystal, q_vectors=torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64))
     settings = FitSettings(
-        voxels="all", d_min=D_MIN, patience=9, ladder=ladder, prior=1.0, max_steps=20
+        voxels="all", d_min=D_MIN, patience=9, levels=levels, prior=1.0, max_steps=20
     )
     return truth, fit_springs(model, measured, settings)
 
@@ -75,15 +75,15 @@ def scaled():
     return synthetic("arbitrary", ("global", "hybrid", "stiffness"))
 
 
-def rung(fit, name):
-    return next(r for r in fit.ladder.rungs if r.rung.name == name)
+def level(fit, name):
+    return next(r for r in fit.series.levels if r.level.name == name)
 
 
 def test_rows_of_springs_are_named_and_counted(absolute):
     truth, fit = absolute
-    fitted = rung(fit, "hybrid")
+    fitted = level(fit, "hybrid")
     table = spring_table(fit, fitted)
-    assert [row.name for row in table] == list(fitted.family.names)
+    assert [row.name for row in table] == list(fitted.parametrization.names)
     assert {row.way for row in table} == {"along", "across"}
     along = {row.interface: row for row in table if row.way == "along"}
     assert set(along) == set(truth.springs.names)
@@ -99,13 +99,13 @@ def test_rows_of_springs_are_named_and_counted(absolute):
     named = along["x+1,y,z"].residues
     assert len(named) == 3
     assert sorted(count.values())[-3:] == sorted(count[pair] for pair in named)
-    (one,) = spring_table(fit, rung(fit, "global"))
+    (one,) = spring_table(fit, level(fit, "global"))
     assert (one.name, one.interface, one.way) == ("global", "all", "all")
 
 
 def test_values_are_the_truth_within_uncertainty(absolute):
     truth, fit = absolute
-    table = spring_table(fit, rung(fit, "hybrid"))
+    table = spring_table(fit, level(fit, "hybrid"))
     assert fit.absolute
     known = truth.springs.values().detach().numpy().reshape(-1)
     pulls = np.array(
@@ -125,19 +125,19 @@ def test_values_are_the_truth_within_uncertainty(absolute):
 def test_units_follow_the_mean_b_factor(scaled):
     _, fit = scaled
     assert not fit.absolute
-    for fitted in fit.ladder.rungs:
+    for fitted in fit.series.levels:
         model = fit.fitted_model(fitted)
         # Definition of the unit; rounding of two ways to the same mean.
         found, file = mean_square(model.U).mean(), mean_square(model.crystal.U).mean()
         np.testing.assert_allclose(float(found.detach()), float(file), rtol=1e-10)
-    table = spring_table(fit, rung(fit, "hybrid"))
-    values = fit.fitted_model(rung(fit, "hybrid")).springs.values().detach().reshape(-1)
+    table = spring_table(fit, level(fit, "hybrid"))
+    values = fit.fitted_model(level(fit, "hybrid")).springs.values().detach().reshape(-1)
     np.testing.assert_allclose([row.value for row in table], values.numpy(), rtol=1e-10)
 
 
 def test_a_common_factor_cancels_in_the_unit(scaled):
     _, fit = scaled
-    fitted = rung(fit, "hybrid")
+    fitted = level(fit, "hybrid")
     x = fitted.x
     logs, slopes = log_slopes(fit, fitted, x)
     # Exactly zero but for rounding: K enters U as its inverse.
@@ -146,17 +146,17 @@ def test_a_common_factor_cancels_in_the_unit(scaled):
     np.testing.assert_allclose(moved.numpy(), logs.numpy(), atol=1e-10)
     # The uncertainty is that of the whole covariance, the common factor's included ...
     rows = np.array([row.sigma_log for row in spring_table(fit, fitted)])
-    slow = (slopes @ fitted.certainty.covariance @ slopes.T).diagonal().sqrt()
+    slow = (slopes @ fitted.uncertainty.covariance @ slopes.T).diagonal().sqrt()
     np.testing.assert_allclose(rows, slow.numpy(), rtol=1e-8)
     # ... and stays where it is when the common factor gets known very well, or not at all.
     n = len(x)
     ones = torch.ones(n, n).to(x) / n
     own = torch.eye(n).to(x) - ones
-    information = own @ fitted.certainty.information @ own
-    blind, seeing = (Certainty(information + known * ones, 1e-2) for known in (0.0, 1e4))
+    information = own @ fitted.uncertainty.information @ own
+    blind, seeing = (Uncertainty(information + known * ones, 1e-2) for known in (0.0, 1e4))
     sigmas = [
-        [row.sigma_log for row in spring_table(fit, replace(fitted, certainty=certainty))]
-        for certainty in (blind, seeing)
+        [row.sigma_log for row in spring_table(fit, replace(fitted, uncertainty=uncertainty))]
+        for uncertainty in (blind, seeing)
     ]
     # Rounding of eigenvectors, 1e-16 times a spread of 1e8 in the information.
     np.testing.assert_allclose(sigmas[0], sigmas[1], rtol=1e-6)
@@ -167,28 +167,28 @@ def test_a_common_factor_cancels_in_the_unit(scaled):
 
 def test_springs_that_nothing_speaks_for_reach_anywhere(absolute):
     _, fit = absolute
-    fitted = rung(fit, "hybrid")
-    nothing = Certainty(fitted.certainty.information, 0.0)
-    row = next(r for r in spring_table(fit, replace(fitted, certainty=nothing)) if r.low == 0)
+    fitted = level(fit, "hybrid")
+    nothing = Uncertainty(fitted.uncertainty.information, 0.0)
+    row = next(r for r in spring_table(fit, replace(fitted, uncertainty=nothing)) if r.low == 0)
     # Contacts within a rigid body cannot be stretched.
     assert (row.name, row.high) == ("within along", np.inf)
 
 
 def test_one_spring_and_a_fitted_scale_know_only_the_b_factor(scaled):
     _, fit = scaled
-    (row,) = spring_table(fit, rung(fit, "global"))
+    (row,) = spring_table(fit, level(fit, "global"))
     assert row.by_data == 0
     # Rounding alone.
     assert row.sigma_log < 1e-6
     with pytest.raises(InputError, match="mean B-factor alone"):
-        profile(fit, "global", rung(fit, "global"))
+        profile(fit, "global", level(fit, "global"))
 
 
 @pytest.mark.parametrize("which", ["absolute", "scaled"])
 @pytest.mark.parametrize("name", ["hybrid", "stiffness"])
 def test_slopes_of_logarithms_are_finite_differences(which, name, request):
     _, fit = request.getfixturevalue(which)
-    fitted = rung(fit, name)
+    fitted = level(fit, name)
     rng = torch.Generator().manual_seed(0)
     move = torch.randn(len(fitted.x), generator=rng, dtype=torch.float64) / len(fitted.x) ** 0.5
     h = 1e-4
@@ -202,10 +202,10 @@ def test_slopes_of_logarithms_are_finite_differences(which, name, request):
 
 def test_principal_stiffnesses_are_those_of_the_model(absolute):
     _, fit = absolute
-    fitted = rung(fit, "stiffness")
+    fitted = level(fit, "stiffness")
     table = spring_table(fit, fitted)
     S = fit.fitted_model(fitted).springs.values().detach()
-    names = fitted.family.module.names
+    names = fitted.parametrization.module.names
     assert len(table) == 6 * len(names)
     for row in table:
         kind, n = row.way.split()
@@ -219,8 +219,8 @@ def test_principal_stiffnesses_are_those_of_the_model(absolute):
 
 def test_bands_cover_the_truth(absolute):
     truth, fit = absolute
-    found = predict(fit, rung(fit, "hybrid"), n_draws=60)
-    assert (found.n_draws, found.n_skipped, found.said) == (60, 0, ())
+    found = predict(fit, level(fit, "hybrid"), n_draws=60)
+    assert (found.n_draws, found.n_skipped, found.messages) == (60, 0, ())
     model = OnePhonon(
         truth.crystal,
         q_vectors=torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64),
@@ -250,7 +250,7 @@ def test_bands_cover_the_truth(absolute):
 
 def test_predictions_are_the_models(absolute):
     _, fit = absolute
-    fitted = rung(fit, "hybrid")
+    fitted = level(fit, "hybrid")
     found = predict(fit, fitted, temperature=100.0, n_draws=0)
     model = fit.fitted_model(fitted)
     with torch.no_grad():
@@ -274,7 +274,7 @@ def test_predictions_are_the_models(absolute):
 
 def test_draws_are_repeated_and_leave_the_common_factor_out(scaled):
     _, fit = scaled
-    fitted = rung(fit, "hybrid")
+    fitted = level(fit, "hybrid")
     one, two = draws(fit, fitted, 3, seed=4), draws(fit, fitted, 3, seed=4)
     assert bool((one == two).all())
     assert not bool((one == draws(fit, fitted, 3, seed=5)).all())
@@ -283,26 +283,26 @@ def test_draws_are_repeated_and_leave_the_common_factor_out(scaled):
 
 def test_draws_spread_as_the_covariance(absolute):
     _, fit = absolute
-    fitted = rung(fit, "hybrid")
+    fitted = level(fit, "hybrid")
     spread = (draws(fit, fitted, 2000) - fitted.x).square().mean(0).sqrt()
     # Of 2000 normal numbers the root mean square is known to 1/sqrt(4000) = 1.6 %; four of those.
-    np.testing.assert_allclose(spread.numpy(), fitted.certainty.sigma.numpy(), rtol=0.065)
+    np.testing.assert_allclose(spread.numpy(), fitted.uncertainty.sigma.numpy(), rtol=0.065)
 
 
 def test_bands_are_68_percent(absolute, monkeypatch):
     from onephonon.refine import predictions
 
     _, fit = absolute
-    fitted = rung(fit, "global")
+    fitted = level(fit, "global")
     n = 24
     evenly = torch.tensor(
         [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)], dtype=torch.float64
     )
-    x = fitted.x + fitted.certainty.sigma * evenly[:, None]
+    x = fitted.x + fitted.uncertainty.sigma * evenly[:, None]
     monkeypatch.setattr(predictions, "draws", lambda *_: x)
     found = predict(fit, fitted, n_draws=n)
     # All mean squares go with one over the one spring, and speeds with its root.
-    sigma = float(fitted.certainty.sigma[0])
+    sigma = float(fitted.uncertainty.sigma[0])
     expected = 0.5 * float(np.diff(np.percentile(evenly.numpy(), [16, 84]))[0])
     for band, power in ((found.b_factors, 1.0), (found.speeds, 0.5), (found.rms, 0.5)):
         half = 0.5 * np.log(band.high / band.low) / (power * sigma)
@@ -314,9 +314,9 @@ def test_large_cells_have_dispersion_without_a_band(absolute, monkeypatch):
     from onephonon.refine import predictions
 
     _, fit = absolute
-    monkeypatch.setattr(predictions, "MOST_DOF", 23)
-    found = predict(fit, rung(fit, "hybrid"), n_draws=2)
-    assert found.said == (
+    monkeypatch.setattr(predictions, "MAX_DOF", 23)
+    found = predict(fit, level(fit, "hybrid"), n_draws=2)
+    assert found.messages == (
         "dispersion has no band: the cell has 24 degrees of freedom, more than 23",
     )
     assert np.isnan(found.frequencies.low).all()
@@ -329,23 +329,23 @@ def test_draws_that_let_the_crystal_fall_apart_are_counted(absolute, monkeypatch
     _, fit = absolute
     real, calls = Fit.fitted_lattice, []
 
-    def loose(self, rung=None, x=None):
+    def loose(self, level=None, x=None):
         if x is not None:
             calls.append(x)
             if len(calls) % 2:
                 raise NetworkError("loose")
-        return real(self, rung, x)
+        return real(self, level, x)
 
     monkeypatch.setattr(Fit, "fitted_lattice", loose)
-    found = predict(fit, rung(fit, "hybrid"), n_draws=4)
+    found = predict(fit, level(fit, "hybrid"), n_draws=4)
     assert (found.n_draws, found.n_skipped) == (2, 2)
-    assert "2 of 4 draws were skipped" in found.said[0]
+    assert "2 of 4 draws were skipped" in found.messages[0]
 
 
 @pytest.mark.parametrize("which", ["absolute", "scaled"])
 def test_a_profile_of_a_well_known_spring_is_its_parabola(which, request):
     _, fit = request.getfixturevalue(which)
-    fitted = rung(fit, "hybrid")
+    fitted = level(fit, "hybrid")
     row = next(r for r in spring_table(fit, fitted) if r.name == "x+1,y,z across")
     assert row.by_data > 0.99
     found = profile(fit, row.name, fitted, n_points=7)
@@ -364,14 +364,14 @@ def test_a_profile_of_a_well_known_spring_is_its_parabola(which, request):
 
 def test_a_profile_holds_its_spring_and_frees_the_rest(scaled):
     _, fit = scaled
-    fitted = rung(fit, "hybrid")
+    fitted = level(fit, "hybrid")
     names = [row.name for row in spring_table(fit, fitted)]
     name = "x+1/2,-y-1/2,-z along"
     found = profile(fit, name, fitted, n_points=5)
     objective = replace(
         fit.objective,
-        family=fitted.family,
-        prior=fitted.certainty.prior,
+        parametrization=fitted.parametrization,
+        prior=fitted.uncertainty.prior,
         dispersion=fitted.dispersion,
     )
     # Moving this spring alone costs more than with the rest free to follow, and never less.

@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from crystals import CELLS, made_up
-from fits import as_map, clean_map, peptide, sampling, true_model, untuned
+from fits import clean_map, peptide, sampling, to_map, true_model, untuned
 from onephonon.crystal import Reindexing
 from onephonon.maps import reindex
 from onephonon.refine import (
-    Certainty,
     FitSettings,
+    Uncertainty,
     fit_springs,
-    make_family,
+    make_parametrization,
     minimize_objective,
     select_voxels,
     spring_table,
 )
 from onephonon.refine.fit import make_objective
-from onephonon.refine.parametrization import family_basis, find_rungs
+from onephonon.refine.parametrization import find_levels, parametrization_basis
 
 SEEDS = 50
 
@@ -41,7 +41,7 @@ def measured(truth, axes, crystal, background, noise, *, average=0, seed=2, unit
         peak = np.rint(truth.hkl_grid.numpy())
         smooth = mean * (1 + 0.5 * np.cos(peak @ [7, 3, 5])).reshape(clean.shape)
     values = clean + smooth + sigma * rng.normal(size=clean.shape)
-    return as_map(values, axes, crystal, sigma, units)
+    return to_map(values, axes, crystal, sigma, units)
 
 
 FITS = {
@@ -64,18 +64,18 @@ def test_springs_are_recovered_within_their_uncertainties(code):
         d_min=d_min,
         background=options["background"],
         knots=6,
-        ladder=("global", "hybrid"),
+        levels=("global", "hybrid"),
     )
     fit = fit_springs(untuned(crystal), data, settings)
     assert fit.absolute == (code != "5wkd")
     assert (fit.voxels.quadrature is not None) == (options["average"] > 0)
-    # So few halos, or one block of them, held out may not tell which rung to believe.
-    best = fit.ladder.rungs[-1]
-    assert best.rung.name == "hybrid"
+    # So few halos, or one block of them, held out may not tell which level to believe.
+    best = fit.series.levels[-1]
+    assert best.level.name == "hybrid"
     assert best.minimum.converged
     # A chi-square per voxel of n - 1 parameters' worth of data: 1 within 5 standard deviations.
     assert best.held_out.chi2 == pytest.approx(1, abs=5 * (2 / best.held_out.n) ** 0.5)
-    assert fit.ladder.untuned.held_out.chi2 > 3
+    assert fit.series.untuned.held_out.chi2 > 3
     known = truth.springs.values().detach().numpy().reshape(-1)
     rows = spring_table(fit, best)
     if not fit.absolute:
@@ -100,13 +100,17 @@ def experiment(code, background, scaled):
     crystal, d_min = peptide(code), 4.0
     axes = sampling(crystal, d_min)
     shape = [round((high - low) * n) + 1 for low, high, n in axes]
-    data = as_map(np.ones(shape), axes, crystal, np.ones(shape))
+    data = to_map(np.ones(shape), axes, crystal, np.ones(shape))
     settings = FitSettings(voxels="all", d_min=d_min, background=background, knots=5)
     voxels = select_voxels(data, crystal, Reindexing(np.eye(3)), settings)
     model = untuned(crystal)
     objective, _ = make_objective(model, data, voxels, settings, absolute=not scaled)
-    family = make_family(find_rungs(("hybrid",))[0], model.bodies, model.contacts, 20.0)
-    return voxels, replace(objective, family=family, basis=family_basis(family))
+    parametrization = make_parametrization(
+        find_levels(("hybrid",))[0], model.bodies, model.contacts, 20.0
+    )
+    return voxels, replace(
+        objective, parametrization=parametrization, basis=parametrization_basis(parametrization)
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,16 +125,18 @@ def experiment(code, background, scaled):
 def test_intervals_cover_what_they_claim(code, background, scaled, prior, noise):
     voxels, empty = experiment(code, background, scaled)
     objective = replace(empty, prior=prior)
-    family = objective.family
-    zero = torch.zeros(family.n, dtype=torch.float64)
+    parametrization = objective.parametrization
+    zero = torch.zeros(parametrization.n, dtype=torch.float64)
     mean = float(objective.evaluate(zero).intensity.mean())
     s, halo = torch.from_numpy(voxels.s), torch.from_numpy(voxels.halo)
     pulls, whitened = [], []
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)
         # Springs as the prior expects them: its weight is one over their variance.
-        true = torch.from_numpy(rng.normal(0, prior**-0.5, family.n))
-        values = objective.forward.intensity(family.constants(family.values(true))).detach()
+        true = torch.from_numpy(rng.normal(0, prior**-0.5, parametrization.n))
+        values = objective.forward.intensity(
+            parametrization.constants(parametrization.values(true))
+        ).detach()
         level = torch.from_numpy(rng.uniform(0.5, 2.0, voxels.n_halos))[halo]
         values = values + mean * (level if background == "halo" else 1 + torch.cos(4 * s))
         sigma = noise * mean * torch.from_numpy(rng.uniform(0.5, 1.5, voxels.n))
@@ -138,10 +144,10 @@ def test_intervals_cover_what_they_claim(code, background, scaled, prior, noise)
         one = replace(objective, data=data, sigma=sigma)
         found = minimize_objective(one, zero)
         assert found.converged
-        certainty = Certainty(one.slopes(found.at).hessian, prior)
+        uncertainty = Uncertainty(one.slopes(found.at).hessian, prior)
         wrong = found.at.x - true
-        pulls.append(wrong / certainty.sigma)
-        variance, axes = torch.linalg.eigh(certainty.covariance)
+        pulls.append(wrong / uncertainty.sigma)
+        variance, axes = torch.linalg.eigh(uncertainty.covariance)
         whitened.append(axes.T @ wrong / variance.sqrt())
     for within, claimed in ((1.0, 0.6827), (1.96, 0.95)):
         # Along the covariance's own axes errors are independent: a binomial count.
@@ -174,42 +180,42 @@ def fit_hexagonal(crystal, data, reindexing):
         voxels="all",
         average=0,
         reindex=reindexing,
-        ladder=("global", "hybrid"),
+        levels=("global", "hybrid"),
         background="none",
         prior=1.0,
     )
     fit = fit_springs(untuned(crystal, gnm_cutoff=6.5), data, settings)
-    # A small peptide leaves two blocks to hold out, too few to tell which rung to believe.
-    return fit, fit.ladder.rungs[-1]
+    # A small peptide leaves two blocks to hold out, too few to tell which level to believe.
+    return fit, fit.series.levels[-1]
 
 
 def test_wrong_indexing_is_seen_and_found():
     data = hexagonal_data()
-    right, right_rung = fit_hexagonal(hexagonal(), data, "auto")
+    right, right_level = fit_hexagonal(hexagonal(), data, "auto")
     assert right.reindexing.is_identity
     other = reindex(data, "k,h,-l")
-    _, wrong_rung = fit_hexagonal(hexagonal(), other, "none")
+    _, wrong_level = fit_hexagonal(hexagonal(), other, "none")
     warned, _ = fit_hexagonal(hexagonal(), other, "auto")
-    mended, mended_rung = fit_hexagonal(hexagonal(), other, "best")
-    n = right_rung.held_out.n
-    assert right_rung.held_out.chi2 == pytest.approx(1, abs=5 * (2 / n) ** 0.5)
-    assert mended_rung.held_out.chi2 == pytest.approx(right_rung.held_out.chi2, rel=0.2)
-    assert wrong_rung.held_out.chi2 > 10
-    lost = [1 - rung.held_out.cc_anisotropic for rung in (wrong_rung, right_rung)]
+    mended, corrected_level = fit_hexagonal(hexagonal(), other, "best")
+    n = right_level.held_out.n
+    assert right_level.held_out.chi2 == pytest.approx(1, abs=5 * (2 / n) ** 0.5)
+    assert corrected_level.held_out.chi2 == pytest.approx(right_level.held_out.chi2, rel=0.2)
+    assert wrong_level.held_out.chi2 > 10
+    lost = [1 - level.held_out.cc_anisotropic for level in (wrong_level, right_level)]
     assert lost[0] > 10 * lost[1]
     assert not mended.reindexing.is_identity
     # So few voxels of a peptide do not make it certain; that is said.
-    assert "k,h,-l" in warned.said[0]
+    assert "k,h,-l" in warned.messages[0]
     # Uncertainties grow with what is unexplained.
-    assert wrong_rung.dispersion > 10
+    assert wrong_level.dispersion > 10
 
 
 def test_the_wrong_hand_of_the_space_group_is_seen():
     # Point for point the Laue group is the same: nothing but the fit can tell.
-    _, right_rung = fit_hexagonal(hexagonal(), hexagonal_data(), "none")
-    _, wrong_rung = fit_hexagonal(hexagonal("P 65"), hexagonal_data(), "none")
-    assert wrong_rung.held_out.chi2 > 10 * right_rung.held_out.chi2
-    lost = [1 - rung.held_out.cc_anisotropic for rung in (wrong_rung, right_rung)]
+    _, right_level = fit_hexagonal(hexagonal(), hexagonal_data(), "none")
+    _, wrong_level = fit_hexagonal(hexagonal("P 65"), hexagonal_data(), "none")
+    assert wrong_level.held_out.chi2 > 10 * right_level.held_out.chi2
+    lost = [1 - level.held_out.cc_anisotropic for level in (wrong_level, right_level)]
     assert lost[0] > 10 * lost[1]
 
 
@@ -217,12 +223,13 @@ def test_a_missing_interface_is_seen():
     crystal, d_min = peptide("5zck"), 3.5
     axes = sampling(crystal, d_min)
     data = measured(true_model(crystal, axes, d_min), axes, crystal, "isotropic", 0.02)
-    settings = FitSettings(voxels="all", ladder=("global", "hybrid"), knots=6, prior=0.1)
+    settings = FitSettings(voxels="all", levels=("global", "hybrid"), knots=6, prior=0.1)
     whole, short = (fit_springs(untuned(crystal, gnm_cutoff=c), data, settings) for c in (4.0, 3.5))
     tables = [
-        {row.interface for row in spring_table(fit, fit.ladder.rungs[-1])} for fit in (whole, short)
+        {row.interface for row in spring_table(fit, fit.series.levels[-1])}
+        for fit in (whole, short)
     ]
     assert tables[0] - tables[1]
-    found, wrong = (fit.ladder.rungs[-1].held_out.chi2 for fit in (whole, short))
+    found, wrong = (fit.series.levels[-1].held_out.chi2 for fit in (whole, short))
     assert found < 1.5
     assert wrong > 2 * found

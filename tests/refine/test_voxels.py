@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from crystals import made_up
-from fits import as_map, peptide, sampling, untuned
+from fits import peptide, sampling, to_map, untuned
 from onephonon import DiffuseMap
 from onephonon.core.errors import InputError
 from onephonon.crystal import Reindexing, laue_operators, numpy_cell
 from onephonon.maps import reindex
 from onephonon.refine import FitSettings, fit_springs, select_voxels
-from onephonon.refine.voxels import shell_spread
+from onephonon.refine.voxels import shell_standard_deviation
 from onephonon.scattering.sampling import peak_strengths
 
 SAME = Reindexing(np.eye(3))
@@ -24,7 +24,7 @@ def symmetric_map(crystal, d_min=D_MIN, per_index=(3, 3, 3), noise=0.0, sigma=No
     """A map with the crystal's Laue symmetry, and noise that has none."""
     axes = sampling(crystal, d_min, per_index)
     shape = [round((high - low) * n) + 1 for low, high, n in axes]
-    hkl = as_map(np.ones(shape), axes, crystal).hkl
+    hkl = to_map(np.ones(shape), axes, crystal).hkl
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters)
     wave = np.array([0.7, 0.31, 0.53])
     values = 10 + sum(np.cos((hkl @ L) @ wave) for L in laue).reshape(shape)
@@ -32,7 +32,7 @@ def symmetric_map(crystal, d_min=D_MIN, per_index=(3, 3, 3), noise=0.0, sigma=No
     values = values + noise * rng.normal(size=shape)
     if sigma == "random":
         sigma = rng.uniform(0.5, 2.0, shape)
-    return as_map(values, axes, crystal, sigma)
+    return to_map(values, axes, crystal, sigma)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def crystal():
     return peptide("5zck")
 
 
-def mates(crystal, hkl):
+def equivalents(crystal, hkl):
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters)
     return np.unique(np.concatenate([np.asarray(hkl) @ L for L in laue]).round(6), axis=0)
 
@@ -60,7 +60,7 @@ def test_halos_are_those_of_the_strongest_peaks(crystal):
     # Whole halos: 27 voxels around a general peak, and one of each set of equivalents.
     assert (np.abs(found.hkl - found.peaks[found.halo]) <= 0.5).all()
     for peak in strongest:
-        looked = mates(crystal, [peak])
+        looked = equivalents(crystal, [peak])
         near = np.abs(data.hkl[:, None] - looked).max(2).min(1) < 0.4
         near &= np.linalg.norm((data.hkl - np.rint(data.hkl)) @ axes, axis=1) > 1e-9
         assert np.isin(np.flatnonzero(near), found.equivalent_place).sum() > 0
@@ -88,9 +88,9 @@ def test_each_voxel_stands_for_its_equivalents(crystal):
         # Means of at most eight numbers: rounding.
         assert found.data[i] == pytest.approx((weight @ values[same]) / weight.sum(), rel=1e-12)
         assert found.sigma[i] == pytest.approx(weight.sum() ** -0.5, rel=1e-12)
-        assert same[found.place[i]]
+        assert same[found.voxel_index[i]]
     assert "averaged" in " ".join(found.messages)
-    spread = found.spread_out(found.data, data).reshape(-1)
+    spread = found.to_map_shape(found.data, data).reshape(-1)
     # Put back, every voxel has the mean of its kind; the origin was not looked at.
     assert np.isfinite(spread).sum() == len(spread) - 1
     assert np.nanstd(spread - values) == pytest.approx(1.0, rel=0.2)
@@ -115,7 +115,7 @@ def test_whole_halos_are_held_out_with_their_mates(code):
     assert held
     assert not held & kept
     for peak in held:
-        assert not {tuple(x) for x in mates(crystal, [peak]).astype(int).tolist()} & kept
+        assert not {tuple(x) for x in equivalents(crystal, [peak]).astype(int).tolist()} & kept
     orbits = np.unique(found.orbit)
     n_held = len(np.unique(found.orbit[found.held_out]))
     assert n_held == round(0.25 * len(orbits))
@@ -207,16 +207,18 @@ def test_without_sigma_the_spread_in_shells_is_taken(crystal):
     found = select_voxels(symmetric_map(crystal), crystal, SAME, FitSettings(voxels="all"))
     assert not found.sigma_known
     assert "no sigma" in " ".join(found.messages)
-    np.testing.assert_allclose(found.sigma, shell_spread(found.data, found.s), rtol=1e-12)
+    np.testing.assert_allclose(
+        found.sigma, shell_standard_deviation(found.data, found.s), rtol=1e-12
+    )
     rng = np.random.default_rng(0)
     s = rng.uniform(0, 1, 40_000)
     values = 5 - 3 * s + np.where(s > 0.5, 2.0, 0.5) * rng.normal(size=s.size)
-    spread = shell_spread(values, s)
+    spread = shell_standard_deviation(values, s)
     away = np.abs(s - 0.5) > 0.02
     # 800 normal numbers give their spread to 1/40 (2.5 %); 50 shells, so four of those.
     np.testing.assert_allclose(spread[away], np.where(s > 0.5, 2.0, 0.5)[away], rtol=0.1)
     with pytest.raises(InputError, match="do not vary"):
-        shell_spread(np.ones(100), s[:100])
+        shell_standard_deviation(np.ones(100), s[:100])
 
 
 def test_another_indexing_gives_the_same_voxels():
@@ -225,8 +227,8 @@ def test_another_indexing_gives_the_same_voxels():
     data = symmetric_map_of(crystal, axes)
     other = reindex(data, "-h,-k,l")
     one = select_voxels(data, crystal, SAME, FitSettings(voxels="all", average=0))
-    turn = Reindexing(np.diag([-1.0, -1.0, 1.0]))
-    two = select_voxels(other, crystal, turn, FitSettings(voxels="all", average=0))
+    reindexing = Reindexing(np.diag([-1.0, -1.0, 1.0]))
+    two = select_voxels(other, crystal, reindexing, FitSettings(voxels="all", average=0))
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters)
 
     def table(found):
@@ -246,10 +248,10 @@ def test_another_indexing_gives_the_same_voxels():
 def symmetric_map_of(crystal, axes):
     """A map on these axes with the crystal's Laue symmetry, and sigma that have it too."""
     shape = [round((high - low) * n) + 1 for low, high, n in axes]
-    hkl = as_map(np.ones(shape), axes, crystal).hkl
+    hkl = to_map(np.ones(shape), axes, crystal).hkl
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters)
     values = sum(np.cos((hkl @ L) @ [0.7, 0.31, 0.53]) for L in laue).reshape(shape)
-    return as_map(10 + values, axes, crystal, 1 + 0.1 * values**2)
+    return to_map(10 + values, axes, crystal, 1 + 0.1 * values**2)
 
 
 def test_what_cannot_be_fitted_is_refused(crystal):
@@ -261,14 +263,14 @@ def test_what_cannot_be_fitted_is_refused(crystal):
         with pytest.raises(InputError, match="list of q-vectors; a fit needs a map on a grid"):
             refuse()
     data = symmetric_map(crystal, 4.0)
-    for settings, said in (
+    for settings, messages in (
         ({"voxels": "all", "d_min": 14.0}, r"fewer than 20; widen the resolution range"),
         ({"d_min": 0.9, "d_max": 1.0}, "no voxel between d = 0.9 and 1 Å; they reach"),
         ({"d_min": 4.0, "d_max": 9.0, "n_peaks": 1}, "one halo cannot be both"),
         ({"voxels": "all", "leave_out": 0.3, "average": 0}, "leave_out goes with voxel averages"),
         ({"d_min": 2.7}, "give d_min and d_max both"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=messages):
             select_voxels(data, crystal, SAME, FitSettings(**settings))
 
 
@@ -294,13 +296,13 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "said"), ERRORS)
-def test_settings_that_cannot_be_are_refused(asked, said):
-    with pytest.raises(InputError, match=said):
-        FitSettings(**asked)
+@pytest.mark.parametrize(("options", "messages"), ERRORS)
+def test_settings_that_cannot_be_are_refused(options, messages):
+    with pytest.raises(InputError, match=messages):
+        FitSettings(**options)
 
 
 def test_settings_are_what_they_were_asked_to_be():
-    asked = FitSettings(ladder=["global", "hybrid"])
-    assert asked.ladder == ("global", "hybrid")
-    assert {f.name for f in fields(asked)} >= {"voxels", "prior", "seed", "reindex"}
+    options = FitSettings(levels=["global", "hybrid"])
+    assert options.levels == ("global", "hybrid")
+    assert {f.name for f in fields(options)} >= {"voxels", "prior", "seed", "reindex"}

@@ -126,14 +126,14 @@ def test_single_precision_is_rounded_once():
 
 
 def test_loops_are_compiled_where_no_cache_can_be_written(monkeypatch):
-    asked = []
+    requested = []
 
     def njit(**options):
-        asked.append(options)
+        requested.append(options)
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
     monkeypatch.setattr(compiled, "njit", njit)
     assert compiled.compiled(len) is len
-    assert [options.get("cache", False) for options in asked] == [True, False]
+    assert [options.get("cache", False) for options in requested] == [True, False]

@@ -96,11 +96,11 @@ def two_atom_ring():
 def test_two_atom_ring_in_one_dimension(monkeypatch):
     # A GNM is as many independent copies of the one-dimensional problem as there are axes, and
     # q along the line asks for one of them. Forgetting the conjugate would give 2953.2259.
-    from onephonon.model import assembly as room
+    from onephonon.model import assembly as module
 
     # Nothing joins the line to its neighbours, and nothing needs to.
-    monkeypatch.setattr(room, "check_connected", lambda *_: None)
-    monkeypatch.setattr(room, "check_rigid", lambda *_: None)
+    monkeypatch.setattr(module, "check_connected", lambda *_: None)
+    monkeypatch.setattr(module, "check_rigid", lambda *_: None)
     reach = 0.9  # 0.31 within the cell and 0.69 to the next
     options = {"group_by": "atom", "gnm_cutoff": reach, "gamma_inter": 3.0}
     value = at(two_atom_ring(), [(1.375, 0, 0)], **options)
@@ -150,7 +150,7 @@ def slow_transform(bodies, q):
     return G.reshape(-1)[bodies.dof.numpy()]
 
 
-def as_gemmi(crystal):
+def to_gemmi(crystal):
     """The crystal as gemmi holds it."""
     structure = gemmi.Structure()
     structure.cell = gemmi.UnitCell(*crystal.cell.parameters)
@@ -179,7 +179,7 @@ def as_gemmi(crystal):
 @pytest.mark.parametrize("spacegroup", ["P 1", "C 1 2 1", "P 31 2 1"])
 def test_structure_factor_at_bragg_points_is_gemmis(spacegroup, radiation):
     crystal = tilted(made_up(spacegroup, radiation=radiation, occupancies=[1, 0.5, 0.25, 1, 0.75]))
-    structure = as_gemmi(crystal)
+    structure = to_gemmi(crystal)
     calculator = {
         "xray": gemmi.StructureFactorCalculatorX,
         "electron": gemmi.StructureFactorCalculatorE,
@@ -332,7 +332,7 @@ def test_laue_symmetry(peptide, name, group_by):
 
 @torch.no_grad()
 def test_body_origin_changes_nothing(peptide, monkeypatch):
-    from onephonon.model import assembly as room
+    from onephonon.model import assembly as module
 
     def moved(*args):
         bodies = gather_bodies(*args)
@@ -343,7 +343,7 @@ def test_body_origin_changes_nothing(peptide, monkeypatch):
     crystal, hkl = peptide("5wkd"), random_hkl(10)
     here = OnePhonon(crystal, q_vectors=crystal.cell.q_from_hkl(hkl))
     values = [here(), here(use_data_adp=True)]
-    monkeypatch.setattr(room, "gather_bodies", moved)
+    monkeypatch.setattr(module, "gather_bodies", moved)
     there = OnePhonon(crystal, q_vectors=crystal.cell.q_from_hkl(hkl))
     assert not torch.allclose(there.bodies.offsets, here.bodies.offsets)
     assert relative(there(), values[0]) <= ROUNDING

@@ -187,13 +187,15 @@ def test_gradients_agree_with_the_direct_sum(spacegroup, points, use_data_adp):
     found = []
     for engine in ("direct", "mesh"):
         leaves = leaves_of(crystal)
-        asked = dict(leaves)
+        wanted_inputs = dict(leaves)
         if points == "list":
             leaves["q_vectors"] = scattered_q(40).requires_grad_()
-            asked = dict(leaves)
+            wanted_inputs = dict(leaves)
         else:
-            asked |= on_grid()
-        model = OnePhonon(crystal, **asked, engine=engine, rtol=1e-8, gnm_cutoff=8.0, res_limit=2.0)
+            wanted_inputs |= on_grid()
+        model = OnePhonon(
+            crystal, **wanted_inputs, engine=engine, rtol=1e-8, gnm_cutoff=8.0, res_limit=2.0
+        )
         intensity = model(use_data_adp=use_data_adp)
         if weight is None:
             weight = torch.rand(intensity.shape, dtype=torch.float64)

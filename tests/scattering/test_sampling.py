@@ -180,12 +180,12 @@ def test_every_sample_is_consistent(kind, dtype):
 def test_put_back_reshapes_and_keeps_the_gradient(kind):
     sample = every_kind(TRICLINIC)[kind]
     values = torch.randn(sample.n_points, 2, dtype=torch.float64).requires_grad_()
-    back = sample.put_back(values)
+    back = sample.restore_shape(values)
     assert back.shape == (*sample.shape, 2)
     assert torch.equal(back.reshape(-1, 2), values)
     assert torch.equal(torch.autograd.grad(back.sum(), values)[0], torch.ones_like(values))
     with pytest.raises(InputError, match="one for each q"):
-        sample.put_back(values[1:])
+        sample.restore_shape(values[1:])
 
 
 @pytest.mark.parametrize("kind", range(5))
@@ -202,7 +202,7 @@ def test_q_is_differentiable_in_the_cell(kind):
 def test_grid_has_l_fastest():
     sample = grid(TRICLINIC, (-1, 1, 2), (0, 1, 3), (-0.5, 0.5, 4))
     assert sample.shape == (5, 4, 5)
-    hkl = sample.put_back(sample.hkl)
+    hkl = sample.restore_shape(sample.hkl)
     expected = torch.tensor([-1 + 2 / 2, 1 / 3, -0.5 + 3 / 4], dtype=torch.float64)
     assert (hkl[2, 1, 3] - expected).abs().max() < ROUNDING
     # Whole h and k and l = 0.
@@ -219,7 +219,7 @@ U = Rotation.from_euler("xyz", [20.0, -35.0, 71.0], degrees=True).as_matrix()
 def test_q_of_a_pixel_by_braggs_law():
     sample = detector(TRICLINIC, GEOMETRY)
     assert sample.shape == (1, 16, 21)
-    q = sample.put_back(sample.q)[0, 3, 18]
+    q = sample.restore_shape(sample.q)[0, 3, 18]
     x, y, z = (18 - 10.25) * 0.5, (3 - 7.5) * 0.8, 150.0
     two_theta = math.atan(math.hypot(x, y) / z)
     length = 4 * math.pi / WAVELENGTH * math.sin(two_theta / 2)
@@ -234,11 +234,11 @@ BEAM = torch.tensor([0.0, 0.6, 0.8], dtype=torch.float64)
 
 def tilted(**changes):
     """A detector in general position, its axes from a rotation."""
-    turn = Rotation.from_euler("zyx", [3.0, 24.0, -8.0], degrees=True).as_matrix()
+    rotation = Rotation.from_euler("zyx", [3.0, 24.0, -8.0], degrees=True).as_matrix()
     options = {
         "origin": (-31.0, 12.0, 88.0),
-        "fast": tuple(turn[:, 0]),
-        "slow": tuple(turn[:, 1]),
+        "fast": tuple(rotation[:, 0]),
+        "slow": tuple(rotation[:, 1]),
         "pixel_size": (1.5, 2.0),
         "n_pixels": (7, 9),
         "wavelength": WAVELENGTH,
@@ -255,11 +255,11 @@ def test_every_q_is_on_the_ewald_sphere_once_turned_to_the_laboratory():
     sample = detector(TRICLINIC, tilted(), scan, rotation=U)
     assert sample.shape == (4, 9, 7)
     assert (sample.angle - torch.tensor([33.25, 33.75, 34.25, 34.75])).abs().max() < ROUNDING
-    q = sample.put_back(sample.q).numpy()
+    q = sample.restore_shape(sample.q).numpy()
     beam = TWO_PI / WAVELENGTH * BEAM.numpy()
     for frame, angle in enumerate(sample.angle.tolist()):
-        turn = Rotation.from_rotvec(np.array(AXIS) * angle, degrees=True).as_matrix()
-        q_lab = q[frame] @ (turn @ U).T
+        rotation = Rotation.from_rotvec(np.array(AXIS) * angle, degrees=True).as_matrix()
+        q_lab = q[frame] @ (rotation @ U).T
         radius = np.linalg.norm(q_lab + beam, axis=-1)
         assert np.abs(radius - TWO_PI / WAVELENGTH).max() < ROUNDING
         assert np.abs(q_lab - sample.q_lab.numpy()).max() < ROUNDING
@@ -331,9 +331,9 @@ def test_detector_gradients():
 def test_points_of_a_shell_are_evenly_spread():
     sample = shells(TRICLINIC, [0.7, 2.1], 2000)
     radius = torch.linalg.vector_norm(sample.q, dim=1)
-    assert (sample.put_back(radius) - sample.radius[:, None]).abs().max() < ROUNDING
-    assert (sample.put_back(sample.weight).sum(1) - 1).abs().max() < ROUNDING
-    unit = sample.put_back(sample.q)[0] / 0.7
+    assert (sample.restore_shape(radius) - sample.radius[:, None]).abs().max() < ROUNDING
+    assert (sample.restore_shape(sample.weight).sum(1) - 1).abs().max() < ROUNDING
+    unit = sample.restore_shape(sample.q)[0] / 0.7
     # Moments of the even sphere: <x> = 0, <x x> = 1/3, <x^4> = 1/5. A spiral of n points has them
     # to about 1/n; random points would miss by 1/sqrt(n) = 0.02.
     assert unit.mean(0).abs().max() < 1e-3
@@ -351,7 +351,7 @@ def test_average_of_a_shell_leaves_invalid_points_out():
     values = torch.randn(400, dtype=torch.float64)
     values = torch.where(sample.valid, values, math.nan).requires_grad_()
     average = sample.average(values)
-    expected = sample.put_back(values.detach()).nanmean(1)
+    expected = sample.restore_shape(values.detach()).nanmean(1)
     assert (average - expected).abs().max() < ROUNDING
     (gradient,) = torch.autograd.grad(average.sum(), values)
     assert torch.isfinite(gradient).all()
@@ -395,11 +395,11 @@ def test_path_labels_and_gradient():
     corners = torch.tensor([[0.1, 0, 0], [0.5, 0, 0], [0.3, 0.2, 0.1]], dtype=torch.float64)
     matrix = matrix_leaf(TRICLINIC)
 
-    def walk(m, c):
+    def sample_path(m, c):
         sample = path(UnitCell(m), c, 3)
         return torch.cat([sample.q, sample.distance[:, None].expand(-1, 3)])
 
-    assert gradcheck(walk, (matrix, corners.requires_grad_()))
+    assert gradcheck(sample_path, (matrix, corners.requires_grad_()))
 
 
 # ---- halos ----------------------------------------------------------------------------------
@@ -471,7 +471,7 @@ def test_a_halo_covers_the_zone_once_with_the_same_wavevectors():
     assert sample.zone_points().n_k == 13 * 11 * 4
     # The peaks themselves and nothing else.
     assert torch.equal(sample.hkl[~sample.valid].to(torch.int64), sample.peaks.hkl)
-    middle = sample.put_back(sample.hkl)[1, 6, 5, 1]
+    middle = sample.restore_shape(sample.hkl)[1, 6, 5, 1]
     assert middle.tolist() == [0, 4, 1]
 
 
@@ -512,8 +512,8 @@ WEIGHTINGS = {
 @pytest.mark.parametrize("options", WEIGHTINGS.values(), ids=WEIGHTINGS)
 def test_the_mean_is_estimated_without_bias(options):
     values = some_values(PARENT)
-    urn = Strata.of(PARENT, **options)
-    batches = [urn.draw(50, seed) for seed in range(1000)]
+    sampler = Strata.of(PARENT, **options)
+    batches = [sampler.draw(50, seed) for seed in range(1000)]
     means = torch.stack([batch.mean(values[batch.index]) for batch in batches])
     error = means.std() / math.sqrt(len(means))
     # Four standard errors of a fixed seed; weights forgotten miss by twenty or more.
@@ -527,8 +527,8 @@ def test_importance_pays():
     values = some_values(PARENT)
     spread = {}
     for name, options in WEIGHTINGS.items():
-        urn = Strata.of(PARENT, **options)
-        batches = [urn.draw(60, seed) for seed in range(300)]
+        sampler = Strata.of(PARENT, **options)
+        batches = [sampler.draw(60, seed) for seed in range(300)]
         spread[name] = float(torch.stack([b.mean(values[b.index]) for b in batches]).std())
     # Each of these halves the error at least, of which 300 draws know 4 %.
     assert max(spread["weighted"], spread["stratified"], spread["both"]) < 0.7 * spread["uniform"]
@@ -568,7 +568,7 @@ def test_minibatch_goes_back_into_its_sample():
     batch = minibatch(PARENT, 400, 1)
     assert len(batch.index.unique()) < 400  # some are drawn twice
     scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
-    back = batch.put_back(scale * batch.q)
+    back = batch.restore_shape(scale * batch.q)
     assert back.shape == (*PARENT.shape, 3)
     drawn = torch.zeros(PARENT.n_points, dtype=torch.bool)
     drawn[batch.index] = True
@@ -637,7 +637,10 @@ ERRORS = {
         lambda: detector(TRICLINIC, tilted(), axes=TRICLINIC.matrix[:, [1, 2, 0]]),
         "choice of axes",
     ),
-    "other hand": (lambda: detector(TRICLINIC, tilted(), axes=-TRICLINIC.matrix), "opposite handedness"),
+    "other hand": (
+        lambda: detector(TRICLINIC, tilted(), axes=-TRICLINIC.matrix),
+        "opposite handedness",
+    ),
     "both": (
         lambda: detector(TRICLINIC, tilted(), axes=TRICLINIC.matrix, rotation=EYE),
         "give one",

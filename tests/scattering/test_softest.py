@@ -11,7 +11,7 @@ from agreement import largest_error
 from onephonon import InputError, OnePhonon
 from onephonon.cli import app
 from onephonon.dynamics.solvers.choice import make_solver
-from onephonon.scattering import softest as room
+from onephonon.scattering import softest as module
 from onephonon.scattering.softest import largest_eigenpairs, softest_intensity, softest_modes
 from structures import DATA
 
@@ -37,7 +37,7 @@ def model_of(crystal, group_by, sampling=THIRDS, **options):
 @pytest.mark.parametrize(("solver", "use_data_adp"), [("dense", True), ("condensed", False)])
 def test_they_are_the_first_dense_modes(data, monkeypatch, code, group_by, n, solver, use_data_adp):
     if group_by != "asu":  # few enough there for dense modes; here nothing may fall back on them
-        monkeypatch.setattr(room, "_dense", None)
+        monkeypatch.setattr(module, "_dense", None)
     springs = {"model": "hybrid", "k_par": 1.0, "k_perp": 0.3}
     model = model_of(data / f"{code}.pdb", group_by, solver=solver, **springs)
     found = softest_intensity(model, n, use_data_adp)
@@ -47,10 +47,12 @@ def test_they_are_the_first_dense_modes(data, monkeypatch, code, group_by, n, so
     whole = model(use_data_adp=use_data_adp).detach()
     assert largest_error(found.whole, whole) < CLOSE
     assert found.neglected == pytest.approx(1 - float(dense.nansum() / whole.nansum()), abs=CLOSE)
-    most = float((1 - dense / whole)[~whole.isnan()].max())
-    assert found.neglected_most == pytest.approx(most, abs=1e-6)  # of a q that may be faint
+    max_neglected_share = float((1 - dense / whole)[~whole.isnan()].max())
+    assert found.max_neglected == pytest.approx(
+        max_neglected_share, abs=1e-6
+    )  # of a q that may be faint
     # Symmetry may hide these modes from a q altogether.
-    assert 0.01 < found.neglected < found.neglected_most < 1 + CLOSE
+    assert 0.01 < found.neglected < found.max_neglected < 1 + CLOSE
     used = ~found.w_squared[:, 0].isnan()
     reference = model.modes().w_squared[used, :n]
     assert torch.allclose(found.w_squared[used], reference, rtol=CLOSE, atol=0)
@@ -86,8 +88,8 @@ def test_eigenpairs_of_a_made_up_matrix(times):
     D, n = 96, 4
     values = torch.logspace(0, -3, D // times, dtype=torch.float64).repeat_interleave(times)
     values[:3] = 1e4
-    turn = torch.linalg.qr(torch.randn(2, D, D, dtype=torch.complex128))[0]
-    matrix = (turn * values) @ turn.mH
+    rotation = torch.linalg.qr(torch.randn(2, D, D, dtype=torch.complex128))[0]
+    matrix = (rotation * values) @ rotation.mH
     theta, X, converged = largest_eigenpairs(lambda x: matrix @ x, 2, D, n, values)
     assert converged.all()
     top = values[:n].expand(2, n)
@@ -97,12 +99,12 @@ def test_eigenpairs_of_a_made_up_matrix(times):
 
 
 def test_what_does_not_converge_is_dense(data, monkeypatch):
-    monkeypatch.setattr(room, "MOST_CYCLES", 1)
+    monkeypatch.setattr(module, "MAX_CYCLES", 1)
     model = model_of(data / "5zck.pdb", "residue")
     made = make_solver(model.bodies, model.force_constants(), "condensed")
     k = torch.tensor([[0.5, 0.0, 0.0], [0.31, 0.22, -0.13]], dtype=torch.float64)
     found, _ = softest_modes(made, k, 5)
-    assert torch.allclose(found.w_squared, room._dense(made, k).w_squared[:, :5], rtol=CLOSE)
+    assert torch.allclose(found.w_squared, module._dense(made, k).w_squared[:, :5], rtol=CLOSE)
 
 
 def test_bodies_that_lack_motions(data):
@@ -141,11 +143,11 @@ def simulate(*arguments):
 
 def test_the_command_writes_them_and_says_what_is_neglected(tmp_path):
     options = ["--group-by", "residue", "--cutoff", "6", "--engine", "direct"]
-    said = simulate(*options, "--softest", "5", "-o", tmp_path / "a.npz", "-q").output
+    output = simulate(*options, "--softest", "5", "-o", tmp_path / "a.npz", "-q").output
     model = model_of(DATA / "5zck.pdb", "residue", (-1, 1, 2))
     found = softest_intensity(model, 5)
-    assert f"5 softest of 96 modes: {100 * found.neglected:.2f} % of the summed" in said
-    assert f"at most {100 * found.neglected_most:.2f} % at one q" in said
+    assert f"5 softest of 96 modes: {100 * found.neglected:.2f} % of the summed" in output
+    assert f"at most {100 * found.max_neglected:.2f} % at one q" in output
     written = np.load(tmp_path / "a.npz")["intensity"].reshape(-1)
     np.testing.assert_allclose(written, found.intensity.numpy(), rtol=1e-6)
 

@@ -108,7 +108,7 @@ def chromium(start: Start) -> webdriver.Chrome:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     one, two = folder / "one.html", folder / "two.html"
-    write_page(a_map(first_values(), units="e^2 per cell"), one, title="Known voxels")
+    write_page(a_map(first_values(), units="e^2 per cell"), one, title="SavedLevel voxels")
     write_page(a_map(first_values()), two, a_map(second_values()), names=("model", "data"))
     return {"one": one, "two": two}
 
@@ -211,20 +211,20 @@ def test_the_page_opens_without_error_and_asks_nothing_of_the_network(
     chromium: webdriver.Chrome, pages: dict[str, Path]
 ) -> None:
     go(chromium, pages["one"])
-    assert chromium.title == "Known voxels"
+    assert chromium.title == "SavedLevel voxels"
     assert "P 1 · 27.2 × 31.9 × 34.2 Å" in shown(chromium, "#facts")
     assert not chromium.find_element(By.ID, "reduced").is_displayed()
     assert chromium.get_log("browser") == []
     events = [json.loads(e["message"])["message"] for e in chromium.get_log("performance")]
-    asked = [
+    requested = [
         e["params"]["request"]["url"]
         for e in events
         if e["method"] == "Network.requestWillBeSent"
         and e["params"]["documentURL"] == pages["one"].as_uri()
     ]
-    assert pages["one"].as_uri() in asked  # the log is one of this page
-    assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
-    assert len([url for url in asked if url.startswith("file:")]) == 1
+    assert pages["one"].as_uri() in requested  # the log is one of this page
+    assert [url for url in requested if not url.startswith(("data:", "file:"))] == []
+    assert len([url for url in requested if url.startswith("file:")]) == 1
     for panel in ("solid", "0", "1", "2"):
         assert picture(chromium, panel).std() > 5, panel  # something is drawn
 
@@ -333,11 +333,11 @@ def test_keys_move_the_cross_hair(chromium: webdriver.Chrome, pages: dict[str, P
     ).send_keys("1.4", Keys.ENTER).perform()
     wait(chromium)
     assert cross_hair(chromium)[0] == pytest.approx(4 / 3, abs=1e-4)  # the nearest voxel
-    turned = picture(chromium, "solid")
+    before_zoom = picture(chromium, "solid")
     chromium.execute_script("arguments[0].focus()", canvas(chromium, "solid"))
     ActionChains(chromium, duration=20).send_keys(Keys.ARROW_LEFT, Keys.ARROW_UP).perform()
     wait(chromium)
-    assert np.abs(picture(chromium, "solid") - turned).mean() > 1
+    assert np.abs(picture(chromium, "solid") - before_zoom).mean() > 1
 
 
 def test_a_second_map_is_compared(

@@ -137,7 +137,7 @@ def test_colours_follow_the_values() -> None:
     assert choose_colours([np.append(wide, 1e9)]).norm.vmax < wide.max()  # type: ignore[operator]
     given = choose_colours([wide], (1.0, 3.0))
     assert (given.norm.vmin, given.norm.vmax, given.extend) == (1.0, 3.0, "both")
-    assert "1 to 3" in given.said
+    assert "1 to 3" in given.description
     with pytest.raises(InputError, match="lower"):
         choose_colours([wide], (3.0, 1.0))
     with pytest.raises(InputError, match="'purple' is not one of"):

@@ -265,8 +265,8 @@ def test_central_planes_are_not_sieves(n: int, chosen: float) -> None:
     diffuse = bragg_masked(n)
     assert central_plane(diffuse, 2).fixed == (2, pytest.approx(chosen))
     figure = draw_slices(diffuse)
-    said = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert any("between Bragg layers" in line for line in said) == (chosen != 0)
+    captions = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert any("between Bragg layers" in line for line in captions) == (chosen != 0)
 
 
 def test_central_planes_of_measured_and_of_shifted_maps() -> None:

@@ -23,7 +23,7 @@ from onephonon.viz.plot import (
     draw_shells,
     strongest_halos,
 )
-from onephonon.viz.plot.animation import MOST_FRAMES, sweep
+from onephonon.viz.plot.animation import MAX_FRAMES, sweep
 from structures import DATA
 
 CELL = (20.0, 25.0, 30.0, 90.0, 105.0, 90.0)
@@ -180,7 +180,7 @@ def small_map(n: int = 2) -> DiffuseMap:
 def test_films_have_a_frame_for_each_layer_that_has_values(tmp_path: Path) -> None:
     seen: list[int] = []
     path = tmp_path / "film.gif"
-    n = animate(small_map(), path, dpi=30, progress=lambda *told: seen.append(told[1]))
+    n = animate(small_map(), path, dpi=30, progress=lambda *step: seen.append(step[1]))
     assert n == 6
     assert seen == [1, 2, 3, 4, 5, 6]
     with Image.open(path) as film:
@@ -202,7 +202,7 @@ def test_films_leave_layers_out_that_would_flicker_and_those_too_many() -> None:
     assert layers == [-1.5, -0.5, 0.5, 1.5]
     grid = MapGrid.from_sampling((0, 0, 1), (0, 0, 1), (-30, 30, 10))
     many = sweep(DiffuseMap.on_grid(np.ones(grid.shape), grid, CELL), 2)
-    assert len(many) == MOST_FRAMES
+    assert len(many) == MAX_FRAMES
     assert (many[0].origin[2], many[-1].origin[2]) == (-30, 30)
 
 

@@ -17,7 +17,7 @@ from onephonon.core.errors import MapFileError
 from onephonon.core.units import thermal_frequency
 from onephonon.crystal import Reindexing
 from onephonon.refine import FitSettings, fit_springs, predict, profile, spring_table
-from onephonon.viz.report import judge, write_report
+from onephonon.viz.report import assess_fit, write_report
 from onephonon.viz.report.html import Markup, escaped, number, table
 from structures import DATA
 
@@ -56,7 +56,7 @@ def fit():
     settings = FitSettings(
         voxels="all",
         d_min=D_MIN,
-        ladder=("global", "interface", "hybrid"),
+        levels=("global", "interface", "hybrid"),
         patience=9,
         prior=1.0,
         max_steps=20,
@@ -149,12 +149,12 @@ def test_text_is_escaped(page):
 
 def test_the_page_says_what_the_fit_found(fit, page):
     best = fit.best
-    for text in (best.rung.said, *judge(fit).warnings, *spring_names(fit)):
+    for text in (best.level.description, *assess_fit(fit).warnings, *spring_names(fit)):
         assert escaped(text) in page
     for q in (best.used, best.held_out):
         assert f"<b>{q.cc_anisotropic:.3f}</b>" in page
         assert f"<b>{number(q.chi2)}</b>" in page
-    for line in fit.said:
+    for line in fit.messages:
         assert escaped(line.replace("^2", "²")) in page
 
 
@@ -167,39 +167,39 @@ def test_json_is_the_fit(fit, predictions, folder):
     assert not re.search(r"\b(NaN|Infinity)\b", text)
     found = json.loads(text)
     assert found["command"] == COMMAND
-    assert found["believed"] == fit.best.rung.name
+    assert found["chosen"] == fit.best.level.name
     assert found["settings"]["d_min"] == D_MIN
-    assert list(found["rungs"]) == ["untuned", "global", "interface", "hybrid"]
-    for r in fit.ladder.rungs:
-        saved = found["rungs"][r.rung.name]
+    assert list(found["levels"]) == ["untuned", "global", "interface", "hybrid"]
+    for r in fit.series.levels:
+        saved = found["levels"][r.level.name]
         assert saved["x"] == r.x.tolist()
-        assert saved["sigma"] == r.certainty.sigma.tolist()
+        assert saved["sigma"] == r.uncertainty.sigma.tolist()
         assert saved["held_out"]["chi2"] == r.held_out.chi2
         assert saved["fitted"]["cc_anisotropic"] == r.used.cc_anisotropic
-        assert saved["certainty"]["n_determined"] == r.certainty.n_determined
+        assert saved["uncertainty"]["n_determined"] == r.uncertainty.n_determined
         assert [s["value"] for s in saved["springs"]] == [s.value for s in spring_table(fit, r)]
-    said = found["predictions"]
-    assert said["b_factors"]["value"] == predictions.b_factors.value.tolist()
-    assert said["speeds"]["high"] == predictions.speeds.high.tolist()
+    saved_predictions = found["predictions"]
+    assert saved_predictions["b_factors"]["value"] == predictions.b_factors.value.tolist()
+    assert saved_predictions["speeds"]["high"] == predictions.speeds.high.tolist()
     assert len(found["profiles"]) == 1
 
 
 def test_tables_are_the_fit(fit, folder):
-    rungs = rows_of(folder / "rungs.csv")
-    every = (fit.ladder.untuned, *fit.ladder.rungs)
-    assert [row["believed"] for row in rungs].count("True") == 1
-    for row, r in zip(rungs, every, strict=True):
+    levels = rows_of(folder / "levels.csv")
+    every = (fit.series.untuned, *fit.series.levels)
+    assert [row["chosen"] for row in levels].count("True") == 1
+    for row, r in zip(levels, every, strict=True):
         assert real(row["chi2_held_out"]) == r.held_out.chi2
         assert real(row["cc_anisotropic_fitted"]) == r.used.cc_anisotropic
         assert real(row["prior"]) == r.prior
-        assert (row["believed"] == "True") is (r is fit.best)
+        assert (row["chosen"] == "True") is (r is fit.best)
     shells = rows_of(folder / "shells.csv")
     flat = [q for r in every for q in zip(r.used_shells, r.held_out_shells, strict=True)]
     for row, (used, out) in zip(shells, flat, strict=True):
         assert real(row["d_max"]) == used.d_max
         np.testing.assert_equal(real(row["chi2_fitted"]), used.chi2)
         np.testing.assert_equal(real(row["cc_held_out"]), out.cc)
-    springs = [row for row in rows_of(folder / "springs.csv") if row["believed"] == "True"]
+    springs = [row for row in rows_of(folder / "springs.csv") if row["chosen"] == "True"]
     for row, spring in zip(springs, spring_table(fit), strict=True):
         assert row["name"] == spring.name
         for name in ("value", "low", "high", "ratio", "sigma_log", "by_data"):
@@ -220,7 +220,7 @@ def test_predictions_are_in_their_tables(fit, predictions, folder):
 
 def test_voxels_are_the_fit(fit, folder):
     with np.load(folder / "voxels.npz") as saved:
-        what = fit.best.explained
+        what = fit.best.voxel_results
         for name in ("data", "model", "background", "loss"):
             np.testing.assert_array_equal(saved[name], getattr(what, name))
         for name in ("hkl", "sigma", "held_out"):
@@ -256,28 +256,30 @@ def test_the_same_fit_gives_the_same_files(fit, predictions, folder, tmp_path):
 
 
 def with_best(fit, **changes):
-    """A fit whose believed rung is another."""
-    rungs = list(fit.ladder.rungs)
-    rungs[fit.ladder.chosen] = replace(fit.best, **changes)
-    return replace(fit, ladder=replace(fit.ladder, rungs=tuple(rungs)))
+    """A fit whose believed level is another."""
+    levels = list(fit.series.levels)
+    levels[fit.series.chosen] = replace(fit.best, **changes)
+    return replace(fit, series=replace(fit.series, levels=tuple(levels)))
 
 
 def test_verdicts(fit):
     used, out = fit.best.used, fit.best.held_out
     good = with_best(fit, used=replace(used, chi2=1.0), held_out=replace(out, chi2=1.05))
-    assert judge(good).explains.startswith("The model explains the data to within their errors")
-    assert judge(good).holds.startswith("Held-out data are explained as well")
+    assert assess_fit(good).explains.startswith(
+        "The model explains the data to within their errors"
+    )
+    assert assess_fit(good).holds.startswith("Held-out data are explained as well")
     bad = with_best(fit, used=replace(used, chi2=20.0), held_out=replace(out, chi2=35.0))
-    assert "does not explain" in judge(bad).explains
-    assert "chi-square 35.0 per held-out voxel" in judge(bad).explains
-    assert judge(bad).holds.startswith("Held-out data are explained worse")
-    assert not judge(bad).good
+    assert "does not explain" in assess_fit(bad).explains
+    assert "chi-square 35.0 per held-out voxel" in assess_fit(bad).explains
+    assert assess_fit(bad).holds.startswith("Held-out data are explained worse")
+    assert not assess_fit(bad).good
     unknown = replace(fit, voxels=replace(fit.voxels, sigma_known=False))
-    assert "no sigma" in judge(unknown).explains
+    assert "no sigma" in assess_fit(unknown).explains
     wrong = with_best(fit, held_out=replace(out, cc_anisotropic=0.05))
-    assert any("hardly agree" in line for line in judge(wrong).warnings)
+    assert any("hardly agree" in line for line in assess_fit(wrong).warnings)
     stopped = with_best(fit, minimum=replace(fit.best.minimum, converged=False, why="stopped"))
-    assert any("not converged: stopped" in line for line in judge(stopped).warnings)
+    assert any("not converged: stopped" in line for line in assess_fit(stopped).warnings)
 
 
 class Tried:
@@ -298,7 +300,7 @@ def test_a_better_way_of_indexing_is_pointed_out(fit):
             Trial(own, 100, 0.5, 0.4 - behind_own, 0.01, behind_own, 0.01),
             Trial(other, 100, 0.5, 0.4 - behind_other, 0.01, behind_other, 0.01),
         )
-        return " ".join(judge(replace(fit, indexing=trials)).warnings)
+        return " ".join(assess_fit(replace(fit, indexing=trials)).warnings)
 
     assert "Wrong indexing?" in warned(0.1, 0.0)
     assert "indexing is not certain" in warned(0.005, 0.0)

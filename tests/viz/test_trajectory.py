@@ -223,9 +223,9 @@ def test_the_first_model_is_the_structure(tmp_path, peptide, data):
 
 def test_a_turned_cell_is_written_in_the_usual_axes(tmp_path):
     crystal = made_up("P 1 21 1")
-    turn = torch.linalg.qr(torch.tensor([[1.0, 2, 3], [0, 1, 4], [5, 6, 0]]).double()).Q
-    turned = crystal.with_tensors(cell=turn @ crystal.cell.matrix)
-    for name, one in (("a", crystal), ("b", turned)):
+    rotation = torch.linalg.qr(torch.tensor([[1.0, 2, 3], [0, 1, 4], [5, 6, 0]]).double()).Q
+    rotated = crystal.with_tensors(cell=rotation @ crystal.cell.matrix)
+    for name, one in (("a", crystal), ("b", rotated)):
         model = OnePhonon(one, q_vectors=NO_Q, gnm_cutoff=6.5, thermal_scale=1.0)
         write_animation(mode_pattern(model, (0.5, 0, 0), 0), tmp_path / f"{name}.pdb", 1)
     first, second = ([a.atom.pos.tolist() for a in gemmi.read_structure(str(tmp_path / n))[0].all()]

@@ -36,7 +36,7 @@ def demo(
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--output {output}: cannot be made a folder ({error})") from error
+        raise InputError(f"--output {output}: cannot be created as a folder ({error})") from error
     map_file, picture = output / "crambin.npz", output / "crambin.png"
     for path in (map_file, picture):
         check_writable(path, writing.force)

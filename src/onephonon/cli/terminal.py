@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 #: Between columns of a table, and at its sides.
-GAP = 2
+COLUMN_GAP = 2
 
 
 @contextmanager
@@ -71,11 +71,11 @@ def tables_that_fit(
     parts: list[list[int]] = []
     left = 0
     for i, needed in enumerate(needs[1:], start=1):
-        if not parts or needed + GAP > left:
+        if not parts or needed + COLUMN_GAP > left:
             parts.append([0])
-            left = width - needs[0] - 2 * GAP
+            left = width - needs[0] - 2 * COLUMN_GAP
         parts[-1].append(i)
-        left -= needed + GAP
+        left -= needed + COLUMN_GAP
     found = []
     for columns in parts:
         table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))

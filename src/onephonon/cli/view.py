@@ -66,7 +66,7 @@ def view(
     output = output or file.with_suffix(".html")
     check_writable(check_page_path(output), writing.force)
     first, second = reading.read_pair(file, against)
-    names = (file.name, "") if against is None else _told_apart(file, against)
+    names = (file.name, "") if against is None else _distinct_names(file, against)
     with status(f"writing {output.name}", writing.quiet):
         if anisotropic:
             first = split_isotropic(first)[1]
@@ -86,7 +86,7 @@ def view(
         typer.launch(output.resolve().as_uri())
 
 
-def _told_apart(first: Path, second: Path) -> tuple[str, str]:
+def _distinct_names(first: Path, second: Path) -> tuple[str, str]:
     """Names of two files; with their folders if the names are equal."""
     if first.name != second.name:
         return first.name, second.name

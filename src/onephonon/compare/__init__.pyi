@@ -1,6 +1,6 @@
 from .agreement import Agreement, Pairs, Statistics, Trial
 from .comparison import compare_maps
-from .report import as_dict, summary, table, trial_table, write_csv, write_json
+from .report import summary, table, to_dict, trial_table, write_csv, write_json
 from .settings import Isotropic, Settings
 from .simulated import compare_model, simulate_at, symmetry_of
 from .statistics import (
@@ -21,7 +21,7 @@ __all__ = [
     "Settings",
     "Statistics",
     "Trial",
-    "as_dict",
+    "to_dict",
     "cc_star",
     "compare_maps",
     "compare_model",

@@ -24,7 +24,7 @@ class Pairs:
 
     Parameters
     ----------
-    place : ndarray, shape (N,), int64
+    voxel_index : ndarray, shape (N,), int64
         Flat indices of the voxels in the data.
     s : ndarray, shape (N,)
         1/d = |q|/2*pi, 1/Å.
@@ -39,7 +39,7 @@ class Pairs:
         The data's half-sets, NaN where one is missing.
     """
 
-    place: NDArray[np.int64]
+    voxel_index: NDArray[np.int64]
     s: Float64
     model: Float64
     data: Float64
@@ -201,7 +201,7 @@ class Agreement:
             (self.data, self.pairs.data_anisotropic, 1.0),
         ):
             whole = np.full(source.intensity.size, np.nan)
-            whole[self.pairs.place] = factor * values
+            whole[self.pairs.voxel_index] = factor * values
             step = f"anisotropic part: {self.isotropic}"
             shaped = whole.reshape(source.intensity.shape)
             found.append(source.changed(step, {"intensity": shaped}))

@@ -22,7 +22,7 @@ from .trials import Values, choose, run_trials
 Float64 = NDArray[np.float64]
 
 #: Tolerance of cells of the same crystal form (relative, in 1/d of any hkl).
-SAME_CELL = 0.03
+CELL_TOLERANCE = 0.03
 
 
 def compare_maps(
@@ -68,7 +68,7 @@ def compare_maps(
     def values(reindexing: Reindexing) -> Float64:
         return values_of(taken, target, reindexing, laue)
 
-    notes = notes_on(settings, symmetry, cell, data)
+    notes = comparison_notes(settings, symmetry, cell, data)
     return compare_values(target, values, candidates, settings, laue, quadrature, notes, model)
 
 
@@ -107,7 +107,7 @@ def compare_values(
         pairs=pairs,
         model=target.data.changed(
             step,
-            {"intensity": target.spread_out(model)},
+            {"intensity": target.to_map_shape(model)},
             units="e^2 per cell" if source is None else source.units,
         ),
         data=target.data,
@@ -122,26 +122,26 @@ def candidates_for(
 ) -> tuple[Reindexing, ...]:
     """The indexings to try, the data's own first."""
     own = Reindexing(np.eye(3))
-    asked = settings.reindex
+    requested = settings.reindex
     if cell is None or data_cell is None:
         raise InputError("neither model nor data has a cell; give the data one when reading them")
-    if asked not in ("auto", "best", "none"):
-        given = parse_reindexing(asked, data_cell, cell)
+    if requested not in ("auto", "best", "none"):
+        from_operator = parse_reindexing(requested, data_cell, cell)
         others = find_reindexings(cell, symmetry) if symmetry else (own,)
-        if misfit_of(np.eye(3), data_cell, cell) > SAME_CELL:
-            return (given,)  # the data's own indices belong to another setting of the cell
-        return (*(o for o in others if o.name != given.name), given)
+        if misfit_of(np.eye(3), data_cell, cell) > CELL_TOLERANCE:
+            return (from_operator,)  # the data's own indices belong to another setting of the cell
+        return (*(o for o in others if o.name != from_operator.name), from_operator)
     misfit = misfit_of(np.eye(3), data_cell, cell)
-    if misfit > SAME_CELL:
+    if misfit > CELL_TOLERANCE:
         raise InputError(
             f"the data's cell {_shown(data_cell)} is not the model's {_shown(cell)}: 1/d of some "
             f"hkl differs by {100 * misfit:.2g} %; if the axes have other names, give the "
             "operator (reindex='l,h,k'), else the right structure"
         )
-    return find_reindexings(cell, symmetry) if symmetry and asked != "none" else (own,)
+    return find_reindexings(cell, symmetry) if symmetry and requested != "none" else (own,)
 
 
-def notes_on(
+def comparison_notes(
     settings: Settings, symmetry: str, cell: Sequence[float] | None, data: DiffuseMap
 ) -> list[str]:
     """Remarks needed to interpret the numbers."""

@@ -16,7 +16,7 @@ from .target import Target
 Float64 = NDArray[np.float64]
 
 #: Voxels looked up at a time.
-AT_A_TIME = 1_000_000
+VOXELS_AT_A_TIME = 1_000_000
 
 
 def values_of(
@@ -49,8 +49,8 @@ def values_of(
         return _of_list(model, target, reindexing)
     found = np.full(target.n, np.nan)
     on_point = False
-    for start in range(0, target.n, AT_A_TIME):
-        part = slice(start, start + AT_A_TIME)
+    for start in range(0, target.n, VOXELS_AT_A_TIME):
+        part = slice(start, start + VOXELS_AT_A_TIME)
         hkl = target.hkl(part) @ reindexing.operator
         for operator in laue:
             missing = np.flatnonzero(np.isnan(found[part]))
@@ -103,4 +103,4 @@ def _of_list(model: DiffuseMap, target: Target, reindexing: Reindexing) -> Float
             f"the model is a list of {model.intensity.size} q-vectors that are not the data's "
             f"{data.intensity.size} points; lists are compared point by point, without reindexing"
         )
-    return np.asarray(model.intensity.reshape(-1)[target.place], dtype=np.float64)
+    return np.asarray(model.intensity.reshape(-1)[target.voxel_index], dtype=np.float64)

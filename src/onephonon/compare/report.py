@@ -76,7 +76,7 @@ def summary(agreement: Agreement) -> list[str]:
     ]
 
 
-def as_dict(agreement: Agreement) -> dict[str, Any]:
+def to_dict(agreement: Agreement) -> dict[str, Any]:
     """All numbers of a comparison, ready for JSON; NaN and infinity become None."""
     found = {
         "overall": asdict(agreement.overall),
@@ -120,7 +120,7 @@ def write_json(agreement: Agreement, path: str | os.PathLike[str], force: bool =
         If the file exists and `force` is not set, or cannot be written.
     """
     with replacing(path, force) as temporary:
-        text = json.dumps(as_dict(agreement), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(to_dict(agreement), indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 

@@ -63,7 +63,9 @@ class Settings:
         if self.weighting not in WEIGHTINGS:
             raise InputError(f"weighting {self.weighting!r} is not one of {', '.join(WEIGHTINGS)}")
         if not self.clearly >= 0:
-            raise InputError(f"clearly {self.clearly}: must be a number of standard errors, 0 or more")
+            raise InputError(
+                f"clearly {self.clearly}: must be a number of standard errors, 0 or more"
+            )
 
     @property
     def s_limits(self) -> tuple[float, float]:
@@ -71,6 +73,6 @@ class Settings:
         return 1 / self.d_max, 1 / self.d_min if self.d_min else math.inf
 
     @property
-    def range_said(self) -> str:
+    def range_text(self) -> str:
         """The resolution range as text."""
         return f"d of {self.d_max:.4g} and {self.d_min:.4g} Å"

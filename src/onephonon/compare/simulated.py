@@ -23,7 +23,7 @@ from onephonon.scattering.voxel_orientations import (
 )
 
 from .agreement import Agreement
-from .comparison import candidates_for, compare_values, notes_on, with_cell
+from .comparison import candidates_for, compare_values, comparison_notes, with_cell
 from .settings import Settings
 from .target import Target
 
@@ -90,7 +90,7 @@ def compare_model(
         **run,
     )
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters)
-    notes = notes_on(settings, crystal.spacegroup, crystal.cell.parameters, data)
+    notes = comparison_notes(settings, crystal.spacegroup, crystal.cell.parameters, data)
     how = "taken at the voxels' centres" if quadrature is None else str(quadrature)
     return compare_values(target, lambda r: found[r.name], candidates, settings, laue, how, notes)
 
@@ -132,8 +132,8 @@ def simulate_at(
     found: dict[str, Float64] = {}
     with torch.no_grad():
         for orientation in find_orientations(reindexings, laue, step):
-            asked = np.concatenate([hkl @ move for _, move in orientation.moves])
-            unique, back = unique_voxels(asked, equivalent_operators(orientation, laue, step))
+            shifted = np.concatenate([hkl @ move for _, move in orientation.reindexings_served])
+            unique, back = unique_voxels(shifted, equivalent_operators(orientation, laue, step))
             if quadrature is None:
                 values = _at_points(model, unique @ orientation.rotation, run)
             else:
@@ -147,8 +147,11 @@ def simulate_at(
                     **run,
                 )
             every = values.to("cpu", torch.float64).numpy()[back]
-            parts = every.reshape(len(orientation.moves), len(hkl))
-            found |= {r.name: part for (r, _), part in zip(orientation.moves, parts, strict=True)}
+            parts = every.reshape(len(orientation.reindexings_served), len(hkl))
+            found |= {
+                r.name: part
+                for (r, _), part in zip(orientation.reindexings_served, parts, strict=True)
+            }
     return found
 
 

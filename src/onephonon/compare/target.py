@@ -31,7 +31,7 @@ class Target:
     Parameters
     ----------
     data : DiffuseMap
-    place : ndarray, shape (N,), int64
+    voxel_index : ndarray, shape (N,), int64
         Flat indices of the voxels in the data.
     s : ndarray, shape (N,)
         1/d, 1/Å, rising.
@@ -41,7 +41,7 @@ class Target:
     """
 
     data: DiffuseMap
-    place: NDArray[np.int64]
+    voxel_index: NDArray[np.int64]
     s: Float64
     weight: Float64
     multiplicity: Float64
@@ -65,28 +65,28 @@ class Target:
                 f"multiplicity has shape {np.shape(repeats)}, the data {data.intensity.shape}"
             )
         keep = data.mask & np.isfinite(every) & (every > 0) & (np.asarray(repeats) > 0)
-        place, s = _in_range(data, keep, settings.s_limits)
-        if not len(place):
+        voxel_index, s = _in_range(data, keep, settings.s_limits)
+        if not len(voxel_index):
             raise InputError(
                 f"none of the data's {data.n_valid} values has a weight and lies between "
-                f"{settings.range_said}; widen the range"
+                f"{settings.range_text}; widen the range"
             )
         order = np.argsort(s, kind="stable")
-        place, s = place[order], s[order]
-        taken = np.asarray(repeats, dtype=np.float64).reshape(-1)[place]
+        voxel_index, s = voxel_index[order], s[order]
+        taken = np.asarray(repeats, dtype=np.float64).reshape(-1)[voxel_index]
         low, high = settings.s_limits
         limits = (low or float(s[0]), high if math.isfinite(high) else float(s[-1]))
-        weight = every.reshape(-1)[place] * taken
-        return cls(data, place, s, weight, taken, limits)
+        weight = every.reshape(-1)[voxel_index] * taken
+        return cls(data, voxel_index, s, weight, taken, limits)
 
     @property
     def n(self) -> int:
         """Number of voxels."""
-        return len(self.place)
+        return len(self.voxel_index)
 
     def hkl(self, part: slice = slice(None)) -> Float64:
         """Miller indices of some of the voxels, shape (n, 3)."""
-        return hkl_at(self.data, self.place[part])
+        return hkl_of_voxels(self.data, self.voxel_index[part])
 
     def pair(self, model: Float64, isotropic: Isotropic) -> Pairs:
         """Pair a model's values (N,) with the data's, where both exist.
@@ -102,22 +102,22 @@ class Target:
                 f"the model has no value at any of the {self.n} voxels of data that are compared: "
                 "it does not reach there, or they are all Bragg points; average it over the voxels"
             )
-        place, s, weight = self.place[known], self.s[known], self.weight[known]
+        voxel_index, s, weight = self.voxel_index[known], self.s[known], self.weight[known]
         values = np.asarray(model[known], dtype=np.float64)
-        measured = self._taken(self.data.intensity, place)
+        measured = self._taken(self.data.intensity, voxel_index)
 
-        def rest(given: Float64) -> Float64:
-            return isotropic.remove(given, s, self.limits, weight)
+        def rest(intensities: Float64) -> Float64:
+            return isotropic.remove(intensities, s, self.limits, weight)
 
         halves = rest_of_halves = None
         if self.data.halves is not None:
-            halves = np.stack([self._taken(half, place) for half in self.data.halves])
+            halves = np.stack([self._taken(half, voxel_index) for half in self.data.halves])
             rest_of_halves = np.full(halves.shape, np.nan)
             both = np.isfinite(halves).all(axis=0)
             for half, left in zip(halves, rest_of_halves, strict=True):
                 left[both] = isotropic.remove(half[both], s[both], self.limits, weight[both])
         return Pairs(
-            place=place,
+            voxel_index=voxel_index,
             s=s,
             model=values,
             data=measured,
@@ -130,13 +130,13 @@ class Target:
         )
 
     @staticmethod
-    def _taken(values: NDArray[np.float64], place: NDArray[np.int64]) -> Float64:
-        return values.reshape(-1)[place].astype(np.float64)
+    def _taken(values: NDArray[np.float64], voxel_index: NDArray[np.int64]) -> Float64:
+        return values.reshape(-1)[voxel_index].astype(np.float64)
 
-    def spread_out(self, values: Float64) -> Float64:
+    def to_map_shape(self, values: Float64) -> Float64:
         """Values (N,) at their voxels in an array of the data's shape, NaN elsewhere."""
         whole = np.full(self.data.intensity.size, np.nan)
-        whole[self.place] = values
+        whole[self.voxel_index] = values
         return whole.reshape(self.data.intensity.shape)
 
     def blocks(self, operators: Sequence[Float64]) -> NDArray[np.int64]:
@@ -163,12 +163,12 @@ class Target:
         return np.asarray(np.unique(own, return_inverse=True)[1].reshape(-1))
 
 
-def hkl_at(data: DiffuseMap, place: NDArray[np.int64]) -> Float64:
+def hkl_of_voxels(data: DiffuseMap, voxel_index: NDArray[np.int64]) -> Float64:
     """Miller indices of voxels of a map counted flat, shape (n, 3)."""
     if data.grid is None:
-        return np.asarray(data.hkl[place])
-    index = np.unravel_index(place, data.grid.shape)
-    return data.grid.hkl_at(index)
+        return np.asarray(data.hkl[voxel_index])
+    index = np.unravel_index(voxel_index, data.grid.shape)
+    return data.grid.hkl_of_voxels(index)
 
 
 def _in_range(

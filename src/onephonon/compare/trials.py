@@ -69,16 +69,16 @@ def run_trials(
 
 def choose(trials: Sequence[Trial], settings: Settings) -> tuple[Trial, str]:
     """The indexing to use, and why; a requested operator is the last trial."""
-    asked, own = settings.reindex, trials[0]
-    if asked == "none":
+    requested, own = settings.reindex, trials[0]
+    if requested == "none":
         return own, "the data's own indices, as requested; no other was tried"
-    if asked not in ("auto", "best"):
+    if requested not in ("auto", "best"):
         return trials[-1], f"{trials[-1].reindexing.name}, as requested"
     if len(trials) == 1:
         return own, "the data's own indices; there is no other way to index this lattice"
     best = trials[_best([t.cc_anisotropic for t in trials])]
     ways = f"of {len(trials)} ways to index the lattice"
-    if asked == "best":
+    if requested == "best":
         return best, f"{best.reindexing.name}, the one with the highest CC {ways}, as requested"
     rivals = [t for t in trials if t is not best]
     lead = min((_in_errors(t) for t in rivals), default=math.nan)

@@ -18,7 +18,7 @@ class Results:
     """What a frozen object has computed so far, by name.
 
     A result with a graph and one without are two. Nothing is kept in inference mode and inside
-    torch.func: what is made there must not be met outside.
+    torch.func: what is made there must not be used outside.
     """
 
     def __init__(self) -> None:
@@ -38,8 +38,8 @@ class Results:
             return compute()
         key = name, _graph_is_recorded(tensors)
         if key in self._held:
-            held: T = self._held[key]
-            return held
+            entry: T = self._held[key]
+            return entry
         value = compute()
         if not torch.is_inference_mode_enabled():
             self._held[key] = value
@@ -47,7 +47,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Entry:
     """A cached result with copies of the tensors and settings it was computed from."""
 
     tensors: tuple[Tensor, ...]
@@ -66,17 +66,17 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
 
 
-class Memory:
+class ResultCache:
     """Results by name, each valid for the values of the tensors it was computed from.
 
     Values are compared, not identities or versions, so that a
     result of other values is never returned. While a graph is being recorded, in inference
     mode and inside torch.func nothing is kept: a graph serves one backward pass, and what is made
-    there must not be met outside.
+    there must not be used outside.
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _Entry] = {}
 
     def get(
         self,
@@ -88,15 +88,15 @@ class Memory:
         """The result for these values, computed if it is not cached."""
         if _graph_is_recorded(tensors) or inside_functorch():
             return compute()
-        held = self._held.get(name)
-        if held is None or not held.fits(tensors, settings):
+        entry = self._held.get(name)
+        if entry is None or not entry.fits(tensors, settings):
             value = compute()
             if torch.is_inference_mode_enabled():
                 return value
             copies = tuple(t.detach().clone() for t in tensors)
-            held = _Held(copies, settings, value)
-            self._held[name] = held
-        result: T = held.value
+            entry = _Entry(copies, settings, value)
+            self._held[name] = entry
+        result: T = entry.value
         return result
 
     def clear(self) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .errors import InputError, MapFileError
 
 #: Exceptions that libraries raise on damaged files.
-FAILURES = (
+READ_ERRORS = (
     OSError,
     EOFError,
     ValueError,
@@ -34,11 +34,11 @@ FAILURES = (
 )
 
 #: Arrays up to this size (bytes) are always read.
-SMALL = 268_435_456
+ALWAYS_READ_BYTES = 268_435_456
 
 #: Largest plausible compression factor (deflate ends at 1032); more means a damaged header or an
 #: array that was never written.
-MOST_COMPRESSED = 2000
+MAX_COMPRESSION = 2000
 
 
 @contextmanager
@@ -57,9 +57,9 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise
     except InputError as error:
         raise MapFileError(f"{path}: {error}") from error
-    except FAILURES as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
-        raise MapFileError(f"{path}: not {what} that can be read ({said})") from error
+    except READ_ERRORS as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise MapFileError(f"{path}: not {what} that can be read ({reason})") from error
 
 
 def load(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
@@ -73,13 +73,13 @@ def load(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
     if dataset.dtype.kind not in "fiu":
         raise MapFileError(f"{path}: {dataset.name} holds {dataset.dtype}, not real numbers")
     if dataset.chunks is not None and len(dataset.chunks) != dataset.ndim:
-        raise MapFileError(  # HDF5 would not come back from reading it
+        raise MapFileError(  # reading it would hang in HDF5
             f"{path}: {dataset.name} is damaged: chunks {dataset.chunks} of {dataset.shape} values"
         )
     claimed = dataset.size * dataset.dtype.itemsize
     # A virtual dataset stores nothing itself: its data are in other files.
     stored = dataset.id.get_storage_size() if not dataset.is_virtual else claimed
-    if claimed > max(SMALL, MOST_COMPRESSED * stored):
+    if claimed > max(ALWAYS_READ_BYTES, MAX_COMPRESSION * stored):
         raise MapFileError(
             f"{path}: {dataset.name} claims {dataset.shape} values but stores {stored} bytes; the "
             "file is damaged or was never filled"

@@ -61,6 +61,6 @@ def rank_rows(rows: Tensor) -> Tensor:
     return rank
 
 
-def follow(tensor: Tensor, like: Tensor) -> Tensor:
+def match_dtype_and_device(tensor: Tensor, like: Tensor) -> Tensor:
     """Move to another's device, and to its dtype if it holds real numbers."""
     return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)

@@ -29,13 +29,13 @@ Array = NDArray[np.float64]
 
 #: Lengths of wavevectors this close (relative) are equal: coordinates of a table through an
 #: inverted matrix.
-EQUAL = 1e-7
+LENGTH_TOLERANCE = 1e-7
 
 #: Fraction along a segment that lies on no other symmetry element; used to compare segments.
-PLACE = 0.2871
+TEST_FRACTION = 0.2871
 
 #: ASCII spellings of Greek labels.
-TYPED = {"GAMMA": "Γ", "SIGMA": "Σ", "DELTA": "Δ", "LAMBDA": "Λ"}
+LABEL_SPELLINGS = {"GAMMA": "Γ", "SIGMA": "Σ", "DELTA": "Δ", "LAMBDA": "Λ"}
 
 #: By Bravais lattice and shape: the path, bars between its pieces, and the points in the standard
 #: reciprocal axes. "Z0 M+ 0 0 1" is the end of the line that starts at M along 0 0 1. A piece
@@ -171,7 +171,7 @@ class ZonePath:
             If the path has no such point.
         """
         wanted = name.strip().upper().replace("_", "")
-        for spelled, letter in TYPED.items():
+        for spelled, letter in LABEL_SPELLINGS.items():
             wanted = wanted.replace(spelled, letter)
         if wanted not in self.points:
             raise InputError(
@@ -228,11 +228,15 @@ def reciprocal_lattice(crystal: Crystal) -> Array:
     # no farther than half its diagonal, and vectors twice as long as that bound nothing.
     widest = len(shifts) if len(shifts) < 4 else 2
     reach = widest * np.linalg.norm(inverse)
-    most = np.floor(reach * np.array(crystal.cell.parameters[:3]) + EQUAL).astype(int)
-    hkl = np.array(list(itertools.product(*(range(-m, m + 1) for m in most))), dtype=np.float64)
+    max_index = np.floor(reach * np.array(crystal.cell.parameters[:3]) + LENGTH_TOLERANCE).astype(
+        int
+    )
+    hkl = np.array(
+        list(itertools.product(*(range(-m, m + 1) for m in max_index))), dtype=np.float64
+    )
     whole = hkl @ shifts.T
-    kept = (np.abs(whole - np.round(whole)) < EQUAL).all(axis=1) & hkl.any(axis=1)
-    kept &= np.linalg.norm(hkl @ inverse, axis=1) <= reach * (1 + EQUAL)
+    kept = (np.abs(whole - np.round(whole)) < LENGTH_TOLERANCE).all(axis=1) & hkl.any(axis=1)
+    kept &= np.linalg.norm(hkl @ inverse, axis=1) <= reach * (1 + LENGTH_TOLERANCE)
     return np.asarray(hkl[kept])
 
 
@@ -250,15 +254,15 @@ class _Zone:
         """Where a line that starts in the zone crosses the first of the planes that bound it."""
         G = self.lattice @ self.inverse
         towards = G @ (direction @ self.inverse)
-        room = (G * G).sum(1) / 2 - G @ (start @ self.inverse)
-        ahead = towards > EQUAL * np.abs(towards).max()
-        return np.asarray(start + direction * (room[ahead] / towards[ahead]).min())
+        distance_left = (G * G).sum(1) / 2 - G @ (start @ self.inverse)
+        ahead = towards > LENGTH_TOLERANCE * np.abs(towards).max()
+        return np.asarray(start + direction * (distance_left[ahead] / towards[ahead]).min())
 
     def nearest(self, k: Array) -> Array:
         """The shortest of the wavevectors equivalent to k; of those, with l, k, h positive."""
         every = np.concatenate([[k], k + self.lattice])
         length = self.length(every)
-        short = every[length < length.min() * (1 + EQUAL)]
+        short = every[length < length.min() * (1 + LENGTH_TOLERANCE)]
         return np.asarray(max(short, key=lambda v: (v[2], v[1], v[0])))
 
 
@@ -279,8 +283,10 @@ def _shape(standard: StandardCell, zone: _Zone) -> tuple[str, StandardCell]:
         large = inverse_squares > inverse_squares.sum() / 2
         number = "1" if large[0] else "2" if large[2] else "3"
         if large[1]:
-            turned = [1, 2, 0]
-            standard = StandardCell(lattice, standard.axes[:, turned], standard.matrix[:, turned])
+            axis_order = [1, 2, 0]
+            standard = StandardCell(
+                lattice, standard.axes[:, axis_order], standard.matrix[:, axis_order]
+            )
             number = "1"
     elif lattice == "mC":
         # Whether the shortest of Y and of M lie in the plane across the axis.
@@ -293,13 +299,13 @@ def _pieces(path: str, points: dict[str, Array], crystal: Crystal) -> list[tuple
     """The pieces of a path, without those equivalent by the crystal's operators."""
     found = []
     for piece in path.split("|"):
-        walk, _, twin = piece.partition(" unless ")
+        labels_text, _, twin = piece.partition(" unless ")
         if twin:
-            ends = [[points[label] for label in words.split()] for words in (walk, twin)]
-            one, other = (start + PLACE * (end - start) for start, end in ends)
+            ends = [[points[label] for label in words.split()] for words in (labels_text, twin)]
+            one, other = (start + TEST_FRACTION * (end - start) for start, end in ends)
             if _equivalent(one, other, crystal):
                 continue
-        found.append(tuple(walk.split()))
+        found.append(tuple(labels_text.split()))
     return found
 
 
@@ -307,10 +313,10 @@ def _equivalent(k: Array, other: Array, crystal: Crystal) -> bool:
     """Whether an operator or time reversal maps one wavevector onto another."""
     rotations = crystal.rotations.detach().cpu().double().numpy()
     shifts = crystal.centring
-    for turned in itertools.chain(k @ rotations, -(k @ rotations)):
-        apart = turned - other
+    for axis_order in itertools.chain(k @ rotations, -(k @ rotations)):
+        apart = axis_order - other
         on_lattice = np.concatenate([apart, shifts @ apart])
-        if np.abs(on_lattice - np.round(on_lattice)).max() < EQUAL:
+        if np.abs(on_lattice - np.round(on_lattice)).max() < LENGTH_TOLERANCE:
             return True
     return False
 

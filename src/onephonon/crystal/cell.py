@@ -181,15 +181,15 @@ def check_cell(cell: Sequence[float] | NDArray[Any]) -> tuple[float, ...]:
     return checked
 
 
-def _parameters(given: Tensor | NDArray[Any] | Sequence[float]) -> Array:
+def _parameters(samplings: Tensor | NDArray[Any] | Sequence[float]) -> Array:
     """Cell parameters as an array: real numbers as they are, whole ones in double precision."""
-    if isinstance(given, np.ndarray):
-        return given.astype(np.float64, copy=False)
+    if isinstance(samplings, np.ndarray):
+        return samplings.astype(np.float64, copy=False)
     import torch
 
-    if isinstance(given, torch.Tensor) and given.is_floating_point():
-        return given
-    return torch.as_tensor(given, dtype=torch.float64)
+    if isinstance(samplings, torch.Tensor) and samplings.is_floating_point():
+        return samplings
+    return torch.as_tensor(samplings, dtype=torch.float64)
 
 
 def _namespace(array: Array) -> Any:

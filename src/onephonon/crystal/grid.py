@@ -56,7 +56,7 @@ class HklGrid:
     InputError
         If a number is not finite, a step not positive, or a shape not whole and positive.
 
-    Notes
+    Header
     -----
     A step within 1e-9 of a fraction p/n (n up to 1000) is taken as that fraction, and an origin
     within 1e-9 of a multiple of 1/n as that multiple; `axes` are then whole numbers over n.
@@ -137,8 +137,7 @@ class HklGrid:
         """
         if len(shape) != 3 or math.prod(shape) != len(hkl):
             raise InputError(
-                f"map_shape {tuple(shape)} has {math.prod(shape)} points, the list has "
-                f"{len(hkl)}"
+                f"map_shape {tuple(shape)} has {math.prod(shape)} points, the list has {len(hkl)}"
             )
         block = np.asarray(hkl).reshape(*shape, 3)
         grid = cls.from_axes(block[:, 0, 0, 0], block[0, :, 0, 1], block[0, 0, :, 2])
@@ -197,7 +196,7 @@ class HklGrid:
         hkl[..., 0], hkl[..., 1], hkl[..., 2] = h[:, None, None], k[:, None], l
         return hkl.reshape(-1, 3)
 
-    def hkl_at(self, index: Iterable[NDArray[Any]]) -> Float64:
+    def hkl_of_voxels(self, index: Iterable[NDArray[Any]]) -> Float64:
         """Miller indices of voxels by their whole indices along the three axes, shape (n, 3)."""
         return np.stack([axis[i] for axis, i in zip(self.axes, index, strict=True)], axis=1)
 
@@ -209,8 +208,8 @@ class HklGrid:
 
     def index_of(self, hkl: ArrayLike) -> Float64:
         """Voxel indices of Miller indices, not rounded, shape (..., 3)."""
-        given = np.asarray(hkl, dtype=np.float64)
-        return (given - np.array(self.origin)) / np.array(self.step)
+        values_in = np.asarray(hkl, dtype=np.float64)
+        return (values_in - np.array(self.origin)) / np.array(self.step)
 
     def contains(self, hkl: ArrayLike) -> NDArray[np.bool_]:
         """Whether each hkl (..., 3) lies in a voxel; voxels extend half a step to each side."""
@@ -288,8 +287,8 @@ def check_samplings(
         If a sampling is not a positive whole number, a bound is not finite, max < min, or there
         are more than 1e9 points.
     """
-    given = {"hsampling": hsampling, "ksampling": ksampling, "lsampling": lsampling}
-    checked = {name: _check_sampling(name, sampling) for name, sampling in given.items()}
+    values_in = {"hsampling": hsampling, "ksampling": ksampling, "lsampling": lsampling}
+    checked = {name: _check_sampling(name, sampling) for name, sampling in values_in.items()}
     lines = [_sampled_line(low, high, n) for low, high, n in checked.values()]
     origin, step, shape = zip(*lines, strict=True)
     total = math.prod(shape)
@@ -379,9 +378,9 @@ def _axis(origin: float, step: float, n: int) -> Float64:
     return origin + index * fraction.numerator / fraction.denominator
 
 
-def _line(name: str, given: ArrayLike) -> tuple[float, float, int]:
+def _line(name: str, values_in: ArrayLike) -> tuple[float, float, int]:
     """Origin, step and number of the values along one axis."""
-    values = np.asarray(given, dtype=np.float64).reshape(-1)
+    values = np.asarray(values_in, dtype=np.float64).reshape(-1)
     n = len(values)
     if not n or not np.isfinite(values).all():
         raise InputError(f"the {name} values of a grid are not finite numbers")

@@ -89,7 +89,7 @@ def read_crystal(
         _select(residues, hydrogens=hydrogens, waters=waters, ligands=ligands, which=conformers)
     )
     if not kept:
-        raise StructureError(_nothing_left(residues, path))
+        raise StructureError(_nothing_selected_message(residues, path))
     for label, atom in kept:
         _check_atom(label, atom, path)
     matrix = cell.matrix
@@ -278,7 +278,7 @@ def _displacement(atom: gemmi.Atom, anisotropic: bool) -> list[list[float]]:
     return [[u, 0.0, 0.0], [0.0, u, 0.0], [0.0, 0.0, u]]
 
 
-def _nothing_left(residues: Residues, path: Path) -> str:
+def _nothing_selected_message(residues: Residues, path: Path) -> str:
     waters = sum(len(r) for _, r in residues if r.is_water())
     polymer = sum(len(r) for _, r in residues if r.entity_type == gemmi.EntityType.Polymer)
     total = sum(len(r) for _, r in residues)

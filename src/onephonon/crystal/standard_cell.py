@@ -14,14 +14,14 @@ Array = NDArray[np.float64]
 
 #: Fractional coordinates and cosines closer than this are the same: operators are exact twelfths,
 #: and refined cells fulfil their symmetry to 1e-3 or so.
-SAME = 1e-6
-SQUARE = 1e-2
+TOLERANCE = 1e-6
+ANGLE_TOLERANCE = 1e-2
 
 #: Order of a proper rotation from its trace.
 ORDERS = {3: 1, -1: 2, 0: 3, 1: 4, 2: 6}
 
 #: Lattice vectors are searched among combinations of up to this many axes.
-REACH = 3
+MAX_MULTIPLE = 3
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ def standard_cell(crystal: Crystal) -> StandardCell:
 
 def _lattice_vectors(matrix: Array, centrings: Array) -> Array:
     """Short lattice vectors in fractional coordinates, the shortest first, without zero."""
-    steps = range(-REACH, REACH + 1)
+    steps = range(-MAX_MULTIPLE, MAX_MULTIPLE + 1)
     cells = np.array(list(itertools.product(steps, steps, steps)), dtype=np.float64)
     every = (cells[:, None, :] + centrings).reshape(-1, 3)
-    every = every[np.abs(every).max(axis=1) > SAME]
+    every = every[np.abs(every).max(axis=1) > TOLERANCE]
     lengths = np.linalg.norm(every @ matrix.T, axis=1)
     # Of equally long ones (v and -v at least) the one along the cell's own axes.
     v = np.round(every, 6)
@@ -116,7 +116,7 @@ def _axis(rotation: Array) -> Array:
     total = np.sum([np.linalg.matrix_power(rotation, n) for n in range(order)], axis=0)
     axis = total[:, np.argmax(np.abs(total).sum(axis=0))]
     axis = axis / np.abs(axis).max()
-    return np.asarray(axis * np.sign(axis[np.argmax(np.abs(axis) > SAME)]))
+    return np.asarray(axis * np.sign(axis[np.argmax(np.abs(axis) > TOLERANCE)]))
 
 
 def _axes(rotations: list[Array]) -> list[Array]:
@@ -127,7 +127,7 @@ def _axes(rotations: list[Array]) -> list[Array]:
 
 def _along(vectors: Array, axis: Array) -> Array:
     """The shortest lattice vector along an axis."""
-    parallel = np.linalg.norm(np.cross(vectors, axis), axis=1) < SAME
+    parallel = np.linalg.norm(np.cross(vectors, axis), axis=1) < TOLERANCE
     return np.asarray(vectors[parallel & (vectors @ axis > 0)][0])
 
 
@@ -136,7 +136,7 @@ def _across(matrix: Array, vectors: Array, axis: Array) -> Array:
     cart = vectors @ matrix.T
     along = matrix @ axis
     cosine = cart @ along / (np.linalg.norm(cart, axis=1) * np.linalg.norm(along))
-    return vectors[np.abs(cosine) < SQUARE]
+    return vectors[np.abs(cosine) < ANGLE_TOLERANCE]
 
 
 def _around(matrix: Array, vectors: Array, rotations: list[Array]) -> list[Array]:
@@ -159,8 +159,8 @@ def _monoclinic(matrix: Array, vectors: Array, centrings: Array, axis: Array) ->
     centred = [v for v in across if _contains(centrings, (v + b) / 2)]
     a = centred[0] if centred else across[0]
     square = np.linalg.norm(np.cross(across @ matrix.T, matrix @ a), axis=1)
-    least = square[square > SAME * square.max()].min()
-    c = across[np.abs(square - least) < SQUARE * least][0]
+    shortest_square = square[square > TOLERANCE * square.max()].min()
+    c = across[np.abs(square - shortest_square) < ANGLE_TOLERANCE * shortest_square][0]
     return [a, b, c]
 
 
@@ -168,7 +168,7 @@ def _shortest(vectors: Array) -> list[Array]:
     """The three shortest independent lattice vectors."""
     chosen: list[Array] = []
     for v in vectors:
-        if np.linalg.matrix_rank(np.stack([*chosen, v]), tol=SAME) > len(chosen):
+        if np.linalg.matrix_rank(np.stack([*chosen, v]), tol=TOLERANCE) > len(chosen):
             chosen.append(v)
         if len(chosen) == 3:
             break
@@ -178,7 +178,7 @@ def _shortest(vectors: Array) -> list[Array]:
 def _contains(centrings: Array, vector: Array) -> bool:
     """Whether a vector (fractional) is a lattice vector."""
     off = centrings - vector
-    return bool((np.abs(off - np.round(off)).max(axis=1) < SAME).any())
+    return bool((np.abs(off - np.round(off)).max(axis=1) < TOLERANCE).any())
 
 
 def _centring(P: Array, centrings: Array, family: str) -> tuple[Array, str]:

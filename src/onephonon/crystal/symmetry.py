@@ -79,8 +79,8 @@ def laue_operators(symmetry: str, cell: Sequence[float] | None = None) -> NDArra
         axes = numpy_cell(cell).inverse
         metric = axes @ axes.T
         size = np.sqrt(np.outer(metric.diagonal(), metric.diagonal()))
-        turned = found @ metric @ found.transpose(0, 2, 1)
-        if (np.abs(turned - metric) > 2 * CELL_TOLERANCE * size).any():
+        rotated_metric = found @ metric @ found.transpose(0, 2, 1)
+        if (np.abs(rotated_metric - metric) > 2 * CELL_TOLERANCE * size).any():
             raise InputError(
                 f"cell {tuple(cell)} does not have the symmetry of {symmetry!r}; give another "
                 "space group or Laue class"
@@ -175,8 +175,8 @@ def check_symmetry(cell: UnitCell, spacegroup: str, rotations: Float64) -> None:
     """
     matrix = cell.numpy().matrix
     metric = matrix.T @ matrix
-    turned = rotations.transpose(0, 2, 1) @ metric @ rotations
-    if np.abs(turned - metric).max() > METRIC_TOLERANCE * np.abs(metric).max():
+    rotated_metric = rotations.transpose(0, 2, 1) @ metric @ rotations
+    if np.abs(rotated_metric - metric).max() > METRIC_TOLERANCE * np.abs(metric).max():
         raise StructureError(
             f"space group {spacegroup!r} does not fit the cell {cell}: its operators would "
             "change the cell's lengths or angles; correct one of the two (CRYST1)"

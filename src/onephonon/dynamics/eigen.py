@@ -69,9 +69,9 @@ class _HermitianEigen(torch.autograd.Function):
 
 def _check_invariance(mixing: Tensor, same: Tensor) -> None:
     """Raise if a gradient depends on the arbitrary choice of phases or degenerate vectors."""
-    asked = torch.where(same, mixing - mixing.mH, 0.0).abs()
-    bound = MIXING[asked.dtype] * mixing.abs().amax((1, 2))[:, None, None]
-    wrong = asked > bound
+    antihermitian = torch.where(same, mixing - mixing.mH, 0.0).abs()
+    bound = MIXING[antihermitian.dtype] * mixing.abs().amax((1, 2))[:, None, None]
+    wrong = antihermitian > bound
     if not bool(wrong.any()):
         return
     k, i, j = (int(x) for x in wrong.nonzero()[0])

@@ -41,10 +41,10 @@ from .unfolding import unfolded_modes
 BROADENINGS = ("gaussian", "histogram")
 
 #: Each segment gets at least one in this many points of the path.
-LEAST_PART = 20
+MAX_POINT_RATIO = 20
 
 #: Gaussians are cut at this many standard deviations (2e-9 of each is lost).
-TAIL = 6.0
+TAIL_SIGMAS = 6.0
 
 #: Default number of wavevectors: a budget of D^3 operations, and limits of the number.
 MESH_COST, MESH_POINTS = 2e8, (100, 4000)
@@ -206,7 +206,7 @@ def dispersion(
     named: list[tuple[int, str]] = []
     k, distance, piece_of, start, n = [], [], [], 0.0, 0
     for number, (piece, lengths, names) in enumerate(zip(corners, steps, path.pieces, strict=True)):
-        counts = [max(1, n_points // LEAST_PART, round(x / step)) for x in lengths.tolist()]
+        counts = [max(1, n_points // MAX_POINT_RATIO, round(x / step)) for x in lengths.tolist()]
         ends = torch.as_tensor(piece, dtype=cell.matrix.dtype, device=cell.matrix.device)
         hkl, along, corner = points_along(cell, ends, counts)
         k.append(hkl)
@@ -303,7 +303,7 @@ def density_of_states(
         axis = (torch.arange(n, dtype=w.dtype, device=w.device) + 0.5) * size
     else:
         size = width or WIDTH * top
-        axis = torch.linspace(0.0, top + TAIL * size, n, dtype=w.dtype, device=w.device)
+        axis = torch.linspace(0.0, top + TAIL_SIGMAS * size, n, dtype=w.dtype, device=w.device)
         count = _gaussians(axis, w, torch.stack([weight, weight * share]), size)
     return DensityOfStates(axis, count[0], count[1], mesh, size, broadening, bodies.n_dof)
 

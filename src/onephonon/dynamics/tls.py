@@ -100,18 +100,18 @@ class FittedTLS:
     n_determined: Tensor
     residual: Tensor
 
-    def said(self) -> str:
+    def undetermined(self) -> str:
         """Text that names the parameters that are not determined."""
-        least = int(self.n_determined.min())
-        if least == N_PARAMETERS - 1:
+        n_min = int(self.n_determined.min())
+        if n_min == N_PARAMETERS - 1:
             return "trace of S not determined by U"
         if int(self.n_determined.max()) <= 10:
-            missing = N_PARAMETERS - least
+            missing = N_PARAMETERS - n_min
             return (
                 "from B alone: the anisotropy of T and the symmetric part of S are not determined"
                 + (f" ({missing} of 21 parameters)" if missing > 11 else "")
             )
-        return f"between {least} and {int(self.n_determined.max())} of 21 parameters determined"
+        return f"between {n_min} and {int(self.n_determined.max())} of 21 parameters determined"
 
 
 def cross_matrix(vectors: Tensor) -> Tensor:

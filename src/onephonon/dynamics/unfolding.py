@@ -19,7 +19,7 @@ from .normal_modes import Modes, mass_matrix, modes, without_acoustic
 from .stiffness_matrix import inverse_factor, stiffness, zone_chunk
 
 #: Operators' numbers are exact twelfths; this close they are equal.
-EQUAL = 1e-6
+TOLERANCE = 1e-6
 
 
 def unfolded_modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor) -> Modes:
@@ -77,14 +77,14 @@ def centring(bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
     """
     crystal = bodies.crystal
     rotations, t = crystal.rotations, crystal.translations
-    alike = (rotations[:, None] - rotations[None]).abs().amax((2, 3)) < EQUAL
+    alike = (rotations[:, None] - rotations[None]).abs().amax((2, 3)) < TOLERANCE
     groups = [row.nonzero().squeeze(1) for i, row in enumerate(alike) if int(row.nonzero()[0]) == i]
     partner = torch.stack(groups)
     first = t[partner[0]] - t[partner[0, 0]]
-    shifts = first - torch.floor(first + EQUAL)
+    shifts = first - torch.floor(first + TOLERANCE)
     # Each group in the order of the shifts, independent of the order of its operators.
     apart = t[partner][:, :1, None] + shifts[None, None] - t[partner][:, :, None]
-    meets = ((apart - torch.round(apart)).abs().amax(3) < EQUAL).to(torch.int64)
+    meets = ((apart - torch.round(apart)).abs().amax(3) < TOLERANCE).to(torch.int64)
     order = meets.argmax(1)
     partner = torch.gather(partner, 1, order)
     cells = torch.round(t[partner[:, 0]][:, None] + shifts - t[partner])

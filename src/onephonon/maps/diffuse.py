@@ -89,7 +89,7 @@ class DiffuseMap:
         for name in ("sigma", "counts"):
             values = getattr(self, name)
             if values is not None:
-                keep(name, self._beside(name, values, least=0.0))
+                keep(name, self._beside(name, values, minimum=0.0))
         if self.halves is not None:
             if len(self.halves) != 2:
                 raise InputError(f"halves are two arrays of intensities, got {len(self.halves)}")
@@ -133,13 +133,13 @@ class DiffuseMap:
                 )
             keep("list_shape", arranged)
 
-    def _beside(self, name: str, values: Any, least: float = -math.inf) -> Array:
+    def _beside(self, name: str, values: Any, minimum: float = -math.inf) -> Array:
         """Check an array that accompanies the intensities."""
         values = _numbers(name, values)
         if values.shape != self.intensity.shape:
             raise InputError(f"{name} has shape {values.shape}, intensity {self.intensity.shape}")
-        if (values < least).any():
-            raise InputError(f"{name} has values below {least:g}; use NaN for unknown values")
+        if (values < minimum).any():
+            raise InputError(f"{name} has values below {minimum:g}; use NaN for unknown values")
         return values
 
     @classmethod
@@ -372,9 +372,9 @@ class DiffuseMap:
         return f"DiffuseMap({where}; {self.n_valid} values, {self.spacegroup or 'no space group'})"
 
 
-def _numbers(name: str, given: Any) -> Array:
+def _numbers(name: str, values_in: Any) -> Array:
     """Real numbers in this machine's byte order, float32 or float64, none infinite."""
-    values = np.asarray(given)
+    values = np.asarray(values_in)
     if values.dtype.kind not in "fiub":
         raise InputError(f"{name} holds {values.dtype}, not real numbers")
     single = values.dtype.kind == "f" and values.dtype.itemsize <= 4

@@ -120,7 +120,7 @@ def _some_voxels(diffuse: DiffuseMap) -> NDArray[np.intp]:
 def _isotropic(diffuse: DiffuseMap, voxels: NDArray[np.intp], own: Float64) -> Float64:
     """Mean intensity around the resolution of each voxel, which it shares with its equivalents."""
     grid, cell = diffuse.require_grid()
-    s = np.linalg.norm(grid.hkl_at(voxels) @ numpy_cell(cell).inverse, axis=1)
+    s = np.linalg.norm(grid.hkl_of_voxels(voxels) @ numpy_cell(cell).inverse, axis=1)
     limits = (0.0, float(s.max(initial=0.0)))
     return shell_profile(own, s, limits, np.ones(len(own)), N_SHELLS)
 

@@ -101,13 +101,13 @@ def radial_average(
     InputError
         If no voxel has an intensity, or edges do not rise.
     """
-    given = shell_edges(diffuse, n_bins) if edges is None else _check_edges(edges)
-    n = len(given) - 1
+    bin_edges = shell_edges(diffuse, n_bins) if edges is None else _check_edges(edges)
+    n = len(bin_edges) - 1
     shells: list[list[Array]] = [[] for _ in range(n)]
     s_total = np.zeros(n)
     for part, s in diffuse.slabs():
         intensity = diffuse.intensity[part]
-        index = bin_of(s, given)
+        index = bin_of(s, bin_edges)
         use = ~np.isnan(intensity) & (index < n)
         index, intensity, s = index[use], intensity[use], s[use]
         s_total += np.bincount(index, weights=s, minlength=n)[:n]
@@ -124,9 +124,9 @@ def radial_average(
             mean[i], median[i] = held.mean(dtype=np.float64), np.median(held)
             if len(held) > 1:
                 std[i] = held.std(ddof=1, dtype=np.float64)
-    centre = 0.5 * (given[1:] + given[:-1])
+    centre = 0.5 * (bin_edges[1:] + bin_edges[:-1])
     position = np.where(count > 0, s_total / np.maximum(count, 1), centre)
-    return RadialProfile(given, count, position, mean, median, std)
+    return RadialProfile(bin_edges, count, position, mean, median, std)
 
 
 def shell_edges(diffuse: DiffuseMap, n_bins: int) -> Float64:

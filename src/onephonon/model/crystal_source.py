@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from onephonon.core.caching import Memory
-from onephonon.core.tensors import follow, map_tensors
+from onephonon.core.caching import ResultCache
+from onephonon.core.tensors import map_tensors, match_dtype_and_device
 from onephonon.crystal.crystal import Crystal
 from onephonon.network.bodies import Bodies, GroupBy, gather_bodies
 
@@ -40,10 +40,10 @@ class CrystalSource:
 
     def crystal(self) -> Crystal:
         """The crystal, with gradients to the caller's tensors."""
-        moved = {name: follow(t, self.read.U) for name, t in self.overrides.items()}
+        moved = {name: match_dtype_and_device(t, self.read.U) for name, t in self.overrides.items()}
         return self.read.with_tensors(**moved) if moved else self.read
 
-    def bodies(self, memory: Memory) -> Bodies:
+    def bodies(self, memory: ResultCache) -> Bodies:
         """The unit cell's atoms by body, kept for as long as the tensors have the same values."""
         return memory.get(
             "bodies", self.tensors, lambda: gather_bodies(self.crystal(), self.group_by)

@@ -66,7 +66,7 @@ def _read(
     return source if expand_p1 else source.in_p1()
 
 
-def spring_parameter(value: SpringValue, like: Tensor) -> Any:
+def to_parameter(value: SpringValue, like: Tensor) -> Any:
     """Convert a number or a pair of numbers to a parameter; leave tensors as they are."""
     if isinstance(value, Tensor):
         return value

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 #: Bytes of rows computed between two writes.
 SLAB_BYTES = 256 * 2**20
 
-#: Memory of the program itself, GB.
+#: ResultCache of the program itself, GB.
 PROGRAM_GB = 0.4
 
 #: Number types of values in a file.
@@ -229,7 +229,7 @@ def _stream(
         header = map_header(bound, dict(parameters or {}) | own)
         with unfinished(output, grid, dtype=stored, force=force, **header) as growing:
             steps = list(_steps(intensity, symmetry, growing, unique))
-            log.info(_outlook(intensity, symmetry, steps))
+            log.info(_work_summary(intensity, symmetry, steps))
             if growing.steps_done:
                 log.info(
                     "continuing %s: %d of %d steps were done",
@@ -311,7 +311,7 @@ def _slabs(first: int, last: int, depth: int, offset: int) -> Iterator[slice]:
         start = stop
 
 
-def _outlook(intensity: GridIntensity, symmetry: Symmetry, steps: list[Step]) -> str:
+def _work_summary(intensity: GridIntensity, symmetry: Symmetry, steps: list[Step]) -> str:
     """Summary of the calculation and its memory."""
     n_h, n_k, n_l = symmetry.grid.shape
     share = symmetry.n_points / (n_h * n_k * n_l)

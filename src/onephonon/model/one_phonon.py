@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onephonon.core.caching import Memory
+from onephonon.core.caching import ResultCache
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.core.tensors import map_tensors
@@ -69,7 +69,7 @@ class OnePhonon(nn.Module):
         kT/Å^2 up to the thermal scale. Numbers become parameters of the module; a tensor is used
         without copying, so that the caller's tensor receives the gradient.
     batch_size : int, optional
-        Most q handled at a time.
+        Maximum number of q handled at a time.
     q_vectors : Tensor, shape (N, 3), or QPoints, optional
         Arbitrary-q mode: scattering vectors in 1/Å, 2*pi included; may require grad. Points that
         already have their wavevectors (``halos(...).points()``) avoid the search for them.
@@ -108,7 +108,7 @@ class OnePhonon(nn.Module):
         As the parts raise them; see `read_crystal`, `check_samplings`, `find_contacts`,
         `check_connected` and `check_rigid`.
 
-    Notes
+    Header
     -----
     Contacts are found once, at the initial coordinates; everything else follows the tensors.
     `lattice` is the crystal on its springs, a `LatticeModel`, which knows no q.
@@ -190,7 +190,7 @@ class OnePhonon(nn.Module):
         read = read.to(device, inputs.check_dtype(dtype))
         overrides = {"positions": positions, "B": B, "U": U, "occupancies": occupancies}
         tensors = inputs.check_tensors(overrides | {"cell": cell})
-        self._memory = Memory()
+        self._cache = ResultCache()
         # The caller's own tensors are never parameters of the module: kept where torch sees none.
         self._atoms = CrystalSource(read, group_by, tensors)
         self._scale = {} if thermal_scale is None else {"s": inputs.check_scale(thermal_scale)}
@@ -206,8 +206,7 @@ class OnePhonon(nn.Module):
         gammas = (None, None) if model == "hybrid" else (gamma_intra, gamma_inter)
         constants = (None,) * 4 if springs is not None else (*gammas, k_par, k_perp)
         self.gamma_intra, self.gamma_inter, self.k_par, self.k_perp = (
-            None if value is None else inputs.spring_parameter(value, bodies.U)
-            for value in constants
+            None if value is None else inputs.to_parameter(value, bodies.U) for value in constants
         )
         self.springs: Any = None
         if springs is not None:
@@ -228,7 +227,7 @@ class OnePhonon(nn.Module):
     @property
     def bodies(self) -> Bodies:
         """The unit cell's atoms by body."""
-        return self._atoms.bodies(self._memory)
+        return self._atoms.bodies(self._cache)
 
     @property
     def lattice(self) -> LatticeModel:
@@ -249,13 +248,13 @@ class OnePhonon(nn.Module):
         own = springs.values if isinstance(springs, ConstantSprings) else []
         fixed = [scale] if isinstance(scale, Tensor) else []
         tensors = [*self.parameters(), *own, *fixed, *self._atoms.overrides.values()]
-        return self._memory.get("lattice", tensors, build, (self.model, self.mesh, self.solver))
+        return self._cache.get("lattice", tensors, build, (self.model, self.mesh, self.solver))
 
     @property
     def bound(self) -> BoundModel:
         """The lattice bound to the scattering vectors: what intensities are computed from."""
         limits = self.res_limit, self.bragg_tolerance
-        return BoundModel(self.lattice, self._source, self.numerics, *limits, self._memory)
+        return BoundModel(self.lattice, self._source, self.numerics, *limits, self._cache)
 
     @property
     def numerics(self) -> Numerics:
@@ -266,7 +265,7 @@ class OnePhonon(nn.Module):
     def points(self) -> QPoints:
         """The q-vectors, the zone points they share, and which are valid."""
         limits = self.res_limit, self.bragg_tolerance
-        return self._source.points(self.crystal.cell, limits, self._memory)
+        return self._source.points(self.crystal.cell, limits, self._cache)
 
     @property
     def q_vectors(self) -> Tensor | None:
@@ -446,7 +445,7 @@ class OnePhonon(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OnePhonon:
         """Follow ``.to(device, dtype)`` with what is not a parameter; callers' tensors stay."""
         super()._apply(fn, recurse)
-        self._memory.clear()
+        self._cache.clear()
         self._atoms = self._atoms.moved(fn)
         self.__dict__["contacts"] = map_tensors(self.contacts, fn)
         return self

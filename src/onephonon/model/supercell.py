@@ -88,8 +88,8 @@ class Supercell:
         U = self.crystal.U.numpy(force=True)
         copies = []
         for rotation in self.crystal.rotations.numpy(force=True):
-            turn = matrix @ rotation @ np.linalg.inv(matrix)
-            copies.append(turn @ U @ turn.T)
+            cartesian_rotation = matrix @ rotation @ np.linalg.inv(matrix)
+            copies.append(cartesian_rotation @ U @ cartesian_rotation.T)
         return np.concatenate(copies)
 
     def intensity(self, q: Array, U: Array) -> Array:

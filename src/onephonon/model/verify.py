@@ -23,7 +23,7 @@ from .supercell import MAX_ORDER, Array, Index, SpringRule, Supercell, build_sup
 SIZES = ((3, 3, 3), (3, 3, 2), (3, 2, 2), (3, 2, 1), (3, 1, 1), (2, 1, 1))
 
 #: Order of the supercell's stiffness matrix that is inverted in seconds.
-COMFORTABLE_ORDER = 2500
+MAX_DEFAULT_ORDER = 2500
 
 #: Both sides are float64 sums over some 1e5 terms and inverses of condition 1e4 or so: they agree
 #: to about 1e-12. A wrong sign, index or factor shows at 1e-3 or more.
@@ -172,7 +172,7 @@ def _intra_inter(value: SpringValue | None) -> tuple[float, float]:
 def _default_size(bodies: Bodies) -> tuple[int, int, int]:
     order = bodies.width * bodies.n_bodies
     for size in SIZES:
-        if order * size[0] * size[1] * size[2] <= COMFORTABLE_ORDER:
+        if order * size[0] * size[1] * size[2] <= MAX_DEFAULT_ORDER:
             return size
     for size in reversed(SIZES):
         if order * size[0] * size[1] * size[2] <= MAX_ORDER:

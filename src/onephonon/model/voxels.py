@@ -71,15 +71,15 @@ def voxel_average(
     rule = Quadrature(extent, order, leave_out)
     if not len(hkl):
         return model.crystal.U.new_zeros(0)
-    turn = torch.eye(3, dtype=torch.float64)
+    rotation = torch.eye(3, dtype=torch.float64)
     if matrix is not None:
-        turn = torch.as_tensor(np.asarray(matrix, dtype=np.float64)).T
+        rotation = torch.as_tensor(np.asarray(matrix, dtype=np.float64)).T
     size = max(1, nodes_at_a_time // rule.around_bragg)
     bound = model.bound
     done: list[Tensor] = []
     for start in range(0, len(hkl), size):
         nodes = voxel_points(hkl[start : start + size], extent, order, leave_out)
-        points = points_at(model, nodes.hkl @ turn)
+        points = points_at(model, nodes.hkl @ rotation)
         values = bound.at(points).intensity(use_data_adp=use_data_adp, **run)
         done.append(nodes.average(values))
         if progress:

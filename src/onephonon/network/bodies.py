@@ -194,8 +194,8 @@ def gather_bodies(crystal: Crystal, group_by: GroupBy = "asu") -> Bodies:
     frac = torch.einsum("oij,aj->oai", crystal.rotations, crystal.positions_frac)
     frac = frac + crystal.translations[:, None, :]
     positions = frac.reshape(-1, 3) @ matrix.T
-    turn = matrix @ crystal.rotations @ crystal.cell.inverse
-    U = torch.einsum("oij,ajk,olk->oail", turn, crystal.U, turn).reshape(-1, 3, 3)
+    rotation = matrix @ crystal.rotations @ crystal.cell.inverse
+    U = torch.einsum("oij,ajk,olk->oail", rotation, crystal.U, rotation).reshape(-1, 3, 3)
 
     count = torch.bincount(body, minlength=n_bodies)
     with torch.no_grad():

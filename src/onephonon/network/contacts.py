@@ -30,7 +30,7 @@ ROUNDING = 1e-7
 COINCIDENT = 0.3
 
 #: Largest sum of occupancies at one place, allowing for rounding to two decimals.
-FULL = 1.02
+MAX_TOTAL_OCCUPANCY = 1.02
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def warn_of_coincidences(bodies: Bodies, contacts: Contacts) -> None:
     close = contacts.distance < COINCIDENT
     occupancy = bodies.crystal.occupancies.detach()[bodies.asu_atom]
     i, j = contacts.i[close], contacts.j[close]
-    crowded = occupancy[i] + occupancy[j] > FULL
+    crowded = occupancy[i] + occupancy[j] > MAX_TOTAL_OCCUPANCY
     if not bool(crowded.any()):
         return
     pairs = torch.stack([bodies.asu_atom[i[crowded]], bodies.asu_atom[j[crowded]]], dim=1)
@@ -202,7 +202,7 @@ def check_connected(bodies: Bodies, contacts: Contacts) -> None:
     NetworkError
         Names the unconnected bodies or missing directions, and the smallest sufficient cutoff.
     """
-    problem = _what_is_loose(bodies, contacts)
+    problem = describe_disconnected(bodies, contacts)
     if problem is None:
         return
     enough = _smallest_cutoff(bodies, contacts.cutoff)
@@ -264,7 +264,9 @@ def _find_pieces(
     return _Pieces(piece, *_generated_lattice(loops.tolist()))
 
 
-def _what_is_loose(bodies: Bodies, contacts: Contacts, cutoff: float | None = None) -> str | None:
+def describe_disconnected(
+    bodies: Bodies, contacts: Contacts, cutoff: float | None = None
+) -> str | None:
     """Describe the unconnected parts, or None; with `cutoff`, using only shorter contacts."""
     a, b = (bodies.body[x].numpy(force=True) for x in (contacts.i, contacts.j))
     d = contacts.cell.numpy(force=True)
@@ -314,17 +316,17 @@ def _generated_lattice(vectors: list[list[int]]) -> tuple[int, int]:
 
 def _smallest_cutoff(bodies: Bodies, cutoff: float) -> float:
     """Smallest cutoff, rounded up to 0.01 Å, at which everything is connected."""
-    wide = cutoff
+    larger_cutoff = cutoff
     while True:
-        wide *= 1.25
-        contacts = find_contacts(bodies, wide)
-        if _what_is_loose(bodies, contacts) is None:
+        larger_cutoff *= 1.25
+        contacts = find_contacts(bodies, larger_cutoff)
+        if describe_disconnected(bodies, contacts) is None:
             break
     lengths = np.unique(contacts.distance.numpy(force=True))
     low, high = 0, len(lengths) - 1
     while low < high:
         middle = (low + high) // 2
-        if _what_is_loose(bodies, contacts, float(lengths[middle])) is None:
+        if describe_disconnected(bodies, contacts, float(lengths[middle])) is None:
             high = middle
         else:
             low = middle + 1

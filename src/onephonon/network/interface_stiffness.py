@@ -229,10 +229,10 @@ def _centres(bodies: Bodies, contacts: Contacts, pairs: CopyPairs, n: int) -> Te
     cell = contacts.cell[pairs.contact].to(inverse)
     frac_i, frac_j = bodies.positions[i] @ inverse, bodies.positions[j] @ inverse + cell
     # The pair's second copy may be that of atom i, if the pair was reversed; relative to `a`.
-    turned = (bodies.copy[i] == bodies.copy[j]) & (
+    is_reversed = (bodies.copy[i] == bodies.copy[j]) & (
         contacts.cell[pairs.contact] != pairs.cell[pairs.pair]
     ).any(1)
-    middle = 0.5 * (frac_i + frac_j) - torch.where(turned[:, None], cell, 0.0)
+    middle = 0.5 * (frac_i + frac_j) - torch.where(is_reversed[:, None], cell, 0.0)
     total = middle.new_zeros(len(pairs.a), 3).index_add(0, pairs.pair, middle)
     mean = total / torch.bincount(pairs.pair, minlength=len(pairs.a))[:, None]
     op = torch.where(pairs.forward, pairs.a, pairs.b)
@@ -259,15 +259,15 @@ def _contact_stiffness(
     interface = pairs.interface[pairs.pair]
     chosen = first_of_each(pairs.interface, len(centre))
     own = pairs.pair == chosen[interface]
-    turned = (bodies.copy[i] == bodies.copy[j]) & (cell != pairs.cell[pairs.pair]).any(1)
-    middle = middle - torch.where(turned[:, None], cell.to(matrix), 0.0) @ matrix.T
+    is_reversed = (bodies.copy[i] == bodies.copy[j]) & (cell != pairs.cell[pairs.pair]).any(1)
+    middle = middle - torch.where(is_reversed[:, None], cell.to(matrix), 0.0) @ matrix.T
     op = torch.where(pairs.forward, pairs.a, pairs.b)[pairs.pair]
     shift = torch.where(pairs.forward[:, None], 0, pairs.cell)[pairs.pair].to(matrix)
-    turn = matrix @ crystal.rotations[op] @ crystal.cell.inverse
+    cartesian_rotation = matrix @ crystal.rotations[op] @ crystal.cell.inverse
     place = (crystal.rotations[op] @ centre[interface][:, :, None]).squeeze(2)
     place = (place + crystal.translations[op] + shift) @ matrix.T
-    arm = torch.linalg.solve(turn, (middle - place)[:, :, None]).squeeze(2)
-    n = torch.linalg.solve(turn, n[:, :, None]).squeeze(2)
+    arm = torch.linalg.solve(cartesian_rotation, (middle - place)[:, :, None]).squeeze(2)
+    n = torch.linalg.solve(cartesian_rotation, n[:, :, None]).squeeze(2)
     along = torch.cat([n, torch.linalg.cross(arm, n)], dim=1)
     k_par, k_perp = (k[pairs.contact][:, None, None] for k in (springs.k_par, springs.k_perp))
     across = _carry(arm)[:, :3]
@@ -289,10 +289,15 @@ def _seen_from(
     rotation = crystal.rotations[copy]
     place = (rotation @ centre[pairs.interface][:, :, None]).squeeze(2)
     place = (place + crystal.translations[copy] + cell.to(matrix)) @ matrix.T
-    turn = matrix @ rotation @ crystal.cell.inverse
-    turn = torch.stack([turn, torch.linalg.det(turn)[:, None, None] * turn])  # l is axial
-    T = turn.new_zeros(len(copy), 6, 6)
-    T[:, :3, :3], T[:, 3:, 3:] = turn[0], turn[1]
+    cartesian_rotation = matrix @ rotation @ crystal.cell.inverse
+    cartesian_rotation = torch.stack(
+        [
+            cartesian_rotation,
+            torch.linalg.det(cartesian_rotation)[:, None, None] * cartesian_rotation,
+        ]
+    )  # l is axial
+    T = cartesian_rotation.new_zeros(len(copy), 6, 6)
+    T[:, :3, :3], T[:, 3:, 3:] = cartesian_rotation[0], cartesian_rotation[1]
     stiffness = T @ S[pairs.interface] @ T.mT
     origin = bodies.positions - bodies.offsets
     at_copy = torch.stack([origin[bodies.copy == c][0] for c in range(bodies.n_bodies)])

@@ -1,26 +1,26 @@
 from .fit import fit_springs
 from .objective import Loss, Objective
 from .optimize import Minimum, minimize_objective
-from .parametrization import RUNGS, LogSprings, MatrixSprings, Rung, make_family
+from .parametrization import LEVELS, Level, LogSprings, MatrixSprings, make_parametrization
 from .predictions import Band, Predictions, predict
 from .profile import Profile, profile
 from .quality import Quality
 from .result import Fit
-from .series import Known, Ladder, RungFit
+from .series import LevelFit, ModelSeries, SavedLevel
 from .settings import FitSettings
 from .table import SpringRow, spring_table
-from .uncertainty import Certainty
+from .uncertainty import Uncertainty
 from .voxels import FitVoxels, select_voxels
 
 __all__ = [
-    "RUNGS",
+    "LEVELS",
     "Band",
-    "Certainty",
+    "Uncertainty",
     "Fit",
     "FitSettings",
     "FitVoxels",
-    "Known",
-    "Ladder",
+    "SavedLevel",
+    "ModelSeries",
     "LogSprings",
     "Loss",
     "MatrixSprings",
@@ -29,11 +29,11 @@ __all__ = [
     "Predictions",
     "Profile",
     "Quality",
-    "Rung",
-    "RungFit",
+    "Level",
+    "LevelFit",
     "SpringRow",
     "fit_springs",
-    "make_family",
+    "make_parametrization",
     "minimize_objective",
     "predict",
     "profile",

@@ -23,14 +23,14 @@ from onephonon.scattering.quadrature import Quadrature, choose_quadrature
 from .background import make_background
 from .forward import make_forward
 from .objective import Loss, Objective
-from .parametrization import RUNGS, make_family
+from .parametrization import LEVELS, make_parametrization
 from .result import Fit
-from .series import Climb, Done, Known, Watch
+from .series import Done, SavedLevel, SeriesFitter, Watch
 from .settings import FitSettings
-from .voxels import FitVoxels, resolution_range, select_voxels, takes_all
+from .voxels import FitVoxels, fits_all_voxels, resolution_range, select_voxels
 
 #: Maximum number of nodes (of all voxels) used to compare indexings.
-TRIED = 250_000
+MAX_NODES_COMPARED = 250_000
 
 #: Units of calculated maps and of data on an absolute scale.
 ABSOLUTE = "e^2 per cell"
@@ -43,9 +43,9 @@ def fit_springs(
     *,
     progress: Progress | None = None,
     watch: Watch | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
     done: Done | None = None,
-    known: dict[str, Known] | None = None,
+    saved_levels: dict[str, SavedLevel] | None = None,
 ) -> Fit:
     """Fit the springs of a crystal to a measured map.
 
@@ -60,10 +60,10 @@ def fit_springs(
     progress : callable, optional
         Called with (stage, steps done, total) before the series.
     watch, done : callable, optional
-        Called after every step and every model; see `Climb`.
-    say : callable, optional
+        Called after every step and every model; see `SeriesFitter`.
+    log : callable, optional
         Called with a message for every decision.
-    known : dict, optional
+    saved_levels : dict, optional
         Models fitted before, to continue from.
 
     Returns
@@ -78,46 +78,46 @@ def fit_springs(
     settings = settings or FitSettings()
     crystal = model.crystal
     data = with_cell(data, crystal.cell.parameters)
-    said: list[str] = []
+    messages: list[str] = []
 
-    def tell(*lines: str) -> None:
-        said.extend(lines)
-        for line in lines if say else ():
-            say(line)  # type: ignore[misc]
+    def record(*lines: str) -> None:
+        messages.extend(lines)
+        for line in lines if log else ():
+            log(line)  # type: ignore[misc]
 
     reindexing, indexing = choose_indexing(model, data, settings, progress)
-    tell(indexing.decision if indexing else "there is no other indexing of this lattice")
+    record(indexing.decision if indexing else "there is no other indexing of this lattice")
     voxels = select_voxels(data, crystal, reindexing, settings)
-    tell(*voxels.messages)
+    record(*voxels.messages)
     if voxels.quadrature is not None:
-        tell(f"the model is {voxels.quadrature}")
+        record(f"the model is {voxels.quadrature}")
     absolute = is_absolute(data, settings)
-    tell(
+    record(
         f"intensities are assumed to be in {ABSOLUTE}"
         if absolute
         else "a scale is fitted: the mean B-factor of the file sets the unit of the springs, kT/Å^2"
     )
     objective, kind = make_objective(model, data, voxels, settings, absolute, progress)
-    tell(f"background: {DESCRIBED[kind]}")
-    ladder = Climb(voxels, objective, settings, watch).climb(done, known)
-    tell(*ladder.said)
+    record(f"background: {BACKGROUND_DESCRIPTIONS[kind]}")
+    series = SeriesFitter(voxels, objective, settings, watch).fit_levels(done, saved_levels)
+    record(*series.messages)
     return Fit(
         model=model,
         data=data,
         settings=settings,
         voxels=voxels,
-        ladder=ladder,
+        series=series,
         background=kind,
         absolute=absolute,
         reindexing=reindexing,
         indexing=indexing,
-        said=tuple(said),
+        messages=tuple(messages),
         objective=objective,
     )
 
 
 #: Descriptions of the kinds of background.
-DESCRIBED = {
+BACKGROUND_DESCRIPTIONS = {
     "isotropic": "a smooth function of |q|, solved for with the scale",
     "halo": "a constant and a slope in each halo, solved for with the scale",
     "none": "none",
@@ -140,7 +140,7 @@ def make_objective(
     """The objective of the untuned model, and the kind of its background."""
     kind = settings.background
     if kind == "auto":
-        kind = "isotropic" if takes_all(data, settings) else "halo"
+        kind = "isotropic" if fits_all_voxels(data, settings) else "halo"
     forward = make_forward(model, voxels, progress)
     like = model.bodies.U
     background = make_background(kind, voxels, model.crystal.cell.parameters, settings.knots)
@@ -153,7 +153,7 @@ def make_objective(
     return (
         Objective(
             forward=forward,
-            family=make_family(RUNGS[0], model.bodies, model.contacts, start),
+            parametrization=make_parametrization(LEVELS[0], model.bodies, model.contacts, start),
             data=torch.from_numpy(voxels.data).to(like),
             sigma=torch.from_numpy(voxels.sigma).to(like),
             used=torch.from_numpy(~voxels.held_out).to(like.device),
@@ -189,16 +189,16 @@ def choose_indexing(
     if data.grid is None:
         raise InputError("the data are a list of q-vectors; a fit needs a map on a grid of hkl")
     low, high = resolution_range(data, settings)
-    asked = Settings(d_min=low, d_max=high, reindex=settings.reindex)
+    compare_settings = Settings(d_min=low, d_max=high, reindex=settings.reindex)
     cell = model.crystal.cell.parameters
-    candidates = candidates_for(asked, model.crystal.spacegroup, cell, data.cell)
+    candidates = candidates_for(compare_settings, model.crystal.spacegroup, cell, data.cell)
     if len(candidates) == 1:
         return candidates[0], None
     quadrature = choose_quadrature(data.grid, settings.average, settings.leave_out)
     agreement = compare_model(
         model,
-        _thinned(data, asked, quadrature),
-        asked,
+        _thinned(data, compare_settings, quadrature),
+        compare_settings,
         average=settings.average,
         leave_out=settings.leave_out,
         use_data_adp=True,
@@ -207,18 +207,20 @@ def choose_indexing(
     return agreement.reindexing, agreement
 
 
-def _thinned(data: DiffuseMap, asked: Settings, quadrature: Quadrature | None) -> DiffuseMap:
+def _thinned(
+    data: DiffuseMap, compare_settings: Settings, quadrature: Quadrature | None
+) -> DiffuseMap:
     """Random subset of the voxels of a large map, sufficient for statistics."""
-    most = TRIED // quadrature.around_bragg if quadrature else TRIED
+    max_voxels = MAX_NODES_COMPARED // quadrature.around_bragg if quadrature else MAX_NODES_COMPARED
     keep = np.zeros(data.intensity.shape, dtype=bool)
-    low, high = asked.s_limits
+    low, high = compare_settings.s_limits
     for part, s in data.slabs():
         keep[part] = data.mask[part] & (s >= low) & (s <= high)
-    place = np.flatnonzero(keep)
-    if len(place) <= most:
+    voxel_index = np.flatnonzero(keep)
+    if len(voxel_index) <= max_voxels:
         return data
-    chosen = np.random.default_rng(0).choice(place, most, replace=False)
+    chosen = np.random.default_rng(0).choice(voxel_index, max_voxels, replace=False)
     values = np.full(data.intensity.size, np.nan)
     values[chosen] = data.intensity.reshape(-1)[chosen]
     arrays = {"intensity": values.reshape(data.intensity.shape)}
-    return data.changed(f"{most} voxels chosen at random", arrays)
+    return data.changed(f"{max_voxels} voxels chosen at random", arrays)

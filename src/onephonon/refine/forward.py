@@ -30,7 +30,7 @@ NODES_AT_A_TIME = 100_000
 AMPLITUDES_AT_A_TIME = 1_000_000
 
 #: Default maximum size of the amplitudes, bytes.
-MOST_BYTES = 12 * 2**30
+MAX_BYTES = 12 * 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ def make_forward(
     model: OnePhonon,
     voxels: FitVoxels,
     progress: Progress | None = None,
-    most_bytes: int = MOST_BYTES,
+    max_bytes: int = MAX_BYTES,
 ) -> VoxelModel:
     """Compute and store the amplitudes at every node.
 
@@ -126,7 +126,7 @@ def make_forward(
     voxels : FitVoxels
     progress : callable, optional
         Called with the number of voxels done.
-    most_bytes : int
+    max_bytes : int
         Largest size of the amplitudes.
 
     Raises
@@ -137,10 +137,10 @@ def make_forward(
     rule = voxels.quadrature
     per_voxel = 1 if rule is None else rule.around_bragg
     size = 16 * model.bodies.n_dof * per_voxel * voxels.n
-    if size > most_bytes:
+    if size > max_bytes:
         raise InputError(
             f"amplitudes at {voxels.n} voxels would take {size / 2**30:.1f} GB, more than "
-            f"{most_bytes / 2**30:.1f}; fit fewer halos, a narrower range or larger bodies"
+            f"{max_bytes / 2**30:.1f}; fit fewer halos, a narrower range or larger bodies"
         )
     step = max(1, NODES_AT_A_TIME // per_voxel)
     batch = step * max(1, AMPLITUDES_AT_A_TIME // (step * per_voxel))

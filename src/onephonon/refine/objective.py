@@ -17,13 +17,13 @@ from onephonon.scattering.jacobian import SpringBasis
 
 from .background import Background
 from .forward import VoxelModel
-from .parametrization import Family, family_basis
+from .parametrization import Parametrization, parametrization_basis
 
 #: Maximum rounds of reweighting for a robust loss.
-MOST_ROUNDS = 50
+MAX_ROUNDS = 50
 
 #: Reweighting ends when no weight changes by more.
-SETTLED = 1e-10
+WEIGHT_TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Objective:
     Parameters
     ----------
     forward : VoxelModel
-    family : Family
+    parametrization : Parametrization
     data, sigma : Tensor, shape (N,)
     used : Tensor, shape (N,), bool
     background : Background
@@ -124,7 +124,7 @@ class Objective:
     """
 
     forward: VoxelModel
-    family: Family
+    parametrization: Parametrization
     data: Tensor
     sigma: Tensor
     used: Tensor
@@ -147,19 +147,21 @@ class Objective:
     def evaluate(self, x: Tensor) -> Evaluation:
         """The objective at x, with optimal scale and background."""
         with torch.no_grad():
-            intensity = self.forward.intensity(self.family.constants(self.family.values(x)))
+            intensity = self.forward.intensity(
+                self.parametrization.constants(self.parametrization.values(x))
+            )
             return self.project(x.detach(), intensity)
 
     def project(self, x: Tensor, intensity: Tensor) -> Evaluation:
         """Solve for scale and background, by reweighting where the loss is robust."""
         plain = self.sigma**-2.0
         weight = plain
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             scale, background = self._solve_linear(intensity, weight)
             residual = self.data - scale * intensity - background
             z = residual.square() * plain
             new = plain * self.loss.weight(z)
-            settled = float(((new - weight).abs() / plain).max()) <= SETTLED
+            settled = float(((new - weight).abs() / plain).max()) <= WEIGHT_TOLERANCE
             weight = new
             if settled:
                 break
@@ -185,11 +187,11 @@ class Objective:
 
     def slopes(self, at: Evaluation) -> Slopes:
         """Gauss-Newton quadratic at an evaluation."""
-        family, x = self.family, at.x
-        basis = self.basis or family_basis(family)
-        values, chain = family.values(x).detach(), family.slopes(x)
+        parametrization, x = self.parametrization, at.x
+        basis = self.basis or parametrization_basis(parametrization)
+        values, chain = parametrization.values(x).detach(), parametrization.slopes(x)
         weight = at.weight * self.used
-        n = family.n
+        n = parametrization.n
         total = chain.new_zeros(n + 1, n + 2)
         inverse = self.background.inverse_gram(weight)
         crossed = chain.new_zeros(*inverse.shape[:2], n + 2)
@@ -212,7 +214,9 @@ class Objective:
         Scale and background are optimal, so they can be kept constant (envelope theorem).
         """
         leaf = x.detach().clone().requires_grad_()
-        intensity = self.forward.intensity(self.family.constants(self.family.values(leaf)))
+        intensity = self.forward.intensity(
+            self.parametrization.constants(self.parametrization.values(leaf))
+        )
         at = self.project(x.detach(), intensity.detach())
         pull = -2 * at.scale * at.weight * self.used * at.residual
         (g,) = torch.autograd.grad(intensity @ pull + self.penalty(leaf), leaf)

@@ -21,39 +21,39 @@ from onephonon.core.errors import NetworkError
 from .objective import Evaluation, Objective
 
 #: Maximum number of parameters for Levenberg-Marquardt; beyond it gradients are cheaper.
-FEW = 400
+MAX_NEWTON_PARAMETERS = 400
 
 #: Maximum step of the logarithm of a spring: a factor e^2.
-LONGEST = 2.0
+MAX_LOG_STEP = 2.0
 
 #: Convergence: predicted decrease of chi-square in dispersions, a thousandth of the effect of a
 #: change by one standard uncertainty.
-PROMISE = 1e-3
+MIN_PREDICTED_DECREASE = 1e-3
 
 #: Convergence is slow if the predicted decrease exceeds this fraction of the previous one.
-SLOW = 0.2
+SLOW_CONVERGENCE = 0.2
 
 #: Steps of L-BFGS before the next Gauss-Newton step.
-IN_A_ROW = 40
+LBFGS_STEPS = 40
 
 #: Number of gradients stored by L-BFGS.
-REMEMBERED = 20
+LBFGS_MEMORY = 20
 
 #: Damping is multiplied by this after a rejected step, and divided after an accepted one.
-DAMPING = 4.0
+DAMPING_FACTOR = 4.0
 
 #: Initial and maximum damping, relative to the diagonal.
-FIRST_DAMPING, MOST_DAMPING = 1e-4, 1e10
+INITIAL_DAMPING, MAX_DAMPING = 1e-4, 1e10
 
 #: Relative rounding of the normal equations: directions below it are undetermined. They are sums
 #: over many voxels from which scale and background have been eliminated.
 ROUNDING = 1e-10
 
 #: Relative decrease at which L-BFGS ends: rounding of the objective.
-LEAST_FALL = 1e-12
+MIN_DECREASE = 1e-12
 
 #: Penalty for springs that do not stabilize the crystal, in dispersions per voxel.
-FORBIDDEN = 1e3
+UNSTABLE_PENALTY = 1e3
 
 #: Called with (steps done, objective, largest change) after each step.
 Watch = Callable[[int, float, float], None]
@@ -90,7 +90,7 @@ class Minimizer:
     max_steps : int
     tolerance : float
         Converged when no logarithm of a spring would change by more, and ...
-    promise : float
+    predicted_decrease : float
         ... the objective would not decrease by more, in dispersions.
     watch : callable, optional
     """
@@ -98,32 +98,43 @@ class Minimizer:
     objective: Objective
     max_steps: int = 50
     tolerance: float = 1e-3
-    promise: float = PROMISE
+    predicted_decrease: float = MIN_PREDICTED_DECREASE
     watch: Watch | None = None
 
-    def settled(self, moved: float, promise: float) -> bool:
+    def settled(self, moved: float, predicted_decrease: float) -> bool:
         """Whether a step is below the tolerances."""
-        return moved <= self.tolerance and promise <= self.promise * self.objective.dispersion
+        return (
+            moved <= self.tolerance
+            and predicted_decrease <= self.predicted_decrease * self.objective.dispersion
+        )
 
     def levenberg_marquardt(self, start: Tensor) -> Minimum:
         """Damped steps with the exact Jacobian, alternating with L-BFGS if convergence is slow."""
         objective = self.objective
-        at, damping, last = objective.evaluate(start), FIRST_DAMPING, np.inf
+        at, damping, last = objective.evaluate(start), INITIAL_DAMPING, np.inf
         step, moved = 0, np.inf
         while step < self.max_steps:
             quadratic = Quadratic.at(objective, at)
             newton = quadratic.step(0.0)
-            moved, promise = float(newton.abs().max()), quadratic.promise(newton)
-            if promise <= 0 or self.settled(moved, promise):
-                return Minimum(at, step, moved, True, "converged: springs and objective no longer change")
-            if promise > SLOW * last and promise < objective.n_used * objective.dispersion:
-                better, taken = self._learn(at, quadratic, min(IN_A_ROW, self.max_steps - step))
+            moved, predicted_decrease = (
+                float(newton.abs().max()),
+                quadratic.predicted_decrease(newton),
+            )
+            if predicted_decrease <= 0 or self.settled(moved, predicted_decrease):
+                return Minimum(
+                    at, step, moved, True, "converged: springs and objective no longer change"
+                )
+            if (
+                predicted_decrease > SLOW_CONVERGENCE * last
+                and predicted_decrease < objective.n_used * objective.dispersion
+            ):
+                better, taken = self._learn(at, quadratic, min(LBFGS_STEPS, self.max_steps - step))
                 step, last = step + taken, np.inf
             else:
                 better, damping = self._damped(at, quadratic, damping)
-                step, last = step + 1, promise
+                step, last = step + 1, predicted_decrease
             if better is None:
-                small = self.settled(moved, 0.0) or promise <= 1e-8 * at.objective
+                small = self.settled(moved, 0.0) or predicted_decrease <= 1e-8 * at.objective
                 why = "no step lowers the objective any more"
                 return Minimum(at, step, moved, small, why)
             at = better
@@ -135,14 +146,14 @@ class Minimizer:
         self, at: Evaluation, quadratic: Quadratic, damping: float
     ) -> tuple[Evaluation | None, float]:
         """A step that lowers the objective, and the damping for the next."""
-        while damping < MOST_DAMPING:
+        while damping < MAX_DAMPING:
             move = quadratic.step(damping)
             longest = float(move.abs().max())
-            move = move * min(1.0, LONGEST / longest) if longest > 0 else move
+            move = move * min(1.0, MAX_LOG_STEP / longest) if longest > 0 else move
             trial = self._evaluate(at.x + move)
             if trial is not None and trial.objective < at.objective:
-                return trial, max(damping / DAMPING, ROUNDING)
-            damping *= DAMPING
+                return trial, max(damping / DAMPING_FACTOR, ROUNDING)
+            damping *= DAMPING_FACTOR
         return None, damping
 
     def _evaluate(self, x: Tensor) -> Evaluation | None:
@@ -167,7 +178,7 @@ class Minimizer:
             try:
                 found, g = self.objective.gradient(there)
             except NetworkError:
-                return FORBIDDEN * self.objective.n_used, np.zeros(len(z))
+                return UNSTABLE_PENALTY * self.objective.n_used, np.zeros(len(z))
             fall = (found.objective - at.objective) / unit
             return fall, (scale.T @ g).numpy(force=True) / unit
 
@@ -187,10 +198,10 @@ class Minimizer:
             callback=after,
             options={
                 "maxiter": steps,
-                "maxcor": REMEMBERED,
+                "maxcor": LBFGS_MEMORY,
                 "ftol": 0.0,
                 # The predicted decrease of a step is the squared gradient, over all coordinates.
-                "gtol": 0.3 * (2 * self.promise / len(at.x)) ** 0.5,
+                "gtol": 0.3 * (2 * self.predicted_decrease / len(at.x)) ** 0.5,
             },
         )
         trial = self._evaluate(at.x + scale @ torch.from_numpy(found.x).to(at.x))
@@ -207,7 +218,7 @@ class Minimizer:
             try:
                 at, g = objective.gradient(torch.from_numpy(x).to(start))
             except NetworkError:
-                return FORBIDDEN * objective.n_used, np.zeros(len(x))
+                return UNSTABLE_PENALTY * objective.n_used, np.zeros(len(x))
             return at.objective / unit, g.numpy(force=True).astype(np.float64) / unit
 
         def after(intermediate_result: object) -> None:
@@ -225,9 +236,9 @@ class Minimizer:
             callback=after,
             options={
                 "maxiter": 10 * self.max_steps,
-                "maxcor": REMEMBERED,
-                "ftol": LEAST_FALL,
-                "gtol": 0.3 * (2 * self.promise / len(start)) ** 0.5 * self.tolerance,
+                "maxcor": LBFGS_MEMORY,
+                "ftol": MIN_DECREASE,
+                "gtol": 0.3 * (2 * self.predicted_decrease / len(start)) ** 0.5 * self.tolerance,
             },
         )
         at = objective.evaluate(torch.from_numpy(found.x).to(start))
@@ -271,7 +282,7 @@ class Quadratic:
         along = vectors.T @ self.gradient
         return vectors @ torch.where(good, along / torch.where(good, values, 1.0), 0.0)
 
-    def promise(self, step: Tensor) -> float:
+    def predicted_decrease(self, step: Tensor) -> float:
         """Predicted decrease of the objective for a step."""
         return float(step @ (2 * self.gradient - self.hessian @ step))
 
@@ -288,7 +299,7 @@ def minimize_objective(
     max_steps: int = 50,
     tolerance: float = 1e-3,
     watch: Watch | None = None,
-    promise: float = PROMISE,
+    predicted_decrease: float = MIN_PREDICTED_DECREASE,
 ) -> Minimum:
     """Find the springs that make the objective smallest.
 
@@ -303,7 +314,7 @@ def minimize_objective(
     -------
     Minimum
     """
-    minimizer = Minimizer(objective, max_steps, tolerance, promise, watch)
-    if objective.family.n <= FEW:
+    minimizer = Minimizer(objective, max_steps, tolerance, predicted_decrease, watch)
+    if objective.parametrization.n <= MAX_NEWTON_PARAMETERS:
         return minimizer.levenberg_marquardt(start)
     return minimizer.lbfgs(start)

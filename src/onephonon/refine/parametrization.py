@@ -27,7 +27,7 @@ N_STIFFNESS = 21
 
 
 @dataclass(frozen=True)
-class Rung:
+class Level:
     """A model of the series: which contacts share a spring, and its kind.
 
     Parameters
@@ -36,27 +36,27 @@ class Rung:
         Name in the settings.
     by, kind : str
         See `SpringPlan`.
-    said : str
+    description : str
         For messages.
     """
 
     name: str
     by: str
     kind: str
-    said: str
+    description: str
 
 
 #: All models, in the order of the series.
-RUNGS = (
-    Rung("global", "global", "gaussian", "one Gaussian spring for all contacts"),
-    Rung("interface", "interface", "gaussian", "a Gaussian spring per interface"),
-    Rung("hybrid", "interface", "hybrid", "springs along and across contacts per interface"),
-    Rung("residue", "residue", "hybrid", "springs along and across per pair of residues"),
-    Rung("stiffness", "interface", "stiffness", "a 6 x 6 stiffness per interface"),
+LEVELS = (
+    Level("global", "global", "gaussian", "one Gaussian spring for all contacts"),
+    Level("interface", "interface", "gaussian", "a Gaussian spring per interface"),
+    Level("hybrid", "interface", "hybrid", "springs along and across contacts per interface"),
+    Level("residue", "residue", "hybrid", "springs along and across per pair of residues"),
+    Level("stiffness", "interface", "stiffness", "a 6 x 6 stiffness per interface"),
 )
 
 
-def find_rungs(names: tuple[str, ...]) -> tuple[Rung, ...]:
+def find_levels(names: tuple[str, ...]) -> tuple[Level, ...]:
     """Models by name.
 
     Raises
@@ -64,7 +64,7 @@ def find_rungs(names: tuple[str, ...]) -> tuple[Rung, ...]:
     InputError
         If a name is unknown, or no name is given.
     """
-    known = {rung.name: rung for rung in RUNGS}
+    known = {level.name: level for level in LEVELS}
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise InputError(
@@ -79,7 +79,7 @@ class LogSprings:
 
     Parameters
     ----------
-    rung : Rung
+    level : Level
     bodies : Bodies
     contacts : Contacts
     module : ClassSprings
@@ -88,7 +88,7 @@ class LogSprings:
         The geometric start: equal for every contact, along and across.
     """
 
-    rung: Rung
+    level: Level
     bodies: Bodies
     contacts: Contacts
     module: ClassSprings
@@ -128,7 +128,7 @@ class LogSprings:
         springs = self.module.springs(values.reshape(-1, self.n_constants))
         return force_constants(self.bodies, self.contacts, springs)
 
-    def begin(self, other: LogSprings | MatrixSprings, x: Tensor) -> Tensor:
+    def initial_values(self, other: LogSprings | MatrixSprings, x: Tensor) -> Tensor:
         """Free parameters closest to the springs of another parametrization.
 
         A class gets the mean of the logarithms over its contacts; zeros if the other is a stiffness
@@ -155,7 +155,7 @@ class MatrixSprings:
 
     Parameters
     ----------
-    rung : Rung
+    level : Level
     bodies : Bodies
     contacts : Contacts
     module : InterfaceStiffness
@@ -166,7 +166,7 @@ class MatrixSprings:
         R, lower triangular.
     """
 
-    rung: Rung
+    level: Level
     bodies: Bodies
     contacts: Contacts
     module: InterfaceStiffness
@@ -204,8 +204,8 @@ class MatrixSprings:
         safe = torch.where(small, 1.0, half)
         divided = torch.exp(mean) * torch.where(small, 1 + half**2 / 6, torch.sinh(safe) / safe)
         unit = _symmetric(torch.eye(N_STIFFNESS, dtype=x.dtype, device=x.device).reshape(-1))
-        turned = Q.mT[:, None] @ unit @ Q[:, None]
-        change = self.root[:, None] @ Q[:, None] @ (divided[:, None] * turned)
+        rotated = Q.mT[:, None] @ unit @ Q[:, None]
+        change = self.root[:, None] @ Q[:, None] @ (divided[:, None] * rotated)
         change = change @ Q.mT[:, None] @ self.root.mT[:, None]
         by_entry = change[:, :, *_upper()].mT
         return torch.block_diag(*by_entry)
@@ -218,7 +218,7 @@ class MatrixSprings:
         """Force constants of upper triangles (n,), in which they are linear."""
         return self.module.constants(self.bodies, self._full(values))
 
-    def begin(self, other: LogSprings | MatrixSprings, x: Tensor) -> Tensor:
+    def initial_values(self, other: LogSprings | MatrixSprings, x: Tensor) -> Tensor:
         """Free parameters closest to the springs of another parametrization."""
         if isinstance(other, MatrixSprings):
             return x.detach().clone()
@@ -233,15 +233,17 @@ class MatrixSprings:
         return _from_upper(values.reshape(-1, N_STIFFNESS))
 
 
-Family = LogSprings | MatrixSprings
+Parametrization = LogSprings | MatrixSprings
 
 
-def make_family(rung: Rung, bodies: Bodies, contacts: Contacts, start: float) -> Family:
+def make_parametrization(
+    level: Level, bodies: Bodies, contacts: Contacts, start: float
+) -> Parametrization:
     """The parametrization of a model of the series.
 
     Parameters
     ----------
-    rung : Rung
+    level : Level
     bodies : Bodies
     contacts : Contacts
     start : float
@@ -252,19 +254,19 @@ def make_family(rung: Rung, bodies: Bodies, contacts: Contacts, start: float) ->
     InputError
         If the bodies cannot have such springs.
     """
-    if rung.kind != "stiffness":
-        plan = SpringPlan(by=rung.by, kind=rung.kind, start=start)
-        return LogSprings(rung, bodies, contacts, ClassSprings(bodies, contacts, plan), start)
+    if level.kind != "stiffness":
+        plan = SpringPlan(by=level.by, kind=level.kind, start=start)
+        return LogSprings(level, bodies, contacts, ClassSprings(bodies, contacts, plan), start)
     module = InterfaceStiffness(bodies, contacts)
     same = torch.full_like(contacts.distance, start)
     root = torch.linalg.cholesky(module.from_springs(bodies, contacts, Springs(same, same)))
-    return MatrixSprings(rung, bodies, contacts, module, start, root)
+    return MatrixSprings(level, bodies, contacts, module, start, root)
 
 
-def family_basis(family: Family) -> SpringBasis:
+def parametrization_basis(parametrization: Parametrization) -> SpringBasis:
     """Derivative of the force constants by each spring constant."""
-    like = family.contacts.distance.new_zeros(family.n)
-    return spring_basis(family.constants, like)
+    like = parametrization.contacts.distance.new_zeros(parametrization.n)
+    return spring_basis(parametrization.constants, like)
 
 
 def _upper() -> tuple[list[int], list[int]]:

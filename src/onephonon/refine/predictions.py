@@ -19,8 +19,8 @@ from onephonon.dynamics.spectra import Dispersion, dispersion, frequencies, soun
 from onephonon.dynamics.tls import TLS, FittedTLS, fit_tls, model_tls, principal_rms
 
 from .result import Fit
-from .series import RungFit
-from .table import LOW_MIDDLE_HIGH, draws
+from .series import LevelFit
+from .table import PERCENTILES, draws
 
 Float64 = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ PATH_POINTS = 120
 
 #: Maximum degrees of freedom for an uncertainty band of the dispersion: beyond it each draw would
 #: take too long.
-MOST_DOF = 150
+MAX_DOF = 150
 
 #: Directions of the speeds of sound.
 DIRECTIONS = ("a*", "b*", "c*")
@@ -79,7 +79,7 @@ class Predictions:
         Number of draws skipped because their springs do not stabilize the crystal.
     rms : Band, shape (n_bodies, 2, 3)
         Principal root mean squares of T (Å) and L (rad) about the centroids, the largest first.
-    said : tuple of str
+    messages : tuple of str
         What was left out.
     """
 
@@ -95,12 +95,12 @@ class Predictions:
     n_draws: int
     n_skipped: int
     rms: Band
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
 
 
 def predict(
     fit: Fit,
-    rung: RungFit | None = None,
+    level: LevelFit | None = None,
     temperature: float = 295.0,
     n_draws: int = 40,
     seed: int = 0,
@@ -111,7 +111,7 @@ def predict(
     Parameters
     ----------
     fit : Fit
-    rung : RungFit, optional
+    level : LevelFit, optional
         By default the chosen one.
     temperature : float
         K, at which the crystal was measured.
@@ -131,22 +131,22 @@ def predict(
         raise InputError(f"temperature {temperature:g} K: give a positive one")
     if n_draws < 0:
         raise InputError(f"n_draws {n_draws}: give how many springs to draw, 0 or more")
-    rung = rung or fit.best
+    level = level or fit.best
     with torch.no_grad():
-        model = fit.fitted_lattice(rung)
+        model = fit.fitted_lattice(level)
         path = zone_path(model.crystal)
         n_segments = sum(len(piece) - 1 for piece in path.pieces)
         found = dispersion(model, path, max(PATH_POINTS, n_segments))
         tls = model_tls(model)
-        banded = model.bodies.n_dof <= MOST_DOF
+        banded = model.bodies.n_dof <= MAX_DOF
         k_frac = found.k_frac if banded else found.k_frac[:0]
         best = _numbers(model, tls, found.frequencies, temperature)
         drawn, n_skipped = [], 0
-        for i, x in enumerate(draws(fit, rung, n_draws, seed)):
+        for i, x in enumerate(draws(fit, level, n_draws, seed)):
             if progress:
                 progress("bands of predictions", i, n_draws)
             try:
-                drawn.append(_at(fit.fitted_lattice(rung, x), k_frac, temperature))
+                drawn.append(_at(fit.fitted_lattice(level, x), k_frac, temperature))
             except (InputError, NetworkError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
                 n_skipped += 1
         if progress:
@@ -166,7 +166,7 @@ def predict(
         n_draws=len(drawn),
         n_skipped=n_skipped,
         rms=rms,
-        said=_said(model, banded, n_draws, n_skipped),
+        messages=_messages(model, banded, n_draws, n_skipped),
     )
 
 
@@ -196,27 +196,27 @@ def _band(best: list[Float64], drawn: list[list[Float64]], i: int) -> Band:
     if not parts:
         none = np.full_like(best[i], np.nan)
         return Band(best[i], none, none)
-    low, middle, high = np.percentile(np.stack(parts), LOW_MIDDLE_HIGH, axis=0)
+    low, middle, high = np.percentile(np.stack(parts), PERCENTILES, axis=0)
     moved = np.where(middle > 0, best[i] / np.where(middle > 0, middle, 1.0), 1.0)
     return Band(best[i], moved * low, moved * high)
 
 
-def _said(model: LatticeModel, banded: bool, n_draws: int, n_skipped: int) -> tuple[str, ...]:
+def _messages(model: LatticeModel, banded: bool, n_draws: int, n_skipped: int) -> tuple[str, ...]:
     """Messages about what was omitted."""
-    said = []
+    messages = []
     if not banded and n_draws:
-        said.append(
+        messages.append(
             f"dispersion has no band: the cell has {model.bodies.n_dof} degrees of freedom, more "
-            f"than {MOST_DOF}"
+            f"than {MAX_DOF}"
         )
     if model.bodies.width == 3:
-        said.append("bodies are single atoms, which have no L or S")
+        messages.append("bodies are single atoms, which have no L or S")
     if n_skipped:
-        said.append(
+        messages.append(
             f"{n_skipped} of {n_draws} draws were skipped: their springs do not stabilize "
             "the crystal"
         )
-    return tuple(said)
+    return tuple(messages)
 
 
 def _numpy(x: Tensor) -> Float64:

@@ -15,29 +15,29 @@ from onephonon.core.progress import Progress
 
 from .objective import Evaluation, Objective
 from .result import Fit
-from .series import RungFit
-from .table import NO_SLOPE, log_slope, root, row_names, row_title
+from .series import LevelFit
+from .table import MIN_SQUARED_SLOPE, log_slope, root, row_names, row_title
 
 Float64 = NDArray[np.float64]
 
 #: Range of a profile in standard uncertainties, and maximum factor.
-REACH, MOST_FACTOR = 3.0, 100.0
+SIGMA_RANGE, MAX_FACTOR = 3.0, 100.0
 
 #: Convergence of a point: predicted decrease of the objective in dispersions, a thousandth of the
 #: rise at the ends of a 68 % interval.
-PROMISE = 1e-3
+MIN_PREDICTED_DECREASE = 1e-3
 
 #: Maximum steps per point.
-MOST_STEPS = 50
+MAX_STEPS = 50
 
 #: Penalty for springs that do not stabilize the crystal, in dispersions, times 1 + |u|^2.
-WALL = 1e6
+UNSTABLE_PENALTY = 1e6
 
 #: Exceptions raised for springs that do not stabilize the crystal.
-LOOSE = (NetworkError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
+UNSTABLE_ERRORS = (NetworkError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 
 #: Tolerance of the fixed logarithm, and maximum number of rounds.
-HELD, MOST_ROUNDS = 1e-10, 20
+LOG_TOLERANCE, MAX_ROUNDS = 1e-10, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class Profile:
 def profile(
     fit: Fit,
     name: str,
-    rung: RungFit | None = None,
+    level: LevelFit | None = None,
     n_points: int = 13,
     progress: Progress | None = None,
 ) -> Profile:
@@ -99,7 +99,7 @@ def profile(
     fit : Fit
     name : str
         Of a row of the spring table.
-    rung : RungFit, optional
+    level : LevelFit, optional
         By default the chosen one.
     n_points : int
         Over three standard uncertainties to both sides, or factors of 100 if those are less, the
@@ -113,27 +113,27 @@ def profile(
         If there is no such spring, the number of points is even or less than 5, or the mean
         B-factor alone sets the spring.
     """
-    rung = rung or fit.best
-    titles = [row_title(group, way) for group, _, way in row_names(rung)]
+    level = level or fit.best
+    titles = [row_title(group, way) for group, _, way in row_names(level)]
     if name not in titles:
         raise InputError(f"spring {name!r} is not one of {', '.join(titles)}")
     if n_points < 5 or n_points % 2 == 0:
         raise InputError(f"n_points {n_points}: give an odd number, 5 or more")
     objective = replace(
         fit.objective,
-        family=rung.family,
+        parametrization=level.parametrization,
         basis=None,
-        prior=rung.certainty.prior,
-        dispersion=rung.dispersion,
+        prior=level.uncertainty.prior,
+        dispersion=level.dispersion,
     )
-    held = _Held(fit, rung, titles.index(name), objective)
-    log, slope = held.log(rung.x.detach())
-    if float(slope.square().sum()) < NO_SLOPE:
+    held = _Held(fit, level, titles.index(name), objective)
+    log, slope = held.log(level.x.detach())
+    if float(slope.square().sum()) < MIN_SQUARED_SLOPE:
         raise InputError(f"spring {name!r} has no profile: the mean B-factor alone sets it")
     sigma = float(torch.linalg.vector_norm(held.root.T @ slope))
-    offsets = np.linspace(-1, 1, n_points) * min(REACH, np.log(MOST_FACTOR) / sigma)
+    offsets = np.linspace(-1, 1, n_points) * min(SIGMA_RANGE, np.log(MAX_FACTOR) / sigma)
     x = log + sigma * offsets
-    points = held.walk(rung.x.detach(), x, progress)
+    points = held.trace(level.x.detach(), x, progress)
     both = np.array([point.rises(objective) for point in points])
     total, data = both.T
     rise = total - total.min()
@@ -157,10 +157,10 @@ def crossings(x: Float64, rise: Float64, level: float) -> tuple[float, float]:
 
     The root of the rise, nearly straight, is interpolated.
     """
-    least, root_of = int(rise.argmin()), np.sqrt(rise)
+    lowest, root_of = int(rise.argmin()), np.sqrt(rise)
     ends = [0.0, np.inf]
     for side, step in enumerate((-1, 1)):
-        i = least
+        i = lowest
         while 0 <= i + step < len(x):
             i += step
             if rise[i] >= level:
@@ -196,28 +196,28 @@ class _Held:
     of its logarithm.
     """
 
-    def __init__(self, fit: Fit, rung: RungFit, row: int, objective: Objective) -> None:
-        self.fit, self.rung, self.row, self.objective = fit, rung, row, objective
-        self.root = root(fit, rung)
-        slope = self.log(rung.x.detach())[1]
+    def __init__(self, fit: Fit, level: LevelFit, row: int, objective: Objective) -> None:
+        self.fit, self.level, self.row, self.objective = fit, level, row, objective
+        self.root = root(fit, level)
+        slope = self.log(level.x.detach())[1]
         along = self.root @ (self.root.T @ slope)
         self.along = along / (slope @ along)
 
     def log(self, x: Tensor) -> tuple[float, Tensor]:
         """Logarithm of the spring constant, and its slope."""
-        value, slope = log_slope(self.fit, self.rung, self.row, x)
+        value, slope = log_slope(self.fit, self.level, self.row, x)
         return float(value), slope
 
     def place(self, x: Tensor, log: float) -> tuple[Tensor, Tensor]:
         """Free numbers with the spring at a logarithm, and the slope there."""
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             value, slope = self.log(x)
-            if abs(log - value) <= HELD:
+            if abs(log - value) <= LOG_TOLERANCE:
                 break
             x = x + (log - value) / (slope @ self.along) * self.along
         return x, slope
 
-    def walk(self, best: Tensor, logs: Float64, progress: Progress | None) -> list[_Point]:
+    def trace(self, best: Tensor, logs: Float64, progress: Progress | None) -> list[_Point]:
         """Points from the middle to both sides, each started from the previous one."""
         n, middle = len(logs), len(logs) // 2
         found: dict[int, _Point] = {}
@@ -240,21 +240,21 @@ class _Held:
         try:
             start, _ = self.place(start, log)
             first = self.objective.evaluate(start).objective
-        except LOOSE:
+        except UNSTABLE_ERRORS:
             return _Point(None, False)
 
         def function(u: Float64) -> tuple[float, Float64]:
             try:
                 x, slope = self.place(start + self.root @ torch.from_numpy(u).to(start), log)
                 at, g = self.objective.gradient(x)
-            except LOOSE:
-                return WALL * (1 + float(u @ u)), 2 * WALL * u
+            except UNSTABLE_ERRORS:
+                return UNSTABLE_PENALTY * (1 + float(u @ u)), 2 * UNSTABLE_PENALTY * u
             g = g - slope * ((g @ self.along) / (slope @ self.along))
             return (at.objective - first) / phi, (self.root.T @ g).numpy(force=True) / phi
 
         # The remaining decrease is a quarter of the squared gradient.
-        end = 2 * np.sqrt(PROMISE / n)
-        options = {"maxiter": MOST_STEPS, "ftol": 0.0, "gtol": end, "maxcor": 20}
+        end = 2 * np.sqrt(MIN_PREDICTED_DECREASE / n)
+        options = {"maxiter": MAX_STEPS, "ftol": 0.0, "gtol": end, "maxcor": 20}
         found = minimize(function, np.zeros(n), jac=True, method="L-BFGS-B", options=options)
         if not found.fun <= 0:
             return _Point(self.objective.evaluate(start), False)

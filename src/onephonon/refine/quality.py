@@ -19,7 +19,7 @@ Float64 = NDArray[np.float64]
 ISOTROPIC = Isotropic("line", 50)
 
 #: Minimum voxels per shell of the isotropic part.
-PER_SHELL = 20
+MIN_VOXELS_PER_SHELL = 20
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Quality:
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
+class VoxelResults:
     """Results of a fit for every voxel.
 
     Parameters
@@ -75,9 +75,11 @@ class Explained:
     model_anisotropic: Float64
 
     @classmethod
-    def of(cls, voxels: FitVoxels, model: Float64, background: Float64, loss: Float64) -> Explained:
+    def of(
+        cls, voxels: FitVoxels, model: Float64, background: Float64, loss: Float64
+    ) -> VoxelResults:
         """Create, removing the isotropic parts over all voxels together."""
-        shells = max(1, min(ISOTROPIC.shells, voxels.n // PER_SHELL))
+        shells = max(1, min(ISOTROPIC.shells, voxels.n // MIN_VOXELS_PER_SHELL))
         rule = Isotropic(ISOTROPIC.kind, shells)
         limits = (float(voxels.s.min()), float(voxels.s.max()))
         one = np.ones(voxels.n)
@@ -105,14 +107,14 @@ class Explained:
 
 
 def shells(
-    explained: Explained, keep: NDArray[np.bool_], s: Float64, n_shells: int
+    voxel_results: VoxelResults, keep: NDArray[np.bool_], s: Float64, n_shells: int
 ) -> tuple[Quality, ...]:
     """Agreement in shells of equal width in s over the voxels kept; empty shells included."""
     edges = np.linspace(float(s.min()), float(s.max()), n_shells + 1)
     number = np.clip(np.searchsorted(edges, s, side="right") - 1, 0, n_shells - 1)
     found = []
     for i in range(n_shells):
-        q = explained.over(keep & (number == i), s)
+        q = voxel_results.over(keep & (number == i), s)
         limits = {"d_max": 1 / edges[i], "d_min": 1 / edges[i + 1]}
         found.append(Quality(**(vars(q) | limits)))
     return tuple(found)

@@ -19,7 +19,7 @@ from onephonon.network.springs import SpringPlan
 
 from .objective import Objective
 from .parametrization import MatrixSprings
-from .series import Ladder, RungFit
+from .series import LevelFit, ModelSeries
 from .settings import FitSettings
 from .voxels import FitVoxels
 
@@ -35,7 +35,7 @@ class Fit:
     data : DiffuseMap
     settings : FitSettings
     voxels : FitVoxels
-    ladder : Ladder
+    series : ModelSeries
     background : str
         Kind of background.
     absolute : bool
@@ -45,50 +45,50 @@ class Fit:
         From the data's indices to the model's.
     indexing : Agreement or None
         Of the untuned model with the data under every indexing; None if there is only one.
-    said : tuple of str
+    messages : tuple of str
         Messages about assumptions and decisions.
     objective : Objective
-        Of the untuned model, with the amplitudes; each `ladder.RungFit` replaces parts of it.
+        Of the untuned model, with the amplitudes; each `ladder.LevelFit` replaces parts of it.
     """
 
     model: OnePhonon
     data: DiffuseMap
     settings: FitSettings
     voxels: FitVoxels
-    ladder: Ladder
+    series: ModelSeries
     background: str
     absolute: bool
     reindexing: Reindexing
     indexing: Agreement | None
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
     objective: Objective
 
     @property
-    def best(self) -> RungFit:
+    def best(self) -> LevelFit:
         """The chosen model."""
-        return self.ladder.best
+        return self.series.best
 
-    def unit(self, rung: RungFit, x: Tensor | None = None) -> Tensor:
+    def unit(self, level: LevelFit, x: Tensor | None = None) -> Tensor:
         """Factor that converts spring constants to kT/Å^2; differentiable in x."""
-        x = rung.x if x is None else x
+        x = level.x if x is None else x
         if self.absolute:
             return torch.ones((), dtype=x.dtype, device=x.device)
-        model, family = self.model, rung.family
-        constants = family.constants(family.values(x))
+        model, parametrization = self.model, level.parametrization
+        constants = parametrization.constants(parametrization.values(x))
         lattice = model.lattice.with_force_constants(constants)
         return 1 / lattice.thermal_scale
 
-    def maps(self, rung: RungFit | None = None) -> tuple[DiffuseMap, DiffuseMap, DiffuseMap]:
+    def maps(self, level: LevelFit | None = None) -> tuple[DiffuseMap, DiffuseMap, DiffuseMap]:
         """Model on the data's scale, background, and data as fitted, on the data's own grid.
 
         At the voxels of the fit and their equivalents; NaN elsewhere. In the data's indices.
         """
-        rung = rung or self.best
-        what = rung.explained
+        level = level or self.best
+        what = level.voxel_results
 
         def put(values: NDArray[np.float64], name: str) -> DiffuseMap:
-            arrays = {"intensity": self.voxels.spread_out(values, self.data)}
-            return self.data.changed(f"{name} of a fit ({rung.rung.said})", arrays)
+            arrays = {"intensity": self.voxels.to_map_shape(values, self.data)}
+            return self.data.changed(f"{name} of a fit ({level.level.description})", arrays)
 
         return (
             put(what.model, "model, on the data's scale,"),
@@ -96,47 +96,49 @@ class Fit:
             put(what.data, "data, averaged over equivalents,"),
         )
 
-    def fitted_model(self, rung: RungFit | None = None, x: Tensor | None = None) -> OnePhonon:
+    def fitted_model(self, level: LevelFit | None = None, x: Tensor | None = None) -> OnePhonon:
         """The model with fitted springs in kT/Å^2, at thermal scale 1.
 
         Parameters
         ----------
-        rung : RungFit, optional
+        level : LevelFit, optional
             By default the chosen one.
         x : Tensor, shape (n,), optional
             Free parameters other than the best.
         """
-        rung = rung or self.best
-        model, family = self.model, rung.family
-        plan = SpringPlan(by=family.rung.by, kind=family.rung.kind)
-        made = sibling(model, springs=plan, thermal_scale=1.0)
-        x = rung.x if x is None else x
+        level = level or self.best
+        model, parametrization = self.model, level.parametrization
+        plan = SpringPlan(by=parametrization.level.by, kind=parametrization.level.kind)
+        made = with_springs(model, springs=plan, thermal_scale=1.0)
+        x = level.x if x is None else x
         with torch.no_grad():
-            unit = self.unit(rung, x)
-            if isinstance(family, MatrixSprings):
-                made.springs.set_values(unit * family.stiffness(x))
+            unit = self.unit(level, x)
+            if isinstance(parametrization, MatrixSprings):
+                made.springs.set_values(unit * parametrization.stiffness(x))
             else:
-                values = unit * family.values(x)
-                made.springs.set_values(values.reshape(-1, family.n_constants))
+                values = unit * parametrization.values(x)
+                made.springs.set_values(values.reshape(-1, parametrization.n_constants))
         return made
 
-    def fitted_lattice(self, rung: RungFit | None = None, x: Tensor | None = None) -> LatticeModel:
-        """The crystal on a rung's springs in kT/Å^2, at thermal scale 1; differentiable in x.
+    def fitted_lattice(
+        self, level: LevelFit | None = None, x: Tensor | None = None
+    ) -> LatticeModel:
+        """The crystal on a level's springs in kT/Å^2, at thermal scale 1; differentiable in x.
 
         Parameters
         ----------
-        rung, x
+        level, x
             As for `fitted_model`.
         """
-        rung = rung or self.best
-        x = rung.x if x is None else x
-        unit = self.unit(rung, x)
-        made = rung.family.constants(rung.family.values(x))
+        level = level or self.best
+        x = level.x if x is None else x
+        unit = self.unit(level, x)
+        made = level.parametrization.constants(level.parametrization.values(x))
         constants = replace(made, onsite=unit * made.onsite, coupling=unit * made.coupling)
         return self.model.lattice.with_force_constants(constants, 1.0)
 
 
-def sibling(model: OnePhonon, **springs: Any) -> OnePhonon:
+def with_springs(model: OnePhonon, **springs: Any) -> OnePhonon:
     """A model of the same crystal, bodies and contacts with other springs, bound to no q."""
     like = model.crystal.U
     return OnePhonon(

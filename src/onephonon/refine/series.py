@@ -15,10 +15,16 @@ from onephonon.core.errors import InputError
 
 from .objective import Evaluation, Objective
 from .optimize import Minimum, minimize_objective
-from .parametrization import Family, Rung, family_basis, find_rungs, make_family
-from .quality import Explained, Gain, Quality, gain, shells
+from .parametrization import (
+    Level,
+    Parametrization,
+    find_levels,
+    make_parametrization,
+    parametrization_basis,
+)
+from .quality import Gain, Quality, VoxelResults, gain, shells
 from .settings import FitSettings
-from .uncertainty import Certainty
+from .uncertainty import Uncertainty
 from .voxels import FitVoxels
 
 Float64 = NDArray[np.float64]
@@ -27,33 +33,33 @@ Float64 = NDArray[np.float64]
 PRIORS = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)
 
 #: The search ends after this many weights without improvement.
-PATIENCE = 2
+PRIOR_PATIENCE = 2
 
 #: Convergence tolerances while weights are tried: change of the logarithm of a spring, and decrease
 #: of chi-square in dispersions.
-ROUGH = (0.1, 0.3)
+ROUGH_TOLERANCES = (0.1, 0.3)
 
 #: Relative tolerance of the dispersion, and maximum number of rounds.
-SAME_DISPERSION, DISPERSIONS = 0.02, 4
+DISPERSION_TOLERANCE, MAX_DISPERSION_ROUNDS = 0.02, 4
 
 #: Shells of reports.
-SHELLS = 10
+N_SHELLS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class RungFit:
+class LevelFit:
     """A fitted model of the series.
 
     Parameters
     ----------
-    family : Family
+    parametrization : Parametrization
     minimum : Minimum
     prior : float
         lambda.
     dispersion : float
         phi: chi-square per voxel used to scale uncertainties.
-    certainty : Certainty
-    explained : Explained
+    uncertainty : Uncertainty
+    voxel_results : VoxelResults
     used, held_out : Quality
     used_shells, held_out_shells : tuple of Quality
     tried : tuple of (float, float, float)
@@ -62,12 +68,12 @@ class RungFit:
         Gain over the best simpler model, on the held-out halos.
     """
 
-    family: Family
+    parametrization: Parametrization
     minimum: Minimum
     prior: float
     dispersion: float
-    certainty: Certainty
-    explained: Explained
+    uncertainty: Uncertainty
+    voxel_results: VoxelResults
     used: Quality
     held_out: Quality
     used_shells: tuple[Quality, ...]
@@ -76,9 +82,9 @@ class RungFit:
     gain: Gain | None
 
     @property
-    def rung(self) -> Rung:
+    def level(self) -> Level:
         """The model that was fitted."""
-        return self.family.rung
+        return self.parametrization.level
 
     @property
     def x(self) -> Tensor:
@@ -87,40 +93,40 @@ class RungFit:
 
 
 @dataclass(frozen=True, eq=False)
-class Ladder:
+class ModelSeries:
     """The fitted series of models.
 
     Parameters
     ----------
-    untuned : RungFit
+    untuned : LevelFit
         The geometric start, not fitted.
-    rungs : tuple of RungFit
+    levels : tuple of LevelFit
     chosen : int
         Index of the chosen model.
-    said : tuple of str
+    messages : tuple of str
         Why the series ended, and which models were skipped.
     """
 
-    untuned: RungFit
-    rungs: tuple[RungFit, ...]
+    untuned: LevelFit
+    levels: tuple[LevelFit, ...]
     chosen: int
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
 
     @property
-    def best(self) -> RungFit:
-        """The rung to believe."""
-        return self.rungs[self.chosen]
+    def best(self) -> LevelFit:
+        """The chosen model."""
+        return self.levels[self.chosen]
 
 
 #: Called after each fitted model, so that it can be saved.
-Done = Callable[[RungFit], None]
+Done = Callable[[LevelFit], None]
 
 #: Called with (model name, prior weight, steps, objective per voxel, largest change).
 Watch = Callable[[str, float, int, float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Climb:
+class SeriesFitter:
     """Fits a series of models to the same voxels.
 
     Parameters
@@ -137,82 +143,92 @@ class Climb:
     settings: FitSettings
     watch: Watch | None = None
 
-    def climb(self, done: Done | None = None, known: dict[str, Known] | None = None) -> Ladder:
+    def fit_levels(
+        self, done: Done | None = None, saved_levels: dict[str, SavedLevel] | None = None
+    ) -> ModelSeries:
         """Fit one model after the other.
 
         Parameters
         ----------
         done : callable, optional
-        known : dict, optional
+        saved_levels : dict, optional
             Models fitted before, by name, that need not be fitted again.
         """
         untuned = self._untuned()
-        rungs: list[RungFit] = []
+        levels: list[LevelFit] = []
         chosen, waited = 0, 0
-        said: list[str] = []
-        for rung in find_rungs(self.settings.ladder):
+        messages: list[str] = []
+        for level in find_levels(self.settings.levels):
             try:
-                family = self._family(rung, rungs)
+                parametrization = self._parametrization(level, levels)
             except InputError as error:
-                said.append(f"{rung.said}: skipped, because {error}")
+                messages.append(f"{level.description}: skipped, because {error}")
                 continue
-            below = rungs[chosen] if rungs else untuned
-            fitted = self._fit(family, rungs[-1] if rungs else untuned, below, (known or {}))
-            rungs.append(fitted)
+            below = levels[chosen] if levels else untuned
+            fitted = self._fit(
+                parametrization, levels[-1] if levels else untuned, below, (saved_levels or {})
+            )
+            levels.append(fitted)
             if done:
                 done(fitted)
             better = fitted.gain is not None and fitted.gain.clear
-            if better or len(rungs) == 1:
-                chosen, waited = len(rungs) - 1, 0
+            if better or len(levels) == 1:
+                chosen, waited = len(levels) - 1, 0
                 continue
-            said.append(f"{rung.said}: {_no_gain(fitted)}")
+            messages.append(f"{level.description}: {_no_gain(fitted)}")
             waited += 1
             if waited > self.settings.patience:
-                said.append("no further models are fitted")
+                messages.append("no further models are fitted")
                 break
-        if not rungs:
-            raise InputError(f"no model of the series can be used for this crystal: {'; '.join(said)}")
-        return Ladder(untuned, tuple(rungs), chosen, tuple(said))
+        if not levels:
+            raise InputError(
+                f"no model of the series can be used for this crystal: {'; '.join(messages)}"
+            )
+        return ModelSeries(untuned, tuple(levels), chosen, tuple(messages))
 
-    def _untuned(self) -> RungFit:
+    def _untuned(self) -> LevelFit:
         """The geometric start."""
         objective = self.objective
-        at = objective.evaluate(torch.zeros(objective.family.n).to(objective.data))
+        at = objective.evaluate(torch.zeros(objective.parametrization.n).to(objective.data))
         still = Minimum(at, 0, 0.0, True, "not fitted")
         return self._report(objective, still, (), None)
 
-    def _family(self, rung: Rung, rungs: list[RungFit]) -> Family:
+    def _parametrization(self, level: Level, levels: list[LevelFit]) -> Parametrization:
         """Parametrization of a model, relative to the best single spring."""
-        start = self.objective.family.start
-        if rungs and rungs[0].rung.name == "global" and not self.objective.fit_scale:
-            start *= math.exp(float(rungs[0].x[0]))
-        own = self.objective.family
-        return make_family(rung, own.bodies, own.contacts, start)
+        start = self.objective.parametrization.start
+        if levels and levels[0].level.name == "global" and not self.objective.fit_scale:
+            start *= math.exp(float(levels[0].x[0]))
+        own = self.objective.parametrization
+        return make_parametrization(level, own.bodies, own.contacts, start)
 
     def _fit(
-        self, family: Family, below: RungFit, best: RungFit, known: dict[str, Known]
-    ) -> RungFit:
+        self,
+        parametrization: Parametrization,
+        below: LevelFit,
+        best: LevelFit,
+        saved_levels: dict[str, SavedLevel],
+    ) -> LevelFit:
         """Fit one model, starting from the previous one; its gain is relative to the best."""
         objective = replace(
             self.objective,
-            family=family,
-            basis=family_basis(family),
+            parametrization=parametrization,
+            basis=parametrization_basis(parametrization),
             dispersion=self._expected(below.minimum.at),
         )
-        rung = family.rung.name
-        start = family.begin(below.family, below.x)
+        level = parametrization.level.name
+        start = parametrization.initial_values(below.parametrization, below.x)
         tried: list[tuple[float, float, float]] = []
-        if family.n == 1 and objective.fit_scale:
+        if parametrization.n == 1 and objective.fit_scale:
             at = objective.evaluate(start)
             minimum = Minimum(at, 0, 0.0, True, "one spring for all is the scale")
-        elif rung in known and len(known[rung].x) == family.n:
-            saved = known[rung]
+        elif level in saved_levels and len(saved_levels[level].x) == parametrization.n:
+            saved = saved_levels[level]
             objective = replace(objective, prior=saved.prior)
             objective, minimum = self._settle(objective, saved.x.to(start))
             tried = list(saved.tried)
-        elif self.settings.prior is not None or family.n == 1:
+        elif self.settings.prior is not None or parametrization.n == 1:
             # One spring for all has no start to be restrained to.
-            prior = 0.0 if family.n == 1 else float(self.settings.prior or 0.0)
+            prior = 0.0 if parametrization.n == 1 else float(self.settings.prior or 0.0)
             objective = replace(objective, prior=prior)
             objective, minimum = self._settle(objective, start)
             tried.append((prior, *self._both(minimum.at)))
@@ -227,7 +243,7 @@ class Climb:
         """Weaken the prior as long as the fit to held-out data improves, and choose the best.
 
         Of weights that the held-out data do not distinguish from the best, the one closest to
-        maximal evidence is used; see `Certainty.fitting_prior`. The held-out data alone would
+        maximal evidence is used; see `Uncertainty.fitting_prior`. The held-out data alone would
         choose between those by chance, and a prior that is too strong understates uncertainties.
         """
         ways: list[tuple[Objective, Minimum]] = []
@@ -235,35 +251,35 @@ class Climb:
         best = 0
         for prior in PRIORS:
             objective = replace(objective, prior=prior)
-            minimum = self._minimize(objective, start, *ROUGH)
+            minimum = self._minimize(objective, start, *ROUGH_TOLERANCES)
             start = minimum.at.x
             ways.append((objective, minimum))
             objective = replace(objective, dispersion=self._expected(minimum.at))
             tried.append((prior, *self._both(minimum.at)))
             best = min(range(len(tried)), key=lambda i: tried[i][2])
-            if len(tried) - 1 - best >= PATIENCE:
+            if len(tried) - 1 - best >= PRIOR_PATIENCE:
                 break
         objective, minimum = ways[best]
-        wanted = self._certainty(objective, minimum.at).fitting_prior(minimum.at.x)
+        wanted = self._uncertainty(objective, minimum.at).fitting_prior(minimum.at.x)
         equals = [way for way in ways if not self._gain(way[1].at.loss, minimum.at.loss).clear]
         objective, minimum = min(equals, key=lambda w: abs(math.log(w[0].prior / wanted)))
         return *self._settle(objective, minimum.at.x), tried
 
     def _settle(self, objective: Objective, start: Tensor) -> tuple[Objective, Minimum]:
         """Minimize with a dispersion consistent with the minimum."""
-        for _ in range(DISPERSIONS):
+        for _ in range(MAX_DISPERSION_ROUNDS):
             minimum = self._minimize(objective, start)
             found, start = self._expected(minimum.at), minimum.at.x
-            if abs(math.log(found / objective.dispersion)) < SAME_DISPERSION:
+            if abs(math.log(found / objective.dispersion)) < DISPERSION_TOLERANCE:
                 break
             objective = replace(objective, dispersion=found)
         return objective, minimum
 
-    def _certainty(self, objective: Objective, at: Evaluation) -> Certainty:
+    def _uncertainty(self, objective: Objective, at: Evaluation) -> Uncertainty:
         """Information of data and prior, in units of the dispersion found."""
         found = self._expected(at)
         information = objective.slopes(at).hessian / found
-        return Certainty(information, objective.prior * objective.dispersion / found)
+        return Uncertainty(information, objective.prior * objective.dispersion / found)
 
     def _gain(self, before: Tensor, after: Tensor) -> Gain:
         """Gain on the held-out voxels, from rho of every voxel."""
@@ -273,12 +289,14 @@ class Climb:
     def _minimize(self, objective: Objective, start: Tensor, *rough: float) -> Minimum:
         def watch(steps: int, value: float, moved: float) -> None:
             if self.watch:
-                name = objective.family.rung.name
+                name = objective.parametrization.level.name
                 self.watch(name, objective.prior, steps, value / objective.n_used, moved)
 
         settings = self.settings
-        tolerance, *promise = rough or (settings.tolerance,)
-        return minimize_objective(objective, start, settings.max_steps, tolerance, watch, *promise)
+        tolerance, *predicted_decrease = rough or (settings.tolerance,)
+        return minimize_objective(
+            objective, start, settings.max_steps, tolerance, watch, *predicted_decrease
+        )
 
     def _both(self, at: Evaluation) -> tuple[float, float]:
         """Chi-square per voxel, fitted and held out."""
@@ -296,35 +314,35 @@ class Climb:
         minimum: Minimum,
         tried: tuple[tuple[float, float, float], ...],
         gained: Gain | None,
-    ) -> RungFit:
+    ) -> LevelFit:
         """Collect the results of a model at its minimum."""
         at, voxels = minimum.at, self.voxels
-        explained = Explained.of(
+        voxel_results = VoxelResults.of(
             voxels,
             at.scale * _numpy(at.intensity),
             _numpy(at.background),
             _numpy(at.loss),
         )
         out = voxels.held_out
-        used = explained.over(~out, voxels.s)
-        return RungFit(
-            family=objective.family,
+        used = voxel_results.over(~out, voxels.s)
+        return LevelFit(
+            parametrization=objective.parametrization,
             minimum=minimum,
             prior=objective.prior,
             dispersion=self._expected(at),
-            certainty=self._certainty(objective, at),
-            explained=explained,
+            uncertainty=self._uncertainty(objective, at),
+            voxel_results=voxel_results,
             used=used,
-            held_out=explained.over(out, voxels.s),
-            used_shells=shells(explained, ~out, voxels.s, SHELLS),
-            held_out_shells=shells(explained, out, voxels.s, SHELLS),
+            held_out=voxel_results.over(out, voxels.s),
+            used_shells=shells(voxel_results, ~out, voxels.s, N_SHELLS),
+            held_out_shells=shells(voxel_results, out, voxels.s, N_SHELLS),
             tried=tried,
             gain=gained,
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class SavedLevel:
     """Saved result of a model, sufficient to continue from it.
 
     Parameters
@@ -339,12 +357,12 @@ class Known:
     tried: tuple[tuple[float, float, float], ...]
 
     @classmethod
-    def of(cls, fitted: RungFit) -> Known:
+    def of(cls, fitted: LevelFit) -> SavedLevel:
         """What to save."""
         return cls(fitted.x, fitted.prior, fitted.tried)
 
 
-def _no_gain(fitted: RungFit) -> str:
+def _no_gain(fitted: LevelFit) -> str:
     assert fitted.gain is not None
     gained = fitted.gain
     return (

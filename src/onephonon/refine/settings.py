@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from onephonon.core.errors import InputError
 
-from .parametrization import RUNGS, find_rungs
+from .parametrization import LEVELS, find_levels
 
 VOXELS = ("auto", "halos", "all")
 SCALES = ("auto", "absolute", "fitted")
@@ -37,8 +37,8 @@ class FitSettings:
         Fraction of halos held out; symmetry-related halos stay together.
     seed : int
         Random seed of that choice.
-    ladder : tuple of str
-        Names of the models to fit in turn, see `families.RUNGS`.
+    levels : tuple of str
+        Names of the models to fit in turn, see `families.LEVELS`.
     patience : int
         Number of further models to fit without a clear gain on the held-out data before the series
         ends.
@@ -81,7 +81,7 @@ class FitSettings:
     bragg_radius: float | None = None
     held_out: float = 0.2
     seed: int = 0
-    ladder: tuple[str, ...] = tuple(rung.name for rung in RUNGS)
+    levels: tuple[str, ...] = tuple(level.name for level in LEVELS)
     patience: int = 1
     prior: float | None = None
     scale: str = "auto"
@@ -96,16 +96,18 @@ class FitSettings:
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
-        for name, known in (
+        for name, choices in (
             ("voxels", VOXELS),
             ("scale", SCALES),
             ("background", BACKGROUNDS),
             ("loss", LOSSES),
         ):
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
-        object.__setattr__(self, "ladder", tuple(self.ladder))
-        find_rungs(self.ladder)
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"{name} {getattr(self, name)!r} is not one of {', '.join(choices)}"
+                )
+        object.__setattr__(self, "levels", tuple(self.levels))
+        find_levels(self.levels)
         limits: tuple[tuple[str, float, float, str], ...] = (
             ("n_peaks", 1, math.inf, "a whole number, 1 or more"),
             ("held_out", 0.01, 0.9, "a fraction of the halos, 0.01 to 0.9"),
@@ -115,10 +117,10 @@ class FitSettings:
             ("max_steps", 1, 10_000, "1 or more"),
             ("tolerance", 1e-8, 1.0, "a small positive number, such as 0.001"),
         )
-        for name, least, most, mend in limits:
+        for name, minimum, maximum, fix in limits:
             value = getattr(self, name)
-            if not (math.isfinite(value) and least <= value <= most):
-                raise InputError(f"{name} {value}: give {mend}")
+            if not (math.isfinite(value) and minimum <= value <= maximum):
+                raise InputError(f"{name} {value}: give {fix}")
         if self.prior is not None and not (math.isfinite(self.prior) and self.prior >= 0):
             raise InputError(f"prior {self.prior}: give a weight, 0 or more")
         self._check_range()

@@ -16,7 +16,7 @@ from onephonon.core.files import replacing
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
 
-    from .series import Known
+    from .series import SavedLevel
 
 #: Version of the file layout.
 VERSION = 1
@@ -34,7 +34,7 @@ def fingerprint(structure: Path, data: DiffuseMap, settings: dict[str, Any]) -> 
 
 
 def write_fit_state(
-    path: str | os.PathLike[str], mark: str, rungs: dict[str, Known], *, complete: bool
+    path: str | os.PathLike[str], mark: str, levels: dict[str, SavedLevel], *, complete: bool
 ) -> None:
     """Save the models fitted so far, replacing an earlier state."""
     state = {
@@ -42,16 +42,20 @@ def write_fit_state(
         "version": VERSION,
         "fingerprint": mark,
         "complete": complete,
-        "rungs": {
-            name: {"x": known.x.tolist(), "prior": known.prior, "tried": known.tried}
-            for name, known in rungs.items()
+        "levels": {
+            name: {
+                "x": saved_levels.x.tolist(),
+                "prior": saved_levels.prior,
+                "tried": saved_levels.tried,
+            }
+            for name, saved_levels in levels.items()
         },
     }
     with replacing(path, force=True) as temporary:
         temporary.write_text(json.dumps(state, indent=1), encoding="utf-8")
 
 
-def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, Known]]:
+def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, SavedLevel]]:
     """Fingerprint and fitted models of a saved fit.
 
     Raises
@@ -61,21 +65,21 @@ def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, Known]]
     """
     import torch
 
-    from .series import Known
+    from .series import SavedLevel
 
     try:
         state = json.loads(Path(path).read_text(encoding="utf-8"))
         if state["format"] != "onephonon fit" or state["version"] != VERSION:
             raise ValueError("another format or version")
-        rungs = {
-            str(name): Known(
+        levels = {
+            str(name): SavedLevel(
                 torch.tensor(saved["x"], dtype=torch.float64).reshape(-1),
                 float(saved["prior"]),
                 tuple((float(a), float(b), float(c)) for a, b, c in saved["tried"]),
             )
-            for name, saved in state["rungs"].items()
+            for name, saved in state["levels"].items()
         }
-        return str(state["fingerprint"]), rungs
+        return str(state["fingerprint"]), levels
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MapFileError(
             f"{path} is not the state of a fit ({error}); remove it to start again"

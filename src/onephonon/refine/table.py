@@ -14,24 +14,24 @@ from onephonon.network.interfaces import find_interfaces, residue_pairs
 
 from .parametrization import MatrixSprings
 from .result import Fit
-from .series import RungFit
+from .series import LevelFit
 
 Float64 = NDArray[np.float64]
 
 #: Maximum number of residue pairs named in a row.
-MOST_RESIDUES = 3
+MAX_RESIDUES = 3
 
 #: Number of draws for the intervals of principal stiffnesses.
-DRAWS = 400
+N_DRAWS = 400
 
 #: Percentiles of a 68 % interval and its median. Where many springs are poorly determined, draws
 #: from the Gauss-Newton quadratic are biased, since it neglects the curvature of sums that the data
 #: do determine: intervals are shifted so that the median is the best value.
-LOW_MIDDLE_HIGH = (16.0, 50.0, 84.0)
+PERCENTILES = (16.0, 50.0, 84.0)
 
 #: A logarithm with a smaller squared gradient does not depend on the free parameters: rounding of
 #: the gradient of the mean B-factor.
-NO_SLOPE = 1e-12
+MIN_SQUARED_SLOPE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class SpringRow:
     residues: tuple[str, ...]
 
 
-def spring_table(fit: Fit, rung: RungFit | None = None) -> tuple[SpringRow, ...]:
+def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ...]:
     """Spring constants of a model in kT/Å^2, with 68 % intervals.
 
     The uncertainty of a logarithm is that of Gauss-Newton; if a scale was fitted it includes that
@@ -87,27 +87,27 @@ def spring_table(fit: Fit, rung: RungFit | None = None) -> tuple[SpringRow, ...]
     Parameters
     ----------
     fit : Fit
-    rung : RungFit, optional
+    level : LevelFit, optional
         By default the chosen one.
     """
-    rung = rung or fit.best
-    x = rung.x.detach()
-    logs, slopes = log_slopes(fit, rung, x)
-    sigma = (slopes @ root(fit, rung)).square().sum(1).sqrt()
+    level = level or fit.best
+    x = level.x.detach()
+    logs, slopes = log_slopes(fit, level, x)
+    sigma = (slopes @ root(fit, level)).square().sum(1).sqrt()
     log = _numpy(logs)
     low, high = log - _numpy(sigma), log + _numpy(sigma)
     spread = _numpy(sigma)
-    if isinstance(rung.family, MatrixSprings):
-        low, high = _drawn_interval(fit, rung)
+    if isinstance(level.parametrization, MatrixSprings):
+        low, high = _drawn_interval(fit, level)
         spread = 0.5 * (high - low)
     # Intervals of undetermined springs are 0 to infinity.
     with np.errstate(over="ignore"):
         value, low, high = np.exp(log), np.exp(low), np.exp(high)
-    by_data = _share(rung, slopes, sigma)
-    ratio = _ratios(fit, rung)
+    by_data = _share(level, slopes, sigma)
+    ratio = _ratios(fit, level)
     rows = []
-    for i, (group, interface, way) in enumerate(row_names(rung)):
-        n_contacts, residues = _contacts_of(rung, group)
+    for i, (group, interface, way) in enumerate(row_names(level)):
+        n_contacts, residues = _contacts_of(level, group)
         rows.append(
             SpringRow(
                 name=row_title(group, way),
@@ -126,14 +126,14 @@ def spring_table(fit: Fit, rung: RungFit | None = None) -> tuple[SpringRow, ...]
     return tuple(rows)
 
 
-def row_names(rung: RungFit) -> list[tuple[str, str, str]]:
+def row_names(level: LevelFit) -> list[tuple[str, str, str]]:
     """Group of contacts, interface and way of each row of the table."""
-    family = rung.family
-    if isinstance(family, MatrixSprings):
+    parametrization = level.parametrization
+    if isinstance(parametrization, MatrixSprings):
         ways = [f"{kind} {n}" for kind in ("translation", "libration") for n in (1, 2, 3)]
-        return [(name, name, way) for name in family.module.names for way in ways]
-    ways = ["all"] if family.n_constants == 1 else ["along", "across"]
-    return [(name, _interface(name), way) for name in family.module.names for way in ways]
+        return [(name, name, way) for name in parametrization.module.names for way in ways]
+    ways = ["all"] if parametrization.n_constants == 1 else ["along", "across"]
+    return [(name, _interface(name), way) for name in parametrization.module.names for way in ways]
 
 
 def row_title(group: str, way: str) -> str:
@@ -141,14 +141,14 @@ def row_title(group: str, way: str) -> str:
     return group if way == "all" else f"{group} {way}"
 
 
-def log_values(fit: Fit, rung: RungFit, x: Tensor) -> Tensor:
+def log_values(fit: Fit, level: LevelFit, x: Tensor) -> Tensor:
     """Logarithms of the table's values, kT/Å^2 or kT/rad^2; differentiable in x."""
-    family = rung.family
-    if isinstance(family, MatrixSprings):
-        logs = principal(family.stiffness(x)).log().reshape(-1)
+    parametrization = level.parametrization
+    if isinstance(parametrization, MatrixSprings):
+        logs = principal(parametrization.stiffness(x)).log().reshape(-1)
     else:
-        logs = family.values(x).log()
-    return logs + fit.unit(rung, x).log()
+        logs = parametrization.values(x).log()
+    return logs + fit.unit(level, x).log()
 
 
 def principal(S: Tensor) -> Tensor:
@@ -157,97 +157,97 @@ def principal(S: Tensor) -> Tensor:
     return torch.cat([torch.linalg.eigvalsh(block) for block in blocks], dim=1)
 
 
-def log_slopes(fit: Fit, rung: RungFit, x: Tensor) -> tuple[Tensor, Tensor]:
+def log_slopes(fit: Fit, level: LevelFit, x: Tensor) -> tuple[Tensor, Tensor]:
     """`log_values` and their derivative, (n_rows,) and (n_rows, n)."""
-    family = rung.family
-    if isinstance(family, MatrixSprings):
+    parametrization = level.parametrization
+    if isinstance(parametrization, MatrixSprings):
         leaf = x.detach().clone().requires_grad_()
-        logs = principal(family.stiffness(leaf)).log().reshape(-1)
+        logs = principal(parametrization.stiffness(leaf)).log().reshape(-1)
         every = [torch.autograd.grad(log, leaf, retain_graph=True)[0] for log in logs]
         logs, slopes = logs.detach(), torch.stack(every)
     else:
-        logs = family.values(x.detach()).log()
-        slopes = torch.eye(family.n).to(x)
-    unit, slope = _log_unit(fit, rung, x)
+        logs = parametrization.values(x.detach()).log()
+        slopes = torch.eye(parametrization.n).to(x)
+    unit, slope = _log_unit(fit, level, x)
     return logs + unit, slopes + slope
 
 
-def log_slope(fit: Fit, rung: RungFit, row: int, x: Tensor) -> tuple[Tensor, Tensor]:
+def log_slope(fit: Fit, level: LevelFit, row: int, x: Tensor) -> tuple[Tensor, Tensor]:
     """One of `log_values` and its derivative, () and (n,)."""
     with torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
-        log = log_values(fit, rung, leaf)[row]
+        log = log_values(fit, level, leaf)[row]
         (slope,) = torch.autograd.grad(log, leaf)
     return log.detach(), slope
 
 
-def _log_unit(fit: Fit, rung: RungFit, x: Tensor) -> tuple[Tensor, Tensor]:
+def _log_unit(fit: Fit, level: LevelFit, x: Tensor) -> tuple[Tensor, Tensor]:
     """Logarithm of the springs' unit, and its slope."""
     if fit.absolute:
         return x.new_zeros(()), torch.zeros_like(x)
     with torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
-        unit = fit.unit(rung, leaf).log()
+        unit = fit.unit(level, leaf).log()
         (slope,) = torch.autograd.grad(unit, leaf)
     return unit.detach(), slope
 
 
-def root(fit: Fit, rung: RungFit) -> Tensor:
+def root(fit: Fit, level: LevelFit) -> Tensor:
     """A root R of the covariance ``R R^T``, without the common factor of all springs.
 
     If a scale is fitted the data do not determine a common factor of all springs, and the unit
     compensates it: removing it changes no spring constant.
     """
-    total, vectors = rung.certainty.precision()
-    return without_common(fit, rung, (vectors / total.sqrt()).T).T
+    total, vectors = level.uncertainty.precision()
+    return without_common(fit, level, (vectors / total.sqrt()).T).T
 
 
-def without_common(fit: Fit, rung: RungFit, moves: Tensor) -> Tensor:
+def without_common(fit: Fit, level: LevelFit, moves: Tensor) -> Tensor:
     """Changes of the free parameters, (m, n), without the common factor of all springs."""
     if fit.absolute:
         return moves
     common = torch.ones_like(moves[0])
-    if isinstance(rung.family, MatrixSprings):
+    if isinstance(level.parametrization, MatrixSprings):
         rows, columns = torch.triu_indices(6, 6).tolist()
         entry = [float(i == j) for i, j in zip(rows, columns, strict=True)]
-        common = common.new_tensor(entry * len(rung.family.root))
+        common = common.new_tensor(entry * len(level.parametrization.root))
     common = common / torch.linalg.vector_norm(common)
     # The unit compensates any common factor, so it can be removed.
     return moves - (moves @ common)[:, None] * common
 
 
-def draws(fit: Fit, rung: RungFit, n: int, seed: int = 0) -> Tensor:
+def draws(fit: Fit, level: LevelFit, n: int, seed: int = 0) -> Tensor:
     """Draws of the free parameters from the posterior distribution, shape (n, len(x))."""
-    x = rung.x.detach()
-    return x + without_common(fit, rung, rung.certainty.draw(x, n, seed) - x)
+    x = level.x.detach()
+    return x + without_common(fit, level, level.uncertainty.draw(x, n, seed) - x)
 
 
-def _drawn_interval(fit: Fit, rung: RungFit) -> tuple[Float64, Float64]:
+def _drawn_interval(fit: Fit, level: LevelFit) -> tuple[Float64, Float64]:
     """68 % intervals of the logarithms."""
     with torch.no_grad():
-        every = [_numpy(log_values(fit, rung, x)) for x in draws(fit, rung, DRAWS)]
-    low, middle, high = np.nanpercentile(np.stack(every), LOW_MIDDLE_HIGH, axis=0)
-    best = _numpy(log_values(fit, rung, rung.x.detach()))
+        every = [_numpy(log_values(fit, level, x)) for x in draws(fit, level, N_DRAWS)]
+    low, middle, high = np.nanpercentile(np.stack(every), PERCENTILES, axis=0)
+    best = _numpy(log_values(fit, level, level.x.detach()))
     return best + low - middle, best + high - middle
 
 
-def _share(rung: RungFit, slopes: Tensor, sigma: Tensor) -> Float64:
+def _share(level: LevelFit, slopes: Tensor, sigma: Tensor) -> Float64:
     """Fraction of the information on each logarithm that is from the data."""
     size = slopes.square().sum(1)
-    free = size > NO_SLOPE
-    share = 1 - rung.certainty.prior * sigma.square() / torch.where(free, size, 1.0)
+    free = size > MIN_SQUARED_SLOPE
+    share = 1 - level.uncertainty.prior * sigma.square() / torch.where(free, size, 1.0)
     return _numpy(torch.where(free, share.clamp(0.0, 1.0), 0.0))
 
 
-def _ratios(fit: Fit, rung: RungFit) -> Float64:
+def _ratios(fit: Fit, level: LevelFit) -> Float64:
     """Of the values to those of the geometric start."""
-    family, x = rung.family, rung.x.detach()
+    parametrization, x = level.parametrization, level.x.detach()
     with torch.no_grad():
-        unit = fit.unit(rung, x) / fit.unit(rung, torch.zeros_like(x))
-        if not isinstance(family, MatrixSprings):
+        unit = fit.unit(level, x) / fit.unit(level, torch.zeros_like(x))
+        if not isinstance(parametrization, MatrixSprings):
             return _numpy(unit * torch.exp(x))
         ratios = []
-        S, start = family.stiffness(x), family.root @ family.root.mT
+        S, start = parametrization.stiffness(x), parametrization.root @ parametrization.root.mT
         for part in (slice(0, 3), slice(3, 6)):
             values, Q = torch.linalg.eigh(S[:, part, part])
             same = (Q.mT @ start[:, part, part] @ Q).diagonal(dim1=1, dim2=2)
@@ -262,19 +262,19 @@ def _interface(name: str) -> str:
     return name.rsplit("(", 1)[1].rstrip(")") if name.endswith(")") else name
 
 
-def _contacts_of(rung: RungFit, group: str) -> tuple[int, tuple[str, ...]]:
+def _contacts_of(level: LevelFit, group: str) -> tuple[int, tuple[str, ...]]:
     """Number of contacts of a group, and the residue pairs with most contacts."""
-    family = rung.family
-    found = find_interfaces(family.bodies, family.contacts)
-    if isinstance(family, MatrixSprings):
+    parametrization = level.parametrization
+    found = find_interfaces(parametrization.bodies, parametrization.contacts)
+    if isinstance(parametrization, MatrixSprings):
         here = found.index == found.names.index(group)
     else:
-        here = family.module.contact_class == family.module.names.index(group)
-    pairs = residue_pairs(family.bodies, family.contacts, found)
+        here = parametrization.module.contact_class == parametrization.module.names.index(group)
+    pairs = residue_pairs(parametrization.bodies, parametrization.contacts, found)
     which = here.nonzero().squeeze(1).tolist()
     count = Counter(f"{pairs[c][0]} - {pairs[c][1]}" for c in which)
-    most = sorted(count, key=lambda pair: (-count[pair], pair))[:MOST_RESIDUES]
-    return len(which), tuple(most)
+    commonest = sorted(count, key=lambda pair: (-count[pair], pair))[:MAX_RESIDUES]
+    return len(which), tuple(commonest)
 
 
 def _numpy(x: Tensor) -> Float64:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Certainty:
+class Uncertainty:
     """Gauss-Newton Hessian at a minimum, of data and prior.
 
     All quantities refer to the free parameters: logarithms of ratios to the start.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onephonon.compare.target import hkl_at
+from onephonon.compare.target import hkl_of_voxels
 from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import numpy_cell
@@ -37,15 +37,15 @@ HALO_RANGE = (2.0, 2.5)
 MIN_COVERED = 0.5
 
 #: Equivalent voxels that differ by less (relative) are copies, not independent measurements.
-COPIES = 1e-6
+COPY_TOLERANCE = 1e-6
 
 #: Halos of fewer voxels than this on average (maps with one voxel per hkl) are held out in blocks
 #: of so many hkl along each axis: wider than one over a molecule's size, within which
 #: residuals are correlated.
-SMALL_HALO, BLOCK = 8, 4
+MIN_HALO_VOXELS, BLOCK_SIZE = 8, 4
 
 #: Shells of |q| in which the standard deviation is used as sigma for data without sigma.
-SHELLS = 50
+N_SHELLS = 50
 
 #: Minimum number of voxels for a fit.
 MIN_VOXELS = 20
@@ -59,7 +59,7 @@ class FitVoxels:
     ----------
     hkl : ndarray, shape (N, 3)
         Centres, in the model's indices.
-    place : ndarray, shape (N,), int64
+    voxel_index : ndarray, shape (N,), int64
         Flat index of the voxel in the map.
     data, sigma : ndarray, shape (N,)
         Means over equivalents, and their standard uncertainties.
@@ -85,7 +85,7 @@ class FitVoxels:
     """
 
     hkl: Float64
-    place: Index
+    voxel_index: Index
     data: Float64
     sigma: Float64
     s: Float64
@@ -110,7 +110,7 @@ class FitVoxels:
         """Number of halos."""
         return len(self.peaks)
 
-    def spread_out(self, values: Float64, data: DiffuseMap) -> Float64:
+    def to_map_shape(self, values: Float64, data: DiffuseMap) -> Float64:
         """Values (N,) at all equivalent voxels, in the shape of the map; NaN elsewhere."""
         whole = np.full(data.intensity.size, np.nan)
         whole[self.equivalent_place] = values[self.equivalent_of]
@@ -142,13 +142,15 @@ def select_voxels(
     """
     if data.grid is None:
         raise InputError("the data are a list of q-vectors; a fit needs a map on a grid of hkl")
-    whole = takes_all(data, settings)
+    whole = fits_all_voxels(data, settings)
     quadrature = choose_quadrature(data.grid, settings.average, settings.leave_out)
     messages: list[str] = []
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters).astype(np.float64)
-    place, hkl, peak, s = _in_range(data, crystal, reindexing, settings, whole, messages)
+    voxel_index, hkl, peak, s = _in_range(data, crystal, reindexing, settings, whole, messages)
     if not whole:
-        place, hkl, peak, s = _strongest(crystal, settings, laue, place, hkl, peak, s, messages)
+        voxel_index, hkl, peak, s = _strongest(
+            crystal, settings, laue, voxel_index, hkl, peak, s, messages
+        )
     radius = _bragg_radius(data, settings, quadrature)
     if radius > 0:
         away = np.linalg.norm(
@@ -159,27 +161,27 @@ def select_voxels(
             f"{int((~keep).sum())} voxels within {TWO_PI * radius:.4g} 1/Å (2*pi included) "
             "of a Bragg point are left out"
         )
-        place, hkl, peak, s = place[keep], hkl[keep], peak[keep], s[keep]
-    if len(place) < MIN_VOXELS:
+        voxel_index, hkl, peak, s = voxel_index[keep], hkl[keep], peak[keep], s[keep]
+    if len(voxel_index) < MIN_VOXELS:
         raise InputError(
-            f"{len(place)} voxels are left to fit, fewer than {MIN_VOXELS}; widen the "
+            f"{len(voxel_index)} voxels are left to fit, fewer than {MIN_VOXELS}; widen the "
             "resolution range or increase n_peaks"
         )
     step = quadrature.step if quadrature else None
     orientation = find_orientations([reindexing], laue, step)[0]
     same = equivalent_operators(orientation, laue, step)
-    merged = _merged(data, place, hkl, same, messages)
+    merged = _merged(data, voxel_index, hkl, same, messages)
     return _halved(merged, hkl, peak, s, laue, quadrature, reindexing, settings, messages)
 
 
-def takes_all(data: DiffuseMap, settings: FitSettings) -> bool:
+def fits_all_voxels(data: DiffuseMap, settings: FitSettings) -> bool:
     """Whether all voxels of a range are fitted instead of halos: as requested, or if coarse."""
     return settings.voxels == "all" or (settings.voxels == "auto" and is_coarse(data.grid))
 
 
 def resolution_range(data: DiffuseMap, settings: FitSettings) -> tuple[float, float]:
     """Smallest and largest d, Å, as requested or by default."""
-    low, high = (0.0, math.inf) if takes_all(data, settings) else HALO_RANGE
+    low, high = (0.0, math.inf) if fits_all_voxels(data, settings) else HALO_RANGE
     low = low if settings.d_min is None else settings.d_min
     high = high if settings.d_max is None else settings.d_max
     if low >= high:
@@ -215,8 +217,8 @@ def _in_range(
     good = data.mask
     if data.sigma is not None:
         good = good & np.isfinite(data.sigma) & (data.sigma > 0)
-    place = np.flatnonzero(good)
-    hkl = hkl_at(data, place) @ reindexing.operator
+    voxel_index = np.flatnonzero(good)
+    hkl = hkl_of_voxels(data, voxel_index) @ reindexing.operator
     peak = np.rint(hkl).astype(np.int64)
     axes = numpy_cell(crystal.cell.parameters).inverse
     s = np.linalg.norm(hkl @ axes, axis=1)
@@ -233,7 +235,7 @@ def _in_range(
         )
     limits = f"d >= {low:g} Å" if math.isinf(high) else f"{low:g} <= d <= {high:g} Å"
     messages.append(f"resolution {limits}{'' if whole else ' (of the Bragg peak)'}")
-    return place[keep], hkl[keep], peak[keep], s[keep]
+    return voxel_index[keep], hkl[keep], peak[keep], s[keep]
 
 
 def _orbit(peak: Index, laue: Float64) -> tuple[Float64, Index]:
@@ -245,7 +247,7 @@ def _strongest(
     crystal: Crystal,
     settings: FitSettings,
     laue: Float64,
-    place: Index,
+    voxel_index: Index,
     hkl: Float64,
     peak: Index,
     s: Float64,
@@ -266,12 +268,12 @@ def _strongest(
     keep = chosen[orbit]
     fewer = "" if len(best) == settings.n_peaks else f" (of {settings.n_peaks} requested)"
     messages.append(f"halos around the {len(best)} strongest Bragg peaks{fewer}")
-    return place[keep], hkl[keep], peak[keep], s[keep]
+    return voxel_index[keep], hkl[keep], peak[keep], s[keep]
 
 
 @dataclass(frozen=True, eq=False)
 class _Merged:
-    place: Index
+    voxel_index: Index
     back: Index
     index: Index
     data: Float64
@@ -279,28 +281,28 @@ class _Merged:
 
 
 def _merged(
-    data: DiffuseMap, place: Index, hkl: Float64, same: list[Float64], messages: list[str]
+    data: DiffuseMap, voxel_index: Index, hkl: Float64, same: list[Float64], messages: list[str]
 ) -> _Merged:
     """Average equivalent voxels; `index` gives the original voxel that represents each."""
     _, back = unique_voxels(hkl, same)
     n = int(back.max()) + 1
     first = np.full(n, len(back))
     np.minimum.at(first, back, np.arange(len(back)))
-    values = data.intensity.reshape(-1)[place].astype(np.float64)
-    sigma = None if data.sigma is None else data.sigma.reshape(-1)[place].astype(np.float64)
-    weight = np.ones(len(place)) if sigma is None else sigma**-2.0
+    values = data.intensity.reshape(-1)[voxel_index].astype(np.float64)
+    sigma = None if data.sigma is None else data.sigma.reshape(-1)[voxel_index].astype(np.float64)
+    weight = np.ones(len(voxel_index)) if sigma is None else sigma**-2.0
     total = np.bincount(back, weight, n)
     mean = np.bincount(back, weight * values, n) / total
     spread = float(np.sqrt(np.mean((values - mean[back]) ** 2)))
-    repeats = len(place) / n
+    repeats = len(voxel_index) / n
     if repeats > 1.001:
-        copies = spread <= COPIES * float(np.std(values))
+        copies = spread <= COPY_TOLERANCE * float(np.std(values))
         how = "copies of one number each" if copies else "averaged"
-        messages.append(f"{len(place)} voxels are {n} by symmetry: {how}")
+        messages.append(f"{len(voxel_index)} voxels are {n} by symmetry: {how}")
         if copies and sigma is not None:
-            return _Merged(place, back, first, mean, sigma[first])
+            return _Merged(voxel_index, back, first, mean, sigma[first])
     merged = None if sigma is None else np.asarray(total**-0.5, dtype=np.float64)
-    return _Merged(place, back, first, mean, merged)
+    return _Merged(voxel_index, back, first, mean, merged)
 
 
 def _halved(
@@ -318,9 +320,9 @@ def _halved(
     hkl, peak, s = hkl[merged.index], peak[merged.index], s[merged.index]
     orbits, orbit = _orbit(peak, laue)
     what = "halos"
-    if len(peak) < SMALL_HALO * len(orbits):
-        blocks, block = np.unique(np.rint(orbits / BLOCK), axis=0, return_inverse=True)
-        orbits, orbit, what = blocks, block.reshape(-1)[orbit], f"blocks of {BLOCK}^3 hkl"
+    if len(peak) < MIN_HALO_VOXELS * len(orbits):
+        blocks, block = np.unique(np.rint(orbits / BLOCK_SIZE), axis=0, return_inverse=True)
+        orbits, orbit, what = blocks, block.reshape(-1)[orbit], f"blocks of {BLOCK_SIZE}^3 hkl"
     if len(orbits) < 2:
         raise InputError("one halo cannot be both fitted and held out; increase n_peaks")
     generator = np.random.default_rng(settings.seed)
@@ -332,15 +334,15 @@ def _halved(
     order = np.argsort(halo.reshape(-1), kind="stable")
     sigma = merged.sigma
     if sigma is None:
-        sigma = shell_spread(merged.data, s)
+        sigma = shell_standard_deviation(merged.data, s)
         messages.append(
             f"no sigma: that of a voxel is taken as the spread of the data in its shell of |q| "
-            f"({SHELLS} shells)"
+            f"({N_SHELLS} shells)"
         )
     messages.append(f"{n_held} of {len(orbits)} {what} are held out (seed {settings.seed})")
     return FitVoxels(
         hkl=hkl[order],
-        place=merged.place[merged.index][order],
+        voxel_index=merged.voxel_index[merged.index][order],
         data=merged.data[order],
         sigma=sigma[order],
         s=s[order],
@@ -352,12 +354,12 @@ def _halved(
         rotation=reindexing.operator,
         sigma_known=merged.sigma is not None,
         messages=tuple(messages),
-        equivalent_place=merged.place,
+        equivalent_place=merged.voxel_index,
         equivalent_of=np.argsort(order)[merged.back],
     )
 
 
-def shell_spread(values: Float64, s: Float64, shells: int = SHELLS) -> Float64:
+def shell_standard_deviation(values: Float64, s: Float64, shells: int = N_SHELLS) -> Float64:
     """Standard deviation of values in shells of equal number, about a line in s, shape (N,)."""
     order = np.argsort(s, kind="stable")
     found = np.empty(len(values))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from onephonon.core.caching import Memory
+from onephonon.core.caching import ResultCache
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.crystal.grid import HklGrid
@@ -38,7 +38,7 @@ class BoundModel:
         Points of smaller d (Å) are masked.
     bragg_tolerance : float, optional
         See `is_bragg`.
-    memory : Memory
+    memory : ResultCache
         Keeps points and modes while what they come from has the same values.
     """
 
@@ -47,12 +47,12 @@ class BoundModel:
     numerics: Numerics = field(default_factory=Numerics)
     res_limit: float = 0.0
     bragg_tolerance: float | None = None
-    memory: Memory = field(default_factory=Memory, repr=False)
+    memory: ResultCache = field(default_factory=ResultCache, repr=False)
 
     def at(self, q_vectors: Any) -> BoundModel:
         """The same at other q: a tensor (N, 3) in 1/Å, points, or a sample."""
         source = QSource.from_q(q_vectors, self.lattice.crystal.cell)
-        return replace(self, source=source, memory=Memory())
+        return replace(self, source=source, memory=ResultCache())
 
     @property
     def grid(self) -> HklGrid | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from onephonon.crystal.zone import ZonePoints
 
 #: Largest ratio of the numbers of q per zone point within one chunk.
-UNEQUAL = 1.25
+MAX_COUNT_RATIO = 1.25
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Sharing:
+class ZoneGroups:
     """Which q share a zone point.
 
     Parameters
@@ -89,7 +89,9 @@ class Sharing:
         at = 0
         while at < len(self.zone):
             # Neighbours in this order have similar numbers of q, so few are repeated.
-            bound = torch.tensor(int(UNEQUAL * int(self.count[at])), device=self.count.device)
+            bound = torch.tensor(
+                int(MAX_COUNT_RATIO * int(self.count[at])), device=self.count.device
+            )
             alike = int(torch.searchsorted(self.count, bound, right=True))
             end = min(alike, at + zone_batch)
             end = at + max(1, min(end - at, batch_size // int(self.count[end - 1])))
@@ -107,7 +109,7 @@ class Sharing:
         return Chunk(self.zone[part], self.points[start[:, None] + column], count - first)
 
 
-def find_sharing(zone: ZonePoints, wanted: Tensor) -> Sharing:
+def group_by_zone_point(zone: ZonePoints, wanted: Tensor) -> ZoneGroups:
     """Sort the selected q by zone point.
 
     Parameters
@@ -122,4 +124,4 @@ def find_sharing(zone: ZonePoints, wanted: Tensor) -> Sharing:
     order = torch.argsort(count, stable=True)
     order = order[count[order] > 0]
     points = points[torch.argsort(index, stable=True)]
-    return Sharing(points, order, start[order], count[order])
+    return ZoneGroups(points, order, start[order], count[order])

@@ -27,8 +27,8 @@ from .intensity import one_phonon_intensity
 from .points import list_points
 
 #: How many q, and how nearly (relative) their images must agree, for a map to be symmetric.
-N_TRIED = 3
-SYMMETRIC = {torch.float64: 1e-8, torch.float32: 1e-3}
+N_TRIAL_Q = 3
+SYMMETRY_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class GridIntensity:
         return replace(self, amplitudes=self.amplitudes.within(region))
 
     def blocks(self) -> list[slice]:
-        """The rows of each step of the work, one residue class of h at a time."""
+        """The rows of each step, one residue class of h at a time."""
         return self.amplitudes.blocks()
 
     def empty(self, n_rows: int) -> Tensor:
@@ -240,7 +240,7 @@ def has_symmetry(
     """
     generator = torch.Generator().manual_seed(0)
     cell = bodies.crystal.cell
-    hkl = torch.rand(N_TRIED, 3, generator=generator, dtype=torch.float64)
+    hkl = torch.rand(N_TRIAL_Q, 3, generator=generator, dtype=torch.float64)
     rotations = torch.as_tensor(operators, dtype=hkl.dtype)
     images = torch.einsum("nx,oxy->noy", hkl, rotations).reshape(-1, 3)
     with torch.no_grad():
@@ -248,7 +248,7 @@ def has_symmetry(
         # About 4 Å away from the origin, where every atom still matters.
         q = matrix.q_from_hkl((images * float(matrix.volume) ** (1 / 3) / 4).to(matrix.matrix))
         found = one_phonon_intensity(bodies, constants, list_points(matrix, q), U).reshape(
-            N_TRIED, -1
+            N_TRIAL_Q, -1
         )
     spread = (found - found[:, :1]).abs().max(1).values
-    return bool((spread <= SYMMETRIC[found.dtype] * found.mean(1)).all())
+    return bool((spread <= SYMMETRY_TOLERANCE[found.dtype] * found.mean(1)).all())

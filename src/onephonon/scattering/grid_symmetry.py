@@ -23,7 +23,7 @@ from .grid_rows import WHOLE, Region
 ON_LATTICE = 1e-6
 
 #: Number of grid points on which a candidate region is tested first.
-TRIED = 4096
+N_TRIAL_POINTS = 4096
 
 
 def useful(operators: Tensor, grid: HklGrid) -> Tensor:
@@ -102,13 +102,13 @@ def find_symmetry(laue: NDArray[np.int64], grid: HklGrid) -> Symmetry:
         return best
     generator = torch.Generator().manual_seed(0)
     tried = torch.stack(
-        [torch.randint(n, (TRIED,), generator=generator) for n in grid.shape], dim=1
+        [torch.randint(n, (N_TRIAL_POINTS,), generator=generator) for n in grid.shape], dim=1
     )
     for of_h, of_k, of_l in product(*(_halves(axis) for axis in grid.axes)):
         candidate = Symmetry(grid, operators, (of_h, of_k, of_l))
         if candidate.n_points >= best.n_points:
             continue
-        covered = torch.zeros(TRIED, dtype=torch.bool)
+        covered = torch.zeros(N_TRIAL_POINTS, dtype=torch.bool)
         for image in candidate.images(tried):
             covered |= candidate.inside(image)
         if bool(covered.all()):

@@ -64,8 +64,8 @@ def one_phonon_intensity(
     made = make_solver(bodies, constants, solver, int(points.valid.sum()))
     if G is not None:
         # Nothing of the size q x atoms: all at once, unless a batch size is given.
-        most = batch_size or min(made.q_batch, max(1, points.n_q))
-        every = points.sharing().chunks(most, max(1, zone.n_k))
+        max_q = batch_size or min(made.q_batch, max(1, points.n_q))
+        every = points.zone_groups().chunks(max_q, max(1, zone.n_k))
 
         def kept(chunk: Chunk) -> Tensor:
             return made.quadratic_form(zone.k_frac[chunk.zone], points.hkl, G, chunk.points)
@@ -131,7 +131,7 @@ def _chunks_to_form(
 ) -> Iterator[Chunk]:
     """Chunks of few enough q to form their G."""
     batch_size = batch_size or default_batch_size(bodies)
-    return points.sharing().chunks(batch_size, zone_batch)
+    return points.zone_groups().chunks(batch_size, zone_batch)
 
 
 def _amplitudes_of(

@@ -140,7 +140,7 @@ def spring_slopes(
     made = make_solver(bodies, basis.constants(springs), solver)
     batch = max(1, NUMBERS_AT_A_TIME // products.widest)
     batch = min(batch, batch_size or (default_batch_size(bodies) if G is None else batch))
-    for chunk in points.sharing().chunks(batch, made.zone_batch):
+    for chunk in points.zone_groups().chunks(batch, made.zone_batch):
         k_frac, flat = points.zone.k_frac[chunk.zone], chunk.points.reshape(-1)
         rows = transform(bodies, points.q[flat], U) if G is None else G.index_select(0, flat)
         value, v = made.at(k_frac).solve(rows.reshape(*chunk.points.shape, -1))

@@ -22,7 +22,7 @@ class Numerics:
         Accuracy of intensities from the mesh: errors are less than rtol times the intensity
         itself and its rms over the points, added.
     batch_size : int, optional
-        Most q handled at a time.
+        Maximum number of q handled at a time.
 
     Raises
     ------
@@ -43,7 +43,5 @@ class Numerics:
 def check_batch_size(value: int | None) -> int | None:
     """Check a batch size: at least one, or None."""
     if value is not None and (value < 1 or value != int(value)):
-        raise InputError(
-            f"batch_size {value}: must be a whole number, at least 1, or None"
-        )
+        raise InputError(f"batch_size {value}: must be a whole number, at least 1, or None")
     return value

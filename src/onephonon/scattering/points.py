@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from onephonon.core.caching import Memory
+from onephonon.core.caching import ResultCache
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.grid import HklGrid
 from onephonon.crystal.zone import ZonePoints, find_zone_points, grid_zone_points, is_bragg
 
-from .chunks import Sharing, find_sharing
+from .chunks import ZoneGroups, group_by_zone_point
 
 #: Resolutions this close (relative) are the same: a limit at a reflection's own d keeps it.
 SAME_RESOLUTION = 1e-6
@@ -39,23 +39,23 @@ class QPoints:
     hkl: Tensor
     zone: ZonePoints
     valid: Tensor
-    _memory: Memory = field(default_factory=Memory, repr=False, compare=False)
+    _cache: ResultCache = field(default_factory=ResultCache, repr=False, compare=False)
 
     @property
     def n_q(self) -> int:
         """Number of q-vectors."""
         return int(self.q.shape[0])
 
-    def sharing(self) -> Sharing:
+    def zone_groups(self) -> ZoneGroups:
         """Valid q grouped by zone point; computed once."""
-        return self._memory.get(
+        return self._cache.get(
             "sharing",
             [self.zone.index, self.valid],
-            lambda: find_sharing(self.zone, self.valid),
+            lambda: group_by_zone_point(self.zone, self.valid),
             (self.zone.n_k,),
         )
 
-    def carrying(self, cell: UnitCell, q: Tensor) -> QPoints:
+    def with_graphs(self, cell: UnitCell, q: Tensor) -> QPoints:
         """The same points with the graphs of a cell and q; discrete parts are reused."""
         return replace(self, q=q, hkl=cell.hkl_from_q(q))
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onephonon.core.caching import Memory
+from onephonon.core.caching import ResultCache
 from onephonon.core.errors import InputError
-from onephonon.core.tensors import follow, map_tensors
+from onephonon.core.tensors import map_tensors, match_dtype_and_device
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.grid import HklGrid, check_samplings
 from onephonon.crystal.zone import ZonePoints
@@ -51,13 +51,13 @@ class QSource:
             If only some are given, or as `check_samplings` raises it.
         """
         names = ("hsampling", "ksampling", "lsampling")
-        given = [s for s in samplings if s is not None]
+        overrides = [s for s in samplings if s is not None]
         missing = [n for n, s in zip(names, samplings, strict=True) if s is None]
-        if not given:
+        if not overrides:
             return cls()
         if missing:
             raise InputError(f"{', '.join(missing)} missing; give all three samplings or none")
-        return cls(grid=check_samplings(*given))
+        return cls(grid=check_samplings(*overrides))
 
     @classmethod
     def from_q(cls, q_vectors: Any, cell: UnitCell) -> QSource:
@@ -97,7 +97,7 @@ class QSource:
         return None if self.grid is None else self.grid.shape
 
     def points(
-        self, cell: UnitCell, limits: tuple[float, float | None], memory: Memory | None = None
+        self, cell: UnitCell, limits: tuple[float, float | None], memory: ResultCache | None = None
     ) -> QPoints:
         """The points in a cell, which may be differentiable.
 
@@ -106,7 +106,7 @@ class QSource:
         cell : UnitCell
         limits : (float, float or None)
             Resolution limit (Å) and Bragg tolerance; see `list_points`.
-        memory : Memory, optional
+        memory : ResultCache, optional
             Keeps the points for as long as cell and q have the same values.
 
         Raises
@@ -114,7 +114,7 @@ class QSource:
         InputError
             If there are none.
         """
-        memory = memory or Memory()
+        memory = memory or ResultCache()
         if self.q is not None:
             # Sorted once for their values, whatever graph cell and q carry.
             q = self.q.to(cell.matrix)
@@ -125,14 +125,14 @@ class QSource:
                 lambda: list_points(bare, q.detach(), *limits),
                 limits,
             )
-            return known.carrying(cell, q)
+            return known.with_graphs(cell, q)
         if self.grid is not None:
             grid = self.grid
             return memory.get(
                 "points", [cell.matrix], lambda: grid_points(cell, grid, *limits), limits
             )
         if self.listed is not None:
-            listed = map_tensors(self.listed, lambda t: follow(t, cell.matrix))
+            listed = map_tensors(self.listed, lambda t: match_dtype_and_device(t, cell.matrix))
             return memory.get(
                 "points",
                 [cell.matrix, *self.tensors],

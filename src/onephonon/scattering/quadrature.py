@@ -25,14 +25,14 @@ from onephonon.crystal.grid import HklGrid
 Float64 = NDArray[np.float64]
 
 #: A Bragg point this close to a voxel (Miller indices) counts as on its edge.
-EDGE = 1e-9
+EDGE_TOLERANCE = 1e-9
 
 #: Highest order of the quadrature.
 MAX_ORDER = 32
 
 #: A step this long (Miller indices) puts voxels nowhere near a Bragg point out of reach of points:
 #: from here on a model is averaged over voxels unless asked otherwise.
-COARSE = 0.5
+COARSE_STEP = 0.5
 
 #: Order of the averages over such voxels.
 USUAL_ORDER = 2
@@ -118,7 +118,7 @@ class Quadrature:
         extent = np.asarray(self.step)
         # A voxel's nodes depend only on the positions of Bragg points in it.
         base = np.rint(hkl)
-        place = np.rint((hkl - base) / EDGE) * EDGE
+        place = np.rint((hkl - base) / EDGE_TOLERANCE) * EDGE_TOLERANCE
         special = _holds_bragg(place, extent)
         plain = np.flatnonzero(~special)
         nodes, weights = _product(-0.5 * extent, 0.5 * extent, self.order)
@@ -136,7 +136,7 @@ class Quadrature:
 
 def is_coarse(grid: HklGrid | None) -> bool:
     """Whether voxels extend over half a Miller index or more along an axis; a list has none."""
-    return grid is not None and max(grid.step) >= COARSE
+    return grid is not None and max(grid.step) >= COARSE_STEP
 
 
 def choose_quadrature(
@@ -215,7 +215,9 @@ def _repeated(
 def _holds_bragg(centre: Float64, extent: Float64) -> NDArray[np.bool_]:
     """Which voxels have a Bragg point in them or on their edge, shape (N,)."""
     low, high = centre - 0.5 * extent, centre + 0.5 * extent
-    return np.asarray((np.floor(high + EDGE) >= np.ceil(low - EDGE)).all(axis=1))
+    return np.asarray(
+        (np.floor(high + EDGE_TOLERANCE) >= np.ceil(low - EDGE_TOLERANCE)).all(axis=1)
+    )
 
 
 def _around_bragg(
@@ -238,7 +240,7 @@ def _around_bragg(
 
 def _cut(low: float, high: float) -> list[tuple[float, float]]:
     """Divide an interval halfway between whole numbers if it contains more than one."""
-    first, last = math.ceil(low - EDGE), math.floor(high + EDGE)
+    first, last = math.ceil(low - EDGE_TOLERANCE), math.floor(high + EDGE_TOLERANCE)
     edges = [low, *(i + 0.5 for i in range(first, last)), high]
     return list(itertools.pairwise(edges))
 
@@ -263,12 +265,12 @@ def _pyramids(low: Float64, high: Float64, order: int, leave_out: float) -> tupl
 
     The weights sum to the volume of what is not left out.
     """
-    apex = np.clip(np.ceil(low - EDGE), low, high)
+    apex = np.clip(np.ceil(low - EDGE_TOLERANCE), low, high)
     along, share = _gauss(leave_out, 1.0, max(2, order - 1))
     nodes, weights = [], []
     for axis, side in itertools.product(range(3), (low, high)):
         height = abs(side[axis] - apex[axis])
-        if height <= EDGE:
+        if height <= EDGE_TOLERANCE:
             continue
         u, v = (axis + 1) % 3, (axis + 2) % 3
         (x, w_x), (y, w_y) = _gauss(low[u], high[u], order), _gauss(low[v], high[v], order)

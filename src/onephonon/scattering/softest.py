@@ -30,17 +30,17 @@ from .intensity import mode_intensity
 from .points import QPoints
 
 #: Extra vectors: they speed up convergence and complete degenerate sets.
-GUARD = 6
+N_GUARD_VECTORS = 6
 
 #: Blocks of a basis before it is reduced to its best vectors.
-BLOCKS = 5
+MAX_BLOCKS = 5
 
 #: Reductions after which a wavevector is left to a dense eigendecomposition.
-MOST_CYCLES = 60
+MAX_CYCLES = 60
 
 #: Frequencies squared closer than this, relatively, are one degenerate set; in float32 rounding
 #: leaves more between them.
-EQUAL = {torch.float64: 1e-6, torch.float32: 1e-3}
+DEGENERACY_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class SoftestModes:
         return 1.0 - float(self.intensity[valid].sum()) / whole if whole > 0 else 0.0
 
     @property
-    def neglected_most(self) -> float:
+    def max_neglected(self) -> float:
         """The largest share that is neglected at one q."""
         lit = self.whole > 0
         shares = 1.0 - self.intensity[lit] / self.whole[lit]
@@ -167,14 +167,14 @@ def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
     n_split : int
         Wavevectors at which n splits a set of equal frequencies.
 
-    Notes
+    Header
     -----
     Block Krylov method on ``L^H K^-1 L`` with full orthogonalization and thick restarts. Where
     the basis would fill the space, and where it does not converge, modes are dense.
     """
     bodies, D = solver.bodies, solver.bodies.n_dof
     with torch.no_grad():
-        if (n + GUARD) * BLOCKS >= D:
+        if (n + N_GUARD_VECTORS) * MAX_BLOCKS >= D:
             every = _dense(solver, k_frac)
             return _first(every, n), _count_split(every.w_squared, n)
         L = mass_factors(bodies)
@@ -190,7 +190,7 @@ def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
         slow = (~converged).nonzero().squeeze(1)
         if len(slow):
             every = _dense(solver, k_frac[slow])
-            V[slow], w_squared[slow] = every.V[:, :, :n], every.w_squared[:, : n + GUARD]
+            V[slow], w_squared[slow] = every.V[:, :, :n], every.w_squared[:, : n + N_GUARD_VECTORS]
         return Modes(V, w_squared[:, :n]), _count_split(w_squared, n)
 
 
@@ -215,16 +215,16 @@ def largest_eigenpairs(
     X : Tensor, shape (n_k, D, n + GUARD)
     converged : Tensor, shape (n_k,), bool
     """
-    block = n + GUARD
+    block = n + N_GUARD_VECTORS
     eps = torch.finfo(like.dtype).eps
     start = torch.Generator().manual_seed(0)
     X = torch.randn(D, block, 2, generator=start, dtype=torch.float64)
     X = torch.view_as_complex(X).to(like.dtype.to_complex()).to(like.device)
     X = torch.linalg.qr(X)[0].expand(n_k, D, block)
     AX = apply(X)
-    for _ in range(MOST_CYCLES):
+    for _ in range(MAX_CYCLES):
         Q, AQ, new = X, AX, AX
-        for _ in range(BLOCKS - 1):
+        for _ in range(MAX_BLOCKS - 1):
             for _ in range(2):  # the second time removes what rounding left
                 new = torch.linalg.qr(new - Q @ (Q.mH @ new))[0]
             image = apply(new)
@@ -269,12 +269,12 @@ def _count_split(w_squared: Tensor, n: int) -> int:
     if w_squared.shape[1] <= n:
         return 0
     last, after = w_squared[:, n - 1], w_squared[:, n]
-    return int(((after - last).abs() <= EQUAL[after.dtype] * after.abs()).sum())
+    return int(((after - last).abs() <= DEGENERACY_TOLERANCE[after.dtype] * after.abs()).sum())
 
 
 def _at_a_time(n_dof: int, n: int) -> int:
     """Number of wavevectors whose bases and products fit the memory limit."""
-    return max(1, CHUNK_BYTES // (16 * 2 * BLOCKS * (n + GUARD) * n_dof))
+    return max(1, CHUNK_BYTES // (16 * 2 * MAX_BLOCKS * (n + N_GUARD_VECTORS) * n_dof))
 
 
 def _points_at(points: QPoints, part: Tensor) -> tuple[Tensor, QPoints]:

@@ -27,12 +27,12 @@ class VoxelOrientation:
     ----------
     rotation : ndarray, shape (3, 3)
         On rows of hkl: the model is averaged over ``box @ rotation``.
-    moves : tuple of (Reindexing, ndarray)
+    reindexings_served : tuple of (Reindexing, ndarray)
         Ways of indexing that this orientation serves: at ``hkl @ move`` of the data's hkl.
     """
 
     rotation: Float64
-    moves: tuple[tuple[Reindexing, Float64], ...]
+    reindexings_served: tuple[tuple[Reindexing, Float64], ...]
 
 
 def find_orientations(
@@ -53,14 +53,17 @@ def find_orientations(
     """
     found: list[tuple[Float64, list[tuple[Reindexing, Float64]]]] = []
     for reindexing in reindexings:
-        for rotation, moves in found:
-            move = _move(reindexing, rotation, laue, step)
-            if move is not None:
-                moves.append((reindexing, move))
+        for rotation, reindexings_served in found:
+            operator_from_box = _move(reindexing, rotation, laue, step)
+            if operator_from_box is not None:
+                reindexings_served.append((reindexing, operator_from_box))
                 break
         else:
             found.append((reindexing.operator, [(reindexing, np.eye(3))]))
-    return tuple(VoxelOrientation(rotation, tuple(moves)) for rotation, moves in found)
+    return tuple(
+        VoxelOrientation(rotation, tuple(reindexings_served))
+        for rotation, reindexings_served in found
+    )
 
 
 def equivalent_operators(
@@ -68,7 +71,7 @@ def equivalent_operators(
 ) -> list[Float64]:
     """Operators on rows of hkl that take voxels to equivalent ones, boxes to boxes."""
     rotation = orientation.rotation
-    carried = [_tidy(rotation @ L @ np.linalg.inv(rotation)) for L in laue]
+    carried = [_snap_to_fractions(rotation @ L @ np.linalg.inv(rotation)) for L in laue]
     return [operator for operator in carried if _keeps_box(operator, step)]
 
 
@@ -77,7 +80,7 @@ def unique_voxels(hkl: Float64, operators: Sequence[Float64]) -> tuple[Float64, 
     best = np.rint(hkl / SAME_HKL).astype(np.int64)
     for operator in operators:
         other = np.rint((hkl @ operator) / SAME_HKL).astype(np.int64)
-        ahead = _later(other, best)
+        ahead = _comes_later(other, best)
         best = np.where(ahead[:, None], other, best)
     _, first, back = np.unique(best, axis=0, return_index=True, return_inverse=True)
     return hkl[first], back.reshape(-1)
@@ -88,9 +91,9 @@ def _move(
 ) -> Float64 | None:
     """What takes the data's hkl to those asked for in voxels so rotated, if anything does."""
     for L in laue:
-        move = reindexing.operator @ L @ np.linalg.inv(rotation)
-        if _keeps_box(move, step):
-            return _tidy(move)
+        operator_from_box = reindexing.operator @ L @ np.linalg.inv(rotation)
+        if _keeps_box(operator_from_box, step):
+            return _snap_to_fractions(operator_from_box)
     return None
 
 
@@ -103,12 +106,12 @@ def _keeps_box(operator: Float64, step: Sequence[float] | None) -> bool:
     return bool(permutes and np.allclose(extent @ size, extent, rtol=1e-6, atol=0))
 
 
-def _tidy(operator: Float64) -> Float64:
+def _snap_to_fractions(operator: Float64) -> Float64:
     """Round to multiples of 1/24, to remove rounding of an inverse."""
     return np.asarray(np.rint(operator * 24) / 24)
 
 
-def _later(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _comes_later(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Rows of a that come after those of b in order of h, k, l."""
     (a_h, a_k, a_l), (b_h, b_k, b_l) = a.T, b.T
     after_k = (a_k > b_k) | ((a_k == b_k) & (a_l > b_l))

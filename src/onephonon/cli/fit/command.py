@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
     from onephonon.model.one_phonon import OnePhonon
     from onephonon.refine.result import Fit
-    from onephonon.refine.series import RungFit
+    from onephonon.refine.series import LevelFit
     from onephonon.refine.settings import FitSettings
 
 
@@ -50,7 +50,7 @@ def fit(
     data: DataOptions,
     resolution: FitResolution,
     voxels: VoxelOptions,
-    ladder: LadderOptions,
+    levels: LadderOptions,
     objective: ObjectiveOptions,
     report: ReportOptions,
     temperature: TemperatureOptions,
@@ -65,7 +65,7 @@ def fit(
     improves. The output folder contains a report (report.html), all numbers (JSON, CSV), the
     calculated map, and the state of the fit: repeat the command to continue an interrupted fit.
     """
-    settings = fit_settings(data, resolution, voxels, objective, ladder)
+    settings = fit_settings(data, resolution, voxels, objective, levels)
     report.check()
     kelvin = temperature.kelvin(file, writing.quiet)
     measured = reading.read_for(data_file, file)
@@ -82,14 +82,14 @@ def _run(
     """Fit, with messages and progress bars."""
     from onephonon.refine.fit import fit_springs
 
-    with fit_messages(quiet) as (say, progress, watch):
-        if folder.known:
-            say(f"continuing the fit in {folder.path}: {', '.join(folder.known)} known")
+    with fit_messages(quiet) as (log, progress, watch):
+        if folder.saved_levels:
+            log(f"continuing the fit in {folder.path}: {', '.join(folder.saved_levels)} known")
 
-        def done(fitted: RungFit) -> None:
+        def done(fitted: LevelFit) -> None:
             folder.save(fitted)
-            say(
-                f"{fitted.rung.said}: chi-square {fitted.used.chi2:.4g} per voxel, held out "
+            log(
+                f"{fitted.level.description}: chi-square {fitted.used.chi2:.4g} per voxel, held out "
                 f"{fitted.held_out.chi2:.4g}; anisotropic CC {fitted.used.cc_anisotropic:.3f}, "
                 f"held out {fitted.held_out.cc_anisotropic:.3f}"
                 + ("" if fitted.minimum.converged else f" (not converged: {fitted.minimum.why})")
@@ -101,9 +101,9 @@ def _run(
             settings,
             progress=progress,
             watch=watch,
-            say=say,
+            log=log,
             done=done,
-            known=folder.known,
+            saved_levels=folder.saved_levels,
         )
 
 
@@ -118,7 +118,7 @@ def _write(
     from onephonon.refine.profile import profile
     from onephonon.viz.report.writing import write_report
 
-    with fit_messages(quiet) as (say, progress, _):
+    with fit_messages(quiet) as (log, progress, _):
         predictions = None
         if report.draws:
             predictions = predict(
@@ -131,10 +131,10 @@ def _write(
         for name, diffuse in (("model.h5", model), ("background.h5", background)):
             write_map(diffuse, folder.path / name, force=True)
             written.append(folder.path / name)
-        if isinstance(found.best.family, LogSprings):
+        if isinstance(found.best.parametrization, LogSprings):
             path = folder.path / "contacts.csv"
             write_contact_table(found.fitted_model().contact_table(), path, force=True)
             written.append(path)
         folder.save(complete=True)
         if not quiet:
-            say(f"wrote {', '.join(str(path) for path in written)}")
+            log(f"wrote {', '.join(str(path) for path in written)}")

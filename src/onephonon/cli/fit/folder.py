@@ -10,7 +10,7 @@ from onephonon.core.errors import MapFileError
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
-    from onephonon.refine.series import Known, RungFit
+    from onephonon.refine.series import LevelFit, SavedLevel
     from onephonon.refine.settings import FitSettings
 
 #: File from which an interrupted fit continues.
@@ -18,20 +18,20 @@ STATE = "state.json"
 
 
 class FitFolder:
-    """The folder of a fit, in which every rung is saved as soon as it is fitted.
+    """The folder of a fit, in which every level is saved as soon as it is fitted.
 
     Parameters
     ----------
     path : Path
     mark : str
         Fingerprint of everything that a fit in this folder must share.
-    known : dict of str to Known
+    saved_levels : dict of str to SavedLevel
         Rungs fitted before.
     """
 
-    def __init__(self, path: Path, mark: str, known: dict[str, Known]) -> None:
-        self.path, self.mark, self.known = path, mark, known
-        self.done: dict[str, Known] = {}
+    def __init__(self, path: Path, mark: str, saved_levels: dict[str, SavedLevel]) -> None:
+        self.path, self.mark, self.saved_levels = path, mark, saved_levels
+        self.done: dict[str, SavedLevel] = {}
 
     @classmethod
     def open(
@@ -54,16 +54,16 @@ class FitFolder:
 
         if path.exists() and not path.is_dir():
             raise MapFileError(f"{path} is a file; name a folder for the results")
-        asked = asdict(settings) | arguments
+        fingerprinted = asdict(settings) | arguments
         # A longer series gives the same models, if it begins with the same single spring.
-        asked["ladder"] = settings.ladder[0] == "global"
+        fingerprinted["levels"] = settings.levels[0] == "global"
         for name in ("patience", "max_steps"):
-            asked.pop(name)
-        mark = fingerprint(structure, data, asked)
-        known: dict[str, Known] = {}
+            fingerprinted.pop(name)
+        mark = fingerprint(structure, data, fingerprinted)
+        saved_levels: dict[str, SavedLevel] = {}
         state = path / STATE
         if state.exists() and not force:
-            other, known = read_fit_state(state)
+            other, saved_levels = read_fit_state(state)
             if other != mark:
                 raise MapFileError(
                     f"{path} holds a fit of other data, another structure or other options; "
@@ -75,13 +75,15 @@ class FitFolder:
                 "write into it with --force"
             )
         path.mkdir(parents=True, exist_ok=True)
-        return cls(path, mark, known)
+        return cls(path, mark, saved_levels)
 
-    def save(self, fitted: RungFit | None = None, complete: bool = False) -> None:
+    def save(self, fitted: LevelFit | None = None, complete: bool = False) -> None:
         """Save a fitted model, or that the fit is complete."""
-        from onephonon.refine.series import Known
+        from onephonon.refine.series import SavedLevel
         from onephonon.refine.state import write_fit_state
 
         if fitted is not None:
-            self.done[fitted.rung.name] = Known.of(fitted)
-        write_fit_state(self.path / STATE, self.mark, self.known | self.done, complete=complete)
+            self.done[fitted.level.name] = SavedLevel.of(fitted)
+        write_fit_state(
+            self.path / STATE, self.mark, self.saved_levels | self.done, complete=complete
+        )

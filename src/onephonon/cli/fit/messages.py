@@ -35,13 +35,13 @@ def fit_messages(quiet: bool) -> Iterator[tuple[Callable[[str], None], Any, Any]
                 tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, visible=done < total)
 
-        def watch(rung: str, prior: float, steps: int, value: float, moved: float) -> None:
+        def watch(level: str, prior: float, steps: int, value: float, moved: float) -> None:
             if "fit" not in tasks:
                 tasks["fit"] = bars.add_task("", total=None)
-            what = f"{rung}, prior {prior:g}: step {steps}, {value:.6g} per voxel, "
+            what = f"{level}, prior {prior:g}: step {steps}, {value:.6g} per voxel, "
             bars.update(tasks["fit"], description=what + f"springs move by {moved:.2g}")
 
-        def say(line: str) -> None:
+        def log(line: str) -> None:
             out.print(f"- {line}", markup=False)
 
-        yield say, report, watch
+        yield log, report, watch

@@ -113,16 +113,16 @@ class ObjectiveOptions(OptionGroup):
 class LadderOptions(OptionGroup):
     """Which models are fitted, from few springs to many."""
 
-    panel: ClassVar[str] = "Ladder of models"
+    panel: ClassVar[str] = "ModelSeries of models"
 
-    ladder: Annotated[
+    levels: Annotated[
         str,
         typer.Option(metavar="RUNG,...", help="Models to fit in turn, from few springs to many."),
     ] = "global,interface,hybrid,residue,stiffness"
     patience: Annotated[
         int,
         typer.Option(
-            help="Number of rungs without a clear gain on held-out data before the ladder ends."
+            help="Number of levels without a clear gain on held-out data before the ladder ends."
         ),
     ] = 1
     max_steps: Annotated[int, typer.Option(help="Largest number of steps of a minimization.")] = 200
@@ -164,7 +164,7 @@ def fit_settings(
     resolution: ResolutionOptions,
     voxels: VoxelOptions,
     objective: ObjectiveOptions,
-    ladder: LadderOptions,
+    levels: LadderOptions,
 ) -> FitSettings:
     """What `fit_springs` takes.
 
@@ -178,7 +178,7 @@ def fit_settings(
     from onephonon.refine.settings import FitSettings
 
     given: dict[str, Any] = {}
-    for group in (data, resolution, voxels, objective, ladder):
+    for group in (data, resolution, voxels, objective, levels):
         given |= asdict(group)
-    given["ladder"] = tuple(ladder.ladder.replace(",", " ").split())
+    given["ladder"] = tuple(levels.levels.replace(",", " ").split())
     return FitSettings(**given)

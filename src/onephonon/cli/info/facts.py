@@ -44,9 +44,9 @@ def _axis(grid: MapGrid, axis: int) -> str:
 
 def values(diffuse: DiffuseMap, summary: MapSummary) -> Rows:
     """Resolution, intensities, and the presence of sigma, counts and half-sets."""
-    least, low, median, high, largest = (f"{x:.5g}" for x in summary.percentiles)
+    smallest, low, median, high, largest = (f"{x:.5g}" for x in summary.percentiles)
     units = diffuse.units.replace("^2", "²") or "units unknown"
-    spread = f"1 % are below {low}, 1 % above {high}; smallest {least}, largest {largest}"
+    spread = f"1 % are below {low}, 1 % above {high}; smallest {smallest}, largest {largest}"
     rows = [
         ("resolution", f"{summary.d_max:.4g} to {summary.d_min:.4g} Å"),
         ("intensity", f"mean {summary.mean:.5g}, median {median} ({units}; {_kind(diffuse)})"),

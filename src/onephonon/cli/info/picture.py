@@ -25,13 +25,13 @@ COLOURS = np.array(
 PERCENTILES = (1.0, 99.5)
 
 #: The colour scale is logarithmic if it spans more than this factor.
-DECADES = 30.0
+MIN_LOG_RATIO = 30.0
 
 #: Maximum width of a section, characters.
-WIDEST = 44
+MAX_SECTION_WIDTH = 44
 
 #: Upper half of a character cell in the foreground's colour, the lower in the background's.
-HALF = "▀"
+UPPER_HALF_BLOCK = "▀"
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,15 @@ def sections(diffuse: DiffuseMap, width: int) -> tuple[list[Section], str]:
         Characters that all of them may take.
     """
     normals = (2, 1, 0) if width >= 60 else (2,)
-    room = min(WIDEST, (width - 2 * (len(normals) - 1)) // len(normals))
-    found = [(_title(diffuse, normal), _section(diffuse, normal, room)) for normal in normals]
+    section_width = min(MAX_SECTION_WIDTH, (width - 2 * (len(normals) - 1)) // len(normals))
+    found = [
+        (_title(diffuse, normal), _section(diffuse, normal, section_width)) for normal in normals
+    ]
     values = np.concatenate([pixels[~np.isnan(pixels)] for _, pixels in found])
     if not len(values):
         return [Section(title, pixels) for title, pixels in found], "no values on these sections"
     low, high = (float(x) for x in np.percentile(values, PERCENTILES))
-    logarithmic = low > 0 and high / low > DECADES
+    logarithmic = low > 0 and high / low > MIN_LOG_RATIO
     if high <= low:
         low, high = low - 1.0, high + 1.0
     scaled = []
@@ -140,7 +142,7 @@ def drawn(section: Section) -> Any:
             elif colours[0] is None:
                 text.append("▄", Style(color=colours[1]))
             else:
-                text.append(HALF, Style(color=colours[0], bgcolor=colours[1]))
+                text.append(UPPER_HALF_BLOCK, Style(color=colours[0], bgcolor=colours[1]))
         text.append("\n")
     text.rstrip()
     return text

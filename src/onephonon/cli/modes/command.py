@@ -109,6 +109,6 @@ def _check_folder(output: Path | None, force: bool) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--output {output}: cannot be made a folder ({error})") from error
+        raise InputError(f"--output {output}: cannot be created as a folder ({error})") from error
     for name in FILES:
         check_writable(output / name, force)

@@ -133,7 +133,7 @@ class ModeReport:
             "path": [list(piece) for piece in path.pieces],
             "dos_mesh": list(self.states.mesh),
             "dos_modes": self.states.n_modes,
-            "tls_undetermined": self.fitted.said(),
+            "tls_undetermined": self.fitted.undetermined(),
         }
 
     def _frequencies(self) -> Table:
@@ -167,7 +167,7 @@ class ModeReport:
         names = self.model.bodies.names
         table = Table(
             title="rigid-body motion along its principal axes, about centroids",
-            caption=f"file: T, L and S fitted to its U; {self.fitted.said()}. A negative number "
+            caption=f"file: T, L and S fitted to its U; {self.fitted.undetermined()}. A negative number "
             "means a negative mean square, which is unphysical.",
         )
         table.add_column("body")

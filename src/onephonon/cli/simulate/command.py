@@ -113,7 +113,7 @@ def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Tenso
         found = softest_intensity(model, n, use_data_adp, report)
     typer.echo(
         f"{n} softest of {model.bodies.n_dof} modes: {100 * found.neglected:.2f} % of the summed "
-        f"intensity is neglected, at most {100 * found.neglected_most:.2f} % at one q"
+        f"intensity is neglected, at most {100 * found.max_neglected:.2f} % at one q"
     )
     if found.n_split:
         typer.echo(

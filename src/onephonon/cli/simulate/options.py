@@ -67,12 +67,14 @@ class PointOptions(OptionGroup):
             If options contradict one another, or one is missing.
         """
         ranges = {"h": self.h, "k": self.k, "l": self.l}
-        given = [f"--{axis}" for axis, value in ranges.items() if value is not None]
+        ranges_set = [f"--{axis}" for axis, value in ranges.items() if value is not None]
         if self.q is not None:
-            if given:
-                raise InputError(f"{', '.join(given)} and --q exclude each other; give ranges or a list of q")
+            if ranges_set:
+                raise InputError(
+                    f"{', '.join(ranges_set)} and --q exclude each other; give ranges or a list of q"
+                )
             return self._read_list(self.q)
-        if len(given) < 3:
+        if len(ranges_set) < 3:
             raise InputError(
                 "give --h, --k and --l (MIN MAX N each), or --q with a file of q-vectors"
             )

@@ -49,8 +49,8 @@ class PictureOptions(OptionGroup):
     @property
     def kinds(self) -> list[str]:
         """Kinds of pictures asked for; slices unless something else alone is."""
-        wanted = {HALOS: self.halos, PROFILE: self.profile}
-        kinds = [kind for kind, value in wanted.items() if value]
+        draw_options = {HALOS: self.halos, PROFILE: self.profile}
+        kinds = [kind for kind, value in draw_options.items() if value]
         return [SLICES, *kinds] if self.planes or not (kinds or self.animate) else kinds
 
 

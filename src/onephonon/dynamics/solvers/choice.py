@@ -77,7 +77,7 @@ def choose_solver(bodies: Bodies, constants: ForceConstants, solver: str = "auto
             "solver='dense'"
         )
     if solver != "auto":
-        return SolverChoice(solver, "as asked")
+        return SolverChoice(solver, "as requested")
     if inside_functorch():
         return SolverChoice("dense", "inside torch.func")
     D = bodies.n_dof

@@ -23,8 +23,8 @@ from onephonon.crystal.cell import UnitCell, numpy_cell
 from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
-from .header import Notes
-from .overrides import SAY_SAMPLING, Given, close_step
+from .header import Header
+from .overrides import SAMPLING_HINT, Overrides, close_step
 
 #: Words of the header (counted from 1) and bytes per voxel of each mode.
 SHAPE, MODE, START, M, LENGTHS, ANGLES, ORDER, SYMMETRY = 1, 4, 5, 8, 11, 14, 17, 24
@@ -37,32 +37,37 @@ MAX_LABELS, LABEL_WIDTH = 10, 80
 SAME_ANGLE = 2.0
 
 
-def read(path: Path, given: Given) -> DiffuseMap:
+def read(path: Path, overrides: Overrides) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
-    given.allow(path, "a CCP4 map has its own origin", "sampling")
+    overrides.allow(path, "a CCP4 map has its own origin", "sampling")
     with reading(path, "a CCP4 or MRC map"):
         _check_header(path)
         file = gemmi.read_ccp4_map(str(path))
         order = [file.header_i32(ORDER + i) for i in range(3)]
         if sorted(order) != [1, 2, 3]:
             raise MapFileError(f"{path}: its axes are {order}, not X, Y and Z in some order")
-        turn = [order.index(axis) for axis in (1, 2, 3)]
-        values = np.ascontiguousarray(np.transpose(np.array(file.grid.array), turn))
-        start = [file.header_i32(START + i) for i in turn]
+        axis_order = [order.index(axis) for axis in (1, 2, 3)]
+        values = np.ascontiguousarray(np.transpose(np.array(file.grid.array), axis_order))
+        start = [file.header_i32(START + i) for i in axis_order]
         history = [f"read from {path.name}: CCP4/MRC, X, Y, Z taken as h, k, l"]
-        notes = Notes.find(_labels(file), path)
-        if notes is not None and notes.grid is not None and notes.grid.shape == values.shape:
-            grid, cell = notes.grid, given.cell or notes.cell
+        own_header = Header.find(_labels(file), path)
+        if (
+            own_header is not None
+            and own_header.grid is not None
+            and own_header.grid.shape == values.shape
+        ):
+            grid, cell = own_header.grid, overrides.cell or own_header.cell
         else:
-            cell = given.need_cell(path)
-            grid, how = _grid(path, file, given, cell, (start, values.shape))
+            cell = overrides.need_cell(path)
+            grid, how = _grid(path, file, overrides, cell, (start, values.shape))
             history.append(how)
         return DiffuseMap.on_grid(
             values,
             grid,
             cell,
-            spacegroup=given.spacegroup or (notes.spacegroup if notes is not None else ""),
-            units=notes.units if notes is not None else "",
+            spacegroup=overrides.spacegroup
+            or (own_header.spacegroup if own_header is not None else ""),
+            units=own_header.units if own_header is not None else "",
             history=history,
         )
 
@@ -89,7 +94,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
         raise MapFileError(f"{path}: values do not fit into single precision; scale the map")
     lengths, angles = _reciprocal(cell)
     spans = [a * s * n for a, s, n in zip(lengths, grid.step, grid.shape, strict=True)]
-    labels = ["diffuse intensity, X Y Z are h k l, cell in 1/A", *Notes.of(diffuse).lines()]
+    labels = ["diffuse intensity, X Y Z are h k l, cell in 1/A", *Header.of(diffuse).lines()]
     if len(labels) > MAX_LABELS:
         raise MapFileError(f"{path}: the map's units or space group are too long for CCP4 labels")
     file = gemmi.Ccp4Map()
@@ -136,14 +141,14 @@ def _reciprocal(cell: tuple[float, ...]) -> tuple[NDArray[np.float64], list[floa
 def _grid(
     path: Path,
     file: gemmi.Ccp4Map,
-    given: Given,
+    overrides: Overrides,
     cell: tuple[float, ...],
     place: tuple[list[int], tuple[int, ...]],
 ) -> tuple[HklGrid, str]:
     """Grid of a map written by another program, and how it was determined."""
     start, shape = place
-    if given.limits is not None:
-        return given.need_grid(path, shape)
+    if overrides.limits is not None:
+        return overrides.need_grid(path, shape)
     lengths = [file.header_float(LENGTHS + i) for i in range(3)]
     angles = [file.header_float(ANGLES + i) for i in range(3)]
     m = [file.header_i32(M + i) for i in range(3)]
@@ -151,18 +156,18 @@ def _grid(
         raise MapFileError(f"{path}: its cell {lengths}, {angles} of {m} voxels is none")
     expected, expected_angles = _reciprocal(cell)
     spacings = [length / n for length, n in zip(lengths, m, strict=True)]
-    if given.per_index is not None:
-        steps, how = [1 / n for n in given.per_index], "sampling as given"
+    if overrides.per_index is not None:
+        steps, how = [1 / n for n in overrides.per_index], "sampling as given"
     else:
-        turned = max(abs(a - b) for a, b in zip(angles, expected_angles, strict=True))
+        angle_error = max(abs(a - b) for a, b in zip(angles, expected_angles, strict=True))
         near = [close_step(s / a) for s, a in zip(spacings, expected, strict=True)]
         steps = [s for s in near if s is not None]
-        if turned > SAME_ANGLE or len(steps) < 3:
+        if angle_error > SAME_ANGLE or len(steps) < 3:
             found = [round(float(s / a), 4) for s, a in zip(spacings, expected, strict=True)]
             raise MapFileError(
                 f"{path}: the header's cell is not a grid of the reciprocal cell of {cell} "
                 f"(voxels of {found} Miller indices, angles {[round(x, 2) for x in angles]}); "
-                f"{SAY_SAMPLING}"
+                f"{SAMPLING_HINT}"
             )
         per_index = ", ".join(f"{1 / s:g}" for s in steps)
         how = f"{per_index} voxels per index: the header's cell in 1/Å over that of the crystal"

@@ -19,7 +19,7 @@ from ..diffuse import DiffuseMap
 from . import ccp4, eryx, hdf5, lunus, mdx_lib, mtz, nexus, nexus_writer, npz, text
 from .cell_file import read_cell
 from .hdf5_kind import kind_of
-from .overrides import Given, check_sampling
+from .overrides import Overrides, check_sampling
 
 ALL = frozenset({"cell", "grid", "sigma", "counts", "half-sets", "history", "float64"})
 
@@ -107,16 +107,16 @@ def read_map(
     form = _format(path)
     if not path.is_file():
         raise MapFileError(f"{path}: there is no such file; check the path")
-    given = _given(cell, spacegroup, sampling, origin, dataset)
+    overrides = _check_overrides(cell, spacegroup, sampling, origin, dataset)
     reader = form.reader
     if path.suffix.lower() in HDF5_ENDINGS:
         reader = HDF5_READERS.get(kind_of(path))
     if reader is None or reader is npz:
-        return _read_own(path, npz if reader is npz else hdf5, given)
-    diffuse: DiffuseMap = reader.read(path, given)
-    if given.cell is None:
+        return _read_own(path, npz if reader is npz else hdf5, overrides)
+    diffuse: DiffuseMap = reader.read(path, overrides)
+    if overrides.cell is None:
         return diffuse
-    return diffuse.changed(f"cell {given.cell_said}")
+    return diffuse.changed(f"cell {overrides.cell_source}")
 
 
 def write_map(
@@ -186,7 +186,9 @@ def format_name(path: str | os.PathLike[str]) -> str:
     return _format(path).name
 
 
-def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any) -> Given:
+def _check_overrides(
+    cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any
+) -> Overrides:
     """Check the arguments of the caller and collect them."""
     per_index, limits = (None, None) if sampling is None else check_sampling(sampling)
     if origin is not None:
@@ -197,31 +199,33 @@ def _given(cell: Any, spacegroup: str, sampling: Any, origin: Any, dataset: Any)
         if len(voxel) != 3 or any(a != b for a, b in zip(voxel, origin, strict=True)):
             raise InputError(f"origin {origin!r} is three whole numbers, a voxel")
         if limits is not None:
-            raise InputError("origin and the limits of the sampling both define the position of the map")
+            raise InputError(
+                "origin and the limits of the sampling both define the position of the map"
+            )
         origin = voxel
     group = spacegroup_name(spacegroup) if spacegroup else ""
     if group and not is_spacegroup(group):
         raise InputError(f"space group {spacegroup!r} is unknown; write it as in 'P 1 21 1'")
-    said = "as given"
+    source = "as given"
     if isinstance(cell, (str, os.PathLike)):
-        said = f"of {Path(cell).name}"
+        source = f"of {Path(cell).name}"
         cell, found = read_cell(Path(cell))
         group = group or found
     taken = None if cell is None else check_cell(cell)
-    return Given(taken, said, group, per_index, limits, origin, dataset)
+    return Overrides(taken, source, group, per_index, limits, origin, dataset)
 
 
-def _read_own(path: Path, module: ModuleType, given: Given) -> DiffuseMap:
+def _read_own(path: Path, module: ModuleType, overrides: Overrides) -> DiffuseMap:
     """Read a file written by onephonon; only cell and space group can be overridden."""
-    given.allow(path, "the file contains it")
+    overrides.allow(path, "the file contains it")
     with reading(path, "a map of onephonon"):
         diffuse: DiffuseMap = module.read(path)
-        if given.cell is not None:
-            diffuse = diffuse.changed(f"cell {given.cell_said}", cell=given.cell)
-        if given.spacegroup:
+        if overrides.cell is not None:
+            diffuse = diffuse.changed(f"cell {overrides.cell_source}", cell=overrides.cell)
+        if overrides.spacegroup:
             diffuse = diffuse.changed(
-                f"space group {given.spacegroup} as given",
-                spacegroup=given.spacegroup,
+                f"space group {overrides.spacegroup} as given",
+                spacegroup=overrides.spacegroup,
             )
     return diffuse
 
@@ -238,7 +242,7 @@ def _format(path: Path) -> Format:
     for form in FORMATS:
         if ending in form.endings:
             return form
-    known = ", ".join(x for form in FORMATS for x in form.endings)
+    endings = ", ".join(x for form in FORMATS for x in form.endings)
     raise MapFileError(
-        f"{path}: ending {path.suffix!r} is not one of {known}; the ending determines the format"
+        f"{path}: ending {path.suffix!r} is not one of {endings}; the ending determines the format"
     )

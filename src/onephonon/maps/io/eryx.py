@@ -13,33 +13,33 @@ from onephonon.core.safe_reading import reading
 from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
-from .overrides import SAY_SAMPLING, Given, guess
+from .overrides import SAMPLING_HINT, Overrides, guess
 
 
-def read(path: Path, given: Given) -> DiffuseMap:
+def read(path: Path, overrides: Overrides) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
-    given.allow(path, "a .npy holds one array", "sampling", "origin")
+    overrides.allow(path, "a .npy holds one array", "sampling", "origin")
     with reading(path, "a NumPy array"):
-        # Memory-mapped, so that a wrong size in the header allocates nothing.
+        # ResultCache-mapped, so that a wrong size in the header allocates nothing.
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if mapped.dtype.kind not in "fiu" or mapped.ndim not in (1, 3) or not mapped.size:
             raise MapFileError(
                 f"{path}: an array of {mapped.dtype} with shape {mapped.shape} is no map; that has "
                 "real numbers and shape (n_h, n_k, n_l), or is flat"
             )
-        cell = given.need_cell(path)
+        cell = overrides.need_cell(path)
         if mapped.ndim == 1:
-            values = np.array(mapped).reshape(_shape_of_flat(path, given, mapped.size))
+            values = np.array(mapped).reshape(_shape_of_flat(path, overrides, mapped.size))
         else:
             values = np.array(mapped, order="C")
-        grid, how = given.need_grid(path, values.shape)
+        grid, how = overrides.need_grid(path, values.shape)
         if how.startswith("assumed"):
             guess(path, f"{how} ({grid}); give (min, max, n) of each axis if it is not")
         return DiffuseMap.on_grid(
             values,
             grid,
             cell,
-            spacegroup=given.spacegroup,
+            spacegroup=overrides.spacegroup,
             history=[f"read from {path.name}: a plain array, axes assumed to be h, k, l", how],
         )
 
@@ -57,13 +57,13 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
         np.save(file, np.ascontiguousarray(diffuse.intensity))
 
 
-def _shape_of_flat(path: Path, given: Given, size: int) -> tuple[int, int, int]:
+def _shape_of_flat(path: Path, overrides: Overrides, size: int) -> tuple[int, int, int]:
     """Shape of a flat array, from the limits of the axes."""
-    if given.limits is None or given.per_index is None:
+    if overrides.limits is None or overrides.per_index is None:
         raise MapFileError(
-            f"{path}: a flat array of {size}; {SAY_SAMPLING}, here (min, max, n) of each axis"
+            f"{path}: a flat array of {size}; {SAMPLING_HINT}, here (min, max, n) of each axis"
         )
-    ranges = [(*ends, n) for ends, n in zip(given.limits, given.per_index, strict=True)]
+    ranges = [(*ends, n) for ends, n in zip(overrides.limits, overrides.per_index, strict=True)]
     try:
         shape = HklGrid.from_sampling(*ranges).shape
     except InputError as error:

@@ -181,13 +181,13 @@ def create_volume(
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """Chunks as near to cubes as the array allows, of `CHUNK_BYTES` at most."""
-    room = float(CHUNK_BYTES // itemsize)
+    items_left = float(CHUNK_BYTES // itemsize)
     chunks = [1] * len(shape)
     by_length = sorted(range(len(shape)), key=lambda axis: shape[axis])
     for done, axis in enumerate(by_length):  # unused room of a short axis goes to the longer ones
-        side = max(1, int(room ** (1 / (len(shape) - done)) + 1e-9))
+        side = max(1, int(items_left ** (1 / (len(shape) - done)) + 1e-9))
         chunks[axis] = min(shape[axis], side)
-        room /= chunks[axis]
+        items_left /= chunks[axis]
     return tuple(chunks)
 
 

@@ -16,7 +16,7 @@ from onephonon.core.safe_reading import load, reading
 from onephonon.crystal.symmetry import spacegroup_name
 
 #: Maximum depth of nested groups (also limits circular links).
-DEPTH = 5
+MAX_DEPTH = 5
 
 #: Maximum bytes of an attribute and of a text; more means a damaged file.
 MAX_ATTRIBUTE, MAX_TEXT = 65_536, 16_777_216
@@ -46,7 +46,7 @@ def kind_of(path: Path) -> str:
     with reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
         if isinstance(file.get("intensity"), h5py.Dataset) and "NX_class" not in file.attrs:
             return "onephonon"
-        groups = dict(walk(file))
+        groups = dict(iter_groups(file))
         if any(name in group.attrs for group in groups.values() for name in GRID_ATTRIBUTES):
             return "mdx-lib"
         if any("NX_class" in group.attrs for group in groups.values()):
@@ -58,13 +58,13 @@ def kind_of(path: Path) -> str:
     )
 
 
-def walk(group: h5py.Group, depth: int = DEPTH) -> Iterator[tuple[str, h5py.Group]]:
+def iter_groups(group: h5py.Group, depth: int = MAX_DEPTH) -> Iterator[tuple[str, h5py.Group]]:
     """Iterate over a group and its subgroups with their paths; broken links are skipped."""
     yield group.name or "/", group
     if depth:
         for _, child in members(group):
             if isinstance(child, h5py.Group):
-                yield from walk(child, depth - 1)
+                yield from iter_groups(child, depth - 1)
 
 
 def members(group: h5py.Group) -> Iterator[tuple[str, Any]]:
@@ -117,7 +117,7 @@ def _text(values: NDArray[Any]) -> str:
 
 def crystal(file: h5py.File) -> Crystal | None:
     """Cell and space group from any of their possible places; None if missing."""
-    for _, group in walk(file):
+    for _, group in iter_groups(file):
         for look in (_of_ours, _of_mdx_lib, _of_nexus):
             found = look(group)
             if found is not None:

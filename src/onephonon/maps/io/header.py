@@ -14,11 +14,11 @@ from onephonon.crystal.grid import HklGrid
 from ..diffuse import DiffuseMap
 
 #: Start of each line, followed by its number and the number of lines.
-MARK = "onephonon"
+LINE_PREFIX = "onephonon"
 
 
 @dataclass(frozen=True)
-class Notes:
+class Header:
     """Grid, cell and names of a map, exactly; without grid for a list."""
 
     cell: tuple[float, ...]
@@ -28,7 +28,7 @@ class Notes:
     dtype: str = "float32"
 
     @classmethod
-    def of(cls, diffuse: DiffuseMap, dtype: str = "float32") -> Notes:
+    def of(cls, diffuse: DiffuseMap, dtype: str = "float32") -> Header:
         """Create the header of a map on a grid.
 
         Raises
@@ -50,18 +50,18 @@ class Notes:
             }
         items |= {"spacegroup": self.spacegroup, "units": self.units}
         text = json.dumps(items, separators=(",", ":"))
-        room = width - len(f"{MARK} 99/99 ") - 1
-        parts = [text[i : i + room] for i in range(0, len(text), room)]
+        line_width = width - len(f"{LINE_PREFIX} 99/99 ") - 1
+        parts = [text[i : i + line_width] for i in range(0, len(text), line_width)]
         # The closing sign protects trailing blanks, which some formats strip.
-        return [f"{MARK} {i + 1}/{len(parts)} {part}|" for i, part in enumerate(parts)]
+        return [f"{LINE_PREFIX} {i + 1}/{len(parts)} {part}|" for i, part in enumerate(parts)]
 
     @classmethod
-    def find(cls, lines: Iterable[str], path: Path) -> Notes | None:
+    def find(cls, lines: Iterable[str], path: Path) -> Header | None:
         """Find the header lines among others.
 
         Returns
         -------
-        Notes or None
+        Header or None
             None if there are none.
 
         Raises
@@ -73,7 +73,7 @@ class Notes:
         total = 0
         for line in lines:
             words = line.strip().split(" ", 2)
-            if len(words) == 3 and words[0] == MARK and "/" in words[1]:
+            if len(words) == 3 and words[0] == LINE_PREFIX and "/" in words[1]:
                 number, _, count = words[1].partition("/")
                 if number.isdecimal() and count.isdecimal():
                     parts[int(number)] = words[2].removesuffix("|")

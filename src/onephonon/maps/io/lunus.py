@@ -22,7 +22,7 @@ from onephonon.core.safe_reading import reading
 from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
-from .overrides import SAY_SAMPLING, Given, close_step
+from .overrides import SAMPLING_HINT, Overrides, close_step
 
 HEADER = "3I6f"
 HEADER_BYTES = struct.calcsize("<" + HEADER)
@@ -31,16 +31,16 @@ HEADER_BYTES = struct.calcsize("<" + HEADER)
 MISSING = np.float32(-32768)
 
 #: Tolerance of the voxel of hkl = 0, in voxels: headers have single precision.
-WHOLE = 0.02
+WHOLE_TOLERANCE = 0.02
 
 
-def read(path: Path, given: Given) -> DiffuseMap:
+def read(path: Path, overrides: Overrides) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
-    given.allow(path, "a .lat holds one map", "sampling", "origin")
+    overrides.allow(path, "a .lat holds one map", "sampling", "origin")
     with reading(path, "a lunus .lat"):
         order, shape, bounds = _header(path)
-        cell = given.need_cell(path)
-        grid, how = _grid(path, given, cell, shape, bounds)
+        cell = overrides.need_cell(path)
+        grid, how = _grid(path, overrides, cell, shape, bounds)
         values = np.fromfile(path, dtype=f"{order}f4", offset=HEADER_BYTES)
         volume = values.reshape(shape[::-1]).T.astype(np.float32, order="C")
         tagged = volume == MISSING
@@ -54,7 +54,9 @@ def read(path: Path, given: Given) -> DiffuseMap:
             how,
             f"{int(tagged.sum())} voxels of {absent} taken as missing",
         ]
-        return DiffuseMap.on_grid(volume, grid, cell, spacegroup=given.spacegroup, history=history)
+        return DiffuseMap.on_grid(
+            volume, grid, cell, spacegroup=overrides.spacegroup, history=history
+        )
 
 
 def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
@@ -121,49 +123,49 @@ def _header(path: Path) -> tuple[str, tuple[int, int, int], tuple[float, ...]]:
 
 def _grid(
     path: Path,
-    given: Given,
+    overrides: Overrides,
     cell: tuple[float, ...],
     shape: tuple[int, int, int],
     bounds: tuple[float, ...],
 ) -> tuple[HklGrid, str]:
     """Grid of Miller indices, and how it was determined."""
-    if given.limits is not None:
-        return given.need_grid(path, shape)
+    if overrides.limits is not None:
+        return overrides.need_grid(path, shape)
     if not all(math.isfinite(x) for x in bounds):
         raise MapFileError(f"{path}: its bounds {bounds} are not finite numbers")
     steps, origin = [], []
     for axis in range(3):
         low, high = bounds[2 * axis : 2 * axis + 2]
-        step, zero = _line(path, given, axis, (low, high, shape[axis]), cell[axis])
+        step, zero = _line(path, overrides, axis, (low, high, shape[axis]), cell[axis])
         steps.append(step)
         origin.append(-zero * step)
     grid = HklGrid(tuple(origin), tuple(steps), shape)  # type: ignore[arg-type]
     per_index = ", ".join(f"{1 / step:g}" for step in steps)
-    where = "as given" if given.origin is not None else "from the bounds"
-    how = "as given" if given.per_index is not None else "bounds and cell"
+    where = "as given" if overrides.origin is not None else "from the bounds"
+    how = "as given" if overrides.per_index is not None else "bounds and cell"
     zeros = ", ".join(str(round(-o / s)) for o, s in zip(origin, steps, strict=True))
     return grid, f"{per_index} voxels per index ({how}), hkl 0, 0, 0 at voxel {zeros} ({where})"
 
 
 def _line(
-    path: Path, given: Given, axis: int, line: tuple[float, float, int], length: float
+    path: Path, overrides: Overrides, axis: int, line: tuple[float, float, int], length: float
 ) -> tuple[float, int]:
     """Step in Miller indices, and the voxel of index 0, along one axis."""
     low, high, n = line
     name = "hkl"[axis]
-    known = None if given.per_index is None else 1 / given.per_index[axis]
+    known = None if overrides.per_index is None else 1 / overrides.per_index[axis]
     # lunus has n - 1 steps between the bounds; some older programs used n.
     for count in (n - 1, n):
         spacing = (high - low) / count if count else 0.0
-        zero = given.origin[axis] if given.origin is not None else None
+        zero = overrides.origin[axis] if overrides.origin is not None else None
         if zero is None and spacing > 0:
             voxel = -low / spacing
-            zero = round(voxel) if abs(voxel - round(voxel)) <= WHOLE else None
+            zero = round(voxel) if abs(voxel - round(voxel)) <= WHOLE_TOLERANCE else None
         step = known or close_step(spacing * length)
         if zero is not None and step is not None:
             return step, zero
     raise MapFileError(
         f"{path}: the bounds {low:g} to {high:g} 1/Å of {n} voxels along {name} do not fit the "
         f"cell's {length:g} Å (steps of {(high - low) / max(n - 1, 1) * length:.4g} in {name}); "
-        f"correct the cell, or {SAY_SAMPLING}, and origin=, the voxel of hkl 0, 0, 0 (--origin)"
+        f"correct the cell, or {SAMPLING_HINT}, and origin=, the voxel of hkl 0, 0, 0 (--origin)"
     )

@@ -21,20 +21,20 @@ from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import Array, DiffuseMap
 from . import hdf5_kind
-from .overrides import Given
+from .overrides import Overrides
 
 #: Units of mdx-lib and their name in onephonon.
 UNITS = {"electron scattering per unit cell": "e^2 per cell"}
 
 #: Maximum plausible number of voxels along an axis.
-LONGEST = 1_000_000
+MAX_AXIS_LENGTH = 1_000_000
 
 
-def read(path: Path, given: Given) -> DiffuseMap:
+def read(path: Path, overrides: Overrides) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
-    given.allow(path, "mdx-lib files contain the grid", "dataset")
+    overrides.allow(path, "mdx-lib files contain the grid", "dataset")
     with reading(path, "an mdx-lib map"), h5py.File(path, "r") as file:
-        group = _choose(path, file, given.dataset)
+        group = _choose(path, file, overrides.dataset)
         cell, spacegroup = hdf5_kind.crystal(file) or (None, "")
         grid = _grid(path, group)
         history = [f"read from {path.name}: mdx-lib map {group.name}"]
@@ -52,8 +52,8 @@ def read(path: Path, given: Given) -> DiffuseMap:
         return DiffuseMap.on_grid(
             intensity,
             grid,
-            given.need_cell(path, cell),
-            spacegroup=given.spacegroup or spacegroup,
+            overrides.need_cell(path, cell),
+            spacegroup=overrides.spacegroup or spacegroup,
             sigma=sigma,
             halves=(halves[0], halves[1]) if whole else None,  # type: ignore[arg-type]
             units=UNITS.get(units, units),
@@ -64,7 +64,7 @@ def read(path: Path, given: Given) -> DiffuseMap:
 def _choose(path: Path, file: h5py.File, dataset: str | None) -> h5py.Group:
     """The requested map, or the only one."""
     found, others = {}, []
-    for name, group in hdf5_kind.walk(file):
+    for name, group in hdf5_kind.iter_groups(file):
         if all(x in group.attrs for x in hdf5_kind.GRID_ATTRIBUTES):
             kind = hdf5_kind.attribute_text(group, "type", "intensity")
             if kind == "intensity":
@@ -97,17 +97,19 @@ def _size(group: h5py.Group) -> str:
 def _grid(path: Path, group: h5py.Group) -> HklGrid:
     values: dict[str, list[Any]] = {}
     for name in hdf5_kind.GRID_ATTRIBUTES:
-        said = hdf5_kind.attribute(group, name)
+        attribute_value = hdf5_kind.attribute(group, name)
         if (
-            said is None
-            or said.size != 3
-            or said.dtype.kind not in "fiu"
-            or not np.isfinite(said).all()
+            attribute_value is None
+            or attribute_value.size != 3
+            or attribute_value.dtype.kind not in "fiu"
+            or not np.isfinite(attribute_value).all()
         ):
-            raise MapFileError(f"{path}: {name} of {group.name} is {said}, not three numbers")
-        values[name] = said.tolist()
+            raise MapFileError(
+                f"{path}: {name} of {group.name} is {attribute_value}, not three numbers"
+            )
+        values[name] = attribute_value.tolist()
     size, origin, delta = (values[name] for name in hdf5_kind.GRID_ATTRIBUTES)
-    if not all(1 <= n <= LONGEST and n == int(n) for n in size) or min(delta) <= 0:
+    if not all(1 <= n <= MAX_AXIS_LENGTH and n == int(n) for n in size) or min(delta) <= 0:
         raise MapFileError(
             f"{path}: grid_size {size} and grid_delta {delta} of {group.name} make no grid"
         )
@@ -125,18 +127,18 @@ def _volume(
         return None
     backwards = grid.shape[::-1]
     if dataset.shape == backwards:
-        said = "axes reversed, as MATLAB writes h fastest"
+        attribute_value = "axes reversed, as MATLAB writes h fastest"
         values = np.ascontiguousarray(load(dataset, path).T)
     elif dataset.shape == grid.shape:
-        said = "axes not reversed: the array has the shape of grid_size, unlike MATLAB's"
+        attribute_value = "axes not reversed: the array has the shape of grid_size, unlike MATLAB's"
         values = load(dataset, path)
     else:
         raise MapFileError(
             f"{path}: {dataset.name} has shape {dataset.shape}, grid_size is {grid.shape}; MATLAB "
             f"would write {backwards}"
         )
-    if said not in history:
-        history.append(said)
+    if attribute_value not in history:
+        history.append(attribute_value)
     return values
 
 

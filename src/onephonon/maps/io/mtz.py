@@ -24,8 +24,8 @@ from onephonon.crystal.grid import HklGrid
 from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
-from .header import Notes
-from .overrides import CLOSE_STEP, Given
+from .header import Header
+from .overrides import STEP_TOLERANCE, Overrides
 from .rows import map_of_rows
 
 #: Columns written, and their MTZ types (intensity, standard deviation, whole number).
@@ -41,19 +41,19 @@ COLUMNS = {
 MAX_INDEX = 2**24
 
 
-def read(path: Path, given: Given) -> DiffuseMap:
+def read(path: Path, overrides: Overrides) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
-    given.allow(path, "an MTZ has no origin", "sampling", "dataset")
+    overrides.allow(path, "an MTZ has no origin", "sampling", "dataset")
     with reading(path, "an MTZ file"):
         mtz = _open(path)
-        notes = Notes.find(mtz.history, path)
-        columns, said = _columns(path, mtz, given.dataset)
+        own_header = Header.find(mtz.history, path)
+        columns, description = _columns(path, mtz, overrides.dataset)
         hkl = np.stack([np.array(mtz.columns[i], dtype=np.float64) for i in range(3)], axis=1)
-        history = [f"read from {path.name}: MTZ, {said}"]
+        history = [f"read from {path.name}: MTZ, {description}"]
         group = mtz.spacegroup_name
-        spacegroup = given.spacegroup or (spacegroup_name(group) if group else "")
-        if notes is not None and notes.grid is not None:
-            grid, cell = notes.grid, given.cell or notes.cell
+        spacegroup = overrides.spacegroup or (spacegroup_name(group) if group else "")
+        if own_header is not None and own_header.grid is not None:
+            grid, cell = own_header.grid, overrides.cell or own_header.cell
             hkl *= grid.step
             return map_of_rows(
                 path,
@@ -61,11 +61,11 @@ def read(path: Path, given: Given) -> DiffuseMap:
                 columns,
                 cell,
                 grid=grid,
-                spacegroup=given.spacegroup or notes.spacegroup,
-                units=notes.units,
+                spacegroup=overrides.spacegroup or own_header.spacegroup,
+                units=own_header.units,
                 history=history,
             )
-        per_index, cell, how = _supercell(path, mtz.cell.parameters, given)
+        per_index, cell, how = _supercell(path, mtz.cell.parameters, overrides)
         history.append(how)
         return map_of_rows(
             path,
@@ -92,7 +92,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
     mtz.title = "diffuse intensity on a supercell's reciprocal lattice"
     mtz.cell = gemmi.UnitCell(*(a * n for a, n in zip(cell, per_index, strict=False)), *cell[3:])
     mtz.spacegroup = _symmorphic(diffuse.spacegroup)
-    mtz.history = Notes.of(diffuse).lines()
+    mtz.history = Header.of(diffuse).lines()
     mtz.add_dataset("diffuse")
     halves = diffuse.halves or (None, None)
     arrays = {
@@ -174,26 +174,34 @@ def _columns(
 
 
 def _supercell(
-    path: Path, cell: tuple[float, ...], given: Given
+    path: Path, cell: tuple[float, ...], overrides: Overrides
 ) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     """Voxels per index, the crystal's cell, and how they were determined."""
-    if given.per_index is not None:
-        single = tuple(a / n for a, n in zip(cell, given.per_index, strict=False)) + cell[3:]
-        said = ", ".join(f"{n:g}" for n in given.per_index)
-        return given.per_index, given.cell or single, f"{said} voxels per index as given"
-    if given.cell is None:
+    if overrides.per_index is not None:
+        single = tuple(a / n for a, n in zip(cell, overrides.per_index, strict=False)) + cell[3:]
+        description = ", ".join(f"{n:g}" for n in overrides.per_index)
+        return (
+            overrides.per_index,
+            overrides.cell or single,
+            f"{description} voxels per index as given",
+        )
+    if overrides.cell is None:
         return (1.0, 1.0, 1.0), cell, "assumed: one voxel per index, no supercell"
-    ratios = [a / b for a, b in zip(cell[:3], given.cell[:3], strict=True)]
-    turned = max(abs(a - b) for a, b in zip(cell[3:], given.cell[3:], strict=True))
+    ratios = [a / b for a, b in zip(cell[:3], overrides.cell[:3], strict=True)]
+    angle_error = max(abs(a - b) for a, b in zip(cell[3:], overrides.cell[3:], strict=True))
     per_index = tuple(float(round(x)) for x in ratios)
     off = [abs(x / n - 1) for x, n in zip(ratios, per_index, strict=True) if n]
-    if len(off) < 3 or max(off) > CLOSE_STEP or turned > 2:
+    if len(off) < 3 or max(off) > STEP_TOLERANCE or angle_error > 2:
         raise MapFileError(
             f"{path}: its cell {tuple(round(x, 3) for x in cell)} is no supercell of the cell "
-            f"given, {given.cell}; correct it, or give sampling= (--per-index NH NK NL)"
+            f"given, {overrides.cell}; correct it, or give sampling= (--per-index NH NK NL)"
         )
-    said = ", ".join(f"{n:g}" for n in per_index)
-    return per_index, given.cell, f"{said} voxels per index: its cell over the cell given"
+    description = ", ".join(f"{n:g}" for n in per_index)
+    return (
+        per_index,
+        overrides.cell,
+        f"{description} voxels per index: its cell over the cell given",
+    )
 
 
 def _whole(grid: HklGrid, path: Path) -> list[int]:

@@ -26,11 +26,11 @@ from onephonon.crystal.grid import HklGrid
 from ..diffuse import Array, DiffuseMap
 from . import hdf5_kind
 from .nexus_data import axis_names, errors_of, grid_of, is_volume, read_volume, signal_of
-from .overrides import Given
+from .overrides import Overrides
 from .rows import map_of_rows
 
 #: Group for information that NeXus and mdx2 do not define.
-OURS = "onephonon"
+OWN_GROUP = "onephonon"
 
 #: mdx2's names of the half-sets.
 HALVES = ("group_0_intensity", "group_1_intensity")
@@ -39,26 +39,26 @@ HALVES = ("group_0_intensity", "group_1_intensity")
 INDICES = ("h", "k", "l", "ndiv")
 
 
-def read(path: Path, given: Given) -> DiffuseMap:
+def read(path: Path, overrides: Overrides) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
     with reading(path, "a NeXus file"), h5py.File(path, "r") as file:
-        group, column = _choose(path, file, given.dataset)
+        group, column = _choose(path, file, overrides.dataset)
         cell, spacegroup = hdf5_kind.crystal(file) or (None, "")
         details = _ours(path, group)
-        details["spacegroup"] = given.spacegroup or spacegroup
+        details["spacegroup"] = overrides.spacegroup or spacegroup
         details["history"].append(
             f"read from {path.name}: NeXus, {group.name}{f', column {column}' * bool(column)}"
         )
-        taken = given.need_cell(path, cell)
+        taken = overrides.need_cell(path, cell)
         if _is_table(group):
-            return _of_table(path, group, column, taken, given, details)
-        given.allow(path, "an NXdata defines its sampling by its axes", "dataset")
+            return _of_table(path, group, column, taken, overrides, details)
+        overrides.allow(path, "an NXdata defines its sampling by its axes", "dataset")
         return _of_volume(path, group, column, taken, details)
 
 
 def _choose(path: Path, file: h5py.File, dataset: str | None) -> tuple[h5py.Group, str]:
     """The group that contains the map, and the column if requested."""
-    groups = {name: g for name, g in hdf5_kind.walk(file) if _is_table(g) or is_volume(g)}
+    groups = {name: g for name, g in hdf5_kind.iter_groups(file) if _is_table(g) or is_volume(g)}
     if dataset is not None:
         wanted = dataset.strip("/")
         for matches in (str.__eq__, _ends_with):
@@ -76,9 +76,9 @@ def _choose(path: Path, file: h5py.File, dataset: str | None) -> tuple[h5py.Grou
     held = ", ".join(f"{name} ({_describe(g)})" for name, g in groups.items())
     if not held:
         raise MapFileError(f"{path}: it holds no map of hkl, but {_instead(file)}")
-    asked = f"{dataset!r} is not one of them; " if dataset is not None else ""
+    not_found = f"{dataset!r} is not one of them; " if dataset is not None else ""
     raise MapFileError(
-        f"{path}: it holds {len(groups)} tables or maps: {held}; {asked}choose with dataset= "
+        f"{path}: it holds {len(groups)} tables or maps: {held}; {not_found}choose with dataset= "
         "(--dataset)"
     )
 
@@ -103,7 +103,7 @@ def _matching(
 def _default(file: h5py.File) -> str:
     """Path that the NeXus attributes `default` lead to."""
     at: Any = file
-    for _ in range(hdf5_kind.DEPTH):
+    for _ in range(hdf5_kind.MAX_DEPTH):
         below = at.get(hdf5_kind.attribute_text(at, "default") or ".")
         if not isinstance(below, h5py.Group) or below == at:
             break
@@ -130,7 +130,7 @@ def _describe(group: h5py.Group) -> str:
 def _instead(file: h5py.File) -> str:
     """Text: content of a file without a map."""
     kinds = []
-    for name, group in hdf5_kind.walk(file):
+    for name, group in hdf5_kind.iter_groups(file):
         kind = hdf5_kind.attribute_text(group, "NX_class")
         signal = signal_of(group)
         if signal is not None:
@@ -146,17 +146,17 @@ def _of_table(
     group: h5py.Group,
     column: str,
     cell: tuple[float, ...],
-    given: Given,
+    overrides: Overrides,
     details: dict[str, Any],
 ) -> DiffuseMap:
-    given.allow(path, "a table of hkl needs none", "dataset", "sampling")
+    overrides.allow(path, "a table of hkl needs none", "dataset", "sampling")
     hkl = np.stack([_column(path, group, name) for name in "hkl"], axis=1).astype(np.float64)
     columns = _columns_of_table(path, group, column, details["history"])
     grid: HklGrid | None = details.pop("grid")
     points = details.pop("points")
     if points is not None:  # a list written by onephonon, exact
         return DiffuseMap.at_points(points, cell=cell, **columns, **details)
-    per_index: Sequence[float] | None = given.per_index
+    per_index: Sequence[float] | None = overrides.per_index
     if per_index is None and "ndiv" in group:
         per_index = [float(n) for n in _column(path, group, "ndiv")]
         if len(per_index) != 3 or not min(per_index) > 0:
@@ -217,12 +217,12 @@ def _column(path: Path, group: h5py.Group, name: str) -> NDArray[Any]:
 def _of_volume(
     path: Path, group: h5py.Group, column: str, cell: tuple[float, ...], details: dict[str, Any]
 ) -> DiffuseMap:
-    grid, order, falling, said = grid_of(path, group)
+    grid, order, falling, stored = grid_of(path, group)
     kept, _ = details.pop("grid"), details.pop("points")
     if kept is not None and kept.matches(grid):
         grid = kept
-    if said:
-        details["history"].append(said)
+    if stored:
+        details["history"].append(stored)
     signal = group[column] if column else signal_of(group)
     if not isinstance(signal, h5py.Dataset) or signal.ndim != 3:
         raise MapFileError(f"{path}: {group.name}/{column} is not an array along h, k and l")
@@ -265,13 +265,13 @@ def _companions(group: h5py.Group, grid: HklGrid, path: Path) -> dict[str, h5py.
 def _ours(path: Path, group: h5py.Group) -> dict[str, Any]:
     """Content of onephonon's own group, if the file has one."""
     details: dict[str, Any] = {"history": [], "grid": None, "points": None}
-    kept = group.parent.get(OURS)
+    kept = group.parent.get(OWN_GROUP)
     if not isinstance(kept, h5py.Group):
         return details
-    said = json.loads(hdf5_kind.dataset_text(kept, "map"))
-    if "shape" in said:
-        origin, step, shape = (tuple(said.pop(x)) for x in ("origin", "step", "shape"))
+    stored = json.loads(hdf5_kind.dataset_text(kept, "map"))
+    if "shape" in stored:
+        origin, step, shape = (tuple(stored.pop(x)) for x in ("origin", "step", "shape"))
         details["grid"] = HklGrid(origin, step, shape)
     if "q_vectors" in kept:
         details["points"] = load(kept["q_vectors"], path)
-    return details | {name: said[name] for name in ("history", "units", "parameters", "version")}
+    return details | {name: stored[name] for name in ("history", "units", "parameters", "version")}

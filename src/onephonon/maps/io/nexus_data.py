@@ -42,13 +42,15 @@ def is_volume(group: h5py.Group) -> bool:
 
 def axis_names(group: h5py.Group) -> list[str]:
     """Names of the axes in the order of the signal's dimensions; empty if undefined."""
-    said = hdf5_kind.attribute(group, "axes")
+    attribute_value = hdf5_kind.attribute(group, "axes")
     signal = signal_of(group)
-    if said is None and signal is not None:
-        said = hdf5_kind.attribute(signal, "axes")
-    if said is None:
+    if attribute_value is None and signal is not None:
+        attribute_value = hdf5_kind.attribute(signal, "axes")
+    if attribute_value is None:
         return []
-    names = [x.decode("utf-8", "replace") if isinstance(x, bytes) else str(x) for x in said]
+    names = [
+        x.decode("utf-8", "replace") if isinstance(x, bytes) else str(x) for x in attribute_value
+    ]
     if len(names) == 1:  # older files: "h:k:l" or "[h,k,l]"
         names = [x.strip() for x in re.split(r"[:,]", names[0].strip("[] "))]
     return names
@@ -70,16 +72,16 @@ def grid_of(path: Path, group: h5py.Group) -> tuple[HklGrid, tuple[int, ...], li
         The signal's dimensions that are h, k and l.
     falling : list of int
         Axes (0 for h, 1 for k, 2 for l) that run from high to low.
-    said : str
+    attribute_value : str
         Text for the history; empty if nothing was changed.
     """
     signal, names = signal_of(group), axis_names(group)
     assert signal is not None
     letters = [letter(name) for name in names]
     order = tuple(letters.index(x) for x in "hkl")
-    lines, falling, said = [], [], []
+    lines, falling, attribute_value = [], [], []
     if order != (0, 1, 2):
-        said.append(f"axes in the file {', '.join(names)}, transposed to h, k, l")
+        attribute_value.append(f"axes in the file {', '.join(names)}, transposed to h, k, l")
     for axis, dimension in enumerate(order):
         line, what = _axis(path, group, names[dimension], signal.shape[dimension])
         if len(line) > 1 and line[0] > line[-1]:
@@ -87,8 +89,8 @@ def grid_of(path: Path, group: h5py.Group) -> tuple[HklGrid, tuple[int, ...], li
             line = line[::-1]
             what = f"{names[dimension]} is descending and was reversed"
         lines.append(line)
-        said += [what] if what else []
-    return HklGrid.from_axes(*lines), order, falling, "; ".join(said)
+        attribute_value += [what] if what else []
+    return HklGrid.from_axes(*lines), order, falling, "; ".join(attribute_value)
 
 
 def _axis(path: Path, group: h5py.Group, name: str, n: int) -> tuple[NDArray[np.float64], str]:
@@ -114,8 +116,8 @@ def read_volume(
     path: Path, dataset: h5py.Dataset, order: tuple[int, ...], falling: list[int]
 ) -> Array:
     """Values of a dataset, transposed so that h is slowest and l fastest, all ascending."""
-    turned = load(dataset, path).transpose(order)
-    return np.ascontiguousarray(np.flip(turned, tuple(falling)))
+    transposed = load(dataset, path).transpose(order)
+    return np.ascontiguousarray(np.flip(transposed, tuple(falling)))
 
 
 def errors_of(group: h5py.Group, signal: h5py.Dataset) -> h5py.Dataset | None:

@@ -17,7 +17,7 @@ from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import DiffuseMap
 from .hdf5 import create_volume
-from .nexus import HALVES, OURS
+from .nexus import HALVES, OWN_GROUP
 
 #: Version of mdx2 whose layout is written; mdx2 checks it.
 MDX2_VERSION = "1.0.5"
@@ -52,12 +52,12 @@ def write(diffuse: DiffuseMap, path: Path, force: bool, table: bool = False) -> 
     with replacing(path, force) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "onephonon"})
         file.attrs["mdx2_version"] = MDX2_VERSION
-        as_table = table or diffuse.grid is None
+        write_as_table = table or diffuse.grid is None
         entry = _group(file, "entry", "NXentry")
-        entry.attrs["default"] = "crystal" if as_table else "intensity"
+        entry.attrs["default"] = "crystal" if write_as_table else "intensity"
         _write_crystal(entry, diffuse)
         _write_ours(entry, diffuse)
-        if as_table:
+        if write_as_table:
             _write_table(entry, diffuse, path)
         else:
             _write_volumes(entry, diffuse)
@@ -96,7 +96,7 @@ def _write_crystal(entry: h5py.Group, diffuse: DiffuseMap) -> None:
 
 
 def _write_ours(entry: h5py.Group, diffuse: DiffuseMap) -> None:
-    kept = _group(entry, OURS, "NXcollection")
+    kept = _group(entry, OWN_GROUP, "NXcollection")
     stored: dict[str, Any] = {
         "history": list(diffuse.history),
         "units": diffuse.units,

@@ -15,26 +15,26 @@ from onephonon.crystal.grid import HklGrid
 Triple = tuple[float, float, float]
 
 #: Hint on how to give the cell, for messages.
-SAY_CELL = (
+CELL_HINT = (
     "give cell=(a, b, c, alpha, beta, gamma), or a file that contains it, such as the structure "
     "(--cell A B C ALPHA BETA GAMMA or --cell-from FILE)"
 )
 
 #: Hint on how to give the sampling, for messages.
-SAY_SAMPLING = (
+SAMPLING_HINT = (
     "give sampling=(n_h, n_k, n_l), the voxels per Miller index (--per-index NH NK NL), or "
     "(min, max, n) of each axis (--h, --k and --l MIN MAX N)"
 )
 
 #: A step this close to a simple fraction (relative) is rounded to it: cells of file and structure
 #: may differ by a few parts in a thousand.
-CLOSE_STEP = 0.02
+STEP_TOLERANCE = 0.02
 
 #: ... and this close in voxels per index, so that a wrong cell does not fit by chance.
-CLOSE_COUNT = 0.1
+COUNT_TOLERANCE = 0.1
 
 #: Largest plausible step, Miller indices per voxel.
-COARSEST = 100.0
+MAX_STEP = 100.0
 
 
 class MapGuessWarning(UserWarning):
@@ -42,14 +42,14 @@ class MapGuessWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Given:
+class Overrides:
     """Values given by the caller; None means that the file must contain them.
 
     Parameters
     ----------
     cell : tuple of six float, optional
         a, b, c in Å; alpha, beta, gamma in degrees.
-    cell_said : str
+    cell_source : str
         Source of the cell, for the history.
     spacegroup : str
         Hermann-Mauguin symbol; empty if not given.
@@ -64,7 +64,7 @@ class Given:
     """
 
     cell: tuple[float, ...] | None = None
-    cell_said: str = ""
+    cell_source: str = ""
     spacegroup: str = ""
     per_index: Triple | None = None
     limits: tuple[tuple[float, float], ...] | None = None
@@ -80,13 +80,13 @@ class Given:
             If an option other than `names` (or cell and spacegroup, allowed in any format) was
             given.
         """
-        said = {
+        conflicts = {
             "sampling": self.per_index is not None,
             "origin": self.origin is not None,
             "dataset": self.dataset is not None,
         }
-        for name, was_given in said.items():
-            if was_given and name not in names:
+        for name, is_set in conflicts.items():
+            if is_set and name not in names:
                 raise MapFileError(f"{path}: {name} was given, but {format_name}; leave it out")
 
     def need_cell(self, path: Path, found: Sequence[float] | None = None) -> tuple[float, ...]:
@@ -99,7 +99,7 @@ class Given:
         """
         cell = self.cell if self.cell is not None else found
         if cell is None:
-            raise MapFileError(f"{path}: the file contains no cell; {SAY_CELL}")
+            raise MapFileError(f"{path}: the file contains no cell; {CELL_HINT}")
         return tuple(float(x) for x in cell)
 
     def need_grid(self, path: Path, shape: Sequence[int]) -> tuple[HklGrid, str]:
@@ -113,7 +113,7 @@ class Given:
         if self.per_index is None:
             raise MapFileError(
                 f"{path}: the file is a bare array of {tuple(shape)} and does not say its "
-                f"sampling; {SAY_SAMPLING}"
+                f"sampling; {SAMPLING_HINT}"
             )
         try:
             if self.limits is not None:
@@ -193,8 +193,8 @@ def _triple(values: Sequence[float]) -> Triple:
 
 def close_step(step: float) -> float | None:
     """Round a step to whole voxels per index or whole indices per voxel; None if not close."""
-    if not 0 < step <= COARSEST:
+    if not 0 < step <= MAX_STEP:
         return None
     near = 1 / round(1 / step) if step < 1 and round(1 / step) else float(round(step))
     off = abs(near / step - 1) if near else math.inf
-    return near if off <= CLOSE_STEP and off / step <= CLOSE_COUNT else None
+    return near if off <= STEP_TOLERANCE and off / step <= COUNT_TOLERANCE else None

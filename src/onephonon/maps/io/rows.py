@@ -15,18 +15,18 @@ from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import Array, DiffuseMap
-from .overrides import COARSEST
+from .overrides import MAX_STEP
 
 Float64 = NDArray[np.float64]
 
 #: Tolerance in voxels: indices in files have four or five decimals.
-OFF_GRID = 0.02
+GRID_TOLERANCE = 0.02
 
 #: Maximum number of voxels per row; emptier grids are implausible.
 MAX_EMPTY = 200
 
 #: ... if it has more than this many.
-SMALL_GRID = 1_000_000
+ALWAYS_ALLOWED_VOXELS = 1_000_000
 
 #: Maximum voxels per Miller index tried if the file does not specify them.
 MAX_PER_INDEX = 200
@@ -126,7 +126,7 @@ def _span(
     """Smallest grid that contains all rows, and how it was determined."""
     if per_index is not None:
         steps = [1 / n for n in per_index]
-        how = f"grid of {_said(per_index)} voxels per index"
+        how = f"grid of {_per_index_text(per_index)} voxels per index"
     else:
         steps = [s for s in (_step(hkl[:, axis]) for axis in range(3)) if s is not None]
         how = "grid found from the indices"
@@ -135,22 +135,22 @@ def _span(
     low, high = hkl.min(axis=0).tolist(), hkl.max(axis=0).tolist()
     # Python integers: a damaged index must not overflow.
     shape = [round((b - a) / s) + 1 for a, b, s in zip(low, high, steps, strict=True)]
-    if math.prod(shape) > max(SMALL_GRID, MAX_EMPTY * len(hkl)):
+    if math.prod(shape) > max(ALWAYS_ALLOWED_VOXELS, MAX_EMPTY * len(hkl)):
         if per_index is not None:
             raise MapFileError(
-                f"{path}: hkl from {low} to {high} at {_said(per_index)} voxels "
+                f"{path}: hkl from {low} to {high} at {_per_index_text(per_index)} voxels "
                 f"per index would be {math.prod(shape):.3g} voxels for {len(hkl)} rows; an index "
                 "or the sampling is wrong"
             )
         return None, f"kept as a list: its grid would be {shape} for {len(hkl)} rows"
     origin = [round(a / s) * s for a, s in zip(low, steps, strict=True)]
-    if any(abs(a - o) > OFF_GRID * s for a, o, s in zip(low, origin, steps, strict=True)):
+    if any(abs(a - o) > GRID_TOLERANCE * s for a, o, s in zip(low, origin, steps, strict=True)):
         origin = low  # a grid that does not go through 0, 0, 0
     grid = HklGrid(tuple(origin), tuple(steps), tuple(shape))  # type: ignore[arg-type]
     return grid, how
 
 
-def _said(per_index: Sequence[float]) -> str:
+def _per_index_text(per_index: Sequence[float]) -> str:
     return ", ".join(f"{n:g}" for n in per_index)
 
 
@@ -166,17 +166,17 @@ def _step(values: Float64) -> float | None:
         return None
     rough = float(gaps.min())
     step = 1 / round(1 / rough) if rough < 0.75 else float(round(rough))
-    if step > COARSEST:
+    if step > MAX_STEP:
         return None
     index = (levels - levels[0]) / step
-    return step if (np.abs(index - np.round(index)) <= OFF_GRID).all() else None
+    return step if (np.abs(index - np.round(index)) <= GRID_TOLERANCE).all() else None
 
 
 def _voxels(path: Path, hkl: Float64, grid: HklGrid) -> NDArray[np.int64]:
     """Flat voxel index of every row, checked to be on the grid and to occur once."""
     index = grid.index_of(hkl)
     whole = np.rint(index)
-    off = np.abs(index - whole).max(axis=1) > OFF_GRID
+    off = np.abs(index - whole).max(axis=1) > GRID_TOLERANCE
     off |= ((whole < 0) | (whole >= np.array(grid.shape))).any(axis=1)
     if off.any():
         row = int(np.flatnonzero(off)[0])

@@ -20,7 +20,7 @@ from onephonon.crystal.grid import HklGrid
 from . import hdf5
 
 #: The attribute of an unfinished file that counts the steps done.
-DONE = "steps_done"
+STEPS_DONE = "steps_done"
 
 
 def partial_path(path: Path) -> Path:
@@ -78,13 +78,13 @@ def unfinished(
             )
         partial.unlink()
     with h5py.File(partial, "a") as file:
-        if DONE not in file.attrs:
+        if STEPS_DONE not in file.attrs:
             hdf5.create(file, grid, cell, dtype=dtype, parameters=parameters, **header)
             file.attrs["made_with"] = wanted
-            file.attrs[DONE] = 0
+            file.attrs[STEPS_DONE] = 0
             file.flush()
         yield UnfinishedMap(file)
-        for name in ("made_with", DONE):
+        for name in ("made_with", STEPS_DONE):
             del file.attrs[name]
     partial.replace(path)
 
@@ -93,7 +93,7 @@ def _continues(partial: Path, wanted: str) -> bool:
     """Whether an unfinished file is whole and made with the same parameters."""
     try:
         with h5py.File(partial, "r") as file:
-            return file.attrs.get("made_with") == wanted and DONE in file.attrs
+            return file.attrs.get("made_with") == wanted and STEPS_DONE in file.attrs
     except OSError:
         return False
 
@@ -108,7 +108,7 @@ class UnfinishedMap:
     @property
     def steps_done(self) -> int:
         """Number of steps whose results are in the file."""
-        return int(self._file.attrs[DONE])
+        return int(self._file.attrs[STEPS_DONE])
 
     def count(self) -> int:
         """Values in the file that are not NaN."""
@@ -128,5 +128,5 @@ class UnfinishedMap:
             return
         self.values[rows] = values()
         self._file.flush()
-        self._file.attrs[DONE] = n + 1
+        self._file.attrs[STEPS_DONE] = n + 1
         self._file.flush()

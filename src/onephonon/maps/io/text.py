@@ -26,8 +26,8 @@ from onephonon.core.safe_reading import reading
 from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
-from .header import Notes
-from .overrides import Given
+from .header import Header
+from .overrides import Overrides
 from .rows import map_of_rows
 
 COLUMNS = ("h", "k", "l", "intensity", "sigma", "counts", "half1", "half2")
@@ -36,9 +36,9 @@ COLUMNS = ("h", "k", "l", "intensity", "sigma", "counts", "half1", "half2")
 DIGITS = {"float32": 9, "float64": 17}
 
 
-def read(path: Path, given: Given) -> DiffuseMap:
+def read(path: Path, overrides: Overrides) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
-    given.allow(path, "a text file is one table", "sampling")
+    overrides.allow(path, "a text file is one table", "sampling")
     with reading(path, "a table of h k l intensity"):
         comments: list[str] = []
         lines = _lines(path, comments)
@@ -48,27 +48,29 @@ def read(path: Path, given: Given) -> DiffuseMap:
         table = np.loadtxt(itertools.chain([first], lines), dtype=np.float64, ndmin=2)
         header = _read_header(comments)
         names = _names(path, table, header)
-        notes = Notes.find(comments, path)
+        own_header = Header.find(comments, path)
         if "rows" in header and header["rows"] != str(len(table)):
             raise MapFileError(f"{path}: {header['rows']} rows were written, {len(table)} are left")
-        dtype = notes.dtype if notes is not None and notes.dtype in DIGITS else "float64"
+        dtype = (
+            own_header.dtype if own_header is not None and own_header.dtype in DIGITS else "float64"
+        )
         values = {name: table[:, i] for i, name in enumerate(names)}
         hkl = np.stack([values.pop(x) for x in "hkl"], axis=1)
         columns: dict[str, Any] = {name: x.astype(dtype) for name, x in values.items()}
         halves = [columns.pop(name, None) for name in ("half1", "half2")]
         if halves[0] is not None and halves[1] is not None:
             columns["halves"] = tuple(halves)
-        found = notes.cell if notes is not None else _cell(path, header)
-        group = notes.spacegroup if notes is not None else header.get("spacegroup", "")
+        found = own_header.cell if own_header is not None else _cell(path, header)
+        group = own_header.spacegroup if own_header is not None else header.get("spacegroup", "")
         return map_of_rows(
             path,
             hkl,
             columns,
-            given.need_cell(path, found),
-            grid=notes.grid if notes is not None else None,
-            per_index=given.per_index,
-            spacegroup=given.spacegroup or (spacegroup_name(group) if group else ""),
-            units=notes.units if notes is not None else header.get("units", ""),
+            overrides.need_cell(path, found),
+            grid=own_header.grid if own_header is not None else None,
+            per_index=overrides.per_index,
+            spacegroup=overrides.spacegroup or (spacegroup_name(group) if group else ""),
+            units=own_header.units if own_header is not None else header.get("units", ""),
             parameters=json.loads(header.get("parameters", "{}")),
             version=header.get("version", ""),
             history=[
@@ -90,8 +92,8 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
     halves = diffuse.halves or (None, None)
     arrays = (diffuse.intensity, diffuse.sigma, diffuse.counts, *halves)
     held = {name: x for name, x in zip(COLUMNS[3:], arrays, strict=True) if x is not None}
-    wide = any(x.dtype == np.float64 for x in held.values())
-    dtype = "float64" if wide else "float32"
+    any_double = any(x.dtype == np.float64 for x in held.values())
+    dtype = "float64" if any_double else "float32"
     rows = sum(int(_rows(part, held).sum()) for part in grid.slabs())
     head = _header(diffuse, list(held), rows, dtype)
     form = " ".join(["%.12g"] * 3 + [f"%.{DIGITS[dtype]}g"] * len(held))
@@ -121,7 +123,7 @@ def _header(diffuse: DiffuseMap, names: list[str], rows: int, dtype: str) -> lis
         f"version {diffuse.version}",
         f"parameters {json.dumps(dict(diffuse.parameters))}",
         *(f"history {' '.join(line.split())}" for line in diffuse.history),
-        *Notes.of(diffuse, dtype).lines(100),
+        *Header.of(diffuse, dtype).lines(100),
         f"rows {rows}",
         f"columns h k l {' '.join(names)}",
     ]

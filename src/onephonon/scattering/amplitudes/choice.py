@@ -19,10 +19,10 @@ LIST_POINT = 3.5e-6  # a body at one q of a list, on the mesh
 DEPOSITED_ATOM = 5e-4  # an atom on the mesh, and the transforms that its body needs
 
 #: The direct sum is used if it takes less than this (s).
-QUICK = 1.0
+MAX_DIRECT_SECONDS = 1.0
 
 #: Estimated speed-up from which 'auto' chooses the mesh.
-MARGIN = 2.0
+MIN_SPEEDUP = 2.0
 
 
 def check_engine(engine: str) -> str:
@@ -64,15 +64,15 @@ def choose_engine(
         If there is no such engine.
     """
     if check_engine(engine) == "direct":
-        return DirectEngine("as asked")
+        return DirectEngine("as requested")
     if engine == "mesh":
-        return MeshEngine(rtol, "as asked")
+        return MeshEngine(rtol, "as requested")
     if inside_functorch():
         return DirectEngine("inside torch.func")
     direct = DIRECT_WAVE * bodies.n_cell_atoms * n_points
     per_point = GRID_POINT if on_grid else LIST_POINT
     mesh = per_point * bodies.n_bodies * n_points + DEPOSITED_ATOM * bodies.n_cell_atoms
     reason = f"{n_points:.3g} q and {bodies.n_cell_atoms} atoms in {bodies.n_bodies} bodies"
-    if direct < QUICK or direct < MARGIN * mesh:
+    if direct < MAX_DIRECT_SECONDS or direct < MIN_SPEEDUP * mesh:
         return DirectEngine(reason)
     return MeshEngine(rtol, reason)

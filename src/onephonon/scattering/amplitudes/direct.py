@@ -29,7 +29,7 @@ class DirectEngine:
     name: ClassVar[str] = "direct"
     rtol: ClassVar[float] = 0.0
 
-    reason: str = "as asked"
+    reason: str = "as requested"
 
     def __str__(self) -> str:
         return f"direct sum ({self.reason})"
@@ -171,7 +171,7 @@ class _BodySums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, kind = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody may want to differentiate once more
+        if torch.is_grad_enabled():  # differentiable, for second derivatives
             return (*_BodySumsGradient.apply(*inputs, grad, kind), None)
         return (*_pull_back(inputs, kind, grad, ctx.needs_input_grad), None)
 

@@ -44,7 +44,7 @@ class QSample:
         """Number of q, N."""
         return int(self.q.shape[0])
 
-    def put_back(self, values: Tensor) -> Tensor:
+    def restore_shape(self, values: Tensor) -> Tensor:
         """Reshape one result per q to the shape of the sample.
 
         Parameters
@@ -105,10 +105,10 @@ def check_vector(name: str, value: Vector, like: Tensor, n: int = 3) -> Tensor:
     return vector
 
 
-def check_count(name: str, value: int, least: int = 1) -> int:
-    """Check a whole number of at least `least`."""
-    if not float(value).is_integer() or value < least:
-        raise InputError(f"{name} {value}: give a whole number, {least} or more")
+def check_count(name: str, value: int, minimum: int = 1) -> int:
+    """Check a whole number of at least `minimum`."""
+    if not float(value).is_integer() or value < minimum:
+        raise InputError(f"{name} {value}: give a whole number, {minimum} or more")
     return int(value)
 
 

@@ -144,7 +144,9 @@ class Detector:
         pixels = check_vector("origin", self.origin, like) + across
         lengths = torch.linalg.vector_norm(pixels, dim=-1, keepdim=True)
         if not bool((lengths > 0).all()):
-            raise InputError("a pixel is at the position of the crystal; correct the detector's origin")
+            raise InputError(
+                "a pixel is at the position of the crystal; correct the detector's origin"
+            )
         return TWO_PI / wavelength * (pixels / lengths - _direction("beam", self.beam, like))
 
 
@@ -275,9 +277,9 @@ def check_matrix(name: str, value: Tensor | Sequence[Sequence[float]], like: Ten
     return matrix
 
 
-def _rotated_back(q_lab: Tensor, frames: Tensor) -> Tensor:
+def _rotated_back(q_lab: Tensor, rotations: Tensor) -> Tensor:
     """Apply the transpose of each frame's matrix to every q, frames slowest, shape (N, 3)."""
-    return torch.einsum("px,fxy->fpy", q_lab.reshape(-1, 3), frames).reshape(-1, 3)
+    return torch.einsum("px,fxy->fpy", q_lab.reshape(-1, 3), rotations).reshape(-1, 3)
 
 
 def _direction(name: str, value: Vector, like: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class Minibatch(QSample):
         weight = self.weight.reshape(-1, *[1] * (values.ndim - 1))
         return (weight * values).mean(0)
 
-    def put_back(self, values: Tensor) -> Tensor:
+    def restore_shape(self, values: Tensor) -> Tensor:
         """Write the values at their positions in the sample, NaN elsewhere.
 
         Parameters
@@ -116,10 +116,10 @@ class Strata:
             weights = torch.ones(n, dtype=torch.float64, device=device)
         if strata is None:
             strata = torch.zeros(n, dtype=torch.int64, device=device)
-        for name, given in (("weights", weights), ("strata", strata)):
-            if given.shape != (n,):
+        for name, values_given in (("weights", weights), ("strata", strata)):
+            if values_given.shape != (n,):
                 raise InputError(
-                    f"{name} has shape {tuple(given.shape)}; the sample needs shape ({n},)"
+                    f"{name} has shape {tuple(values_given.shape)}; the sample needs shape ({n},)"
                 )
         if strata.is_floating_point() or bool((strata < 0).any()):
             raise InputError("strata are the numbers 0, 1, 2, ... of each point's stratum")
@@ -168,7 +168,7 @@ class Strata:
         InputError
             If there are fewer points than strata.
         """
-        size = check_count("size", size, least=self.n_strata)
+        size = check_count("size", size, minimum=self.n_strata)
         if isinstance(generator, int):
             generator = torch.Generator().manual_seed(generator)
         device = self.order.device

@@ -17,7 +17,7 @@ from .bragg import near_bragg
 
 #: Longitude step of the spiral, in revolutions; the golden ratio covers the circle most evenly for
 #: any number of points.
-GOLDEN_TURN = (math.sqrt(5.0) - 1.0) / 2.0
+GOLDEN_FRACTION = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class ShellSample(QSample):
         Tensor, shape (n_shells,)
             NaN where no point of the shell is valid.
         """
-        valued = self.put_back(torch.where(self.valid, values, 0.0))
-        weight = self.put_back(torch.where(self.valid, self.weight, 0.0))
+        valued = self.restore_shape(torch.where(self.valid, values, 0.0))
+        weight = self.restore_shape(torch.where(self.valid, self.weight, 0.0))
         return (weight * valued).sum(1) / weight.sum(1)
 
 
@@ -90,7 +90,9 @@ def shells(
     like = cell.matrix
     radius = check_vector("radii", radii, like, len(radii))
     if len(radius) == 0 or not bool((radius > 0).all()):
-        raise InputError(f"radii {radius.tolist()} are not radii of shells; give |q| above zero, in 1/Å")
+        raise InputError(
+            f"radii {radius.tolist()} are not radii of shells; give |q| above zero, in 1/Å"
+        )
     directions = fibonacci_sphere(n).to(like)
     q = (radius[:, None, None] * directions).reshape(-1, 3)
     weight = torch.full((len(q),), 1.0 / n, dtype=like.dtype, device=like.device)
@@ -127,6 +129,6 @@ def fibonacci_sphere(n: int) -> Tensor:
     """Unit vectors of `n` points spread evenly over the sphere, shape (n, 3), float64."""
     index = torch.arange(n, dtype=torch.float64)
     z = 1.0 - (2.0 * index + 1.0) / n
-    longitude = TWO_PI * (index * GOLDEN_TURN).remainder(1.0)
+    longitude = TWO_PI * (index * GOLDEN_FRACTION).remainder(1.0)
     ring = torch.sqrt(1.0 - z * z)
     return torch.stack([ring * torch.cos(longitude), ring * torch.sin(longitude), z], dim=1)

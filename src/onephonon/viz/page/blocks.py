@@ -12,7 +12,7 @@ from onephonon.crystal.grid import HklGrid
 from onephonon.maps.diffuse import Array
 
 #: Maximum voxels along an axis: all graphics drivers support 3-D textures of this length.
-LONGEST = 1024
+MAX_AXIS_LENGTH = 1024
 
 Factors = tuple[int, int, int]
 
@@ -31,7 +31,7 @@ def block_factors(grid: HklGrid, cell: tuple[float, ...], voxels: int) -> Factor
         Maximum number of blocks.
     """
     lengths = np.linalg.norm(numpy_cell(cell).inverse, axis=1) * np.array(grid.step)
-    factors = np.array([math.ceil(n / LONGEST) for n in grid.shape])
+    factors = np.array([math.ceil(n / MAX_AXIS_LENGTH) for n in grid.shape])
     shape = np.array(grid.shape)
     while math.prod(blocks := np.ceil(shape / factors).astype(int)) > max(voxels, 1):
         factors[np.argmin(np.where(blocks > 1, lengths * factors, np.inf))] += 1
@@ -60,7 +60,7 @@ def block_means(values: Array, factors: Factors) -> NDArray[np.float64]:
     factors : tuple of three int
         Voxels of a block along h, k and l; the last blocks may have fewer.
 
-    Notes
+    Header
     -----
     Works block row by block row, so that a map of 1e8 voxels needs no second copy of itself.
     """

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 #: Codes of values run from 1 to this; 0 is a missing value.
-LAST = 65535
+MAX_CODE = 65535
 
 #: Below this fraction of the median values are coded in equal steps, above in equal ratios.
 WIDTH = 0.1
 
 
 @dataclass(frozen=True)
-class Coded:
+class QuantizedValues:
     """Values in equal steps of their inverse hyperbolic sine.
 
     ``value = width * sinh(low + (code - 1) / 65534 * (high - low))``; code 0 is missing.
@@ -39,27 +39,27 @@ class Coded:
     @property
     def precision(self) -> float:
         """Largest error of a value, as a share of ``sqrt(value**2 + width**2)``."""
-        return (self.high - self.low) / (LAST - 1) / 2
+        return (self.high - self.low) / (MAX_CODE - 1) / 2
 
     def values(self) -> NDArray[np.float64]:
         """Decode, as the page does."""
-        scaled = self.low + (self.codes.astype(np.float64) - 1) / (LAST - 1) * (
+        scaled = self.low + (self.codes.astype(np.float64) - 1) / (MAX_CODE - 1) * (
             self.high - self.low
         )
         return np.where(self.codes == 0, np.nan, self.width * np.sinh(scaled))
 
 
-def encode(values: ArrayLike) -> Coded:
+def encode(values: ArrayLike) -> QuantizedValues:
     """Quantize values, of which at least one is not NaN; NaN becomes 0."""
-    given = np.asarray(values, dtype=np.float64)
-    there = ~np.isnan(given)
-    size = np.abs(given[there])
+    numbers = np.asarray(values, dtype=np.float64)
+    present = ~np.isnan(numbers)
+    size = np.abs(numbers[present])
     width = WIDTH * float(np.median(size[size > 0])) if size.any() else 1.0
-    scaled = np.arcsinh(given / width)
+    scaled = np.arcsinh(numbers / width)
     low, high = float(np.nanmin(scaled)), float(np.nanmax(scaled))
     share = (scaled - low) / ((high - low) or 1.0)
-    codes = np.where(there, 1 + np.rint(np.where(there, share, 0.0) * (LAST - 1)), 0)
-    return Coded(codes.astype(np.uint16), width, low, high)
+    codes = np.where(present, 1 + np.rint(np.where(present, share, 0.0) * (MAX_CODE - 1)), 0)
+    return QuantizedValues(codes.astype(np.uint16), width, low, high)
 
 
 def packed(codes: NDArray[np.uint16]) -> str:

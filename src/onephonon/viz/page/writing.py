@@ -33,10 +33,10 @@ from .coding import encode, packed
 VOXELS = 4_000_000
 
 #: Relative tolerance of equal cells.
-SAME_CELL = 1e-3
+CELL_TOLERANCE = 1e-3
 
 #: A second map finer than the page by this factor is averaged, else interpolated.
-FINER = 1.5
+MIN_FINENESS = 1.5
 
 #: Scripts of the page by their import names.
 MODULES = {
@@ -146,13 +146,13 @@ def _beside(
     """Values of a second map at the blocks of the first, and a description of the conversion."""
     own, own_cell = second.require_grid()
     notes = []
-    if not np.allclose(own_cell, cell, rtol=SAME_CELL):
+    if not np.allclose(own_cell, cell, rtol=CELL_TOLERANCE):
         numbers = ", ".join(f"{x:.6g}" for x in own_cell)
         notes.append(f"its own cell is {numbers}: voxels of the same hkl are compared")
     if own.matches(grid):
         return _reduced(second.volume, factors), "; ".join(notes)
     blocks = block_grid(grid, factors)
-    finer = math.prod(blocks.step) > FINER * math.prod(own.step)
+    finer = math.prod(blocks.step) > MIN_FINENESS * math.prod(own.step)
     done = "averaged" if finer else "interpolated linearly"
     notes.append(f"{done} on the grid of the first map; its own is {own}")
     values = resample(second, blocks, "average" if finer else "linear").volume

@@ -4,7 +4,7 @@ from .curves import draw_profiles, draw_shells
 from .fits import (
     draw_fit_profile,
     draw_fit_shells,
-    draw_ladder,
+    draw_series,
     draw_spectrum,
     draw_spring_profiles,
     draw_springs,
@@ -14,7 +14,7 @@ from .histograms import draw_histogram
 from .modes import draw_modes
 from .overview import draw
 from .planes import Plane, parse_plane
-from .saving import as_svg, check_dpi, check_picture_path, save
+from .saving import check_dpi, check_picture_path, save, to_svg
 from .sections import Section, central_plane, cut
 from .slices import draw_comparison, draw_slices, match
 from .style import check_scale, choose_colours, intensity_label
@@ -23,7 +23,7 @@ __all__ = [
     "Plane",
     "Section",
     "animate",
-    "as_svg",
+    "to_svg",
     "central_plane",
     "check_dpi",
     "check_film_path",
@@ -39,7 +39,7 @@ __all__ = [
     "draw_halo_comparison",
     "draw_halos",
     "draw_histogram",
-    "draw_ladder",
+    "draw_series",
     "draw_model_b_factors",
     "draw_modes",
     "draw_profiles",

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from onephonon.compare.agreement import Agreement
 
 #: Percentiles shown in a scatter plot: a few points next to Bragg peaks would compress the rest.
-SHOWN = (0.3, 99.7)
+SHOWN_PERCENTILES = (0.3, 99.7)
 
 #: Characters per line of the caption.
-LINE = 118
+CAPTION_WIDTH = 118
 
 
 @styled
@@ -64,9 +64,9 @@ def draw_agreement(agreement: Agreement, *, title: str = "") -> Figure:
     _draw_scatter(figure, panels[2], agreement)
     _draw_trials(panels[3], agreement)
     figure.suptitle(title, parse_math=False)
-    said = f"model {agreement.quadrature};  anisotropic: {agreement.isotropic}"
+    title_text = f"model {agreement.quadrature};  anisotropic: {agreement.isotropic}"
     drawn = "no value;  model drawn with the data's contrast in the sections" if on_grid else ""
-    lines = [drawn, *textwrap.wrap(said, LINE)]
+    lines = [drawn, *textwrap.wrap(title_text, CAPTION_WIDTH)]
     caption(figure, lines, missing=on_grid)
     return figure
 
@@ -149,8 +149,8 @@ def _draw_scatter(figure: Figure, panel: Axes, agreement: Agreement) -> None:
     panel.set(xlim=limits[:2], ylim=limits[2:], xlabel="model, anisotropic, scaled")
     panel.set_ylabel(intensity_label(agreement.data, "data, anisotropic I"))
     cc, error = agreement.overall.cc_anisotropic, agreement.error
-    said = f"CC {cc:.3f}" + (f" ± {error:.3f}" if np.isfinite(error) else "")
-    panel.set_title(said)
+    title_text = f"CC {cc:.3f}" + (f" ± {error:.3f}" if np.isfinite(error) else "")
+    panel.set_title(title_text)
     figure.colorbar(counted, ax=panel, label="voxels")
 
 
@@ -170,5 +170,5 @@ def _draw_trials(panel: Axes, agreement: Agreement) -> None:
 
 
 def _range(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.percentile(values, SHOWN)
+    low, high = np.percentile(values, SHOWN_PERCENTILES)
     return (float(low), float(high)) if high > low else (float(low) - 1, float(low) + 1)

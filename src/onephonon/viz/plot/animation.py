@@ -35,13 +35,13 @@ from .style import (
 FILMS = (".gif", ".mp4")
 
 #: Number of layers from which the colours are chosen.
-SAMPLED = 9
+N_SAMPLED_LAYERS = 9
 
 #: Maximum number of frames; longer sweeps omit layers evenly.
-MOST_FRAMES = 200
+MAX_FRAMES = 200
 
 #: Width of a film, inches.
-WIDTH = 5.6
+FILM_WIDTH = 5.6
 
 Progress = Callable[[str, int, int], None]
 
@@ -101,7 +101,7 @@ def animate(
         raise InputError(f"{frames_per_second:g} frames per second: give a number from 1 to 60")
     planes = sweep(diffuse, axis)
     _, cell = diffuse.require_grid()
-    some = [cut(diffuse, planes[i]) for i in _spread(len(planes), SAMPLED)]
+    some = [cut(diffuse, planes[i]) for i in _spread(len(planes), N_SAMPLED_LAYERS)]
     colours = choose_colours([s.values for s in some], limits, scale)
     windows = [window_of(s, cell) for s in some]
     window = (
@@ -151,12 +151,12 @@ def sweep(diffuse: DiffuseMap, axis: int) -> list[Plane]:
     held = [p for p in planes if np.isfinite(cut(diffuse, p).values).any()]
     if not held:
         raise InputError("no layer of the map has a value: there is nothing to sweep through")
-    return [held[i] for i in _spread(len(held), MOST_FRAMES)]
+    return [held[i] for i in _spread(len(held), MAX_FRAMES)]
 
 
-def _spread(n: int, most: int) -> list[int]:
+def _spread(n: int, maximum: int) -> list[int]:
     """Indices of at most a given number of n items, evenly spaced."""
-    return sorted({round(i) for i in np.linspace(0, n - 1, min(n, most))})
+    return sorted({round(i) for i in np.linspace(0, n - 1, min(n, maximum))})
 
 
 class _Film:
@@ -173,14 +173,14 @@ class _Film:
     ) -> None:
         self.diffuse, self.planes, self.colours = diffuse, planes, colours
         self.window, self.circles = window, circles
-        width = WIDTH - 1.5
+        width = FILM_WIDTH - 1.5
         height = width * min(aspect_of(window), 2.0) + 1.35
-        self.figure = new_figure(WIDTH, height + 0.25 * bool(title))
+        self.figure = new_figure(FILM_WIDTH, height + 0.25 * bool(title))
         self.panel = self.figure.subplots()
         image = self.show(planes[0])
         colour_bar(self.figure, image, self.panel, colours, intensity_label(diffuse), shrink=0.9)
         self.figure.suptitle(title, parse_math=False)
-        caption(self.figure, ["no value;  " + colours.said, "circles: resolution d"])
+        caption(self.figure, ["no value;  " + colours.description, "circles: resolution d"])
         self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
 

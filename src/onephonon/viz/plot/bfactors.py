@@ -33,10 +33,10 @@ def draw_model_b_factors(model: LatticeModel | HasLattice, *, title: str = "") -
 
     lattice = lattice_of(model)
     calculated = EIGHT_PI_SQUARED * lattice.ADP
-    given = EIGHT_PI_SQUARED * mean_square(lattice.crystal.U)
+    from_file = EIGHT_PI_SQUARED * mean_square(lattice.crystal.U)
     return draw_b_factors(
         calculated.detach().cpu().numpy(),
-        given.detach().cpu().numpy(),
+        from_file.detach().cpu().numpy(),
         lattice.crystal.labels,
         title=title,
     )
@@ -45,7 +45,7 @@ def draw_model_b_factors(model: LatticeModel | HasLattice, *, title: str = "") -
 @styled
 def draw_b_factors(
     calculated: ArrayLike,
-    given: ArrayLike,
+    from_file: ArrayLike,
     labels: Sequence[AtomLabel],
     *,
     title: str = "",
@@ -55,7 +55,7 @@ def draw_b_factors(
 
     Parameters
     ----------
-    calculated, given : array, shape (n_atoms,)
+    calculated, from_file : array, shape (n_atoms,)
         B-factors of the model and of the file, Å^2.
     labels : sequence of AtomLabel, length n_atoms
     title : str
@@ -66,7 +66,7 @@ def draw_b_factors(
     InputError
         If the lengths do not agree, or a B-factor is not finite.
     """
-    first, second = (np.asarray(B, dtype=np.float64).reshape(-1) for B in (calculated, given))
+    first, second = (np.asarray(B, dtype=np.float64).reshape(-1) for B in (calculated, from_file))
     if not len(first) == len(second) == len(labels) or not len(labels):
         raise InputError(
             f"{len(first)} and {len(second)} B-factors and {len(labels)} labels; there must be "

@@ -18,24 +18,24 @@ from .style import FAINT, LINES, PAGE, new_figure, resolution_scale, styled, wri
 if TYPE_CHECKING:
     from onephonon.refine.profile import Profile
     from onephonon.refine.quality import Quality
-    from onephonon.refine.series import Ladder, RungFit
+    from onephonon.refine.series import LevelFit, ModelSeries
     from onephonon.refine.table import SpringRow
-    from onephonon.refine.uncertainty import Certainty
+    from onephonon.refine.uncertainty import Uncertainty
 
 Float64 = NDArray[np.float64]
 
 #: Ratio of chi-squares from which the axis is logarithmic.
-WIDE = 5.0
+MIN_LOG_RATIO = 5.0
 
 #: Intervals of springs are drawn up to this factor beyond the outermost values: some reach from
 #: zero to infinity.
-BEYOND = 6.0
+MAX_INTERVAL_FACTOR = 6.0
 
 #: Correlations below this are drawn from zero.
 NEAR_ZERO = 0.4
 
 #: Lower limit of the drawn information, relative to the prior.
-DEEP = 1e-2
+MIN_PRIOR_SHARE = 1e-2
 
 #: Bins of the profile over |q|.
 BINS = 60
@@ -45,48 +45,48 @@ WAYS = {"along": 0, "across": 1, "all": 0, "translation": 0, "libration": 1}
 
 
 @styled
-def draw_ladder(ladder: Ladder, *, title: str = "") -> Figure:
+def draw_series(series: ModelSeries, *, title: str = "") -> Figure:
     """Draw chi-square and correlation of every model, fitted and held out.
 
     Parameters
     ----------
-    ladder : Ladder
+    series : ModelSeries
     title : str
     """
-    rungs = (ladder.untuned, *ladder.rungs)
-    names = ["untuned", *(r.rung.name for r in ladder.rungs)]
+    levels = (series.untuned, *series.levels)
+    names = ["untuned", *(r.level.name for r in series.levels)]
     figure = new_figure(PAGE, 0.38 * PAGE)
     left, right = figure.subplots(1, 2)
-    x = np.arange(len(rungs))
+    x = np.arange(len(levels))
     for panel, what in ((left, "chi2"), (right, "cc_anisotropic")):
         every = []
         for part, name, form, colour in _parts():
-            values = np.array([getattr(getattr(r, part), what) for r in rungs])
+            values = np.array([getattr(getattr(r, part), what) for r in levels])
             panel.plot(x, values, form, color=colour, label=name, ms=4.5, lw=1.0)
             every.append(values)
-        panel.axvline(1 + ladder.chosen, color="0.85", lw=9, zorder=0)
+        panel.axvline(1 + series.chosen, color="0.85", lw=9, zorder=0)
         panel.set_xticks(x, names)
-        panel.set_xlim(-0.4, len(rungs) - 0.6)
+        panel.set_xlim(-0.4, len(levels) - 0.6)
         if what == "chi2":
             _chi2_axis(panel, np.concatenate(every))
         else:
             panel.set_ylabel("anisotropic CC")
-    handles, said = left.get_legend_handles_labels()
+    handles, labels_shown = left.get_legend_handles_labels()
     handles.append(Patch(color="0.85"))
     figure.legend(
-        handles, [*said, "chosen model"], loc="outside lower center", ncols=3, frameon=False
+        handles, [*labels_shown, "chosen model"], loc="outside lower center", ncols=3, frameon=False
     )
     figure.suptitle(title, parse_math=False)
     return figure
 
 
 @styled
-def draw_fit_shells(untuned: RungFit, best: RungFit, *, title: str = "") -> Figure:
+def draw_fit_shells(untuned: LevelFit, best: LevelFit, *, title: str = "") -> Figure:
     """Draw chi-square and correlation in shells: fitted, held out, and the untuned model.
 
     Parameters
     ----------
-    untuned, best : RungFit
+    untuned, best : LevelFit
     title : str
     """
     figure = new_figure(PAGE, 0.42 * PAGE)
@@ -94,12 +94,12 @@ def draw_fit_shells(untuned: RungFit, best: RungFit, *, title: str = "") -> Figu
     for panel, what in ((left, "chi2"), (right, "cc_anisotropic")):
         every = []
         for part, name, form, colour in _parts():
-            for fitted, said, line in ((untuned, "untuned, ", ":"), (best, "", "-")):
+            for fitted, labels_shown, line in ((untuned, "untuned, ", ":"), (best, "", "-")):
                 s, values = _by_shell(getattr(fitted, f"{part}_shells"), what)
                 style = {"color": colour, "ls": line, "marker": form[1], "ms": 3.5, "lw": 1.0}
                 if line == ":":
                     style |= {"alpha": 0.75, "marker": ""}
-                panel.plot(s, values, label=f"{said}{name}", **style)
+                panel.plot(s, values, label=f"{labels_shown}{name}", **style)
                 every.append(values)
         if what == "chi2":
             _chi2_axis(panel, np.concatenate(every))
@@ -124,7 +124,10 @@ def draw_springs(rows: Sequence[SpringRow], *, title: str = "") -> Figure:
         One or more. Librations, in other units, get a separate panel.
     title : str
     """
-    kinds = [[r for r in rows if r.way.startswith("libration") is turn] for turn in (False, True)]
+    kinds = [
+        [r for r in rows if r.way.startswith("libration") is librations]
+        for librations in (False, True)
+    ]
     kinds = [kind for kind in kinds if kind]
     longest = max(len(kind) for kind in kinds)
     figure = new_figure(PAGE, 0.9 + 0.175 * longest)
@@ -142,7 +145,10 @@ def _forest(panel: Axes, rows: Sequence[SpringRow]) -> None:
     start = np.array([r.value / r.ratio for r in rows])
     middle = np.concatenate([value, start])
     middle = middle[np.isfinite(middle) & (middle > 0)]
-    floor, top = float(middle.min()) / BEYOND, float(middle.max()) * BEYOND
+    floor, top = (
+        float(middle.min()) / MAX_INTERVAL_FACTOR,
+        float(middle.max()) * MAX_INTERVAL_FACTOR,
+    )
     low = np.clip(np.nan_to_num([r.low for r in rows], nan=floor), floor, top)
     high = np.clip(np.nan_to_num([r.high for r in rows], nan=top, posinf=top), floor, top)
     colours = [LINES[WAYS.get(r.way.split()[0], 0)] for r in rows]
@@ -167,28 +173,28 @@ def _forest(panel: Axes, rows: Sequence[SpringRow]) -> None:
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="y", color="0.93", lw=0.6)
     panel.set_axisbelow(True)
-    turn = rows[0].way.startswith("libration")
-    panel.set_xlabel("stiffness / kT rad⁻²" if turn else "spring constant / kT Å⁻²")
+    librations = rows[0].way.startswith("libration")
+    panel.set_xlabel("stiffness / kT rad⁻²" if librations else "spring constant / kT Å⁻²")
 
 
 @styled
-def draw_spectrum(certainty: Certainty, *, title: str = "") -> Figure:
+def draw_spectrum(uncertainty: Uncertainty, *, title: str = "") -> Figure:
     """Draw the information of the data on each direction of the springs, against the prior.
 
     Parameters
     ----------
-    certainty : Certainty
+    uncertainty : Uncertainty
     title : str
     """
-    values = certainty.spectrum[0].numpy(force=True)
+    values = uncertainty.spectrum[0].numpy(force=True)
     floor = max(1e-12 * float(values.max(initial=0.0)), 1e-300)
-    known = values > max(certainty.prior, floor)
+    known = values > max(uncertainty.prior, floor)
     # Values far below the prior are drawn at one lower limit.
-    shown = np.maximum(values, max(floor, DEEP * certainty.prior))
+    shown = np.maximum(values, max(floor, MIN_PRIOR_SHARE * uncertainty.prior))
     figure = new_figure(PAGE, 0.36 * PAGE)
     panel = figure.subplots()
     number = np.arange(1, len(values) + 1)
-    lowest = min(float(shown.min()), certainty.prior or math.inf) / 3
+    lowest = min(float(shown.min()), uncertainty.prior or math.inf) / 3
     size = 4.5 if len(values) <= 60 else 2.5
     for which, name, face in (
         (known, "determined by the data", LINES[0]),
@@ -198,8 +204,8 @@ def draw_spectrum(certainty: Certainty, *, title: str = "") -> Figure:
             panel.vlines(number[which], lowest, shown[which], color=LINES[0], lw=0.6, alpha=0.4)
             panel.plot(number[which], shown[which], "o", ms=size, mfc=face, mec=LINES[0],
                        label=name)  # fmt: skip
-    if certainty.prior > 0:
-        panel.axhline(certainty.prior, color=LINES[1], lw=1.0, label="prior")
+    if uncertainty.prior > 0:
+        panel.axhline(uncertainty.prior, color=LINES[1], lw=1.0, label="prior")
     panel.set_yscale("log")
     panel.set(xlim=(0.4, len(values) + 0.6), ylim=(lowest, 3 * float(shown.max())))
     panel.set(xlabel="direction, best determined first", ylabel="information")
@@ -317,7 +323,7 @@ def _chi2_axis(panel: Axes, values: Float64) -> None:
     """Logarithmic axis if chi-squares differ much, else linear from zero."""
     known = values[np.isfinite(values) & (values > 0)]
     panel.set_ylabel("chi-square per voxel")
-    if len(known) and known.max() > WIDE * known.min():
+    if len(known) and known.max() > MIN_LOG_RATIO * known.min():
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter(FuncFormatter(lambda v, _: written(v)))
         panel.yaxis.set_minor_formatter(NullFormatter())

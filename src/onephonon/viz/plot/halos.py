@@ -23,10 +23,10 @@ from .sections import Section, cut
 from .style import caption, choose_colours, colour_bar, intensity_label, literal, styled
 
 #: Minimum voxels per Miller index for drawing halos.
-FINE = 1.99
+MIN_VOXELS_PER_INDEX = 1.99
 
 #: Minimum number of the six voxels next to a Bragg point that must have a value.
-SEEN = 5
+MIN_NEIGHBOURS = 5
 
 COLUMNS = 4
 
@@ -67,7 +67,7 @@ def draw_halos(
         If the map is too coarse, there are fewer Bragg points, or one is outside the map.
     """
     grid, cell = diffuse.require_grid()
-    given = not isinstance(peaks, int)
+    is_list = not isinstance(peaks, int)
     chosen = strongest_halos(diffuse, peaks) if isinstance(peaks, int) else np.asarray(peaks)
     if chosen.ndim != 2 or chosen.shape[1] != 3 or (chosen % 1).any() or not len(chosen):
         raise InputError(f"peaks {peaks} are not the whole Miller indices of Bragg points")
@@ -82,17 +82,17 @@ def draw_halos(
     d = 1 / np.linalg.norm(chosen @ numpy_cell(cell).inverse, axis=1)
     for i, (panel, section, peak) in enumerate(zip(panels, sections, chosen, strict=True)):
         name = " ".join(tidy(int(x)) for x in peak)
-        said = f"{name}:  {d[i]:.2f} Å"
-        image = _draw_halo(panel, section, cell, colours, title=said, window=windows[i])
+        title_text = f"{name}:  {d[i]:.2f} Å"
+        image = _draw_halo(panel, section, cell, colours, title=title_text, window=windows[i])
         if i % columns:
             panel.set_ylabel("")
         if i + columns < len(sections):
             panel.set_xlabel("")
     colour_bar(figure, image, panels, colours, intensity_label(diffuse), shrink=0.8)
     figure.suptitle(title, parse_math=False)
-    order = "in the order given" if given else "strongest first, one of each set of equivalents"
+    order = "in the order given" if is_list else "strongest first, one of each set of equivalents"
     lines = [
-        f"no value: Bragg points, masked or not measured;  {colours.said}",
+        f"no value: Bragg points, masked or not measured;  {colours.description}",
         f"cuts at constant ${AXES[normal]}$ through the Bragg points, {order}",
     ]
     caption(figure, lines)
@@ -145,8 +145,8 @@ def draw_halo_comparison(
         hkl = " ".join(tidy(int(x)) for x in peak)
         for j, (section, head) in enumerate(zip(row, heads, strict=True)):
             panel, colours = panels[3 * i + j], both if j < 2 else apart
-            said = f"{hkl}: {literal(head)}"
-            image = _draw_halo(panel, section, cell, colours, title=said, window=windows[i])
+            title_text = f"{hkl}: {literal(head)}"
+            image = _draw_halo(panel, section, cell, colours, title=title_text, window=windows[i])
             if j:
                 colour_bar(figure, image, panel, colours, "", shrink=0.85, aspect=14)
     figure.suptitle(title, parse_math=False)
@@ -180,7 +180,7 @@ def strongest_halos(diffuse: DiffuseMap, n: int) -> NDArray[np.int64]:
     grid, _ = diffuse.require_grid()
     if n < 1:
         raise InputError(f"{n} halos: must be 1 or more")
-    if max(grid.step) * FINE > 1:
+    if max(grid.step) * MIN_VOXELS_PER_INDEX > 1:
         per_index = " x ".join(f"{1 / s:.3g}" for s in grid.step)
         raise InputError(
             f"a map of {per_index} voxels per Miller index has no voxels between the Bragg points "
@@ -224,7 +224,7 @@ def _mean_beside(volume: Array, places: list[NDArray[np.int64]]) -> NDArray[np.f
             known = np.isfinite(values)
             total += np.where(known, values, 0)
             count += known
-    return np.where(count >= SEEN, total / np.maximum(count, 1), np.nan)
+    return np.where(count >= MIN_NEIGHBOURS, total / np.maximum(count, 1), np.nan)
 
 
 def _close_up(diffuse: DiffuseMap, peak: NDArray[np.int64], axis: int) -> Section:

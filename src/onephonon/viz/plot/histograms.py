@@ -17,7 +17,7 @@ from onephonon.maps.diffuse import Array, DiffuseMap
 from .style import LINES, PAGE, Colours, intensity_label, new_figure, styled
 
 #: Maximum number of bins.
-MOST_BINS = 80
+MAX_HISTOGRAM_BINS = 80
 
 
 @styled
@@ -50,7 +50,7 @@ def draw_histogram_panel(panel: Axes, diffuse: DiffuseMap, colours: Colours | No
         raise InputError(
             f"none of the {diffuse.intensity.size} points has a value: nothing to draw"
         )
-    n_bins = max(10, min(MOST_BINS, round(2 * math.sqrt(n))))
+    n_bins = max(10, min(MAX_HISTOGRAM_BINS, round(2 * math.sqrt(n))))
     if low > 0:
         high = high if high > low else low * 1.01
         edges = np.geomspace(low * (1 - 1e-9), high * (1 + 1e-9), n_bins + 1)

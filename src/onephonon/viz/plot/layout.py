@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from .style import PAGE, new_figure
 
 #: Maximum height of a panel relative to its width.
-TALLEST = 2.0
+MAX_ASPECT = 2.0
 
 
 def panel_figure(
@@ -41,7 +41,7 @@ def panel_figure(
     """
     rows = -(-len(aspects) // columns)
     width = (PAGE - beside) / columns - margins[0]
-    tallest = [min(max(aspects[i * columns : (i + 1) * columns]), TALLEST) for i in range(rows)]
+    tallest = [min(max(aspects[i * columns : (i + 1) * columns]), MAX_ASPECT) for i in range(rows)]
     height = sum(width * aspect + margins[1] for aspect in tallest)
     figure = new_figure(PAGE, height + 0.7 + below)
     every = figure.subplots(rows, columns, squeeze=False, height_ratios=tallest).ravel().tolist()

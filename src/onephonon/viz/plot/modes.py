@@ -18,11 +18,11 @@ from .style import FAINT, LINES, PAGE, new_figure, styled
 Float64 = NDArray[np.float64]
 
 #: Translation is blue, libration vermilion, mixed modes in between.
-TRANSLATION, BOTH, LIBRATION = LINES[0], "#9A8FA0", LINES[1]
-MIXED = LinearSegmentedColormap.from_list("mixed", [LIBRATION, BOTH, TRANSLATION])
+TRANSLATION, MIXED_COLOUR, LIBRATION = LINES[0], "#9A8FA0", LINES[1]
+MIXED = LinearSegmentedColormap.from_list("mixed", [LIBRATION, MIXED_COLOUR, TRANSLATION])
 
 #: Minimum width of a segment, relative to the whole, so that labels do not overlap.
-NARROWEST = 0.055
+MIN_SEGMENT_WIDTH = 0.055
 
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
@@ -68,7 +68,7 @@ def draw_modes(
     reduced.tick_params(colors=FAINT)
     figure.suptitle(title)
     if mixed:
-        signs = [Patch(color=TRANSLATION), Patch(color=BOTH), Patch(color=LIBRATION)]
+        signs = [Patch(color=TRANSLATION), Patch(color=MIXED_COLOUR), Patch(color=LIBRATION)]
         names = ["translation of the bodies", "both", "libration"]
         figure.legend(
             signs, names, loc="outside lower center", ncols=3, frameon=False, labelcolor=FAINT
@@ -87,15 +87,15 @@ def _branches(panel: Axes, dispersion: Dispersion, unit: float) -> bool:
     lines = np.stack([ends[:-1], ends[1:]], axis=2)[together].reshape(-1, 2, 2)
     colour = (0.5 * (share[:-1] + share[1:]))[together].reshape(-1)
     mixed = bool(colour.min() < 1 - 1e-6)
-    many = w.shape[1] > 60
+    is_dense = w.shape[1] > 60
     branches = LineCollection(
         list(lines),
         cmap=MIXED,
         norm=Normalize(0.0, 1.0),
-        linewidths=0.4 if many else 1.1,
-        alpha=0.6 if many else 1.0,
+        linewidths=0.4 if is_dense else 1.1,
+        alpha=0.6 if is_dense else 1.0,
         capstyle="round",
-        rasterized=many,
+        rasterized=is_dense,
     )
     branches.set_array(colour)
     panel.add_collection(branches)
@@ -133,7 +133,7 @@ def _drawn_way(dispersion: Dispersion) -> tuple[Float64, list[tuple[float, str]]
         else:
             marks.append((at, name))
     place = np.array([at for at, _ in marks])
-    widths = np.maximum(np.diff(place), NARROWEST * way[-1])
+    widths = np.maximum(np.diff(place), MIN_SEGMENT_WIDTH * way[-1])
     drawn = np.concatenate([[0.0], np.cumsum(widths)])
     return np.interp(way, place, drawn), list(
         zip(drawn.tolist(), [name for _, name in marks], strict=True)

@@ -14,7 +14,7 @@ from .slices import draw_slices
 from .style import LINES, PAGE, SEQUENTIAL, intensity_label, new_figure, resolution_scale, styled
 
 #: Longer lists are drawn as a point density.
-MANY = 20_000
+MAX_SCATTER_POINTS = 20_000
 
 
 def draw(
@@ -60,7 +60,7 @@ def _draw_list(diffuse: DiffuseMap, title: str) -> Figure:
     q = np.linalg.norm(diffuse.q_vectors[known], axis=1)
     values = diffuse.intensity[known]
     positive = bool((values > 0).all())
-    if len(values) > MANY:
+    if len(values) > MAX_SCATTER_POINTS:
         image = left.hexbin(
             q, values, yscale="log" if positive else "linear", bins="log", cmap=SEQUENTIAL, mincnt=1
         )

@@ -25,13 +25,13 @@ ROUND_D = (50, 40, 30, 25, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3.5, 3, 2.5, 2.2, 2, 1
            1.3, 1.2, 1.1, 1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # fmt: skip
 
 #: Cosine of the angle between axes from which ticks and frame are oblique.
-OBLIQUE = 0.02
+MIN_OBLIQUE_COSINE = 0.02
 
 #: Maximum pixels along an edge drawn without averaging.
-FEW = 500
+MAX_PIXELS = 500
 
 #: Circles smaller than this fraction of the picture's width are omitted.
-SMALLEST = 0.04
+MIN_CIRCLE = 0.04
 
 #: Candidate angles of the label on a circle, degrees (the first inside the map is used), and the
 #: corners of the label.
@@ -89,7 +89,7 @@ def draw_section(
         extent=section.extent,
         norm=colours.norm,
         cmap=colours.map,
-        interpolation="nearest" if max(section.values.shape) <= FEW else "antialiased",
+        interpolation="nearest" if max(section.values.shape) <= MAX_PIXELS else "antialiased",
         transform=placed + panel.transData,
         rasterized=True,
         zorder=-1,
@@ -179,14 +179,14 @@ def _radius(d: float, height: float) -> float:
     return math.sqrt(max((TWO_PI / d) ** 2 - height**2, 0.0))
 
 
-def _ticks(panel: Axes, section: Section, matrix: Float64, window: Window, most: int) -> None:
+def _ticks(panel: Axes, section: Section, matrix: Float64, window: Window, maximum: int) -> None:
     """Count x along the lower edge and y along the left one; x ticks point along y."""
     plane, placed = section.plane, Affine2D(matrix)
     (left, low), (right, high) = section.outline.min(axis=0), section.outline.max(axis=0)
     corners = np.array([window[0], [window[1][0], window[0][1]], window[1]])
     (x0, y0), (x1, _), (_, y1) = placed.inverted().transform(corners)
-    x = _round_ticks(max(left, x0), min(right, x1), plane.indexed, most)
-    y = _round_ticks(max(low, y0), min(high, y1), plane.indexed, most)
+    x = _round_ticks(max(left, x0), min(right, x1), plane.indexed, maximum)
+    y = _round_ticks(max(low, y0), min(high, y1), plane.indexed, maximum)
     below = placed.transform(np.array([(t, y0) for t in x]).reshape(-1, 2))
     beside = placed.transform(np.array([(left, t) for t in y]).reshape(-1, 2))
     panel.set_xticks(below[:, 0], [_number(t) for t in x])
@@ -203,7 +203,7 @@ def _ticks(panel: Axes, section: Section, matrix: Float64, window: Window, most:
 
 def _oblique(matrix: Float64) -> bool:
     """Whether x and y are not at right angles."""
-    return bool(abs(matrix[0, 1]) > OBLIQUE * abs(matrix[1, 1]))
+    return bool(abs(matrix[0, 1]) > MIN_OBLIQUE_COSINE * abs(matrix[1, 1]))
 
 
 def _axes_lines(panel: Axes, section: Section, matrix: Float64, colour: str) -> None:
@@ -214,9 +214,9 @@ def _axes_lines(panel: Axes, section: Section, matrix: Float64, colour: str) -> 
         panel.plot(*line.T, color=colour, lw=0.5, ls=(0, (6, 4)), alpha=0.8, zorder=3)
 
 
-def _round_ticks(low: float, high: float, indexed: bool, most: int) -> list[float]:
+def _round_ticks(low: float, high: float, indexed: bool, maximum: int) -> list[float]:
     """Round numbers between two bounds; whole ones if they are indices and there are a few."""
-    locate = MaxNLocator(nbins=most, steps=[1, 2, 4, 5, 10], integer=indexed and high - low > 2)
+    locate = MaxNLocator(nbins=maximum, steps=[1, 2, 4, 5, 10], integer=indexed and high - low > 2)
     if high < low:
         return []
     return [float(t) for t in locate.tick_values(low, high) if low <= t <= high]
@@ -245,7 +245,7 @@ def _circles(
     style |= {"ha": "center", "va": "center", "path_effects": stroke}
     for d in resolutions:
         radius = _radius(d, height)
-        if radius <= SMALLEST * (right - left):
+        if radius <= MIN_CIRCLE * (right - left):
             continue
         line = {"fill": False, "ec": colour, "lw": 0.7, "alpha": 0.7, "zorder": 3}
         panel.add_patch(Circle((0, 0), radius, **line))

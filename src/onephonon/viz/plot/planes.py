@@ -22,12 +22,10 @@ AXES = "hkl"
 #: One of the three places of a plane's name: a letter or a number, with a sign.
 _PLACE = re.compile(r"([+-]?)(?:([hkl])|(\d+/\d+|\d*\.?\d+|½))")
 
-_HELP = (
-    "use hk0, h0l, hk0.5, hhl, or three triples origin:along:up, as 0,0,0:1,1,0:0,0,1"
-)
+_HELP = "use hk0, h0l, hk0.5, hhl, or three triples origin:along:up, as 0,0,0:1,1,0:0,0,1"
 
 #: Indices are written as fractions up to this denominator.
-LARGEST_DENOMINATOR = 24
+MAX_DENOMINATOR = 24
 
 #: Minimum sine of the angle between two directions that span a plane.
 FLAT = 1e-6
@@ -112,8 +110,8 @@ class Plane:
         else:
             fixed = next(i for i, m in enumerate(places) if not m[2])
             title = f"{AXES[fixed]} = {tidy(origin[fixed])}"
-        along, up = (_as_triple(directions[letter]) for letter in letters)
-        return cls(_as_triple(origin), along, up, (letters[0], letters[1]), title)
+        along, up = (_check_triple(directions[letter]) for letter in letters)
+        return cls(_check_triple(origin), along, up, (letters[0], letters[1]), title)
 
     @classmethod
     def normal_to(cls, axis: int, value: float) -> Plane:
@@ -123,9 +121,9 @@ class Plane:
         across, up = (i for i in range(3) if i != axis)
         unit = np.eye(3)
         return cls(
-            _as_triple(origin),
-            _as_triple(unit[across]),
-            _as_triple(unit[up]),
+            _check_triple(origin),
+            _check_triple(unit[across]),
+            _check_triple(unit[up]),
             (AXES[across], AXES[up]),
             f"{AXES[axis]} = {tidy(value)}",
         )
@@ -135,7 +133,9 @@ class Plane:
         """Plane through a point and along two directions, all in Miller indices."""
         places = zip(origin, along, up, strict=True)
         title = "(" + ", ".join(_sum(a, (("x", x), ("y", y))) for a, x, y in places) + ")"
-        return cls(_as_triple(origin), _as_triple(along), _as_triple(up), ("x", "y"), title)
+        return cls(
+            _check_triple(origin), _check_triple(along), _check_triple(up), ("x", "y"), title
+        )
 
     @classmethod
     def cartesian(
@@ -173,9 +173,9 @@ class Plane:
         f = f / np.linalg.norm(f)
         to_hkl = numpy_cell(cell).matrix / TWO_PI
         return cls(
-            _as_triple(q @ to_hkl),
-            _as_triple(e @ to_hkl),
-            _as_triple(f @ to_hkl),
+            _check_triple(q @ to_hkl),
+            _check_triple(e @ to_hkl),
+            _check_triple(f @ to_hkl),
             ("u / Å⁻¹", "v / Å⁻¹"),
             f"through q = {_triple(q)}",
             indexed=False,
@@ -269,7 +269,7 @@ def _number(text: str) -> float:
     return float(top) / float(bottom or 1)
 
 
-def _as_triple(values: ArrayLike) -> Triple:
+def _check_triple(values: ArrayLike) -> Triple:
     a, b, c = (float(x) for x in np.asarray(values, dtype=np.float64))
     return a, b, c
 
@@ -277,7 +277,7 @@ def _as_triple(values: ArrayLike) -> Triple:
 def tidy(value: float) -> str:
     """Format a Miller index: 0.5, 2, 6/13."""
     text = f"{value + 0.0:.4g}"
-    near = Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
+    near = Fraction(value).limit_denominator(MAX_DENOMINATOR)
     if abs(float(text) - value) > 1e-9 and abs(float(near) - value) < 1e-9:
         text = str(near)
     return text.replace("-", "−")

@@ -65,7 +65,7 @@ def save(
 
 
 @styled
-def as_svg(figure: Figure, dpi: float = DPI) -> bytes:
+def to_svg(figure: Figure, dpi: float = DPI) -> bytes:
     """Return a figure as the bytes of an SVG file, for embedding; see `save`."""
     check_dpi(dpi)
     whole = io.BytesIO()

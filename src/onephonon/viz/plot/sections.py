@@ -17,10 +17,10 @@ from .planes import AXES, Float64, Plane
 ON_LAYER = 1e-2
 
 #: Maximum number of points along an axis of an oblique section.
-MOST_POINTS = 1000
+MAX_SECTION_POINTS = 1000
 
 #: Largest acceptable fraction of missing Bragg points in a drawn layer.
-HOLES = 0.045
+MAX_HOLE_SHARE = 0.045
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def has_bragg_holes(diffuse: DiffuseMap, axis: int) -> bool:
     others = above & ~bragg
     elsewhere = (missing & others).sum() / max(int(others.sum()), 1)
     holes = (missing & bragg).sum() - elsewhere * bragg.sum()
-    return bool(holes > HOLES * above.sum())
+    return bool(holes > MAX_HOLE_SHARE * above.sum())
 
 
 def _middle_layers(diffuse: DiffuseMap, axis: int) -> tuple[float, float]:
@@ -179,7 +179,7 @@ def _oblique(diffuse: DiffuseMap, grid: HklGrid, plane: Plane) -> Section:
     for direction, reach in zip((plane.along, plane.up), outline.T, strict=True):
         # Two points for each voxel that the line passes.
         step = 0.5 / np.abs(np.divide(direction, grid.step)).max()
-        step = max(step, (reach.max() - reach.min()) / MOST_POINTS)
+        step = max(step, (reach.max() - reach.min()) / MAX_SECTION_POINTS)
         first, last = np.ceil(reach.min() / step - 1e-6), np.floor(reach.max() / step + 1e-6)
         lines.append(np.arange(first, last + 1) * step)
     x, y = lines
@@ -233,20 +233,20 @@ def _reach(grid: HklGrid, plane: Plane) -> Float64:
 
 def _clip(outline: Float64, x: tuple[float, float], y: tuple[float, float]) -> Float64:
     """Cut a polygon to a rectangle."""
-    for slope, most in (
+    for slope, limit in (
         ((1.0, 0.0), x[1]),
         ((-1.0, 0.0), -x[0]),
         ((0.0, 1.0), y[1]),
         ((0.0, -1.0), -y[0]),
     ):
-        outline = _half_plane(outline, np.array(slope), most)
+        outline = _half_plane(outline, np.array(slope), limit)
     return outline
 
 
-def _half_plane(corners: Float64, slope: Float64, most: float) -> Float64:
+def _half_plane(corners: Float64, slope: Float64, limit: float) -> Float64:
     """Cut a convex polygon, keeping what has ``slope . xy <= most`` (Sutherland and Hodgman)."""
     kept = []
-    excess = corners @ slope - most
+    excess = corners @ slope - limit
     for i in range(len(corners)):
         j = i - 1
         if (excess[i] <= 0) != (excess[j] <= 0):

@@ -73,7 +73,7 @@ def draw_slices(
         If a plane misses the map, or nothing on the planes has a value.
     """
     _, cell = diffuse.require_grid()
-    chosen = _take_planes(planes) or [central_plane(diffuse, axis) for axis in (2, 1, 0)]
+    chosen = _to_planes(planes) or [central_plane(diffuse, axis) for axis in (2, 1, 0)]
     sections = [cut(diffuse, p) for p in chosen]
     colours = choose_colours([s.values for s in sections], limits, scale)
     aspects = [aspect_of(window_of(s, cell)) for s in sections] + [0.9] * with_histogram
@@ -88,7 +88,7 @@ def draw_slices(
     colour_bar(figure, image, drawn, colours, intensity_label(diffuse), shrink=0.8)
     figure.suptitle(title, parse_math=False)
     lines = [
-        "no value: Bragg points, masked or not measured;  " + colours.said,
+        "no value: Bragg points, masked or not measured;  " + colours.description,
         ";  ".join([CIRCLES, SCALES][: 1 + (columns < 3)]),
         _between_voxels(sections),
         "" if planes else _between_bragg_layers(chosen),
@@ -139,7 +139,7 @@ def draw_comparison(
     averaged = "" if model is whole else " and averaged over the voxels"
     if anisotropic:
         model, data = split_isotropic(model)[1], split_isotropic(data)[1]
-    chosen = _take_planes(planes) or [central_plane(data, 2)]
+    chosen = _to_planes(planes) or [central_plane(data, 2)]
     matching, cc = match(model, data)
     factor = matching if factor is None else factor
     rows = [_compared(model, data, plane, factor) for plane in chosen]
@@ -150,7 +150,7 @@ def draw_comparison(
     figure = _draw_rows(rows, data, names, both, apart, unit)
     figure.suptitle(title, parse_math=False)
     lines = [
-        f"no value in one or the other;  {both.said};  {CIRCLES}",
+        f"no value in one or the other;  {both.description};  {CIRCLES}",
         f"{names[0]} multiplied by {factor:.4g}{averaged};  CC overall {cc:.3f}",
         _between_voxels([row[1] for row in rows]),
         "" if planes else _between_bragg_layers(chosen),
@@ -225,7 +225,7 @@ def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
     else:
         place = np.arange(grid.size)
     index = np.unravel_index(place, grid.shape)
-    m, d = interpolate(model, grid.hkl_at(index)), data.volume[index].astype(np.float64)
+    m, d = interpolate(model, grid.hkl_of_voxels(index)), data.volume[index].astype(np.float64)
     both = np.isfinite(m) & np.isfinite(d)
     m, d = m[both], d[both]
     if len(d) < 2 or not m.any() or not d.any():
@@ -240,9 +240,9 @@ def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
 def _between_voxels(sections: Sequence[Section]) -> str:
     """Caption text: which planes are interpolated, and remarks on planes."""
     names = ", ".join(s.plane.title for s in sections if s.interpolated)
-    said = [f"{names}: interpolated between voxels"] if names else []
+    description = [f"{names}: interpolated between voxels"] if names else []
     notes = dict.fromkeys(s.plane.note for s in sections if s.plane.note)
-    return italic(";  ".join([*said, *notes]))
+    return italic(";  ".join([*description, *notes]))
 
 
 def _between_bragg_layers(planes: Sequence[Plane]) -> str:
@@ -254,7 +254,7 @@ def _between_bragg_layers(planes: Sequence[Plane]) -> str:
     return f"{names}: between Bragg layers, whose missing points would hide the rest"
 
 
-def _take_planes(planes: Sequence[Plane | str] | None) -> list[Plane]:
+def _to_planes(planes: Sequence[Plane | str] | None) -> list[Plane]:
     return [Plane.named(p) if isinstance(p, str) else p for p in planes or ()]
 
 

@@ -87,14 +87,14 @@ class Colours:
         The colour map.
     extend : {'neither', 'min', 'max', 'both'}
         On which sides there are values beyond the limits.
-    said : str
+    description : str
         Text with the limits, for captions.
     """
 
     norm: Normalize
     name: str
     extend: str
-    said: str
+    description: str
 
     @property
     def map(self) -> Colormap:
@@ -158,12 +158,12 @@ def choose_colours(
     norm = LogNorm(low, high) if scale == "log" else Normalize(low, high)
     under, over = bool((finite < low).any()), bool((finite > high).any())
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[(under, over)]
-    said = f"{'logarithmic ' if scale == 'log' else ''}colours {_span(low, high)}"
+    description = f"{'logarithmic ' if scale == 'log' else ''}colours {_span(low, high)}"
     return Colours(
         norm,
         DIVERGING if scale == "diverging" else SEQUENTIAL,
         extend,
-        f"{said} ({chosen})",
+        f"{description} ({chosen})",
     )
 
 

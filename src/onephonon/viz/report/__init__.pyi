@@ -1,8 +1,8 @@
-from .verdict import Verdict, judge
+from .verdict import Verdict, assess_fit
 from .writing import write_report
 
 __all__ = [
     "Verdict",
-    "judge",
+    "assess_fit",
     "write_report",
 ]

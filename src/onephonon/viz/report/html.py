@@ -40,7 +40,7 @@ th, td { padding: 0.2rem 0.55rem; border-bottom: 1px solid var(--line); text-ali
 th { font-weight: 600; vertical-align: bottom; }
 .text { text-align: left; }
 .long { white-space: normal; min-width: 12rem; }
-tr.believed td { background: var(--band); font-weight: 600; }
+tr.highlighted td { background: var(--band); font-weight: 600; }
 figure { margin: 0.75rem 0; }
 figure .wide { margin: 0; }
 img { display: block; width: 100%; min-width: 34rem; height: auto; background: #fff;
@@ -100,7 +100,7 @@ def table(
     *,
     text: Sequence[int] = (0,),
     long: Sequence[int] = (),
-    believed: int | None = None,
+    highlighted: int | None = None,
     caption: str = "",
 ) -> Markup:
     """A table that scrolls by itself where it is too wide.
@@ -110,7 +110,7 @@ def table(
     head, rows : sequences of cells
     text, long : sequence of int
         Columns of text, and columns of long text that is wrapped.
-    believed : int, optional
+    highlighted : int, optional
         Index of the row to highlight.
     caption : str
     """
@@ -120,7 +120,7 @@ def table(
         return joined(*(element(name, c, kind=k) for c, k in zip(row, kinds, strict=True)))
 
     body = [
-        element("tr", cells("td", row), kind="believed" if i == believed else "")
+        element("tr", cells("td", row), kind="highlighted" if i == highlighted else "")
         for i, row in enumerate(rows)
     ]
     return element(
@@ -135,10 +135,10 @@ def table(
     )
 
 
-def picture(svg: bytes, said: str, caption: str = "") -> Markup:
+def picture(svg: bytes, alt_text: str, caption: str = "") -> Markup:
     """An embedded picture with alternative text."""
     code = base64.b64encode(svg).decode("ascii")
-    image = f'<img alt="{html.escape(said)}" src="data:image/svg+xml;base64,{code}">'
+    image = f'<img alt="{html.escape(alt_text)}" src="data:image/svg+xml;base64,{code}">'
     below = element("figcaption", caption) if caption else ""
     return element("figure", element("div", Markup(image), kind="wide"), below)
 

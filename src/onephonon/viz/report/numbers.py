@@ -18,10 +18,10 @@ from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.quality import Quality
 from onephonon.refine.result import Fit
-from onephonon.refine.series import RungFit
+from onephonon.refine.series import LevelFit
 from onephonon.refine.table import SpringRow, spring_table
 
-from .verdict import Verdict, judge
+from .verdict import Verdict, assess_fit
 
 #: Version of the layout of fit.json.
 LAYOUT = 1
@@ -36,7 +36,7 @@ Rows = list[list[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class ReportData:
     """Input of a report.
 
     Parameters
@@ -64,15 +64,15 @@ class Material:
         predictions: Predictions | None,
         profiles: Sequence[Profile],
         command: str,
-    ) -> Material:
+    ) -> ReportData:
         """Gather it."""
-        springs = {r.rung.name: spring_table(fit, r) for r in fit.ladder.rungs}
-        return cls(fit, judge(fit), springs, predictions, tuple(profiles), command)
+        springs = {r.level.name: spring_table(fit, r) for r in fit.series.levels}
+        return cls(fit, assess_fit(fit), springs, predictions, tuple(profiles), command)
 
     @property
     def best_springs(self) -> tuple[SpringRow, ...]:
         """Springs of the chosen model."""
-        return self.springs[self.fit.best.rung.name]
+        return self.springs[self.fit.best.level.name]
 
 
 def versions() -> dict[str, str]:
@@ -86,14 +86,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def all_rungs(fit: Fit) -> list[tuple[str, RungFit]]:
+def all_levels(fit: Fit) -> list[tuple[str, LevelFit]]:
     """The untuned model and the fitted models, by name."""
-    return [("untuned", fit.ladder.untuned), *((r.rung.name, r) for r in fit.ladder.rungs)]
+    return [("untuned", fit.series.untuned), *((r.level.name, r) for r in fit.series.levels)]
 
 
-def as_json(material: Material) -> Any:
+def to_json_types(report_data: ReportData) -> Any:
     """Everything except the voxels, as plain types; null for values that are not finite."""
-    fit, found = material.fit, material.predictions
+    fit, found = report_data.fit, report_data.predictions
     grid, cell = fit.data.require_grid()
     voxels = fit.voxels
     return plain(
@@ -101,10 +101,10 @@ def as_json(material: Material) -> Any:
             "format": "onephonon fit report",
             "layout": LAYOUT,
             "versions": versions(),
-            "command": material.command,
+            "command": report_data.command,
             "settings": asdict(fit.settings),
-            "verdict": asdict(material.verdict),
-            "said": fit.said,
+            "verdict": asdict(report_data.verdict),
+            "messages": fit.messages,
             "data": {
                 "cell": cell,
                 "spacegroup": fit.data.spacegroup,
@@ -120,13 +120,13 @@ def as_json(material: Material) -> Any:
                 "history": fit.data.history,
             },
             "indexing": _indexing(fit),
-            "believed": fit.best.rung.name,
-            "rungs": {
-                name: _rung(r)
-                | {"springs": [asdict(row) for row in material.springs.get(name, ())]}
-                for name, r in all_rungs(fit)
+            "chosen": fit.best.level.name,
+            "levels": {
+                name: _level(r)
+                | {"springs": [asdict(row) for row in report_data.springs.get(name, ())]}
+                for name, r in all_levels(fit)
             },
-            "profiles": [vars(p) for p in material.profiles],
+            "profiles": [vars(p) for p in report_data.profiles],
             "predictions": None if found is None else _predictions(found),
         }
     )
@@ -152,15 +152,15 @@ def _indexing(fit: Fit) -> Any:
     }
 
 
-def _rung(r: RungFit) -> dict[str, Any]:
-    values, directions = r.certainty.spectrum
+def _level(r: LevelFit) -> dict[str, Any]:
+    values, directions = r.uncertainty.spectrum
     return {
-        "said": r.rung.said,
-        "names": r.family.names,
-        "start": r.family.start,
+        "description": r.level.description,
+        "names": r.parametrization.names,
+        "start": r.parametrization.start,
         "x": r.x,
-        "sigma": r.certainty.sigma,
-        "by_data": r.certainty.by_data,
+        "sigma": r.uncertainty.sigma,
+        "by_data": r.uncertainty.by_data,
         "prior": r.prior,
         "dispersion": r.dispersion,
         "scale": r.minimum.at.scale,
@@ -176,11 +176,11 @@ def _rung(r: RungFit) -> dict[str, Any]:
             {"fitted": asdict(a), "held_out": asdict(b)}
             for a, b in zip(r.used_shells, r.held_out_shells, strict=True)
         ],
-        "certainty": {
-            "prior": r.certainty.prior,
-            "n_determined": r.certainty.n_determined,
-            "n_effective": r.certainty.n_effective,
-            "information": r.certainty.information,
+        "uncertainty": {
+            "prior": r.uncertainty.prior,
+            "n_determined": r.uncertainty.n_determined,
+            "n_effective": r.uncertainty.n_effective,
+            "information": r.uncertainty.information,
             "spectrum": values,
             "directions": directions.T,
         },
@@ -197,7 +197,7 @@ def _predictions(found: Predictions) -> dict[str, Any]:
         "temperature": found.temperature,
         "draws": found.n_draws,
         "draws_left_out": found.n_skipped,
-        "said": found.said,
+        "messages": found.messages,
         "b_factors": vars(found.b_factors),
         "b_file": found.b_file,
         "tls": _tls(found.tls),
@@ -233,41 +233,41 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
 
 
-def tables(material: Material) -> dict[str, Rows]:
+def tables(report_data: ReportData) -> dict[str, Rows]:
     """Rows of each CSV file by its name, headings first."""
     found = {
-        "rungs.csv": rung_rows(material.fit),
-        "shells.csv": shell_rows(material.fit),
-        "springs.csv": spring_rows(material),
+        "levels.csv": level_rows(report_data.fit),
+        "shells.csv": shell_rows(report_data.fit),
+        "springs.csv": spring_rows(report_data),
     }
-    if material.predictions is not None:
-        found["b_factors.csv"] = b_rows(material.fit, material.predictions)
-        found["dispersion.csv"] = dispersion_rows(material.predictions)
+    if report_data.predictions is not None:
+        found["b_factors.csv"] = b_rows(report_data.fit, report_data.predictions)
+        found["dispersion.csv"] = dispersion_rows(report_data.predictions)
     return found
 
 
-def rung_rows(fit: Fit) -> Rows:
+def level_rows(fit: Fit) -> Rows:
     """One row per model."""
-    head = ["rung", "believed", "free_numbers", "prior", "determined", "effective", "dispersion"]
+    head = ["level", "chosen", "free_parameters", "prior", "determined", "effective", "dispersion"]
     head += ["converged", "steps", "gain", "gain_error"]
     head += [f"{q}_{part}" for part in ("fitted", "held_out") for q in QUALITIES]
     rows: Rows = [head]
-    for name, r in all_rungs(fit):
-        certainty = r.certainty
+    for name, r in all_levels(fit):
+        uncertainty = r.uncertainty
         gained = [math.nan, math.nan] if r.gain is None else [r.gain.value, r.gain.error]
-        known = [certainty.n_determined, certainty.n_effective, r.dispersion]
+        known = [uncertainty.n_determined, uncertainty.n_effective, r.dispersion]
         ended = [r.minimum.converged, r.minimum.steps]
-        row = [name, r is fit.best, r.family.n, r.prior, *known, *ended, *gained]
+        row = [name, r is fit.best, r.parametrization.n, r.prior, *known, *ended, *gained]
         rows.append([*row, *_qualities(r.used), *_qualities(r.held_out)])
     return rows
 
 
 def shell_rows(fit: Fit) -> Rows:
     """One row per shell and model."""
-    head = ["rung", "d_max", "d_min"]
+    head = ["level", "d_max", "d_min"]
     head += [f"{q}_{part}" for part in ("fitted", "held_out") for q in QUALITIES]
     rows: Rows = [head]
-    for name, r in all_rungs(fit):
+    for name, r in all_levels(fit):
         for used, out in zip(r.used_shells, r.held_out_shells, strict=True):
             rows.append([name, used.d_max, used.d_min, *_qualities(used), *_qualities(out)])
     return rows
@@ -277,15 +277,15 @@ def _qualities(q: Quality) -> list[Any]:
     return [getattr(q, name) for name in QUALITIES]
 
 
-def spring_rows(material: Material) -> Rows:
+def spring_rows(report_data: ReportData) -> Rows:
     """One row per spring constant and model, the chosen model first."""
     names = list(SpringRow.__dataclass_fields__)
-    rows: Rows = [["rung", "believed", *names]]
-    best = material.fit.best.rung.name
-    for rung in sorted(material.springs, key=lambda name: name != best):
-        for row in material.springs[rung]:
+    rows: Rows = [["level", "chosen", *names]]
+    best = report_data.fit.best.level.name
+    for level in sorted(report_data.springs, key=lambda name: name != best):
+        for row in report_data.springs[level]:
             values = vars(row) | {"residues": "; ".join(row.residues)}
-            rows.append([rung, rung == best, *(values[name] for name in names)])
+            rows.append([level, level == best, *(values[name] for name in names)])
     return rows
 
 
@@ -322,7 +322,7 @@ def dispersion_rows(found: Predictions) -> Rows:
 
 def voxel_arrays(fit: Fit) -> dict[str, np.ndarray]:
     """Data, model and flags of every voxel."""
-    voxels, what = fit.voxels, fit.best.explained
+    voxels, what = fit.voxels, fit.best.voxel_results
     return {
         "hkl": voxels.hkl,
         "d": 1 / np.maximum(voxels.s, 1e-300),
@@ -335,5 +335,5 @@ def voxel_arrays(fit: Fit) -> dict[str, np.ndarray]:
         "halo": voxels.halo,
         "peaks": voxels.peaks,
         "orbit": voxels.orbit,
-        "place": voxels.place,
+        "voxel_index": voxels.voxel_index,
     }

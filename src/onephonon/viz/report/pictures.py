@@ -12,43 +12,43 @@ from onephonon.maps.diffuse import DiffuseMap
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.result import Fit
-from onephonon.refine.series import RungFit
+from onephonon.refine.series import LevelFit
 from onephonon.refine.table import SpringRow
 
 from .. import plot
 from .html import Markup, paragraph, picture
 
 #: Number of close-ups of halos.
-HALOS = 4
+N_HALOS = 4
 
 #: Voxels per Miller index along each axis that show a halo.
-FINE = 1.99
+MIN_VOXELS_PER_INDEX = 1.99
 
 #: Minimum fraction of valid voxels of a drawn layer.
-COVERED = 0.1
+MIN_COVERAGE = 0.1
 
 #: Names of what is compared.
 NAMES = ("model", "data")
 
 
-def drawn(draw: Callable[[], Any], said: str, caption: str = "") -> Markup:
+def drawn(draw: Callable[[], Any], alt_text: str, caption: str = "") -> Markup:
     """A picture, or the reason why there is none."""
     try:
-        return picture(plot.as_svg(draw()), said, caption)
+        return picture(plot.to_svg(draw()), alt_text, caption)
     except InputError as error:
-        return paragraph(f"{said}: not drawn, because {error}.", kind="faint")
+        return paragraph(f"{alt_text}: not drawn, because {error}.", kind="faint")
 
 
-def ladder_picture(fit: Fit) -> Markup:
+def series_picture(fit: Fit) -> Markup:
     """Chi-square and CC by model."""
-    said = "Chi-square and anisotropic CC of each model"
-    return drawn(lambda: plot.draw_ladder(fit.ladder), said)
+    alt_text = "Chi-square and anisotropic CC of each model"
+    return drawn(lambda: plot.draw_series(fit.series), alt_text)
 
 
 def shell_picture(fit: Fit) -> Markup:
     """Chi-square and CC by shell."""
-    said = "Chi-square and anisotropic CC in shells of resolution"
-    return drawn(lambda: plot.draw_fit_shells(fit.ladder.untuned, fit.best), said)
+    alt_text = "Chi-square and anisotropic CC in shells of resolution"
+    return drawn(lambda: plot.draw_fit_shells(fit.series.untuned, fit.best), alt_text)
 
 
 def spring_picture(rows: Sequence[SpringRow]) -> Markup:
@@ -66,15 +66,15 @@ def profile_pictures(profiles: Sequence[Profile]) -> Markup:
     return drawn(lambda: plot.draw_spring_profiles(profiles), "Profiles of springs")
 
 
-def spectrum_picture(r: RungFit) -> Markup:
+def spectrum_picture(r: LevelFit) -> Markup:
     """The sloppiness spectrum."""
-    said = "Information of the data on each direction of the springs"
-    return drawn(lambda: plot.draw_spectrum(r.certainty), said)
+    alt_text = "Information of the data on each direction of the springs"
+    return drawn(lambda: plot.draw_spectrum(r.uncertainty), alt_text)
 
 
 def agreement_pictures(fit: Fit) -> Markup:
     """Means over shells of data, model and background."""
-    what = fit.best.explained
+    what = fit.best.voxel_results
     label = plot.intensity_label(fit.data, "mean I")
     return drawn(
         lambda: plot.draw_fit_profile(fit.voxels.s, what.data, what.model, what.background, label),
@@ -85,7 +85,7 @@ def agreement_pictures(fit: Fit) -> Markup:
 def map_pictures(model: DiffuseMap, data: DiffuseMap) -> list[Markup]:
     """A layer of the map, and its anisotropic part."""
     plane, covered = _fullest_layer(data)
-    if covered < COVERED:
+    if covered < MIN_COVERAGE:
         return []
     parts = []
     for anisotropic, what in ((False, "whole intensities"), (True, "without isotropic parts")):
@@ -116,7 +116,7 @@ def _fullest_layer(data: DiffuseMap) -> tuple[plot.Plane, float]:
 def halo_pictures(fit: Fit, model: DiffuseMap, data: DiffuseMap) -> list[Markup]:
     """Close-ups of the strongest halos, if voxels are fine enough to show any."""
     grid, _ = data.require_grid()
-    if max(grid.step) * FINE > 1:
+    if max(grid.step) * MIN_VOXELS_PER_INDEX > 1:
         return [paragraph("Voxels are too coarse to show single halos.", kind="faint")]
 
     def draw() -> Any:
@@ -138,7 +138,7 @@ def _strongest(fit: Fit, data: DiffuseMap) -> np.ndarray:
         inside = (peak - 0.5 >= grid.origin) & (peak + 0.5 <= grid.end)
         if inside.all():
             found.append(peak)
-        if len(found) == HALOS:
+        if len(found) == N_HALOS:
             break
     if not found:
         raise InputError("no halo lies completely inside the map")

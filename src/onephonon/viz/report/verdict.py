@@ -14,25 +14,25 @@ from .html import fixed, number, percent
 
 #: Chi-square per voxel up to which data are explained within their errors, and nearly so. An error
 #: of sigma of ten percent changes it by twenty percent.
-WITHIN, NEARLY = 1.25, 3.0
+MAX_CHI2_EXPLAINED, MAX_CHI2_NEARLY_EXPLAINED = 1.25, 3.0
 
 #: Ratio of held-out to fitted chi-square from which held-out data are explained worse.
-WORSE = 1.25
+MIN_WORSE_RATIO = 1.25
 
 #: Anisotropic correlation on held-out data below which model and data hardly agree.
-HARDLY = 0.2
+MIN_CC = 0.2
 
 #: Standard errors that distinguish two indexings.
-APART = 2.0
+MIN_STANDARD_ERRORS = 2.0
 
 #: Fraction of the background in the intensity above which the model contributes little.
-MOSTLY = 0.9
+MAX_BACKGROUND_SHARE = 0.9
 
 #: Minimum number of independent held-out sets for a reliable choice.
-FEW = 4
+MIN_INDEPENDENT_SETS = 4
 
 #: Factor from the start beyond which springs are suspect.
-SUSPECT = 100.0
+MAX_SPRING_FACTOR = 100.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Verdict:
     good: bool
 
 
-def judge(fit: Fit) -> Verdict:
+def assess_fit(fit: Fit) -> Verdict:
     """Assess a fit."""
     best = fit.best
     explains, within = _explains(fit)
@@ -71,12 +71,12 @@ def judge(fit: Fit) -> Verdict:
     )
     holds = (
         f"Held-out data are explained as well as those fitted: {compared}."
-        if ratio <= WORSE
+        if ratio <= MIN_WORSE_RATIO
         else f"Held-out data are explained worse than those fitted: {compared}."
     )
     warnings = (*_of_indexing(fit), *_of_fit(fit))
     return Verdict(
-        explains, holds, _gains(fit), warnings, within and ratio <= WORSE and not warnings
+        explains, holds, _gains(fit), warnings, within and ratio <= MIN_WORSE_RATIO and not warnings
     )
 
 
@@ -90,28 +90,31 @@ def _explains(fit: Fit) -> tuple[str, bool]:
             f"leaves {number(chi2)} of 1.",
             False,
         )
-    if chi2 <= WITHIN:
-        said = "The model explains the data to within their errors"
-    elif chi2 <= NEARLY:
-        said = "The model nearly explains the data to within their errors"
+    if chi2 <= MAX_CHI2_EXPLAINED:
+        sentence = "The model explains the data to within their errors"
+    elif chi2 <= MAX_CHI2_NEARLY_EXPLAINED:
+        sentence = "The model nearly explains the data to within their errors"
     else:
-        said = "The model does not explain the data to within their errors"
-    return f"{said}: chi-square {number(chi2)} per held-out voxel (1 if it did).", chi2 <= WITHIN
+        sentence = "The model does not explain the data to within their errors"
+    return (
+        f"{sentence}: chi-square {number(chi2)} per held-out voxel (1 if it did).",
+        chi2 <= MAX_CHI2_EXPLAINED,
+    )
 
 
 def _gains(fit: Fit) -> str:
     """Over the untuned model, on held-out data."""
-    untuned, best = fit.ladder.untuned.held_out, fit.best.held_out
+    untuned, best = fit.series.untuned.held_out, fit.best.held_out
     rises = fixed(best.cc_anisotropic - untuned.cc_anisotropic, 3, True)
-    said = (
+    sentence = (
         f"Over the untuned model, fitting takes the anisotropic CC of held-out data from "
         f"{fixed(untuned.cc_anisotropic)} to {fixed(best.cc_anisotropic)} ({rises}) "
         f"and chi-square from {number(untuned.chi2)} to {number(best.chi2)}."
     )
-    first = fit.best.gain if fit.ladder.chosen == 0 else None
+    first = fit.best.gain if fit.series.chosen == 0 else None
     if first is not None and not first.clear:
-        said += " That is no clear gain: the untuned springs do as well."
-    return said
+        sentence += " That is no clear gain: the untuned springs do as well."
+    return sentence
 
 
 def _of_indexing(fit: Fit) -> tuple[str, ...]:
@@ -127,12 +130,12 @@ def _of_indexing(fit: Fit) -> tuple[str, ...]:
             f"untuned, {used.reindexing.name} has anisotropic CC {fixed(used.cc_anisotropic)} and "
             f"{rival.reindexing.name} {fixed(rival.cc_anisotropic)}"
         )
-        if used.behind > APART * used.behind_error:
+        if used.behind > MIN_STANDARD_ERRORS * used.behind_error:
             found.append(f"Wrong indexing? {both}. Fit again with --reindex best.")
-        elif used.behind > 0 or rival.behind < APART * rival.behind_error:
+        elif used.behind > 0 or rival.behind < MIN_STANDARD_ERRORS * rival.behind_error:
             found.append(f"The indexing is not certain: {both}.")
     cc = fit.best.held_out.cc_anisotropic
-    if not cc >= HARDLY:
+    if not cc >= MIN_CC:
         found.append(
             f"Model and data hardly agree: anisotropic CC {fixed(cc)} on held-out data. Wrong "
             "indexing, hand, space group, cell or structure? Or another origin of the scattering?"
@@ -146,21 +149,21 @@ def _of_fit(fit: Fit) -> tuple[str, ...]:
     if not best.minimum.converged:
         found.append(f"The fit has not converged: {best.minimum.why}.")
     share = best.held_out.background
-    if share > MOSTLY:
+    if share > MAX_BACKGROUND_SHARE:
         found.append(
             f"The background is {percent(share)} of the fitted intensity: the model explains "
             "little."
         )
     sets = len(np.unique(fit.voxels.orbit[fit.voxels.held_out]))
-    if sets < FEW:
+    if sets < MIN_INDEPENDENT_SETS:
         few = f"Only {sets} independent set{'s were' if sets != 1 else ' was'} held out"
         found.append(f"{few}: the choice of the model is unreliable.")
-    far = best.x.abs() > math.log(SUSPECT)
-    if bool(far.any()) and isinstance(best.family, LogSprings):
-        names = [n for n, f in zip(best.family.names, far.tolist(), strict=True) if f]
+    far = best.x.abs() > math.log(MAX_SPRING_FACTOR)
+    if bool(far.any()) and isinstance(best.parametrization, LogSprings):
+        names = [n for n, f in zip(best.parametrization.names, far.tolist(), strict=True) if f]
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         found.append(
-            f"More than a factor of {SUSPECT:g} from the geometric start: {shown}. Such "
+            f"More than a factor of {MAX_SPRING_FACTOR:g} from the geometric start: {shown}. Such "
             "values do not represent contacts."
         )
     return tuple(found)

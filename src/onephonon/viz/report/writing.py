@@ -18,7 +18,7 @@ from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.result import Fit
 
-from .numbers import Material, Rows, as_json, plain, tables, voxel_arrays
+from .numbers import ReportData, Rows, plain, tables, to_json_types, voxel_arrays
 from .pictures import Maps
 from .sections import report_page
 
@@ -63,8 +63,8 @@ def write_report(
         If a file exists and `force` is not set, or cannot be written.
     """
     folder = Path(folder)
-    material = Material.of(fit, predictions, profiles, command)
-    rows = tables(material)
+    report_data = ReportData.of(fit, predictions, profiles, command)
+    rows = tables(report_data)
     names = ["report.html", "fit.json", *rows, "voxels.npz"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,8 +72,8 @@ def write_report(
         raise MapFileError(f"{folder}: cannot be made ({error}); choose another place") from error
     paths = {name: check_writable(folder / name, force) for name in names}
     contents: dict[str, Callable[[], bytes]] = {
-        "report.html": lambda: report_page(material, tuple(names), maps).encode("utf-8"),
-        "fit.json": lambda: _json(as_json(material)),
+        "report.html": lambda: report_page(report_data, tuple(names), maps).encode("utf-8"),
+        "fit.json": lambda: _json(to_json_types(report_data)),
         "voxels.npz": lambda: _npz(voxel_arrays(fit)),
     }
     for name in names:

@@ -25,7 +25,7 @@ from onephonon.dynamics.unfolding import unfolded_modes
 from onephonon.network.bodies import Bodies
 
 #: Maximum number of cells along an axis; longer waves are shown over two cells.
-MOST_CELLS = 6
+MAX_CELLS = 6
 
 #: How far from a fraction of such a denominator an index may be: typed with four decimals.
 COMMENSURATE = 1e-4
@@ -37,7 +37,7 @@ BACKBONE = ("N", "CA", "C", "O", "P", "O5'", "C5'", "C4'", "C3'", "O3'")
 TRACE = ("CA", "P")
 
 #: Displacements and steps in memory, numbers.
-MOST_NUMBERS = 300_000_000
+MAX_NUMBERS = 300_000_000
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,15 @@ class Pattern:
         A standing wave starts at rest, so frame 0 is the structure itself.
         """
         size = self.displacements.numel()
-        if n < 1 or n * size > MOST_NUMBERS:
+        if n < 1 or n * size > MAX_NUMBERS:
             raise InputError(
-                f"{n} frames of {len(self.displacements)} atoms: give 1 to {MOST_NUMBERS // size} "
+                f"{n} frames of {len(self.displacements)} atoms: give 1 to {MAX_NUMBERS // size} "
                 "frames, or fewer cells or atoms"
             )
         phi = TWO_PI * torch.arange(n, dtype=self.block.positions.dtype) / n
         if self.travelling:
-            turned = torch.polar(torch.ones_like(phi), -phi)
-            return (turned[:, None, None] * self.displacements).real
+            phase_factors = torch.polar(torch.ones_like(phi), -phi)
+            return (phase_factors[:, None, None] * self.displacements).real
         return torch.sin(phi)[:, None, None] * self.displacements.real
 
     @property
@@ -137,7 +137,7 @@ def commensurate_cells(k_frac: Sequence[float]) -> tuple[int, int, int]:
     """
     cells = []
     for x in k_frac:
-        fraction = Fraction(float(x)).limit_denominator(MOST_CELLS)
+        fraction = Fraction(float(x)).limit_denominator(MAX_CELLS)
         fits = abs(float(fraction) - float(x)) < COMMENSURATE
         cells.append(fraction.denominator if fits else 2)
     return cells[0], cells[1], cells[2]
@@ -299,15 +299,15 @@ def _reach(displacements: Tensor, travelling: bool) -> Tensor:
 
 def _factor(reach: float, amplitude: float | None, thermal: float | None, unit: float) -> float:
     """Factor that gives a pattern the requested amplitude."""
-    given = thermal if thermal is not None else 1.0 if amplitude is None else amplitude
+    wanted_amplitude = thermal if thermal is not None else 1.0 if amplitude is None else amplitude
     if amplitude is not None and thermal is not None:
         raise InputError(f"amplitude {amplitude:g} and thermal {thermal:g}: give one of the two")
-    if not (math.isfinite(given) and given > 0):
-        raise InputError(f"an amplitude of {given:g}: give a positive number")
+    if not (math.isfinite(wanted_amplitude) and wanted_amplitude > 0):
+        raise InputError(f"an amplitude of {wanted_amplitude:g}: give a positive number")
     if thermal is None:
-        return given / reach
+        return wanted_amplitude / reach
     if math.isinf(unit):
         raise InputError(
             "a translation of the whole crystal has no thermal amplitude; give amplitude in Å"
         )
-    return given * unit
+    return wanted_amplitude * unit

@@ -22,11 +22,11 @@ CIF_ENDINGS = (".cif", ".mmcif")
 
 #: PDB files have two columns for the name of a chain.
 LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
-MOST_PDB_CHAINS = len(LETTERS) + len(LETTERS) ** 2
+MAX_PDB_CHAINS = len(LETTERS) + len(LETTERS) ** 2
 
 #: Tolerance (Å) within which a cell has the conventional orientation: a along x, b in the xy
 #: plane.
-TURNED = 1e-6
+ROTATED_CELL = 1e-6
 
 
 def write_animation(
@@ -65,17 +65,19 @@ def write_animation(
     structure = gemmi.Structure()
     structure.name = pattern.block.crystal.labels[0].chain or "mode"
     structure.info["_struct.title"] = title or "a vibration"
-    turn = _set_cell(structure, pattern.block.box)
+    to_file_axes = _set_cell(structure, pattern.block.box)
     rest = pattern.block.positions.numpy(force=True)
     first, names = _model_at_rest(pattern.block)
-    if ending in PDB_ENDINGS and names > MOST_PDB_CHAINS:
+    if ending in PDB_ENDINGS and names > MAX_PDB_CHAINS:
         raise MapFileError(
             f"{path}: {names} chains have no names in PDB format; write .cif, or fewer cells"
         )
     for number, moved in enumerate(pattern.frames(n_frames).numpy(force=True), start=1):
         model = first.clone()
         model.num = number
-        for atom, place in zip(_atoms(model), ((rest + moved) @ turn.T).tolist(), strict=True):
+        for atom, place in zip(
+            _atoms(model), ((rest + moved) @ to_file_axes.T).tolist(), strict=True
+        ):
             atom.pos = gemmi.Position(*place)
         structure.add_model(model)
     structure.setup_entities()
@@ -118,7 +120,7 @@ def _set_cell(structure: gemmi.Structure, box: UnitCell) -> np.ndarray:
     structure.spacegroup_hm = "P 1"
     matrix = box.numpy().matrix
     usual = np.array(structure.cell.orth.mat.tolist())
-    if np.abs(usual - matrix).max() < TURNED:
+    if np.abs(usual - matrix).max() < ROTATED_CELL:
         return np.eye(3)
     return np.asarray(usual @ np.linalg.inv(matrix))
 

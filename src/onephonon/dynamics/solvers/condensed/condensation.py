@@ -98,19 +98,19 @@ class Condensed:
 
     def backward(self, reduced: list[Tensor], images: Tensor) -> Tensor:
         """Solution in the interior, shape (n_interior, n), from that at the images."""
-        known: dict[int, Tensor] = {-1: images}
+        by_front: dict[int, Tensor] = {-1: images}
         left = Counter(front.parent for front in self.plan.fronts)
         parts = []
         for f in range(len(reduced) - 1, -1, -1):
             front = self.plan.fronts[f]
-            beyond = known[front.parent].index_select(0, front.into)
+            beyond = by_front[front.parent].index_select(0, front.into)
             own = self.steps[f].mT @ torch.cat([reduced[f], beyond])
             parts.append(own)
             left[front.parent] -= 1
             if left[front.parent] == 0:
-                del known[front.parent]
+                del by_front[front.parent]
             if left[f]:
-                known[f] = torch.cat([own, beyond])
+                by_front[f] = torch.cat([own, beyond])
         return torch.cat([images[:0], *reversed(parts)])
 
     def solve(self, rows: Tensor, factor: Tensor) -> Tensor:

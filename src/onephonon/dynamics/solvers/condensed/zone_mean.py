@@ -68,7 +68,7 @@ class _IsotropicMean(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         onsite, coupling = ctx.saved_tensors
         bodies, constants, samples = ctx.rest
-        again = torch.is_grad_enabled()  # somebody may want to differentiate once more
+        again = torch.is_grad_enabled()  # differentiable, for second derivatives
         if again:
             at = replace(constants, onsite=onsite, coupling=coupling)
             mean = _mean(bodies, condense(bodies, at, components=1), samples, None)
@@ -197,22 +197,22 @@ def _own_blocks(bodies: Bodies, condensed: Condensed, covariance: Tensor) -> Ten
     ``C_own = L^-T (1 + X C_beyond X^T) L^-1``.
     """
     plan = condensed.plan
-    known = {-1: _between_images(condensed, covariance)}
+    by_front = {-1: _between_images(condensed, covariance)}
     left = Counter(front.parent for front in plan.fronts)
     found = [(plan.boundary, covariance[0])]
     for f in range(len(plan.fronts) - 1, -1, -1):
         front, step = plan.fronts[f], condensed.steps[f]
         n, at = front.stop - front.start, front.into
-        beyond = known[front.parent][at[:, None], at]
+        beyond = by_front[front.parent][at[:, None], at]
         left[front.parent] -= 1
         if left[front.parent] == 0:
-            del known[front.parent]
+            del by_front[front.parent]
         across = step[n:].mT @ beyond
         own = step[:n].mT @ step[:n] + across @ step[n:]
         found.append((plan.interior[front.start : front.stop], own))
         if left[f]:
             upper = torch.cat([own, across], 1)
-            known[f] = torch.cat([upper, torch.cat([across.mT, beyond], 1)])
+            by_front[f] = torch.cat([upper, torch.cat([across.mT, beyond], 1)])
     return _by_body(bodies, condensed.components, found)
 
 
@@ -223,10 +223,10 @@ def _between_images(condensed: Condensed, covariance: Tensor) -> Tensor:
     half = covariance.new_zeros(n * n).index_put(
         (plan.pair_source,), covariance.reshape(-1)[plan.pair_position]
     )
-    given = torch.zeros(n * n, dtype=torch.bool, device=half.device)
-    given[plan.pair_source] = True
+    is_stored = torch.zeros(n * n, dtype=torch.bool, device=half.device)
+    is_stored[plan.pair_source] = True
     half = half.reshape(n, n)
-    return torch.where(given.reshape(n, n), half, half.mT)
+    return torch.where(is_stored.reshape(n, n), half, half.mT)
 
 
 def _by_body(bodies: Bodies, components: int, found: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -64,10 +64,10 @@ def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]
 
     Many G of one zone point are cut only where they share its inverse factor.
     """
-    most = max(1, NUMBERS_AT_A_TIME // n_dof)
-    each = max(n_dof, min(m, most)) if shares_inverse(m, n_dof) else max(m, n_dof)
-    for part in _slices(n_k, max(1, most // each)):
-        step = max(1, most // (part.stop - part.start)) if shares_inverse(m, n_dof) else m
+    max_rows = max(1, NUMBERS_AT_A_TIME // n_dof)
+    each = max(n_dof, min(m, max_rows)) if shares_inverse(m, n_dof) else max(m, n_dof)
+    for part in _slices(n_k, max(1, max_rows // each)):
+        step = max(1, max_rows // (part.stop - part.start)) if shares_inverse(m, n_dof) else m
         yield part, list(_slices(m, step))
 
 
@@ -75,7 +75,7 @@ def _slices(n: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
-def _take(G: Tensor, points: Tensor | None, part: slice, some: slice) -> Tensor:
+def _gather_rows(G: Tensor, points: Tensor | None, part: slice, some: slice) -> Tensor:
     """Rows of G of some zone points, shape (n_k, m, D)."""
     if points is None:
         return G[part, some]
@@ -83,8 +83,10 @@ def _take(G: Tensor, points: Tensor | None, part: slice, some: slice) -> Tensor:
     return G.index_select(0, chosen.reshape(-1)).reshape(*chosen.shape, -1)
 
 
-def _put(total: Tensor, points: Tensor | None, part: slice, some: slice, rows: Tensor) -> None:
-    """Add rows where `_take` took them."""
+def _scatter_add(
+    total: Tensor, points: Tensor | None, part: slice, some: slice, rows: Tensor
+) -> None:
+    """Add rows where `_gather_rows` took them."""
     if points is None:
         total[part, some] = rows
     elif points.shape[1] == 1:  # each has a zone point of its own
@@ -160,9 +162,11 @@ class _QuadraticForm(torch.autograd.Function):
             if shares_inverse(m, D):
                 found = inverse_factor(factor)
                 for some in columns:
-                    value[part, some] = squared_lengths(found @ _take(G, points, part, some).mT)
+                    value[part, some] = squared_lengths(
+                        found @ _gather_rows(G, points, part, some).mT
+                    )
             else:
-                value[part], found = solve_form(factor, _take(G, points, part, slice(0, m)))
+                value[part], found = solve_form(factor, _gather_rows(G, points, part, slice(0, m)))
             if keep:
                 kept[part] = found
         return value, kept
@@ -236,15 +240,15 @@ class _QuadraticGradient(torch.autograd.Function):
                 inverse = v.mH @ v
             for some in columns:
                 if shares_inverse(m, D):
-                    v = _take(G, points, part, some) @ inverse.mT
+                    v = _gather_rows(G, points, part, some) @ inverse.mT
                 g = grad[part, some]
                 if by_K:
                     shares = sums.pull_back(k, g, v)
                     g_onsite, g_coupling = g_onsite + shares[0], g_coupling + shares[1]
                 if g_hkl is not None:
-                    _put(g_hkl, points, part, some, sums.pull_back_k(k, g, v))
+                    _scatter_add(g_hkl, points, part, some, sums.pull_back_k(k, g, v))
                 if g_G is not None:
-                    _put(g_G, points, part, some, 2 * g[:, :, None] * v)
+                    _scatter_add(g_G, points, part, some, 2 * g[:, :, None] * v)
         every = (*((g_onsite, g_coupling) if by_K else ()), g_hkl, g_G)
         return tuple(g for g in every if g is not None)
 
@@ -280,9 +284,9 @@ def _gradients_by_torch(
 
     def gradients(*x: Tensor) -> tuple[Tensor, ...]:
         def form(*some: Tensor) -> Tensor:
-            given = dict(enumerate(x[:4])) | dict(zip(chosen, some, strict=True))
+            arguments = dict(enumerate(x[:4])) | dict(zip(chosen, some, strict=True))
             at = None if by_k else k_frac
-            onsite, coupling, hkl, G = given.values()
+            onsite, coupling, hkl, G = arguments.values()
             return _by_torch(onsite, coupling, hkl, G, a, b, cell, dof, points, at)
 
         found: tuple[Tensor, ...] = torch.func.vjp(form, *(x[i] for i in chosen))[1](x[4])

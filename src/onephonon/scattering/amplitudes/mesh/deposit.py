@@ -23,7 +23,7 @@ from .density import Box, Mesh
 PARTS_PER_THREAD = 4
 
 #: Minimum number of Gaussians for which a second thread pays.
-FEW = 100
+MIN_PER_THREAD = 100
 
 Floats = NDArray[np.float64]
 
@@ -93,9 +93,9 @@ class _Gaussians:
     log_height: Tensor  # (n,)
 
     @classmethod
-    def of(cls, given: Sequence[Tensor], mesh: Mesh) -> _Gaussians:
+    def of(cls, inputs: Sequence[Tensor], mesh: Mesh) -> _Gaussians:
         """From positions, displacements, form factors' widths and the mesh's steps."""
-        r, spread, b, steps = given
+        r, spread, b, steps = inputs
         width = (b + mesh.blur) / EIGHT_PI_SQUARED
         covariance = spread[:, None] + width[:, :, None, None] * torch.eye(3).to(r)
         finite = bool(covariance.isfinite().all())
@@ -200,7 +200,7 @@ def _plain(*tensors: Tensor) -> list[Tensor]:
 
 def _parts(n: int, work: int) -> list[NDArray[np.int64]]:
     """Divide n items into parts for threads."""
-    n_parts = 1 if work < FEW else PARTS_PER_THREAD * torch.get_num_threads()
+    n_parts = 1 if work < MIN_PER_THREAD else PARTS_PER_THREAD * torch.get_num_threads()
     return [part for part in np.array_split(np.arange(n), n_parts) if len(part)]
 
 
@@ -232,16 +232,16 @@ def _moments(
 
 @compiled
 def _row(
-    u: float, v: float, z: float, metric: Floats, height: float, room: float, row: Floats
+    u: float, v: float, z: float, metric: Floats, height: float, max_distance2: float, row: Floats
 ) -> tuple[int, int]:
     """A Gaussian along the row at (u, v) from its centre; z is the centre along it.
 
     Values follow from ``v_(k+1) = v_k e_k, e_(k+1) = e_k c``: no exponential per point. `height`
-    is a logarithm and `room` the square of the reach; returned is which points have values.
+    is a logarithm and `max_distance2` the square of the reach; returned is which points have values.
     """
     xx, xy, xz, yy, yz, zz = metric
     across, slope = xx * u * u + 2 * xy * u * v + yy * v * v, xz * u + yz * v
-    left = room - across + slope * slope / zz
+    left = max_distance2 - across + slope * slope / zz
     if left < 0:
         return 0, 0
     nearest, half = z - slope / zz, math.sqrt(left / zz)
@@ -266,7 +266,7 @@ def _add(
     half: Floats,
     log_height: Floats,
     strength: Floats,
-    room: float,
+    max_distance2: float,
 ) -> None:
     """Add Gaussians to planes `begin` to `end` of a density (n_weights, n_1, n_2, n_3)."""
     n_w, _, n_2, n_3 = density.shape
@@ -276,7 +276,7 @@ def _add(
         dx, dy = half[p, 0], half[p, 1]
         for i in range(max(begin, math.ceil(x - dx)), min(end, math.floor(x + dx) + 1)):
             for j in range(max(0, math.ceil(y - dy)), min(n_2, math.floor(y + dy) + 1)):
-                low, high = _row(i - x, j - y, z, metric[p], log_height[p], room, row)
+                low, high = _row(i - x, j - y, z, metric[p], log_height[p], max_distance2, row)
                 values = row[low:high]
                 for w in range(n_w):
                     line = density[w, i, j, low:high]
@@ -292,7 +292,7 @@ def _gather(
     half: Floats,
     log_height: Floats,
     weights: Floats,
-    room: float,
+    max_distance2: float,
     moments: Floats,
     own: Floats,
 ) -> None:
@@ -306,7 +306,7 @@ def _gather(
         for i in range(max(0, math.ceil(x - dx)), min(n_1, math.floor(x + dx) + 1)):
             for j in range(max(0, math.ceil(y - dy)), min(n_2, math.floor(y + dy) + 1)):
                 u, v = i - x, j - y
-                low, high = _row(u, v, z, metric[p], log_height[p], room, row)
+                low, high = _row(u, v, z, metric[p], log_height[p], max_distance2, row)
                 values = row[low:high]
                 along[low:high] = 0.0
                 for w in range(n_w):

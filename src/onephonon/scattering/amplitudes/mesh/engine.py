@@ -22,7 +22,7 @@ class MeshEngine:
     Parameters
     ----------
     rtol : float
-        Wanted accuracy of intensities, relative to themselves and their rms, added.
+        DrawOptions accuracy of intensities, relative to themselves and their rms, added.
     reason : str
         Why this engine.
     """
@@ -30,7 +30,7 @@ class MeshEngine:
     name: ClassVar[str] = "mesh"
 
     rtol: float
-    reason: str = "as asked"
+    reason: str = "as requested"
 
     def __str__(self) -> str:
         return f"mesh to {self.rtol:g} of the rms ({self.reason})"

@@ -28,7 +28,7 @@ from .deposit import deposit_body
 from .moments import amplitudes_from_moments
 
 #: Complex numbers held for a tile: about the size of a processor cache.
-TILE_NUMBERS = 400_000
+MAX_TILE_NUMBERS = 400_000
 
 #: Wavevector used in place of a Bragg point, whose intensity is not defined.
 ELSEWHERE = (0.5, 0.5, 0.5)
@@ -75,7 +75,7 @@ def grid_densities(
     U : Tensor, shape (n_cell_atoms, 3, 3)
         Mean-square displacements in the Debye-Waller factors, Å^2.
     rtol : float
-        Wanted accuracy of intensities, relative to the map's rms.
+        DrawOptions accuracy of intensities, relative to the map's rms.
     q_max : float
         Largest |q| that matters, 1/Å.
     """
@@ -162,11 +162,11 @@ class GridAmplitudes:
         """Bytes needed beside the result, about."""
         number = 2 * self.densities.mesh.steps.element_size()
         density = sum(d.numel() for d in self.densities.density) * number // 2
-        transforms = 3 * BLOCK_BYTES + 8 * TILE_NUMBERS * number
+        transforms = 3 * BLOCK_BYTES + 8 * MAX_TILE_NUMBERS * number
         return 2 * density + transforms + DEPOSIT_BYTES
 
     def blocks(self) -> list[slice]:
-        """The rows of each step of the work, one residue class of h at a time."""
+        """The rows of each step, one residue class of h at a time."""
         # What is held for the partial transforms of a row.
         densities = self.densities.density
         per_row = sum(d.shape[0] * d.shape[2:].numel() * 2 * d.element_size() for d in densities)
@@ -194,7 +194,7 @@ class GridAmplitudes:
         along_h = [_apply_real(_waves(axes[0][block], d, box, densities, 0), d) for d, box in parts]
         k_first, k_last, _ = self.rows.region[1].indices(len(axes[1]))
         held = bodies.n_bodies * (4 + bodies.width) + bodies.n_dof
-        n_columns = max(1, TILE_NUMBERS // (held * depth.l.numel() * along_h[0].shape[1]))
+        n_columns = max(1, MAX_TILE_NUMBERS // (held * depth.l.numel() * along_h[0].shape[1]))
         for start in range(k_first, min(k_first + n_k, k_last)):
             k = axes[1][start:k_last:n_k]
             k_frac, bragg = depth.zone_points(axes[0][block.start], k[0], self.rows.bragg_tolerance)

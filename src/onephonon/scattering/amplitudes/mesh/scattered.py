@@ -30,7 +30,7 @@ TRANSFORM_SHARE = 0.03
 ADJOINT_SHARE = 3.0
 
 #: Points per mesh point above which spreading takes longer than the FFT.
-DENSE = 0.3
+MIN_DENSE_RATIO = 0.3
 
 #: Meshes of which slopes are found together: the four of a body.
 MESHES_AT_A_TIME = 4
@@ -164,7 +164,7 @@ def _plan(kind: int, f: Tensor, x: Tensor, eps: float) -> Callable[[Tensor], Ten
     single = x.dtype == torch.float32
     n, both = (len(f) + 1) // 2, torch.cat([x.detach(), -x.detach()]).cpu()
     # A finer mesh takes fewer of its points for each x; 0 leaves the choice to FINUFFT.
-    dense = len(both) > DENSE * f[0].numel()
+    dense = len(both) > MIN_DENSE_RATIO * f[0].numel()
     plan = finufft.Plan(
         kind,
         tuple(f.shape[1:]),

@@ -124,10 +124,10 @@ def _sizes(
 ) -> tuple[Window, NDArray[np.int64]]:
     """A window, and points of the transformed mesh: even, with room for windows at its ends."""
     kernel = window(eps)
-    room = 0.5 - np.abs(x).max(0, initial=0.0) / TWO_PI
-    assert room.min() > 0.02, "q are too large for the mesh"
-    least = np.maximum(OVERSAMPLING * np.array(shape), (kernel.width / 2 + 1) / room)
-    even = [2 * int(scipy.fft.next_fast_len(-(-math.ceil(n) // 2))) for n in least]
+    margin = 0.5 - np.abs(x).max(0, initial=0.0) / TWO_PI
+    assert margin.min() > 0.02, "q are too large for the mesh"
+    min_sizes = np.maximum(OVERSAMPLING * np.array(shape), (kernel.width / 2 + 1) / margin)
+    even = [2 * int(scipy.fft.next_fast_len(-(-math.ceil(n) // 2))) for n in min_sizes]
     return kernel, np.array(even)
 
 

@@ -41,7 +41,7 @@ uniform vec3 below;
 in vec3 at;
 out vec4 colour;
 
-const int MOST_STEPS = 900;
+const int MAX_STEPS = 900;
 
 float s2Of(vec3 p) { vec3 s = toS * p + s0; return dot(s, s); }
 
@@ -127,7 +127,7 @@ void main() {
   vec3 ordered = vec3(nearest, meets.x + meets.y + meets.z - nearest - farthest, farthest);
   int passed = planes && picture != 2 ? 0 : 3;
   float span = length(direction * voxels) * (to - from);
-  int steps = picture == 3 ? 1 : clamp(int(span * stepsPerVoxel) + 2, 8, MOST_STEPS);
+  int steps = picture == 3 ? 1 : clamp(int(span * stepsPerVoxel) + 2, 8, MAX_STEPS);
   float dt = (to - from) / float(steps);
   float thickness = length(toWorld * direction) * dt;
   float t = from - (picture == 3 ? 0.0 : dt * random());
