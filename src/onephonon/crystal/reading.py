@@ -17,7 +17,7 @@ import torch
 from onephonon.core.errors import InputError, StructureError
 from onephonon.core.units import EIGHT_PI_SQUARED
 
-from .cell import UnitCell
+from .cell import UnitCell, check_cell
 from .crystal import AtomLabel, Crystal
 
 CONFORMERS = ("highest", "all")
@@ -151,7 +151,7 @@ def _unit_cell(structure: gemmi.Structure, path: Path) -> UnitCell:
             "from NMR or electron microscopy; add a CRYST1 record (PDB) or _cell items (mmCIF)"
         )
     try:
-        UnitCell.from_parameters(parameters)
+        check_cell(parameters)
     except InputError as error:
         raise StructureError(f"{path}: {error}") from error
     # gemmi's matrix follows SCALE records that set another orientation than the usual one.

@@ -6,8 +6,8 @@ Two choices are in use, and their anisotropic parts are not the same numbers:
   intensity of each shell interpolated between shells: a curve without steps, which may be read off
   and drawn;
 - comparing and fitting (`compare`, `refine`) take out a **line** per shell, fitted by least
-  squares: nothing that goes linearly with |q| inside a shell is left for a correlation to feed on,
-  and model and data are weighted alike.
+  squares, from model and data alike: what goes linearly with |q| inside a shell would correlate
+  anything with anything.
 """
 
 from __future__ import annotations
