@@ -1,4 +1,4 @@
-"""SeriesFitter dI/dq to the brightest directions of the halo around a Bragg peak of crambin.
+"""Climb dI/dq to the brightest directions of the halo around a Bragg peak of crambin.
 
 A halo has no summit of its own: towards the Bragg point the intensity grows as 1/k² without end.
 On a sphere |k| = constant around the peak it has: there this q sees the crystal at its softest.

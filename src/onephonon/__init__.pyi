@@ -13,7 +13,7 @@ from .crystal.reading import read_crystal
 from .crystal.solvent import with_solvent
 from .dynamics.lattice_model import LatticeModel
 from .maps.diffuse import DiffuseMap
-from .maps.io.choice import read_map, write_map
+from .maps.io.registry import read_map, write_map
 from .model.one_phonon import OnePhonon, OnePhononTorch
 from .network.springs import SpringPlan
 from .refine.fit import fit_springs

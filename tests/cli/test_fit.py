@@ -125,7 +125,7 @@ def test_a_damaged_state_is_said(measured, tmp_path):
 
 
 def test_an_interrupted_fit_keeps_its_rungs(measured, tmp_path, monkeypatch):
-    from onephonon.refine import series as model_series
+    from onephonon.refine import model_series as model_series
 
     whole = model_series.minimize_objective
 

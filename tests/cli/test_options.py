@@ -19,8 +19,8 @@ from onephonon.cli.compare.options import ComparisonOptions
 from onephonon.cli.fit.options import (
     DataOptions,
     FitResolution,
-    LadderOptions,
     ObjectiveOptions,
+    SeriesOptions,
     fit_settings,
 )
 from onephonon.cli.groups import OptionGroup
@@ -155,7 +155,7 @@ def test_defaults_are_those_of_the_model() -> None:
 def test_defaults_are_those_of_comparisons_and_fits() -> None:
     resolution, voxels = ResolutionOptions(), VoxelOptions()
     assert ComparisonOptions().settings(resolution, voxels.reindex) == Settings()
-    groups = (DataOptions(), FitResolution(), voxels, ObjectiveOptions(), LadderOptions())
+    groups = (DataOptions(), FitResolution(), voxels, ObjectiveOptions(), SeriesOptions())
     assert fit_settings(*groups) == FitSettings()
 
 

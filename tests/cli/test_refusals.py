@@ -1,4 +1,4 @@
-"""What cannot be right is refused, by name and with the mend, before anything is computed."""
+"""What cannot be right is refused, by name and with the fix, before anything is computed."""
 
 import gzip
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from onephonon import MapFileError, MapGrid, OnePhonon, read_map
 from onephonon.cli import app
-from onephonon.maps.io.streamed import partial_path, unfinished
+from onephonon.maps.io.streaming import partial_path, unfinished
 from onephonon.model import map_writing
 
 GRID = ["--h", "-3", "3", "3", "--k", "-4", "4", "2", "--l", "-6", "5", "2", "--dmin", "1.5"]

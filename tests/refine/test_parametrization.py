@@ -187,7 +187,7 @@ def test_force_constants_are_linear_in_the_values(parts, name):
 
 @pytest.mark.parametrize("names", [("global", "atom"), (), ("",)])
 def test_unknown_rungs_are_refused(names):
-    with pytest.raises(InputError, match=r"ladder .*: give one or more of global, interface"):
+    with pytest.raises(InputError, match=r"levels .*: give one or more of global, interface"):
         find_levels(names)
 
 

@@ -279,7 +279,7 @@ ERRORS = [
     ({"scale": "free"}, "scale 'free' is not one of"),
     ({"background": "flat"}, "background 'flat' is not one of"),
     ({"loss": "huber"}, "loss 'huber' is not one of"),
-    ({"ladder": ("atoms",)}, "ladder atoms: give one or more of"),
+    ({"levels": ("atoms",)}, "levels atoms: give one or more of"),
     ({"n_peaks": 0}, "n_peaks 0: give"),
     ({"held_out": 0.0}, "held_out 0.0: give a share"),
     ({"held_out": 0.95}, "held_out 0.95: give a share"),

@@ -108,7 +108,7 @@ def chromium(start: Start) -> webdriver.Chrome:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     one, two = folder / "one.html", folder / "two.html"
-    write_page(a_map(first_values(), units="e^2 per cell"), one, title="SavedLevel voxels")
+    write_page(a_map(first_values(), units="e^2 per cell"), one, title="Known voxels")
     write_page(a_map(first_values()), two, a_map(second_values()), names=("model", "data"))
     return {"one": one, "two": two}
 
@@ -211,7 +211,7 @@ def test_the_page_opens_without_error_and_asks_nothing_of_the_network(
     chromium: webdriver.Chrome, pages: dict[str, Path]
 ) -> None:
     go(chromium, pages["one"])
-    assert chromium.title == "SavedLevel voxels"
+    assert chromium.title == "Known voxels"
     assert "P 1 · 27.2 × 31.9 × 34.2 Å" in shown(chromium, "#facts")
     assert not chromium.find_element(By.ID, "reduced").is_displayed()
     assert chromium.get_log("browser") == []

@@ -256,7 +256,7 @@ def test_the_same_fit_gives_the_same_files(fit, predictions, folder, tmp_path):
 
 
 def with_best(fit, **changes):
-    """A fit whose believed level is another."""
+    """A fit whose chosen level is another."""
     levels = list(fit.series.levels)
     levels[fit.series.chosen] = replace(fit.best, **changes)
     return replace(fit, series=replace(fit.series, levels=tuple(levels)))

@@ -14,19 +14,7 @@ import typer
 
 from onephonon.core.errors import OnePhononError
 
-from . import (  # noqa: F401  (each registers its command)
-    compare,
-    contacts,
-    convert,
-    demo,
-    fit,
-    info,
-    modes,
-    simulate,
-    verify,
-    view,
-    visualize,
-)
+from . import compare, contacts, convert, demo, fit, info, modes, simulate, verify, view, visualize  # noqa: F401  (each registers its command)
 from .app import app
 
 #: Exit code of a program stopped by Ctrl-C.

@@ -16,6 +16,7 @@ FORMER_SPELLINGS = {
     "dmax": "d-max",
     "spacegroup": "space-group",
     "no-expand": "whole-cell",
+    "ladder": "levels",
 }
 
 

@@ -43,7 +43,7 @@ def convert(
         .npy: plain arrays, as eryx writes them
         .hkl, .txt: h k l intensity and sigma, a line each
     """
-    from onephonon.maps.io.choice import check_map_path, format_name, not_kept, write_map
+    from onephonon.maps.io.registry import check_map_path, format_name, not_kept, write_map
 
     check_map_path(output, writing.force)
     diffuse = reading.read(file)

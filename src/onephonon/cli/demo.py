@@ -29,7 +29,7 @@ def demo(
     """Compute and draw a diffuse map of the bundled crystal, crambin (PDB 1EJG)."""
     from onephonon.core.files import check_writable
     from onephonon.data import crambin_path
-    from onephonon.maps.io.choice import write_map
+    from onephonon.maps.io.registry import write_map
     from onephonon.viz.plot.overview import draw
     from onephonon.viz.plot.saving import save
 

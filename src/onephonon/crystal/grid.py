@@ -56,7 +56,7 @@ class HklGrid:
     InputError
         If a number is not finite, a step not positive, or a shape not whole and positive.
 
-    Header
+    Notes
     -----
     A step within 1e-9 of a fraction p/n (n up to 1000) is taken as that fraction, and an origin
     within 1e-9 of a multiple of 1/n as that multiple; `axes` are then whole numbers over n.

@@ -78,7 +78,7 @@ def with_solvent(
     InputError
         If the scattering factors are not for X-rays, or a number is negative or not finite.
 
-    Header
+    Notes
     -----
     Element volumes are Fraser's; elements not in that table displace a sphere, metals of their
     covalent radius and others of their van der Waals radius. One factor scales all of them so

@@ -53,7 +53,7 @@ class LatticeModel:
     solver : {'auto', 'dense', 'condensed'}
         How K(k) is inverted; see `choose_solver`.
 
-    Header
+    Notes
     -----
     Everything that follows is differentiable in the tensors behind the parts. Results are kept
     in the object: make a new one for each backward pass, as `OnePhonon` does.

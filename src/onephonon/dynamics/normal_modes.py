@@ -74,7 +74,7 @@ def modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor, at_gamma: T
     at_gamma : Tensor, shape (n_k,), bool
         True where the three softest modes are acoustic and left out.
 
-    Header
+    Notes
     -----
     Sums over modes are as exact as the solve with K. Single modes within a degenerate set are
     defined only up to a rotation among themselves and have no gradient; see `hermitian_eigen`.

@@ -17,8 +17,8 @@ from torch import Tensor
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.maps.diffuse import DiffuseMap
-from onephonon.maps.io.choice import write_map as write_file
-from onephonon.maps.io.streamed import UnfinishedMap, partial_path, unfinished
+from onephonon.maps.io.registry import write_map as write_file
+from onephonon.maps.io.streaming import UnfinishedMap, partial_path, unfinished
 from onephonon.maps.lists import gridded
 from onephonon.scattering.bound_model import BoundModel
 from onephonon.scattering.diffuse import grid_rows, grid_symmetry
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 #: Bytes of rows computed between two writes.
 SLAB_BYTES = 256 * 2**20
 
-#: ResultCache of the program itself, GB.
+#: Memory of the program itself, GB.
 PROGRAM_GB = 0.4
 
 #: Number types of values in a file.

@@ -108,7 +108,7 @@ class OnePhonon(nn.Module):
         As the parts raise them; see `read_crystal`, `check_samplings`, `find_contacts`,
         `check_connected` and `check_rigid`.
 
-    Header
+    Notes
     -----
     Contacts are found once, at the initial coordinates; everything else follows the tensors.
     `lattice` is the crystal on its springs, a `LatticeModel`, which knows no q.

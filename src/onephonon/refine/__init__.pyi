@@ -1,4 +1,5 @@
 from .fit import fit_springs
+from .model_series import LevelFit, ModelSeries, SavedLevel
 from .objective import Loss, Objective
 from .optimize import Minimum, minimize_objective
 from .parametrization import LEVELS, Level, LogSprings, MatrixSprings, make_parametrization
@@ -6,7 +7,6 @@ from .predictions import Band, Predictions, predict
 from .profile import Profile, profile
 from .quality import Quality
 from .result import Fit
-from .series import LevelFit, ModelSeries, SavedLevel
 from .settings import FitSettings
 from .table import SpringRow, spring_table
 from .uncertainty import Uncertainty
@@ -15,23 +15,23 @@ from .voxels import FitVoxels, select_voxels
 __all__ = [
     "LEVELS",
     "Band",
-    "Uncertainty",
     "Fit",
     "FitSettings",
     "FitVoxels",
-    "SavedLevel",
-    "ModelSeries",
+    "Level",
+    "LevelFit",
     "LogSprings",
     "Loss",
     "MatrixSprings",
     "Minimum",
+    "ModelSeries",
     "Objective",
     "Predictions",
     "Profile",
     "Quality",
-    "Level",
-    "LevelFit",
+    "SavedLevel",
     "SpringRow",
+    "Uncertainty",
     "fit_springs",
     "make_parametrization",
     "minimize_objective",

@@ -22,10 +22,10 @@ from onephonon.scattering.quadrature import Quadrature, choose_quadrature
 
 from .background import make_background
 from .forward import make_forward
+from .model_series import Done, SavedLevel, SeriesFitter, Watch
 from .objective import Loss, Objective
 from .parametrization import LEVELS, make_parametrization
 from .result import Fit
-from .series import Done, SavedLevel, SeriesFitter, Watch
 from .settings import FitSettings
 from .voxels import FitVoxels, fits_all_voxels, resolution_range, select_voxels
 

@@ -18,8 +18,8 @@ from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.dynamics.spectra import Dispersion, dispersion, frequencies, sound_speeds
 from onephonon.dynamics.tls import TLS, FittedTLS, fit_tls, model_tls, principal_rms
 
+from .model_series import LevelFit
 from .result import Fit
-from .series import LevelFit
 from .table import PERCENTILES, draws
 
 Float64 = NDArray[np.float64]

@@ -13,9 +13,9 @@ from torch import Tensor
 from onephonon.core.errors import InputError, NetworkError
 from onephonon.core.progress import Progress
 
+from .model_series import LevelFit
 from .objective import Evaluation, Objective
 from .result import Fit
-from .series import LevelFit
 from .table import MIN_SQUARED_SLOPE, log_slope, root, row_names, row_title
 
 Float64 = NDArray[np.float64]

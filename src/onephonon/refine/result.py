@@ -17,9 +17,9 @@ from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.springs import SpringPlan
 
+from .model_series import LevelFit, ModelSeries
 from .objective import Objective
 from .parametrization import MatrixSprings
-from .series import LevelFit, ModelSeries
 from .settings import FitSettings
 from .voxels import FitVoxels
 
@@ -48,7 +48,7 @@ class Fit:
     messages : tuple of str
         Messages about assumptions and decisions.
     objective : Objective
-        Of the untuned model, with the amplitudes; each `ladder.LevelFit` replaces parts of it.
+        Of the untuned model, with the amplitudes; each `LevelFit` replaces parts of it.
     """
 
     model: OnePhonon

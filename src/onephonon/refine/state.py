@@ -16,10 +16,10 @@ from onephonon.core.files import replacing
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
 
-    from .series import SavedLevel
+    from .model_series import SavedLevel
 
 #: Version of the file layout.
-VERSION = 1
+VERSION = 2
 
 
 def fingerprint(structure: Path, data: DiffuseMap, settings: dict[str, Any]) -> str:
@@ -65,7 +65,7 @@ def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, SavedLe
     """
     import torch
 
-    from .series import SavedLevel
+    from .model_series import SavedLevel
 
     try:
         state = json.loads(Path(path).read_text(encoding="utf-8"))

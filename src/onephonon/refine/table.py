@@ -12,9 +12,9 @@ from torch import Tensor
 
 from onephonon.network.interfaces import find_interfaces, residue_pairs
 
+from .model_series import LevelFit
 from .parametrization import MatrixSprings
 from .result import Fit
-from .series import LevelFit
 
 Float64 = NDArray[np.float64]
 

@@ -167,7 +167,7 @@ def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
     n_split : int
         Wavevectors at which n splits a set of equal frequencies.
 
-    Header
+    Notes
     -----
     Block Krylov method on ``L^H K^-1 L`` with full orthogonalization and thick restarts. Where
     the basis would fill the space, and where it does not converge, modes are dense.

@@ -72,7 +72,7 @@ def compare(
     options from Structure to Numerics are for structures; those under Map reading are about DATA.
     """
     from onephonon.compare.comparison import compare_maps
-    from onephonon.maps.io.choice import read_map
+    from onephonon.maps.io.registry import read_map
 
     results.check(writing.force)
     settings = comparison.settings(resolution, voxels.reindex)

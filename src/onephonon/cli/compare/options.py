@@ -106,6 +106,6 @@ class ResultOptions(OptionGroup):
 
             check_writable(check_picture_path(self.png), force)
         if self.output is not None:
-            from onephonon.maps.io.choice import check_map_path
+            from onephonon.maps.io.registry import check_map_path
 
             check_map_path(self.output, force)

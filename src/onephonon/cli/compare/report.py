@@ -46,7 +46,7 @@ def save_agreement(
 
         save(draw_agreement(found, title=title), results.png, force)
     if results.output is not None:
-        from onephonon.maps.io.choice import write_map
+        from onephonon.maps.io.registry import write_map
 
         write_map(found.model, results.output, force)
     if results.files and not quiet:

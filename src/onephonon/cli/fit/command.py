@@ -22,17 +22,17 @@ from .messages import fit_messages
 from .options import (
     DataOptions,
     FitResolution,
-    LadderOptions,
     ObjectiveOptions,
     ReportOptions,
+    SeriesOptions,
     fit_settings,
 )
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
     from onephonon.model.one_phonon import OnePhonon
+    from onephonon.refine.model_series import LevelFit
     from onephonon.refine.result import Fit
-    from onephonon.refine.series import LevelFit
     from onephonon.refine.settings import FitSettings
 
 
@@ -50,7 +50,7 @@ def fit(
     data: DataOptions,
     resolution: FitResolution,
     voxels: VoxelOptions,
-    levels: LadderOptions,
+    levels: SeriesOptions,
     objective: ObjectiveOptions,
     report: ReportOptions,
     temperature: TemperatureOptions,
@@ -89,7 +89,8 @@ def _run(
         def done(fitted: LevelFit) -> None:
             folder.save(fitted)
             log(
-                f"{fitted.level.description}: chi-square {fitted.used.chi2:.4g} per voxel, held out "
+                f"{fitted.level.description}: chi-square {fitted.used.chi2:.4g} per voxel, "
+                f"held out "
                 f"{fitted.held_out.chi2:.4g}; anisotropic CC {fitted.used.cc_anisotropic:.3f}, "
                 f"held out {fitted.held_out.cc_anisotropic:.3f}"
                 + ("" if fitted.minimum.converged else f" (not converged: {fitted.minimum.why})")
@@ -111,7 +112,7 @@ def _write(
     found: Fit, folder: FitFolder, kelvin: float, report: ReportOptions, quiet: bool
 ) -> None:
     """Write the report, the numbers and the maps, and print the file names."""
-    from onephonon.maps.io.choice import write_map
+    from onephonon.maps.io.registry import write_map
     from onephonon.network.contact_files import write_contact_table
     from onephonon.refine.parametrization import LogSprings
     from onephonon.refine.predictions import predict

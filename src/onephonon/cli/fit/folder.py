@@ -10,7 +10,7 @@ from onephonon.core.errors import MapFileError
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
-    from onephonon.refine.series import LevelFit, SavedLevel
+    from onephonon.refine.model_series import LevelFit, SavedLevel
     from onephonon.refine.settings import FitSettings
 
 #: File from which an interrupted fit continues.
@@ -26,7 +26,7 @@ class FitFolder:
     mark : str
         Fingerprint of everything that a fit in this folder must share.
     saved_levels : dict of str to SavedLevel
-        Rungs fitted before.
+        Levels fitted before.
     """
 
     def __init__(self, path: Path, mark: str, saved_levels: dict[str, SavedLevel]) -> None:
@@ -79,7 +79,7 @@ class FitFolder:
 
     def save(self, fitted: LevelFit | None = None, complete: bool = False) -> None:
         """Save a fitted model, or that the fit is complete."""
-        from onephonon.refine.series import SavedLevel
+        from onephonon.refine.model_series import SavedLevel
         from onephonon.refine.state import write_fit_state
 
         if fitted is not None:

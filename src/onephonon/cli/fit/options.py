@@ -110,19 +110,19 @@ class ObjectiveOptions(OptionGroup):
 
 
 @dataclass(frozen=True)
-class LadderOptions(OptionGroup):
+class SeriesOptions(OptionGroup):
     """Which models are fitted, from few springs to many."""
 
-    panel: ClassVar[str] = "ModelSeries of models"
+    panel: ClassVar[str] = "Series of models"
 
     levels: Annotated[
         str,
-        typer.Option(metavar="RUNG,...", help="Models to fit in turn, from few springs to many."),
+        typer.Option(metavar="LEVEL,...", help="Models to fit in turn, from few springs to many."),
     ] = "global,interface,hybrid,residue,stiffness"
     patience: Annotated[
         int,
         typer.Option(
-            help="Number of levels without a clear gain on held-out data before the ladder ends."
+            help="Number of levels without a clear gain on held-out data before the series ends."
         ),
     ] = 1
     max_steps: Annotated[int, typer.Option(help="Largest number of steps of a minimization.")] = 200
@@ -164,7 +164,7 @@ def fit_settings(
     resolution: ResolutionOptions,
     voxels: VoxelOptions,
     objective: ObjectiveOptions,
-    levels: LadderOptions,
+    levels: SeriesOptions,
 ) -> FitSettings:
     """What `fit_springs` takes.
 
@@ -180,5 +180,5 @@ def fit_settings(
     given: dict[str, Any] = {}
     for group in (data, resolution, voxels, objective, levels):
         given |= asdict(group)
-    given["ladder"] = tuple(levels.levels.replace(",", " ").split())
+    given["levels"] = tuple(levels.levels.replace(",", " ").split())
     return FitSettings(**given)

@@ -76,7 +76,7 @@ def _print(file: Path, diffuse: DiffuseMap, laue: str, picture: bool | None) -> 
     from rich.console import Console
     from rich.markup import escape
 
-    from onephonon.maps.io.choice import format_name
+    from onephonon.maps.io.registry import format_name
 
     console = Console(highlight=False)
     drawn = picture if picture is not None else console.is_terminal

@@ -167,8 +167,8 @@ class ModeReport:
         names = self.model.bodies.names
         table = Table(
             title="rigid-body motion along its principal axes, about centroids",
-            caption=f"file: T, L and S fitted to its U; {self.fitted.undetermined()}. A negative number "
-            "means a negative mean square, which is unphysical.",
+            caption=f"file: T, L and S fitted to its U; {self.fitted.undetermined()}. A negative "
+            "number means a negative mean square, which is unphysical.",
         )
         table.add_column("body")
         table.add_column("")

@@ -94,13 +94,13 @@ class MapReadingOptions(OptionGroup):
 
     def read(self, file: Path) -> DiffuseMap:
         """Read a map."""
-        from onephonon.maps.io.choice import read_map
+        from onephonon.maps.io.registry import read_map
 
         return read_map(file, **self.map_overrides())
 
     def read_for(self, file: Path, model: Path) -> DiffuseMap:
         """Read data; a cell that neither their file nor the user says is that of the model."""
-        from onephonon.maps.io.choice import read_map
+        from onephonon.maps.io.registry import read_map
 
         overrides = self.map_overrides()
         try:
@@ -112,7 +112,7 @@ class MapReadingOptions(OptionGroup):
 
     def read_pair(self, first: Path, second: Path | None) -> tuple[DiffuseMap, DiffuseMap | None]:
         """Read one map, or two, of which the second is the one that the options are about."""
-        from onephonon.maps.io.choice import read_map
+        from onephonon.maps.io.registry import read_map
 
         if second is None:
             return self.read(first), None

@@ -51,7 +51,7 @@ def simulate(
     Maps computed on the mesh (see --engine) are written to .h5 as they grow: give the command of
     an interrupted one again, and it continues where it stopped.
     """
-    from onephonon.maps.io.choice import check_map_path
+    from onephonon.maps.io.registry import check_map_path
 
     check_map_path(output, writing.force)
     where, list_shape = points.read()

@@ -71,7 +71,8 @@ class PointOptions(OptionGroup):
         if self.q is not None:
             if ranges_set:
                 raise InputError(
-                    f"{', '.join(ranges_set)} and --q exclude each other; give ranges or a list of q"
+                    f"{', '.join(ranges_set)} and --q exclude each other; give ranges or a list "
+                    "of q"
                 )
             return self._read_list(self.q)
         if len(ranges_set) < 3:

@@ -1,6 +1,6 @@
-from .choice import check_map_path, format_name, not_kept, read_map, write_map
 from .overrides import MapGuessWarning
 from .qlist import read_q_vectors
+from .registry import check_map_path, format_name, not_kept, read_map, write_map
 
 __all__ = [
     "MapGuessWarning",

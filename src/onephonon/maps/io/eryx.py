@@ -20,7 +20,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
     """Read a map; see `onephonon.formats.read_map`."""
     overrides.allow(path, "a .npy holds one array", "sampling", "origin")
     with reading(path, "a NumPy array"):
-        # ResultCache-mapped, so that a wrong size in the header allocates nothing.
+        # Memory-mapped, so that a wrong size in the header allocates nothing.
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if mapped.dtype.kind not in "fiu" or mapped.ndim not in (1, 3) or not mapped.size:
             raise MapFileError(

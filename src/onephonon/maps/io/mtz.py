@@ -25,8 +25,8 @@ from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
 from .header import Header
+from .hkl_table import map_of_rows
 from .overrides import STEP_TOLERANCE, Overrides
-from .rows import map_of_rows
 
 #: Columns written, and their MTZ types (intensity, standard deviation, whole number).
 COLUMNS = {

@@ -25,9 +25,9 @@ from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import Array, DiffuseMap
 from . import hdf5_kind
+from .hkl_table import map_of_rows
 from .nexus_data import axis_names, errors_of, grid_of, is_volume, read_volume, signal_of
 from .overrides import Overrides
-from .rows import map_of_rows
 
 #: Group for information that NeXus and mdx2 do not define.
 OWN_GROUP = "onephonon"

@@ -27,8 +27,8 @@ from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
 from .header import Header
+from .hkl_table import map_of_rows
 from .overrides import Overrides
-from .rows import map_of_rows
 
 COLUMNS = ("h", "k", "l", "intensity", "sigma", "counts", "half1", "half2")
 

@@ -60,7 +60,7 @@ def block_means(values: Array, factors: Factors) -> NDArray[np.float64]:
     factors : tuple of three int
         Voxels of a block along h, k and l; the last blocks may have fewer.
 
-    Header
+    Notes
     -----
     Works block row by block row, so that a map of 1e8 voxels needs no second copy of itself.
     """

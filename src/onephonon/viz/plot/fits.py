@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from .style import FAINT, LINES, PAGE, new_figure, resolution_scale, styled, written
 
 if TYPE_CHECKING:
+    from onephonon.refine.model_series import LevelFit, ModelSeries
     from onephonon.refine.profile import Profile
     from onephonon.refine.quality import Quality
-    from onephonon.refine.series import LevelFit, ModelSeries
     from onephonon.refine.table import SpringRow
     from onephonon.refine.uncertainty import Uncertainty
 

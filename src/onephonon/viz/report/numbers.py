@@ -14,17 +14,17 @@ from torch import Tensor
 
 from onephonon.core.units import thermal_frequency
 from onephonon.dynamics.tls import TLS
+from onephonon.refine.model_series import LevelFit
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.quality import Quality
 from onephonon.refine.result import Fit
-from onephonon.refine.series import LevelFit
 from onephonon.refine.table import SpringRow, spring_table
 
 from .verdict import Verdict, assess_fit
 
 #: Version of the layout of fit.json.
-LAYOUT = 1
+LAYOUT = 2
 
 #: Packages whose versions are recorded.
 PACKAGES = ("onephonon", "torch", "numpy", "scipy", "gemmi")

@@ -9,10 +9,10 @@ import numpy as np
 
 from onephonon.core.errors import InputError
 from onephonon.maps.diffuse import DiffuseMap
+from onephonon.refine.model_series import LevelFit
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.result import Fit
-from onephonon.refine.series import LevelFit
 from onephonon.refine.table import SpringRow
 
 from .. import plot

@@ -11,8 +11,8 @@ import numpy as np
 
 from onephonon.core.correlation import pearson
 from onephonon.maps.diffuse import DiffuseMap
+from onephonon.refine.model_series import LevelFit
 from onephonon.refine.quality import Gain, Quality
-from onephonon.refine.series import LevelFit
 from onephonon.refine.table import SpringRow
 
 from .html import (
@@ -322,8 +322,8 @@ def information_section(report_data: ReportData) -> list[Markup]:
         paragraph(
             f"Of {n} directions in the space of the logarithms of the springs, the data determine "
             f"{uncertainty.n_determined} better than the prior; this corresponds to "
-            f"{number(uncertainty.n_effective)} parameters. Uncertainties count data and prior, and "
-            f"errors scaled to chi-square ({number(best.dispersion)} per voxel)."
+            f"{number(uncertainty.n_effective)} parameters. Uncertainties count data and prior, "
+            f"and errors scaled to chi-square ({number(best.dispersion)} per voxel)."
         ),
         spectrum_picture(best),
         table(head, rows, text=(3,), long=(3,)),

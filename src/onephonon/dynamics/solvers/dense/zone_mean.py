@@ -21,7 +21,7 @@ def gamma_inverse(bodies: Bodies, constants: ForceConstants) -> Tensor:
     The translation of the whole crystal is projected out: the result is the
     pseudo-inverse of the stiffness in atomic displacements, for any coordinates of the bodies.
 
-    Header
+    Notes
     -----
     With the translations T (K T = 0), the metric ``W = sum_j A_j^T A_j`` and ``S = T^T W T``,
     ``(K + c W T S^-1 T^T W)^-1 = K^+ + T S^-1 T^T / c`` for any c > 0.

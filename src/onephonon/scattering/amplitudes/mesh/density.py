@@ -120,7 +120,7 @@ def choose_mesh(
         Columns point along the mesh's axes.
     domain : Domain
     rtol : float
-        DrawOptions relative accuracy of intensities.
+        Wanted relative accuracy of intensities.
     min_B : float
         Smallest B-factor of the atoms, Å^2: blur that is already present.
     extent : float

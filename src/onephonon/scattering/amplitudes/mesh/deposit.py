@@ -237,7 +237,7 @@ def _row(
     """A Gaussian along the row at (u, v) from its centre; z is the centre along it.
 
     Values follow from ``v_(k+1) = v_k e_k, e_(k+1) = e_k c``: no exponential per point. `height`
-    is a logarithm and `max_distance2` the square of the reach; returned is which points have values.
+    is a logarithm and `max_distance2` the square of the reach. Returns which points have values.
     """
     xx, xy, xz, yy, yz, zz = metric
     across, slope = xx * u * u + 2 * xy * u * v + yy * v * v, xz * u + yz * v

@@ -22,7 +22,7 @@ class MeshEngine:
     Parameters
     ----------
     rtol : float
-        DrawOptions accuracy of intensities, relative to themselves and their rms, added.
+        Wanted accuracy of intensities, relative to themselves and their rms, added.
     reason : str
         Why this engine.
     """

@@ -75,7 +75,7 @@ def grid_densities(
     U : Tensor, shape (n_cell_atoms, 3, 3)
         Mean-square displacements in the Debye-Waller factors, Å^2.
     rtol : float
-        DrawOptions accuracy of intensities, relative to the map's rms.
+        Wanted accuracy of intensities, relative to the map's rms.
     q_max : float
         Largest |q| that matters, 1/Å.
     """
