@@ -310,6 +310,9 @@ def test_summary_by_the_slow_way() -> None:
 
 def test_maps_are_read_without_torch() -> None:
     # Two seconds of every info and convert.
-    code = "import sys, onephonon.maps.io.registry, onephonon.maps.summary;print('torch' in sys.modules)"
+    code = (
+        "import sys, onephonon.maps.io.registry, onephonon.maps.summary;"
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
