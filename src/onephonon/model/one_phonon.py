@@ -316,7 +316,7 @@ class OnePhonon(Assembly):
         # A gradient by the cell's nine numbers leaves the symmetry that the map itself has.
         if unique and not torch.is_grad_enabled():
             every = laue_operators(self.crystal)
-            if has_symmetry(self.bodies, self.force_constants(), U, every):
+            if has_symmetry(self.bodies, self.force_constants(), U, every, self.solver):
                 operators = every
         return find_symmetry(operators, self.grid)
 

@@ -228,11 +228,24 @@ def filled_slab(
     return out
 
 
-def has_symmetry(bodies: Bodies, constants: ForceConstants, U: Tensor, operators: Tensor) -> bool:
+def has_symmetry(
+    bodies: Bodies,
+    constants: ForceConstants,
+    U: Tensor,
+    operators: Tensor,
+    solver: str = "auto",
+) -> bool:
     """Whether intensities have the symmetry of a Laue group, tried at a few q.
 
     A zone mesh less symmetric than the crystal gives its copies different ADPs, and a user's
     springs may do what they like.
+
+    Parameters
+    ----------
+    bodies, constants, U, solver
+        As for `one_phonon_intensity`.
+    operators : Tensor, shape (n, 3, 3)
+        From `laue_operators`.
     """
     generator = torch.Generator().manual_seed(0)
     cell = bodies.crystal.cell
@@ -242,8 +255,7 @@ def has_symmetry(bodies: Bodies, constants: ForceConstants, U: Tensor, operators
         matrix = UnitCell(cell.matrix.detach())
         # About 4 Å away from the origin, where every atom still matters.
         q = matrix.q_from_hkl((images * float(matrix.volume) ** (1 / 3) / 4).to(matrix.matrix))
-        found = one_phonon_intensity(bodies, constants, list_points(matrix, q), U).reshape(
-            N_TRIED, -1
-        )
+        found = one_phonon_intensity(bodies, constants, list_points(matrix, q), U, solver=solver)
+    found = found.reshape(N_TRIED, -1)
     spread = (found - found[:, :1]).abs().max(1).values
     return bool((spread <= SYMMETRIC[found.dtype] * found.mean(1)).all())
