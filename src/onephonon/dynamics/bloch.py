@@ -187,12 +187,12 @@ class PairSum:
         layout = self.layout
         a, b, n, w = layout.a, layout.b, layout.n, layout.width
         waves = phase(k_frac, layout.cell)
-        turned = waves[:, :, None, None] * self.coupling
+        phased = waves[:, :, None, None] * self.coupling
         own = torch.arange(n, device=waves.device)
         K = torch.zeros(len(k_frac), n * n, w, w, dtype=waves.dtype, device=waves.device)
         onsite = self.onsite.to(waves.dtype).expand(len(k_frac), n, w, w)
         K = K.index_add(1, own * n + own, onsite)
-        K = K.index_add(1, a * n + b, turned).index_add(1, b * n + a, turned.mH)
+        K = K.index_add(1, a * n + b, phased).index_add(1, b * n + a, phased.mH)
         return layout.gather(K)
 
     def pull_back(self, k_frac: Tensor, g: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,8 +205,8 @@ class PairSum:
         for part in self._parts(u):
             at_a = weighted[:, :, layout.a[part]].permute(0, 2, 3, 1)
             at_b = u[:, :, layout.b[part]].permute(0, 2, 1, 3)
-            turned = phase(k_frac, layout.cell[part])[:, :, None, None] * (at_a @ at_b)
-            pairs.append(-2 * turned.sum(0).real)
+            phased = phase(k_frac, layout.cell[part])[:, :, None, None] * (at_a @ at_b)
+            pairs.append(-2 * phased.sum(0).real)
         return onsite, torch.cat(pairs)
 
     def pull_back_k(self, k_frac: Tensor, g: Tensor, v: Tensor) -> Tensor:
@@ -238,7 +238,7 @@ def bloch_sum(
     b: Tensor,
     cell: Tensor,
     dof: Tensor,
-    most: int = DENSE_NUMBERS,
+    max_numbers: int | None = None,
 ) -> BlochSum:
     """The sum that suits these blocks: the fields of `ForceConstants` and ``Bodies.dof``.
 
@@ -247,15 +247,17 @@ def bloch_sum(
 
     Parameters
     ----------
-    most : int
-        Numbers in the matrices of all cells, up to which they are formed.
+    max_numbers : int, optional
+        Numbers in the matrices of all cells, up to which they are formed; by default
+        `DENSE_NUMBERS`.
     """
     lead, (n, w) = onsite.shape[:-3], onsite.shape[-3:-1]
     layout = Layout(a, b, cell, dof, n, w)
     shift = torch.tensor([APART**2, APART, 1], device=cell.device)
     keys, at = torch.unique((cell * shift).sum(1), return_inverse=True)
     n_cells = len(keys)
-    if lead.numel() * n_cells * (n * w) ** 2 > most:
+    max_numbers = DENSE_NUMBERS if max_numbers is None else max_numbers
+    if lead.numel() * n_cells * (n * w) ** 2 > max_numbers:
         return PairSum(onsite, coupling, layout)
     cells = cell.new_zeros(n_cells, 3)
     cells[at] = cell

@@ -64,8 +64,8 @@ def one_phonon_intensity(
     made = make_solver(bodies, constants, solver, int(points.valid.sum()))
     if G is not None:
         # Nothing of the size q x atoms: all at once, unless asked otherwise.
-        most = batch_size or min(made.q_batch, max(1, points.n_q))
-        every = points.sharing().chunks(most, max(1, zone.n_k))
+        batch = batch_size or min(made.q_batch, max(1, points.n_q))
+        every = points.sharing().chunks(batch, max(1, zone.n_k))
 
         def kept(chunk: Chunk) -> Tensor:
             return made.quadratic_form(zone.k_frac[chunk.zone], points.hkl, G, chunk.points)

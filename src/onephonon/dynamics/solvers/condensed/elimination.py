@@ -195,7 +195,7 @@ class _Links:
     """Coupled nodes, in both directions. A node is a body, or ``n_bodies + image``.
 
     ``source`` says which block couples them, first the bodies' own and then the pairs';
-    transposed where ``turned``.
+    transposed where ``transposed``.
     """
 
     n_bodies: int
@@ -204,7 +204,7 @@ class _Links:
     tail: Ints
     code: Ints
     source: Ints
-    turned: NDArray[np.bool_]
+    transposed: NDArray[np.bool_]
     image_body: Ints
     image_code: Ints
 
@@ -230,7 +230,7 @@ class _Links:
             tail=tail,
             code=code,
             source=np.concatenate([own, block, block]),
-            turned=np.repeat([False, False, True], [n, len(a), len(a)]),
+            transposed=np.repeat([False, False, True], [n, len(a), len(a)]),
             image_body=images[:, 0],
             image_code=images[:, 1],
         )
@@ -318,7 +318,7 @@ class _Rows:
         """Row, column, link and source of every number that some links put between two nodes."""
         width = self.row.shape[1]
         x, y = np.divmod(np.arange(width**2), width)
-        within = np.where(links.turned[which][:, None], y * width + x, x * width + y)
+        within = np.where(links.transposed[which][:, None], y * width + x, x * width + y)
         source = links.source[which][:, None] * width**2 + within
         row, column = self.row[head][:, x], self.row[tail][:, y]
         link = np.broadcast_to(which[:, None], row.shape)

@@ -76,8 +76,8 @@ def condensed_form(
 
 def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]:
     """Zone points, and q of each, to handle at a time."""
-    most = max(1, NUMBERS_AT_A_TIME // n_dof)
-    n, columns = max(1, most // max(1, m)), max(1, min(m, most))
+    max_columns = max(1, NUMBERS_AT_A_TIME // n_dof)
+    n, columns = max(1, max_columns // max(1, m)), max(1, min(m, max_columns))
     some = [slice(q, q + columns) for q in range(0, m, columns)]
     for k in range(0, n_k, n):
         yield slice(k, k + n), some
@@ -359,9 +359,9 @@ def _across(
         blocks.append(-_products(x[layout.a[part]], v[layout.b[part]]))
     for part in order[len(away) - int(away.sum()) :].split(step):
         at_a, cell = x[layout.a[part]], layout.cell[part]
-        turned = v[layout.b[part]] * phase(k, cell).mT[:, None, :]
-        blocks.append(-_products(at_a, turned))
+        phased = v[layout.b[part]] * phase(k, cell).mT[:, None, :]
+        blocks.append(-_products(at_a, phased))
         if by_k:
-            moved = coupling[part].to(v.dtype) @ turned
+            moved = coupling[part].to(v.dtype) @ phased
             along = along + TWO_PI * (at_a.conj() * moved).sum(1).imag.mT @ cell.to(k)
     return torch.cat(blocks)[torch.argsort(order)], along

@@ -17,7 +17,7 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from ...bloch import bloch_sum
-from ...stiffness_matrix import assemble_stiffness, factorize, inverse_factor
+from ...stiffness_matrix import factorize, inverse_factor
 
 #: Complex numbers handled at a time: about what the cache holds.
 NUMBERS_AT_A_TIME = 200_000
@@ -64,10 +64,10 @@ def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]
 
     Many G of one zone point are cut only where they share its inverse factor.
     """
-    most = max(1, NUMBERS_AT_A_TIME // n_dof)
-    each = max(n_dof, min(m, most)) if shares_inverse(m, n_dof) else max(m, n_dof)
-    for part in _slices(n_k, max(1, most // each)):
-        step = max(1, most // (part.stop - part.start)) if shares_inverse(m, n_dof) else m
+    max_columns = max(1, NUMBERS_AT_A_TIME // n_dof)
+    each = max(n_dof, min(m, max_columns)) if shares_inverse(m, n_dof) else max(m, n_dof)
+    for part in _slices(n_k, max(1, max_columns // each)):
+        step = max(1, max_columns // (part.stop - part.start)) if shares_inverse(m, n_dof) else m
         yield part, list(_slices(m, step))
 
 
@@ -113,7 +113,8 @@ def _by_torch(
         hkl, G = hkl[points], G[points]
     columns = G.reshape(-1, G.shape[-1], 1) if k_frac is None else G.mT
     k = hkl.reshape(-1, 3) if k_frac is None else k_frac
-    v = torch.linalg.solve(assemble_stiffness(onsite, coupling, a, b, cell, dof, k), columns)
+    K = bloch_sum(onsite, coupling, a, b, cell, dof).stiffness(k)
+    v = torch.linalg.solve(K, columns)
     return (columns.conj() * v).real.sum(1).reshape(G.shape[:2])
 
 
