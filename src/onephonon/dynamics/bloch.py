@@ -238,7 +238,7 @@ def bloch_sum(
     b: Tensor,
     cell: Tensor,
     dof: Tensor,
-    max_numbers: int = DENSE_NUMBERS,
+    max_numbers: int | None = None,
 ) -> BlochSum:
     """Choose the faster sum for these blocks (fields of `ForceConstants` and ``Bodies.dof``).
 
@@ -247,14 +247,16 @@ def bloch_sum(
 
     Parameters
     ----------
-    max_numbers : int
-        Numbers in the matrices of all cells, up to which they are formed.
+    max_numbers : int, optional
+        Numbers in the matrices of all cells, up to which they are formed; by default
+        `DENSE_NUMBERS`.
     """
     lead, (n, w) = onsite.shape[:-3], onsite.shape[-3:-1]
     layout = Layout(a, b, cell, dof, n, w)
     shift = torch.tensor([CELL_STRIDE**2, CELL_STRIDE, 1], device=cell.device)
     keys, at = torch.unique((cell * shift).sum(1), return_inverse=True)
     n_cells = len(keys)
+    max_numbers = DENSE_NUMBERS if max_numbers is None else max_numbers
     if lead.numel() * n_cells * (n * w) ** 2 > max_numbers:
         return PairSum(onsite, coupling, layout)
     cells = cell.new_zeros(n_cells, 3)

@@ -87,8 +87,4 @@ def modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor, at_gamma: T
         w_squared, v = hermitian_eigen(left @ K @ left.mH)
         vectors.append(left.mH @ v)
         values.append(w_squared)
-    if not vectors:
-        D = bodies.n_dof
-        dtype = torch.complex(inverse[:0], inverse[:0]).dtype
-        return Modes(inverse.new_zeros((0, D, D), dtype=dtype), inverse.new_zeros(0, D))
     return Modes(torch.cat(vectors), without_acoustic(torch.cat(values), at_gamma))

@@ -30,28 +30,8 @@ def stiffness(bodies: Bodies, constants: ForceConstants, k_frac: Tensor) -> Tens
     Tensor, shape (n_k, D, D), complex
         Hermitian; differentiable in the force constants and in k.
     """
-    return assemble_stiffness(
-        constants.onsite,
-        constants.coupling,
-        constants.a,
-        constants.b,
-        constants.cell,
-        bodies.dof,
-        k_frac,
-    )
-
-
-def assemble_stiffness(
-    onsite: Tensor,
-    coupling: Tensor,
-    a: Tensor,
-    b: Tensor,
-    cell: Tensor,
-    dof: Tensor,
-    k_frac: Tensor,
-) -> Tensor:
-    """`stiffness` from bare tensors: the fields of `ForceConstants` and ``Bodies.dof``."""
-    return bloch_sum(onsite, coupling, a, b, cell, dof).stiffness(k_frac)
+    c = constants
+    return bloch_sum(c.onsite, c.coupling, c.a, c.b, c.cell, bodies.dof).stiffness(k_frac)
 
 
 def factorize(K: Tensor) -> Tensor:

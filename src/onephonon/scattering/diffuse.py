@@ -181,7 +181,7 @@ def grid_symmetry(lattice: LatticeModel, grid: HklGrid, U: Tensor, unique: bool 
     # The gradient by the nine numbers of the cell does not have the symmetry of the map.
     if unique and not torch.is_grad_enabled():
         every = lattice.crystal.laue_operators
-        if has_symmetry(lattice.bodies, lattice.force_constants, U, every):
+        if has_symmetry(lattice.bodies, lattice.force_constants, U, every, lattice.solver):
             operators = every
     return find_symmetry(operators, grid)
 

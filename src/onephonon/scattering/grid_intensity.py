@@ -231,12 +231,23 @@ def filled_slab(
 
 
 def has_symmetry(
-    bodies: Bodies, constants: ForceConstants, U: Tensor, operators: NDArray[np.int64]
+    bodies: Bodies,
+    constants: ForceConstants,
+    U: Tensor,
+    operators: NDArray[np.int64],
+    solver: str = "auto",
 ) -> bool:
     """Whether intensities have the symmetry of a Laue group, tested at a few q.
 
     A zone mesh less symmetric than the crystal gives its copies different ADPs, and a user's
     springs need not be symmetric.
+
+    Parameters
+    ----------
+    bodies, constants, U, solver
+        As for `one_phonon_intensity`.
+    operators : ndarray, shape (n, 3, 3), int64
+        Rotations of the Laue group.
     """
     generator = torch.Generator().manual_seed(0)
     cell = bodies.crystal.cell
@@ -247,8 +258,7 @@ def has_symmetry(
         matrix = UnitCell(cell.matrix.detach())
         # About 4 Å away from the origin, where every atom still matters.
         q = matrix.q_from_hkl((images * float(matrix.volume) ** (1 / 3) / 4).to(matrix.matrix))
-        found = one_phonon_intensity(bodies, constants, list_points(matrix, q), U).reshape(
-            N_TRIAL_Q, -1
-        )
+        found = one_phonon_intensity(bodies, constants, list_points(matrix, q), U, solver=solver)
+    found = found.reshape(N_TRIAL_Q, -1)
     spread = (found - found[:, :1]).abs().max(1).values
     return bool((spread <= SYMMETRY_TOLERANCE[found.dtype] * found.mean(1)).all())

@@ -17,7 +17,7 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from ...bloch import bloch_sum
-from ...stiffness_matrix import assemble_stiffness, factorize, inverse_factor
+from ...stiffness_matrix import factorize, inverse_factor
 
 #: Complex numbers per batch: about the size of the processor cache.
 NUMBERS_AT_A_TIME = 200_000
@@ -115,7 +115,8 @@ def _by_torch(
         hkl, G = hkl[points], G[points]
     columns = G.reshape(-1, G.shape[-1], 1) if k_frac is None else G.mT
     k = hkl.reshape(-1, 3) if k_frac is None else k_frac
-    v = torch.linalg.solve(assemble_stiffness(onsite, coupling, a, b, cell, dof, k), columns)
+    K = bloch_sum(onsite, coupling, a, b, cell, dof).stiffness(k)
+    v = torch.linalg.solve(K, columns)
     return (columns.conj() * v).real.sum(1).reshape(G.shape[:2])
 
 

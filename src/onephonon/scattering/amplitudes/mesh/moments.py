@@ -37,5 +37,5 @@ def amplitudes_from_moments(
     axes = bodies.axes[body]
     if torch.equal(axes, torch.eye(3).to(axes)):
         return translation + libration
-    turned = torch.einsum("xa,x...->a...", axes.to(wave.dtype), torch.stack(libration))
-    return translation + list(turned)
+    rotated = torch.einsum("xa,x...->a...", axes.to(wave.dtype), torch.stack(libration))
+    return translation + list(rotated)

@@ -44,11 +44,8 @@ def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> T
 
     Parameters
     ----------
-    bodies : Bodies
-    q : Tensor, shape (n_q, 3)
-        1/Å, 2*pi included.
-    U : Tensor, shape (n_cell_atoms, 3, 3)
-        Mean-square displacements in the Debye-Waller factors, Å^2.
+    bodies, q, U
+        As for `AmplitudeEngine.at`.
     rtol : float
         Requested accuracy, relative to the sum of the intensity and the rms.
 
