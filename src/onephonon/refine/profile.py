@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from onephonon.core.errors import InputError, NetworkError
-from onephonon.core.progress import Progress
+from onephonon.core.progress import Progress, ProgressLike
 
 from .model_series import LevelFit
 from .objective import Evaluation, Objective
@@ -87,7 +87,7 @@ def profile(
     name: str,
     level: LevelFit | None = None,
     n_points: int = 13,
-    progress: Progress | None = None,
+    progress: ProgressLike | None = None,
 ) -> Profile:
     """Fix one spring constant at a series of values, and refit everything else at each.
 
@@ -104,8 +104,7 @@ def profile(
     n_points : int
         Over three standard uncertainties to both sides, or factors of 100 if those are less, the
         best in the middle.
-    progress : callable, optional
-        Called with (stage, points done, total).
+    progress : Progress or callable, optional
 
     Raises
     ------
@@ -133,7 +132,7 @@ def profile(
     sigma = float(torch.linalg.vector_norm(held.root.T @ slope))
     offsets = np.linspace(-1, 1, n_points) * min(SIGMA_RANGE, np.log(MAX_FACTOR) / sigma)
     x = log + sigma * offsets
-    points = held.trace(level.x.detach(), x, progress)
+    points = held.trace(level.x.detach(), x, Progress.of(progress))
     both = np.array([point.rises(objective) for point in points])
     total, data = both.T
     rise = total - total.min()
@@ -217,7 +216,7 @@ class _Held:
             x = x + (log - value) / (slope @ self.along) * self.along
         return x, slope
 
-    def trace(self, best: Tensor, logs: Float64, progress: Progress | None) -> list[_Point]:
+    def trace(self, best: Tensor, logs: Float64, progress: Progress) -> list[_Point]:
         """Points from the middle to both sides, each started from the previous one."""
         n, middle = len(logs), len(logs) // 2
         found: dict[int, _Point] = {}
@@ -225,13 +224,11 @@ class _Held:
             start = found[middle].at if found else None
             x = best if start is None else start.x
             for i in way:
-                if progress:
-                    progress("profile", len(found), n)
+                progress.step("profile", len(found), n)
                 found[i] = self.minimize(x, logs[i])
                 at = found[i].at
                 x = x if at is None else at.x
-        if progress:
-            progress("profile", n, n)
+        progress.step("profile", n, n)
         return [found[i] for i in range(n)]
 
     def minimize(self, start: Tensor, log: float) -> _Point:
