@@ -105,4 +105,4 @@ def test_a_fit_reports_decisions_levels_and_optimizer_steps(model):
     assert steps[0][3].startswith("objective ")
     assert "largest change" in steps[0][3]
     assert steps[-1][1] == steps[-1][2]
-    assert steps[-1][3] == levels[1].minimum.why
+    assert steps[-1][3] == levels[1].minimum.reason

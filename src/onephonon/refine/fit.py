@@ -135,7 +135,7 @@ def make_objective(
     absolute: bool,
     progress: Progress | None = None,
 ) -> tuple[Objective, str]:
-    """The objective of the untuned model, and the kind of its background."""
+    """The objective of the starting model, and the kind of its background."""
     kind = settings.background
     if kind == "auto":
         kind = "isotropic" if fits_all_voxels(data, settings) else "halo"
@@ -176,7 +176,7 @@ def choose_indexing(
     settings: FitSettings,
     progress: Progress | None = None,
 ) -> tuple[Reindexing, Agreement | None]:
-    """Compare the possible indexings of the lattice with the untuned model.
+    """Compare the possible indexings of the lattice with the starting model.
 
     Returns
     -------

@@ -89,7 +89,7 @@ class LevelFit:
 
     @property
     def x(self) -> Tensor:
-        """Free numbers, shape (n,)."""
+        """Free parameters, shape (n,)."""
         return self.minimum.at.x
 
 
@@ -99,8 +99,8 @@ class ModelSeries:
 
     Parameters
     ----------
-    untuned : LevelFit
-        The geometric start, not fitted.
+    start : LevelFit
+        The starting model, not fitted.
     levels : tuple of LevelFit
     chosen : int
         Index of the chosen model.
@@ -108,7 +108,7 @@ class ModelSeries:
         Why the series ended, and which models were skipped.
     """
 
-    untuned: LevelFit
+    start: LevelFit
     levels: tuple[LevelFit, ...]
     chosen: int
     messages: tuple[str, ...]
@@ -127,7 +127,7 @@ class SeriesFitter:
     ----------
     voxels : FitVoxels
     objective : Objective
-        Of the untuned model; each model replaces parametrization, prior and dispersion.
+        Of the first model; each model replaces parametrization, prior and dispersion.
     settings : FitSettings
     progress : Progress
         Receives the steps of every minimization, and messages on every level.
@@ -157,7 +157,7 @@ class SeriesFitter:
         InputError
             If the crystal allows none of the levels.
         """
-        untuned = self._untuned()
+        first = self._start()
         levels: list[LevelFit] = []
         chosen, waited = 0, 0
         messages: list[str] = []
@@ -172,9 +172,9 @@ class SeriesFitter:
             except InputError as error:
                 record(f"{level.description}: skipped, because {error}")
                 continue
-            below = levels[chosen] if levels else untuned
+            below = levels[chosen] if levels else first
             fitted = self._fit(
-                parametrization, levels[-1] if levels else untuned, below, (saved_levels or {})
+                parametrization, levels[-1] if levels else first, below, (saved_levels or {})
             )
             levels.append(fitted)
             self.progress.message(_summary(fitted))
@@ -193,9 +193,9 @@ class SeriesFitter:
             raise InputError(
                 f"no model of the series can be used for this crystal: {'; '.join(messages)}"
             )
-        return ModelSeries(untuned, tuple(levels), chosen, tuple(messages))
+        return ModelSeries(first, tuple(levels), chosen, tuple(messages))
 
-    def _untuned(self) -> LevelFit:
+    def _start(self) -> LevelFit:
         """The geometric start."""
         objective = self.objective
         at = objective.evaluate(torch.zeros(objective.parametrization.n).to(objective.data))
@@ -384,7 +384,7 @@ def _summary(fitted: LevelFit) -> str:
         f"{held_out.chi2:.4g}; anisotropic CC {used.cc_anisotropic:.3f}, held out "
         f"{held_out.cc_anisotropic:.3f}"
     )
-    return text if fitted.minimum.converged else f"{text} (not converged: {fitted.minimum.why})"
+    return text if fitted.minimum.converged else f"{text} (not converged: {fitted.minimum.reason})"
 
 
 def _no_gain(fitted: LevelFit) -> str:

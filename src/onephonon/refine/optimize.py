@@ -64,17 +64,18 @@ class Minimum:
     ----------
     at : Evaluation
     steps : int
-    moved : float
+    largest_change : float
         Largest change of the logarithm of a spring in the next step.
     converged : bool
-    why : str
+    reason : str
+        Why it ended.
     """
 
     at: Evaluation
     steps: int
-    moved: float
+    largest_change: float
     converged: bool
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,13 +107,13 @@ class Minimizer:
         few = self.objective.parametrization.n <= MAX_NEWTON_PARAMETERS
         minimum = self.levenberg_marquardt(start) if few else self.lbfgs(start)
         n_steps = max(1, minimum.steps)
-        self.progress.step(self.task, n_steps, n_steps, minimum.why)
+        self.progress.step(self.task, n_steps, n_steps, minimum.reason)
         return minimum
 
-    def settled(self, moved: float, predicted_decrease: float) -> bool:
+    def is_converged(self, change: float, predicted_decrease: float) -> bool:
         """Whether a step is below the tolerances."""
         return (
-            moved <= self.tolerance
+            change <= self.tolerance
             and predicted_decrease <= self.predicted_decrease * self.objective.dispersion
         )
 
@@ -120,34 +121,34 @@ class Minimizer:
         """Damped steps with the exact Jacobian, alternating with L-BFGS if convergence is slow."""
         objective = self.objective
         at, damping, last = objective.evaluate(start), INITIAL_DAMPING, np.inf
-        step, moved = 0, np.inf
+        step, change = 0, np.inf
         while step < self.max_steps:
             quadratic = Quadratic.at(objective, at)
             newton = quadratic.step(0.0)
-            moved, predicted_decrease = (
+            change, predicted_decrease = (
                 float(newton.abs().max()),
                 quadratic.predicted_decrease(newton),
             )
-            if predicted_decrease <= 0 or self.settled(moved, predicted_decrease):
+            if predicted_decrease <= 0 or self.is_converged(change, predicted_decrease):
                 return Minimum(
-                    at, step, moved, True, "converged: springs and objective no longer change"
+                    at, step, change, True, "converged: springs and objective no longer change"
                 )
             if (
                 predicted_decrease > SLOW_CONVERGENCE * last
                 and predicted_decrease < objective.n_used * objective.dispersion
             ):
-                better, taken = self._learn(at, quadratic, step)
+                better, taken = self._quasi_newton(at, quadratic, step)
                 step, last = step + taken, np.inf
             else:
                 better, damping = self._damped(at, quadratic, damping)
                 step, last = step + 1, predicted_decrease
             if better is None:
-                small = self.settled(moved, 0.0) or predicted_decrease <= 1e-8 * at.objective
-                why = "no step lowers the objective any more"
-                return Minimum(at, step, moved, small, why)
+                small = self.is_converged(change, 0.0) or predicted_decrease <= 1e-8 * at.objective
+                reason = "no step lowers the objective any more"
+                return Minimum(at, step, change, small, reason)
             at = better
-            self._report(step, self.max_steps, at.objective, moved)
-        return Minimum(at, step, moved, False, f"stopped after {self.max_steps} steps")
+            self._report(step, self.max_steps, at.objective, change)
+        return Minimum(at, step, change, False, f"stopped after {self.max_steps} steps")
 
     def _damped(
         self, at: Evaluation, quadratic: Quadratic, damping: float
@@ -170,11 +171,11 @@ class Minimizer:
         except NetworkError:
             return None
 
-    def _report(self, step: int, max_steps: int, value: float, moved: float) -> None:
+    def _report(self, step: int, max_steps: int, value: float, change: float) -> None:
         detail = f"objective {value / self.objective.n_used:.6g} per voxel, "
-        self.progress.step(self.task, step, max_steps, f"{detail}largest change {moved:.2g}")
+        self.progress.step(self.task, step, max_steps, f"{detail}largest change {change:.2g}")
 
-    def _learn(
+    def _quasi_newton(
         self, at: Evaluation, quadratic: Quadratic, step: int
     ) -> tuple[Evaluation | None, int]:
         """L-BFGS in coordinates in which the quadratic is a sphere, after a number of steps."""
@@ -221,7 +222,7 @@ class Minimizer:
 
     def lbfgs(self, start: Tensor) -> Minimum:
         """Gradients by the adjoint alone, for many parameters."""
-        objective, taken, moved = self.objective, 0, np.inf
+        objective, taken, change = self.objective, 0, np.inf
         max_steps = 10 * self.max_steps
         last = start.numpy(force=True).astype(np.float64)
         unit = 2 * objective.dispersion
@@ -234,11 +235,11 @@ class Minimizer:
             return at.objective / unit, g.numpy(force=True).astype(np.float64) / unit
 
         def after(intermediate_result: object) -> None:
-            nonlocal taken, moved, last
+            nonlocal taken, change, last
             x = np.asarray(intermediate_result.x)  # type: ignore[attr-defined]
-            taken, moved, last = taken + 1, float(np.abs(x - last).max()), x.copy()
+            taken, change, last = taken + 1, float(np.abs(x - last).max()), x.copy()
             value = unit * float(intermediate_result.fun)  # type: ignore[attr-defined]
-            self._report(taken, max_steps, value, moved)
+            self._report(taken, max_steps, value, change)
 
         found = minimize(
             function,
@@ -254,8 +255,8 @@ class Minimizer:
             },
         )
         at = objective.evaluate(torch.from_numpy(found.x).to(start))
-        small = bool(found.success) and moved <= 10 * self.tolerance
-        return Minimum(at, taken, moved, small, str(found.message).lower())
+        small = bool(found.success) and change <= 10 * self.tolerance
+        return Minimum(at, taken, change, small, str(found.message).lower())
 
 
 @dataclass(frozen=True, eq=False)
