@@ -19,7 +19,7 @@ def peptide(code):
     return read_crystal(DATA / f"{code}.pdb")
 
 
-def untuned(crystal, **options):
+def starting_model(crystal, **options):
     """The model that a fit begins with."""
     return OnePhonon(crystal, q_vectors=ANYWHERE, **options)
 

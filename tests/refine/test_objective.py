@@ -9,7 +9,7 @@ import scipy.optimize
 import torch
 
 from crystals import made_up
-from fits import clean_map, peptide, sampling, to_map, true_model, untuned
+from fits import clean_map, peptide, sampling, starting_model, to_map, true_model
 from onephonon.crystal import Reindexing
 from onephonon.model import voxel_average
 from onephonon.refine import (
@@ -49,7 +49,7 @@ def whole_problem(background="isotropic", loss="squares", scaled=True, level="hy
     values = 1.7 * clean + mean * (1 + np.cos(6 * s)) + sigma * rng.normal(size=clean.shape)
     values += 20 * sigma * (rng.uniform(size=clean.shape) < 0.02)
     settings = FitSettings(voxels="all", background=background, loss=loss, knots=5, held_out=0.2)
-    model = untuned(crystal)
+    model = starting_model(crystal)
     data = to_map(values, axes, crystal, sigma)
     voxels = select_voxels(data, crystal, Reindexing(np.eye(3)), settings)
     objective, kind = make_objective(model, data, voxels, settings, absolute=not scaled)
@@ -275,7 +275,7 @@ def test_held_out_voxels_have_no_influence(background):
 @pytest.mark.parametrize("leave_out", [0.0, 0.3])
 def test_voxel_averages_are_those_of_compare(spacegroup, matrix, leave_out):
     crystal = made_up(spacegroup)
-    model = untuned(crystal, gnm_cutoff=6.5, thermal_scale=1.0, engine="direct")
+    model = starting_model(crystal, gnm_cutoff=6.5, thermal_scale=1.0, engine="direct")
     axes = [(-3, 3, 1), (-3, 3, 1), (-3, 3, 2)]
     rng = np.random.default_rng(0)
     data = to_map(rng.uniform(1, 2, (7, 7, 13)), axes, crystal)
@@ -287,7 +287,7 @@ def test_voxel_averages_are_those_of_compare(spacegroup, matrix, leave_out):
     constants = objective.parametrization.constants(values)
     ours = objective.forward.intensity(constants).detach()
     # Its own way there: the model's springs, all alike, at all nodes of the data's own boxes.
-    model = untuned(
+    model = starting_model(
         crystal,
         gnm_cutoff=6.5,
         gamma_intra=objective.parametrization.start,
@@ -327,7 +327,7 @@ def test_amplitudes_do_not_depend_on_the_parts(monkeypatch):
     voxels, objective = whole_problem()
     monkeypatch.setattr(forward, "NODES_AT_A_TIME", 37)
     monkeypatch.setattr(forward, "AMPLITUDES_AT_A_TIME", 100)
-    small = make_forward(untuned(peptide("5zck")), voxels)
+    small = make_forward(starting_model(peptide("5zck")), voxels)
     assert len(small.parts) > 10
     assert small.n_nodes == voxels.n
     x = random_x(objective)

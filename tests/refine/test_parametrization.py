@@ -1,4 +1,4 @@
-"""Families of springs: free numbers, what they mean, and how one level goes on from another."""
+"""Families of springs: free parameters, what they mean, and how one level goes on from another."""
 
 from dataclasses import replace
 from types import SimpleNamespace

@@ -84,8 +84,8 @@ def test_rows_of_springs_are_named_and_counted(absolute):
     fitted = level(fit, "hybrid")
     table = spring_table(fit, fitted)
     assert [row.name for row in table] == list(fitted.parametrization.names)
-    assert {row.way for row in table} == {"along", "across"}
-    along = {row.interface: row for row in table if row.way == "along"}
+    assert {row.direction for row in table} == {"along", "across"}
+    along = {row.interface: row for row in table if row.direction == "along"}
     assert set(along) == set(truth.springs.names)
     assert along["x+1,y,z"].name == "x+1,y,z along"
     assert sum(row.n_contacts for row in along.values()) == fit.model.contacts.n_contacts
@@ -100,7 +100,7 @@ def test_rows_of_springs_are_named_and_counted(absolute):
     assert len(named) == 3
     assert sorted(count.values())[-3:] == sorted(count[pair] for pair in named)
     (one,) = spring_table(fit, level(fit, "global"))
-    assert (one.name, one.interface, one.way) == ("global", "all", "all")
+    assert (one.name, one.interface, one.direction) == ("global", "all", "all")
 
 
 def test_values_are_the_truth_within_uncertainty(absolute):
@@ -160,7 +160,7 @@ def test_a_common_factor_cancels_in_the_unit(scaled):
     ]
     # Rounding of eigenvectors, 1e-16 times a spread of 1e8 in the information.
     np.testing.assert_allclose(sigmas[0], sigmas[1], rtol=1e-6)
-    # It matters: the free number itself was much less sure.
+    # It matters: the free parameter itself was much less sure.
     k = [row.name for row in spring_table(fit, fitted)].index("x+1,y,z across")
     assert sigmas[0][k] < 0.1 * float(blind.sigma[k])
 
@@ -208,7 +208,7 @@ def test_principal_stiffnesses_are_those_of_the_model(absolute):
     names = fitted.parametrization.module.names
     assert len(table) == 6 * len(names)
     for row in table:
-        kind, n = row.way.split()
+        kind, n = row.direction.split()
         block = slice(0, 3) if kind == "translation" else slice(3, 6)
         own = np.linalg.eigvalsh(S[names.index(row.interface), block, block].numpy())
         # The Cholesky factor in the model's springs rounds.
@@ -349,7 +349,7 @@ def test_a_profile_of_a_well_known_spring_is_its_parabola(which, request):
     row = next(r for r in spring_table(fit, fitted) if r.name == "x+1,y,z across")
     assert row.by_data > 0.99
     found = profile(fit, row.name, fitted, n_points=7)
-    assert found.settled
+    assert found.converged
     # The same by two ways: covariance, and what is left of a root of it.
     np.testing.assert_allclose(found.sigma_log, row.sigma_log, rtol=1e-6)
     low, high = (np.log(np.array(found.interval_68) / found.best)) / found.sigma_log

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from crystals import CELLS, made_up
-from fits import clean_map, peptide, sampling, to_map, true_model, untuned
+from fits import clean_map, peptide, sampling, starting_model, to_map, true_model
 from onephonon.crystal import Reindexing
 from onephonon.maps import reindex
 from onephonon.refine import (
@@ -66,7 +66,7 @@ def test_springs_are_recovered_within_their_uncertainties(code):
         knots=6,
         levels=("global", "hybrid"),
     )
-    fit = fit_springs(untuned(crystal), data, settings)
+    fit = fit_springs(starting_model(crystal), data, settings)
     assert fit.absolute == (code != "5wkd")
     assert (fit.voxels.quadrature is not None) == (options["average"] > 0)
     # So few halos, or one block of them, held out may not tell which level to believe.
@@ -75,7 +75,7 @@ def test_springs_are_recovered_within_their_uncertainties(code):
     assert best.minimum.converged
     # A chi-square per voxel of n - 1 parameters' worth of data: 1 within 5 standard deviations.
     assert best.held_out.chi2 == pytest.approx(1, abs=5 * (2 / best.held_out.n) ** 0.5)
-    assert fit.series.untuned.held_out.chi2 > 3
+    assert fit.series.start.held_out.chi2 > 3
     known = truth.springs.values().detach().numpy().reshape(-1)
     rows = spring_table(fit, best)
     if not fit.absolute:
@@ -103,7 +103,7 @@ def experiment(code, background, scaled):
     data = to_map(np.ones(shape), axes, crystal, np.ones(shape))
     settings = FitSettings(voxels="all", d_min=d_min, background=background, knots=5)
     voxels = select_voxels(data, crystal, Reindexing(np.eye(3)), settings)
-    model = untuned(crystal)
+    model = starting_model(crystal)
     objective, _ = make_objective(model, data, voxels, settings, absolute=not scaled)
     parametrization = make_parametrization(
         find_levels(("hybrid",))[0], model.bodies, model.contacts, 20.0
@@ -184,7 +184,7 @@ def fit_hexagonal(crystal, data, reindexing):
         background="none",
         prior=1.0,
     )
-    fit = fit_springs(untuned(crystal, gnm_cutoff=6.5), data, settings)
+    fit = fit_springs(starting_model(crystal, gnm_cutoff=6.5), data, settings)
     # A small peptide leaves two blocks to hold out, too few to tell which level to believe.
     return fit, fit.series.levels[-1]
 
@@ -224,7 +224,9 @@ def test_a_missing_interface_is_seen():
     axes = sampling(crystal, d_min)
     data = measured(true_model(crystal, axes, d_min), axes, crystal, "isotropic", 0.02)
     settings = FitSettings(voxels="all", levels=("global", "hybrid"), knots=6, prior=0.1)
-    whole, short = (fit_springs(untuned(crystal, gnm_cutoff=c), data, settings) for c in (4.0, 3.5))
+    whole, short = (
+        fit_springs(starting_model(crystal, gnm_cutoff=c), data, settings) for c in (4.0, 3.5)
+    )
     tables = [
         {row.interface for row in spring_table(fit, fit.series.levels[-1])}
         for fit in (whole, short)

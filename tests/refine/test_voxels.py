@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from crystals import made_up
-from fits import peptide, sampling, to_map, untuned
+from fits import peptide, sampling, starting_model, to_map
 from onephonon import DiffuseMap
 from onephonon.core.errors import InputError
 from onephonon.crystal import Reindexing, laue_operators, numpy_cell
@@ -258,7 +258,7 @@ def test_what_cannot_be_fitted_is_refused(crystal):
     listed = DiffuseMap.at_points(np.ones((30, 3)), np.ones(30))
     for refuse in (
         lambda: select_voxels(listed, crystal, SAME, FitSettings()),
-        lambda: fit_springs(untuned(crystal), listed),
+        lambda: fit_springs(starting_model(crystal), listed),
     ):
         with pytest.raises(InputError, match="list of q-vectors; a fit needs a map on a grid"):
             refuse()

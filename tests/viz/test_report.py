@@ -1,4 +1,4 @@
-"""The report of a fit: the page stands alone, and its files say what the fit says."""
+"""The report of a fit: the page is self-contained, and its files agree with the fit."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from structures import DATA
 
 D_MIN = 3.0
 
-#: What HTML must not take for its own.
+#: Contains characters that HTML must escape.
 COMMAND = "onephonon fit \"a<b>.pdb\" 'c & d.h5' -o fit/"
 
 VOID = {"meta", "img", "br", "link"}
@@ -118,7 +118,7 @@ def elements(text):
     return parser.found
 
 
-def test_the_page_needs_nothing_else(page):
+def test_the_page_is_self_contained(page):
     found = elements(page)
     ids = {attrs["id"] for _, attrs in found if "id" in attrs}
     n_pictures = 0
@@ -147,7 +147,7 @@ def test_text_is_escaped(page):
     assert "<i>" not in table(["<i>"], [["<i>"]], caption="<i>")
 
 
-def test_the_page_says_what_the_fit_found(fit, page):
+def test_the_page_shows_the_results(fit, page):
     best = fit.best
     for text in (best.level.description, *assess_fit(fit).warnings, *spring_names(fit)):
         assert escaped(text) in page
@@ -169,7 +169,7 @@ def test_json_is_the_fit(fit, predictions, folder):
     assert found["command"] == COMMAND
     assert found["chosen"] == fit.best.level.name
     assert found["settings"]["d_min"] == D_MIN
-    assert list(found["levels"]) == ["untuned", "global", "interface", "hybrid"]
+    assert list(found["levels"]) == ["start", "global", "interface", "hybrid"]
     for r in fit.series.levels:
         saved = found["levels"][r.level.name]
         assert saved["x"] == r.x.tolist()
@@ -186,7 +186,7 @@ def test_json_is_the_fit(fit, predictions, folder):
 
 def test_tables_are_the_fit(fit, folder):
     levels = rows_of(folder / "levels.csv")
-    every = (fit.series.untuned, *fit.series.levels)
+    every = (fit.series.start, *fit.series.levels)
     assert [row["chosen"] for row in levels].count("True") == 1
     for row, r in zip(levels, every, strict=True):
         assert real(row["chi2_held_out"]) == r.held_out.chi2
@@ -231,7 +231,7 @@ def test_voxels_are_the_fit(fit, folder):
         assert float((residual[out] ** 2).mean()) == pytest.approx(fit.best.held_out.chi2, rel=1e-9)
 
 
-def test_nothing_is_overwritten_unasked(fit, folder, tmp_path):
+def test_files_are_not_overwritten_without_force(fit, folder, tmp_path):
     before = (folder / "fit.json").read_bytes()
     with pytest.raises(MapFileError, match=r"report\.html exists"):
         write_report(fit, folder)
@@ -243,9 +243,9 @@ def test_nothing_is_overwritten_unasked(fit, folder, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["voxels.npz"]
     written = write_report(fit, tmp_path, force=True)
     assert (tmp_path / "voxels.npz").read_bytes() != b"mine"
-    # Without predictions there is nothing to say of waves.
+    # Without predictions there is no dispersion.
     assert "dispersion.csv" not in {p.name for p in written}
-    assert 'id="waves"' not in (tmp_path / "report.html").read_text("utf-8")
+    assert 'id="dispersion"' not in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_the_same_fit_gives_the_same_files(fit, predictions, folder, tmp_path):
@@ -265,25 +265,23 @@ def with_best(fit, **changes):
 def test_verdicts(fit):
     used, out = fit.best.used, fit.best.held_out
     good = with_best(fit, used=replace(used, chi2=1.0), held_out=replace(out, chi2=1.05))
-    assert assess_fit(good).explains.startswith(
-        "The model explains the data to within their errors"
-    )
-    assert assess_fit(good).holds.startswith("Held-out data are explained as well")
+    assert assess_fit(good).explained.startswith("The model explains the data within their errors")
+    assert assess_fit(good).held_out.startswith("Held-out data are explained as well")
     bad = with_best(fit, used=replace(used, chi2=20.0), held_out=replace(out, chi2=35.0))
-    assert "does not explain" in assess_fit(bad).explains
-    assert "chi-square 35.0 per held-out voxel" in assess_fit(bad).explains
-    assert assess_fit(bad).holds.startswith("Held-out data are explained worse")
+    assert "does not explain" in assess_fit(bad).explained
+    assert "chi-square is 35.0 per held-out voxel" in assess_fit(bad).explained
+    assert assess_fit(bad).held_out.startswith("Held-out data are explained worse")
     assert not assess_fit(bad).good
     unknown = replace(fit, voxels=replace(fit.voxels, sigma_known=False))
-    assert "no sigma" in assess_fit(unknown).explains
+    assert "no sigma" in assess_fit(unknown).explained
     wrong = with_best(fit, held_out=replace(out, cc_anisotropic=0.05))
     assert any("hardly agree" in line for line in assess_fit(wrong).warnings)
-    stopped = with_best(fit, minimum=replace(fit.best.minimum, converged=False, why="stopped"))
+    stopped = with_best(fit, minimum=replace(fit.best.minimum, converged=False, reason="stopped"))
     assert any("not converged: stopped" in line for line in assess_fit(stopped).warnings)
 
 
 class Tried:
-    """Of an agreement, what a verdict asks for."""
+    """The part of an agreement that a verdict uses."""
 
     decision = "tried"
 
@@ -291,7 +289,7 @@ class Tried:
         self.trials = trials
 
 
-def test_a_better_way_of_indexing_is_pointed_out(fit):
+def test_a_better_indexing_gives_a_warning(fit):
     own = fit.reindexing
     other = Reindexing(np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]]))
 
@@ -302,7 +300,7 @@ def test_a_better_way_of_indexing_is_pointed_out(fit):
         )
         return " ".join(assess_fit(replace(fit, indexing=trials)).warnings)
 
-    assert "Wrong indexing?" in warned(0.1, 0.0)
+    assert "indexing may be wrong" in warned(0.1, 0.0)
     assert "indexing is not certain" in warned(0.005, 0.0)
     assert "indexing is not certain" in warned(0.0, 0.01)
     assert "indexing" not in warned(0.0, 0.1)

@@ -1,20 +1,27 @@
-"""Terminal output: spinners and progress bars (on standard error), and tables."""
+"""Terminal output: progress and messages (on standard error), and tables."""
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from onephonon.core.progress import Progress
+
 if TYPE_CHECKING:
+    import rich.progress
+    from rich.console import Console
     from rich.table import Table
 
 #: Between columns of a table, and at its sides.
 COLUMN_GAP = 2
+
+#: Shortest time between two lines about steps where standard error is not a terminal, seconds.
+LINE_INTERVAL = 30.0
 
 
 @contextmanager
@@ -31,25 +38,138 @@ def status(message: str, quiet: bool) -> Iterator[None]:
 
 
 @contextmanager
-def progress(quiet: bool) -> Iterator[Any]:
-    """Progress bars with time left, one for each kind of work."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+def progress(quiet: bool) -> Iterator[Progress]:
+    """Show steps and messages on standard error: bars on a terminal, else lines; quiet: nothing."""
+    if quiet:
+        yield QuietProgress()
+    elif sys.stderr.isatty():
+        from rich.console import Console
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
+        with progress_bars(Console(stderr=True)) as bars:
+            yield bars
+    else:
+        yield LineProgress()
 
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done)
 
-        yield report
+class QuietProgress(Progress):
+    """Shows nothing."""
+
+    def step(self, task: str, done: int, total: int, detail: str = "") -> None:
+        """Show nothing."""
+
+    def message(self, text: str) -> None:
+        """Show nothing."""
+
+
+class LineProgress(Progress):
+    """Writes messages as lines, and the steps of long tasks as an occasional line.
+
+    Parameters
+    ----------
+    write : callable
+        Called with each line; by default it is written to standard error.
+    clock : callable
+        Returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.write = write or _write_to_stderr
+        self.clock, self.last_line = clock, clock()
+        self.time_left = TimeLeft(clock)
+
+    def step(self, task: str, done: int, total: int, detail: str = "") -> None:
+        """Write a line if the last one was long ago."""
+        left = self.time_left(task, done, total)
+        now = self.clock()
+        if now - self.last_line < LINE_INTERVAL:
+            return
+        self.last_line = now
+        facts = [f"{task}: {done} of {'at most ' if detail else ''}{total}", detail or left]
+        self.write(", ".join(fact for fact in facts if fact))
+
+    def message(self, text: str) -> None:
+        """Write a line."""
+        self.write(text)
+
+
+class BarProgress(Progress):
+    """Shows a bar for every unfinished task, and messages as lines above the bars.
+
+    Parameters
+    ----------
+    bars : rich.progress.Progress
+        With a field `state`.
+    """
+
+    def __init__(self, bars: rich.progress.Progress) -> None:
+        self.bars = bars
+        self.tasks: dict[str, rich.progress.TaskID] = {}
+        self.time_left = TimeLeft()
+
+    def step(self, task: str, done: int, total: int, detail: str = "") -> None:
+        """Move the bar of a task, and remove it with the last step."""
+        state = detail or self.time_left(task, done, total)
+        if done >= total:
+            if task in self.tasks:
+                self.bars.remove_task(self.tasks.pop(task))
+        elif task in self.tasks:
+            self.bars.update(self.tasks[task], completed=done, total=total, state=state)
+        else:
+            self.tasks[task] = self.bars.add_task(task, completed=done, total=total, state=state)
+
+    def message(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[BarProgress]:
+    """Bars on a console, which disappear at the end; messages remain."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    text = TextColumn("{task.description}", markup=False)
+    state = TextColumn("{task.fields[state]}", markup=False)
+    with Bars(
+        text, BarColumn(), MofNCompleteColumn(), state, console=console, transient=True
+    ) as bars:
+        yield BarProgress(bars)
+
+
+class TimeLeft:
+    """Estimates the time until a task is complete, from its steps so far."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.first: dict[str, tuple[float, int]] = {}
+        self.last: dict[str, int] = {}
+
+    def __call__(self, task: str, done: int, total: int) -> str:
+        """Time left, as text; empty as long as it is not known."""
+        now = self.clock()
+        if task not in self.first or done < self.last[task]:  # a task may be done again
+            self.first[task] = (now, done)
+        self.last[task] = done
+        start, done_at_start = self.first[task]
+        if done == done_at_start or done >= total:
+            return ""
+        return f"{duration((now - start) * (total - done) / (done - done_at_start))} left"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _write_to_stderr(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def tables_that_fit(
@@ -86,27 +206,3 @@ def tables_that_fit(
             table.add_row(*(row[i] for i in columns), style="bold" if bold else None)
         found.append(table)
     return found
-
-
-class _Echo(logging.Handler):
-    """Shows the library's messages on standard error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(record.getMessage(), err=True)
-
-
-@contextmanager
-def messages(quiet: bool) -> Iterator[None]:
-    """Show what the library says of its work, unless quiet."""
-    logger = logging.getLogger("onephonon")
-    if quiet:
-        yield
-        return
-    handler, level = _Echo(logging.INFO), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)

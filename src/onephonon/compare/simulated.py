@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onephonon.core.progress import ProgressLike
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.crystal.symmetry import FRIEDEL, laue_operators
 from onephonon.maps.diffuse import DiffuseMap
@@ -28,7 +29,6 @@ from .settings import Settings
 from .target import Target
 
 Float64 = NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
 
 
 def compare_model(
@@ -40,7 +40,7 @@ def compare_model(
     leave_out: float = 0.0,
     use_data_adp: bool = False,
     multiplicity: NDArray[Any] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: ProgressLike | None = None,
     **run: Any,
 ) -> Agreement:
     """Compute a model at the voxels of data, and compare.
@@ -60,7 +60,7 @@ def compare_model(
     use_data_adp : bool
         Debye-Waller factors from the file's B or U.
     multiplicity : ndarray, shape of the data, optional
-    progress : callable, optional
+    progress : Progress or callable, optional
     **run
         Passed on to `OnePhonon.apply_disorder`.
 
@@ -102,7 +102,7 @@ def simulate_at(
     quadrature: Quadrature | None = None,
     *,
     use_data_adp: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike | None = None,
     **run: Any,
 ) -> dict[str, Float64]:
     """Intensity of a model at (or averaged over) voxels, under each indexing.

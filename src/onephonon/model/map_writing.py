@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
-from onephonon.core.progress import Progress
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.io.registry import write_map as write_file
 from onephonon.maps.io.streaming import UnfinishedMap, partial_path, unfinished
@@ -24,8 +23,6 @@ from onephonon.scattering.bound_model import BoundModel
 from onephonon.scattering.diffuse import grid_rows, grid_symmetry
 from onephonon.scattering.grid_intensity import GridIntensity, filled_slab, slab
 from onephonon.scattering.grid_symmetry import Symmetry
-
-log = logging.getLogger(__name__)
 
 #: Bytes of rows computed between two writes.
 SLAB_BYTES = 256 * 2**20
@@ -70,7 +67,7 @@ def to_map(
     list_shape: tuple[int, int, int] | None = None,
     stored: str = "float64",
     parameters: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressLike | None = None,
 ) -> DiffuseMap:
     """A model's intensity as a map, with cell, space group, units and parameters.
 
@@ -87,9 +84,8 @@ def to_map(
     stored : {'float64', 'float32'}
         Number type of the intensities.
     parameters : mapping, optional
-        What the map is to say of itself beside what the model knows; plain numbers and text.
-    progress : callable, optional
-        Called with (what, steps done, steps in all).
+        Further metadata for the file, as plain numbers and text.
+    progress : Progress or callable, optional
 
     Returns
     -------
@@ -126,7 +122,7 @@ def write_map(
     list_shape: tuple[int, int, int] | None = None,
     parameters: Mapping[str, Any] | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike | None = None,
 ) -> WrittenMap:
     """Compute a model's map and write it, in the format of the file's ending.
 
@@ -149,8 +145,7 @@ def write_map(
         As for `to_map`.
     force : bool
         Overwrite an older file.
-    progress : callable, optional
-        Called with (what, steps done, steps in all).
+    progress : Progress or callable, optional
 
     Returns
     -------
@@ -161,7 +156,7 @@ def write_map(
     InputError, MapFileError
         If options contradict each other, or the file cannot be written.
     """
-    output = Path(path)
+    output, progress = Path(path), Progress.of(progress)
     on_mesh = bound.engine.name == "mesh"
     stored = check_stored(stored or ("float32" if on_mesh else "float64"))
     whole = bound.grid is not None and on_mesh and rank == -1 and intensity is None
@@ -219,7 +214,7 @@ def _stream(
     use_data_adp: bool,
     parameters: Mapping[str, Any] | None,
     force: bool,
-    progress: Progress | None,
+    progress: Progress,
 ) -> WrittenMap:
     """Compute a map on the mesh and write it as it grows."""
     with torch.no_grad():
@@ -229,18 +224,15 @@ def _stream(
         header = map_header(bound, dict(parameters or {}) | own)
         with unfinished(output, grid, dtype=stored, force=force, **header) as growing:
             steps = list(_steps(intensity, symmetry, growing, unique))
-            log.info(_work_summary(intensity, symmetry, steps))
+            progress.message(_work_summary(intensity, symmetry, steps))
             if growing.steps_done:
-                log.info(
-                    "continuing %s: %d of %d steps were done",
-                    partial_path(output),
-                    growing.steps_done,
-                    len(steps),
+                progress.message(
+                    f"continuing {partial_path(output)}: {growing.steps_done} of {len(steps)} "
+                    "steps are already done"
                 )
             for n, (rows, compute) in enumerate(steps):
                 growing.step(rows, compute, n)
-                if progress:
-                    progress("map", n + 1, len(steps))
+                progress.step("map", n + 1, len(steps))
             return WrittenMap(output, growing.count(), grid.size)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from onephonon.core.caching import ResultCache
 from onephonon.core.errors import InputError
-from onephonon.core.progress import Progress
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.core.tensors import map_tensors
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.grid import HklGrid
@@ -310,7 +310,7 @@ class OnePhonon(nn.Module):
         *,
         G: Tensor | None = None,
         hold: Collection[str] = (),
-        progress: Progress | None = None,
+        progress: ProgressLike | None = None,
     ) -> Tensor:
         """Diffuse intensity at every point.
 
@@ -326,8 +326,7 @@ class OnePhonon(nn.Module):
         hold : collection of {'adp', 'scale'}
             What gradients treat as constant: the model's U in the Debye-Waller factors, the
             thermal scale, or both.
-        progress : callable, optional
-            Called with (what, steps done, steps in all).
+        progress : Progress or callable, optional
 
         Returns
         -------

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onephonon.core.errors import InputError
-from onephonon.core.progress import Progress
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.crystal.crystal import mean_square
 from onephonon.dynamics.displacements import displacement_covariance
 from onephonon.dynamics.lattice_model import LatticeModel
@@ -67,7 +67,7 @@ def normal_equations(
     columns: Tensor | None = None,
     G: Tensor | None = None,
     hold: Collection[str] = (),
-    progress: Progress | None = None,
+    progress: ProgressLike | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Normal equations of a step of the springs, without the Jacobian in memory.
 
@@ -79,8 +79,7 @@ def normal_equations(
         Data minus the intensity of `jacobian`.
     weights, columns : Tensor, optional
         As for `spring_normal_equations`.
-    progress : callable, optional
-        Called with (what, steps done, steps in all).
+    progress : Progress or callable, optional
 
     Returns
     -------
@@ -94,7 +93,7 @@ def normal_equations(
         weights=weights,
         columns=columns,
         G=G,
-        progress=progress,
+        progress=Progress.of(progress),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.crystal.grid import MapGrid
 from onephonon.crystal.zone import ZonePoints, find_zone_points, is_bragg
 from onephonon.scattering.points import QPoints, within
@@ -33,7 +34,7 @@ def voxel_average(
     matrix: ArrayLike | None = None,
     use_data_adp: bool = False,
     nodes_at_a_time: int = NODES_AT_A_TIME,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: ProgressLike | None = None,
     **run: Any,
 ) -> Tensor:
     """Intensity of a model averaged over the volume of each voxel.
@@ -51,8 +52,7 @@ def voxel_average(
         Debye-Waller factors from the file's B or U; see `OnePhonon.apply_disorder`.
     nodes_at_a_time : int
         Affects memory, not the result.
-    progress : callable, optional
-        Called with the number of voxels done.
+    progress : Progress or callable, optional
     **run
         Passed on to `OnePhonon.apply_disorder` (rank, hold).
 
@@ -75,15 +75,14 @@ def voxel_average(
     if matrix is not None:
         rotation = torch.as_tensor(np.asarray(matrix, dtype=np.float64)).T
     size = max(1, nodes_at_a_time // rule.around_bragg)
-    bound = model.bound
+    bound, progress = model.bound, Progress.of(progress)
     done: list[Tensor] = []
     for start in range(0, len(hkl), size):
         nodes = voxel_points(hkl[start : start + size], extent, order, leave_out)
         points = points_at(model, nodes.hkl @ rotation)
         values = bound.at(points).intensity(use_data_adp=use_data_adp, **run)
         done.append(nodes.average(values))
-        if progress:
-            progress("voxels", min(start + size, len(hkl)), len(hkl))
+        progress.step("voxels", min(start + size, len(hkl)), len(hkl))
     return torch.cat(done)
 
 

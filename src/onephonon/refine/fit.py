@@ -13,7 +13,7 @@ from onephonon.compare.comparison import candidates_for, with_cell
 from onephonon.compare.settings import Settings
 from onephonon.compare.simulated import compare_model
 from onephonon.core.errors import InputError
-from onephonon.core.progress import Progress
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
@@ -22,7 +22,7 @@ from onephonon.scattering.quadrature import Quadrature, choose_quadrature
 
 from .background import make_background
 from .forward import make_forward
-from .model_series import Done, SavedLevel, SeriesFitter, Watch
+from .model_series import LevelFit, SavedLevel, SeriesFitter
 from .objective import Loss, Objective
 from .parametrization import LEVELS, make_parametrization
 from .result import Fit
@@ -41,10 +41,8 @@ def fit_springs(
     data: DiffuseMap,
     settings: FitSettings | None = None,
     *,
-    progress: Progress | None = None,
-    watch: Watch | None = None,
-    log: Callable[[str], None] | None = None,
-    done: Done | None = None,
+    progress: ProgressLike | None = None,
+    on_level: Callable[[LevelFit], None] | None = None,
     saved_levels: dict[str, SavedLevel] | None = None,
 ) -> Fit:
     """Fit the springs of a crystal to a measured map.
@@ -57,14 +55,13 @@ def fit_springs(
     data : DiffuseMap
         On a grid.
     settings : FitSettings, optional
-    progress : callable, optional
-        Called with (stage, steps done, total) before the series.
-    watch, done : callable, optional
-        Called after every step and every model; see `SeriesFitter`.
-    log : callable, optional
-        Called with a message for every decision.
-    saved_levels : dict, optional
-        Models fitted before, to continue from.
+    progress : Progress or callable, optional
+        Receives the steps of the calculation, and a message for every decision; see
+        `onephonon.core.progress.Progress`.
+    on_level : callable, optional
+        Called with each level (`LevelFit`) as soon as it is fitted, for example to save it.
+    saved_levels : dict of str to SavedLevel, optional
+        Levels fitted before, by name, to continue from.
 
     Returns
     -------
@@ -78,12 +75,13 @@ def fit_springs(
     settings = settings or FitSettings()
     crystal = model.crystal
     data = with_cell(data, crystal.cell.parameters)
+    progress = Progress.of(progress)
     messages: list[str] = []
 
     def record(*lines: str) -> None:
         messages.extend(lines)
-        for line in lines if log else ():
-            log(line)  # type: ignore[misc]
+        for line in lines:
+            progress.message(line)
 
     reindexing, indexing = choose_indexing(model, data, settings, progress)
     record(indexing.decision if indexing else "there is no other indexing of this lattice")
@@ -99,8 +97,8 @@ def fit_springs(
     )
     objective, kind = make_objective(model, data, voxels, settings, absolute, progress)
     record(f"background: {BACKGROUND_DESCRIPTIONS[kind]}")
-    series = SeriesFitter(voxels, objective, settings, watch).fit_levels(done, saved_levels)
-    record(*series.messages)
+    fitter = SeriesFitter(voxels, objective, settings, progress)
+    series = fitter.fit_levels(on_level, saved_levels)
     return Fit(
         model=model,
         data=data,
@@ -111,7 +109,7 @@ def fit_springs(
         absolute=absolute,
         reindexing=reindexing,
         indexing=indexing,
-        messages=tuple(messages),
+        messages=(*messages, *series.messages),
         objective=objective,
     )
 
@@ -137,7 +135,7 @@ def make_objective(
     absolute: bool,
     progress: Progress | None = None,
 ) -> tuple[Objective, str]:
-    """The objective of the untuned model, and the kind of its background."""
+    """The objective of the starting model, and the kind of its background."""
     kind = settings.background
     if kind == "auto":
         kind = "isotropic" if fits_all_voxels(data, settings) else "halo"
@@ -178,7 +176,7 @@ def choose_indexing(
     settings: FitSettings,
     progress: Progress | None = None,
 ) -> tuple[Reindexing, Agreement | None]:
-    """Compare the possible indexings of the lattice with the untuned model.
+    """Compare the possible indexings of the lattice with the starting model.
 
     Returns
     -------

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
-from onephonon.core.progress import Progress
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.model.voxels import points_at
 from onephonon.network.bodies import Bodies
@@ -114,7 +114,7 @@ class VoxelModel:
 def make_forward(
     model: OnePhonon,
     voxels: FitVoxels,
-    progress: Progress | None = None,
+    progress: ProgressLike | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> VoxelModel:
     """Compute and store the amplitudes at every node.
@@ -124,8 +124,7 @@ def make_forward(
     model : OnePhonon
         Defines crystal, bodies and engine; its springs are not used.
     voxels : FitVoxels
-    progress : callable, optional
-        Called with the number of voxels done.
+    progress : Progress or callable, optional
     max_bytes : int
         Largest size of the amplitudes.
 
@@ -134,7 +133,7 @@ def make_forward(
     InputError
         If they would not fit into memory, or a voxel is a Bragg point.
     """
-    rule = voxels.quadrature
+    progress, rule = Progress.of(progress), voxels.quadrature
     per_voxel = 1 if rule is None else rule.around_bragg
     size = 16 * model.bodies.n_dof * per_voxel * voxels.n
     if size > max_bytes:
@@ -151,8 +150,7 @@ def make_forward(
             starts = range(start, stop, step)
             some = [_nodes(voxels, slice(i, min(i + step, stop))) for i in starts]
             parts += _make_parts(model, some)
-            if progress:
-                progress("amplitudes", stop, voxels.n)
+            progress.step("amplitudes", stop, voxels.n)
     return VoxelModel(model.bodies, voxels.n, tuple(parts))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onephonon.core.errors import InputError
+from onephonon.core.progress import Progress
 
 from .objective import Evaluation, Objective
-from .optimize import Minimum, minimize_objective
+from .optimize import MIN_PREDICTED_DECREASE, Minimum, minimize_objective
 from .parametrization import (
     Level,
     Parametrization,
@@ -88,7 +89,7 @@ class LevelFit:
 
     @property
     def x(self) -> Tensor:
-        """Free numbers, shape (n,)."""
+        """Free parameters, shape (n,)."""
         return self.minimum.at.x
 
 
@@ -98,8 +99,8 @@ class ModelSeries:
 
     Parameters
     ----------
-    untuned : LevelFit
-        The geometric start, not fitted.
+    start : LevelFit
+        The starting model, not fitted.
     levels : tuple of LevelFit
     chosen : int
         Index of the chosen model.
@@ -107,7 +108,7 @@ class ModelSeries:
         Why the series ended, and which models were skipped.
     """
 
-    untuned: LevelFit
+    start: LevelFit
     levels: tuple[LevelFit, ...]
     chosen: int
     messages: tuple[str, ...]
@@ -118,13 +119,6 @@ class ModelSeries:
         return self.levels[self.chosen]
 
 
-#: Called after each fitted model, so that it can be saved.
-Done = Callable[[LevelFit], None]
-
-#: Called with (model name, prior weight, steps, objective per voxel, largest change).
-Watch = Callable[[str, float, int, float, float], None]
-
-
 @dataclass(frozen=True, eq=False)
 class SeriesFitter:
     """Fits a series of models to the same voxels.
@@ -133,60 +127,75 @@ class SeriesFitter:
     ----------
     voxels : FitVoxels
     objective : Objective
-        Of the untuned model; each model replaces parametrization, prior and dispersion.
+        Of the first model; each model replaces parametrization, prior and dispersion.
     settings : FitSettings
-    watch : callable, optional
+    progress : Progress
+        Receives the steps of every minimization, and messages on every level.
     """
 
     voxels: FitVoxels
     objective: Objective
     settings: FitSettings
-    watch: Watch | None = None
+    progress: Progress = field(default_factory=Progress)
 
     def fit_levels(
-        self, done: Done | None = None, saved_levels: dict[str, SavedLevel] | None = None
+        self,
+        on_level: Callable[[LevelFit], None] | None = None,
+        saved_levels: dict[str, SavedLevel] | None = None,
     ) -> ModelSeries:
-        """Fit one model after the other.
+        """Fit one level after the other.
 
         Parameters
         ----------
-        done : callable, optional
+        on_level : callable, optional
+            Called with each level as soon as it is fitted, for example to save it.
         saved_levels : dict, optional
-            Models fitted before, by name, that need not be fitted again.
+            Levels fitted before, by name, that need not be fitted again.
+
+        Raises
+        ------
+        InputError
+            If the crystal allows none of the levels.
         """
-        untuned = self._untuned()
+        first = self._start()
         levels: list[LevelFit] = []
         chosen, waited = 0, 0
         messages: list[str] = []
+
+        def record(message: str) -> None:
+            messages.append(message)
+            self.progress.message(message)
+
         for level in find_levels(self.settings.levels):
             try:
                 parametrization = self._parametrization(level, levels)
             except InputError as error:
-                messages.append(f"{level.description}: skipped, because {error}")
+                record(f"{level.description}: skipped, because {error}")
                 continue
-            below = levels[chosen] if levels else untuned
+            below = levels[chosen] if levels else first
             fitted = self._fit(
-                parametrization, levels[-1] if levels else untuned, below, (saved_levels or {})
+                parametrization, levels[-1] if levels else first, below, (saved_levels or {})
             )
             levels.append(fitted)
-            if done:
-                done(fitted)
+            self.progress.message(_summary(fitted))
+            if on_level:
+                on_level(fitted)
             better = fitted.gain is not None and fitted.gain.clear
             if better or len(levels) == 1:
                 chosen, waited = len(levels) - 1, 0
                 continue
-            messages.append(f"{level.description}: {_no_gain(fitted)}")
+            record(f"{level.description}: {_no_gain(fitted)}")
             waited += 1
             if waited > self.settings.patience:
-                messages.append("no further models are fitted")
+                record("no further levels are fitted")
                 break
         if not levels:
             raise InputError(
                 f"no model of the series can be used for this crystal: {'; '.join(messages)}"
             )
-        return ModelSeries(untuned, tuple(levels), chosen, tuple(messages))
+        return ModelSeries(first, tuple(levels), chosen, tuple(messages))
 
-    def _untuned(self) -> LevelFit:
+    def _start(self) -> LevelFit:
         """The geometric start."""
         objective = self.objective
         at = objective.evaluate(torch.zeros(objective.parametrization.n).to(objective.data))
@@ -286,16 +295,21 @@ class SeriesFitter:
         out = self.voxels.held_out
         return gain(_numpy(before)[out], _numpy(after)[out], self.voxels.orbit[out])
 
-    def _minimize(self, objective: Objective, start: Tensor, *rough: float) -> Minimum:
-        def watch(steps: int, value: float, moved: float) -> None:
-            if self.watch:
-                name = objective.parametrization.level.name
-                self.watch(name, objective.prior, steps, value / objective.n_used, moved)
-
-        settings = self.settings
-        tolerance, *predicted_decrease = rough or (settings.tolerance,)
+    def _minimize(
+        self,
+        objective: Objective,
+        start: Tensor,
+        tolerance: float | None = None,
+        predicted_decrease: float = MIN_PREDICTED_DECREASE,
+    ) -> Minimum:
         return minimize_objective(
-            objective, start, settings.max_steps, tolerance, watch, *predicted_decrease
+            objective,
+            start,
+            self.settings.max_steps,
+            self.settings.tolerance if tolerance is None else tolerance,
+            predicted_decrease,
+            self.progress,
+            f"{objective.parametrization.level.name}, prior {objective.prior:g}",
         )
 
     def _both(self, at: Evaluation) -> tuple[float, float]:
@@ -360,6 +374,17 @@ class SavedLevel:
     def of(cls, fitted: LevelFit) -> SavedLevel:
         """What to save."""
         return cls(fitted.x, fitted.prior, fitted.tried)
+
+
+def _summary(fitted: LevelFit) -> str:
+    """Agreement of a fitted level with the data, in one line."""
+    used, held_out = fitted.used, fitted.held_out
+    text = (
+        f"{fitted.level.description}: chi-square {used.chi2:.4g} per voxel, held out "
+        f"{held_out.chi2:.4g}; anisotropic CC {used.cc_anisotropic:.3f}, held out "
+        f"{held_out.cc_anisotropic:.3f}"
+    )
+    return text if fitted.minimum.converged else f"{text} (not converged: {fitted.minimum.reason})"
 
 
 def _no_gain(fitted: LevelFit) -> str:

@@ -62,7 +62,7 @@ class Evaluation:
     Parameters
     ----------
     x : Tensor, shape (n,)
-        Free numbers.
+        Free parameters.
     intensity : Tensor, shape (N,)
         The model's, at thermal scale 1.
     scale : float
@@ -161,9 +161,9 @@ class Objective:
             residual = self.data - scale * intensity - background
             z = residual.square() * plain
             new = plain * self.loss.weight(z)
-            settled = float(((new - weight).abs() / plain).max()) <= WEIGHT_TOLERANCE
+            converged = float(((new - weight).abs() / plain).max()) <= WEIGHT_TOLERANCE
             weight = new
-            if settled:
+            if converged:
                 break
         loss = self.loss.value(z)
         objective = float(loss[self.used].sum() + self.penalty(x))

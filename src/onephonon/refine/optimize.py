@@ -7,8 +7,7 @@ remaining curvature from gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from onephonon.core.errors import NetworkError
+from onephonon.core.progress import Progress, ProgressLike
 
 from .objective import Evaluation, Objective
 
@@ -55,9 +55,6 @@ MIN_DECREASE = 1e-12
 #: Penalty for springs that do not stabilize the crystal, in dispersions per voxel.
 UNSTABLE_PENALTY = 1e3
 
-#: Called with (steps done, objective, largest change) after each step.
-Watch = Callable[[int, float, float], None]
-
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
@@ -67,17 +64,18 @@ class Minimum:
     ----------
     at : Evaluation
     steps : int
-    moved : float
+    largest_change : float
         Largest change of the logarithm of a spring in the next step.
     converged : bool
-    why : str
+    reason : str
+        Why it ended.
     """
 
     at: Evaluation
     steps: int
-    moved: float
+    largest_change: float
     converged: bool
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,19 +90,30 @@ class Minimizer:
         Converged when no logarithm of a spring would change by more, and ...
     predicted_decrease : float
         ... the objective would not decrease by more, in dispersions.
-    watch : callable, optional
+    progress : Progress
+    task : str
+        Name of the minimization in reports of progress.
     """
 
     objective: Objective
     max_steps: int = 50
     tolerance: float = 1e-3
     predicted_decrease: float = MIN_PREDICTED_DECREASE
-    watch: Watch | None = None
+    progress: Progress = field(default_factory=Progress)
+    task: str = "fit"
 
-    def settled(self, moved: float, predicted_decrease: float) -> bool:
+    def minimize(self, start: Tensor) -> Minimum:
+        """Minimize by the method that suits the number of parameters."""
+        few = self.objective.parametrization.n <= MAX_NEWTON_PARAMETERS
+        minimum = self.levenberg_marquardt(start) if few else self.lbfgs(start)
+        n_steps = max(1, minimum.steps)
+        self.progress.step(self.task, n_steps, n_steps, minimum.reason)
+        return minimum
+
+    def is_converged(self, change: float, predicted_decrease: float) -> bool:
         """Whether a step is below the tolerances."""
         return (
-            moved <= self.tolerance
+            change <= self.tolerance
             and predicted_decrease <= self.predicted_decrease * self.objective.dispersion
         )
 
@@ -112,35 +121,34 @@ class Minimizer:
         """Damped steps with the exact Jacobian, alternating with L-BFGS if convergence is slow."""
         objective = self.objective
         at, damping, last = objective.evaluate(start), INITIAL_DAMPING, np.inf
-        step, moved = 0, np.inf
+        step, change = 0, np.inf
         while step < self.max_steps:
             quadratic = Quadratic.at(objective, at)
             newton = quadratic.step(0.0)
-            moved, predicted_decrease = (
+            change, predicted_decrease = (
                 float(newton.abs().max()),
                 quadratic.predicted_decrease(newton),
             )
-            if predicted_decrease <= 0 or self.settled(moved, predicted_decrease):
+            if predicted_decrease <= 0 or self.is_converged(change, predicted_decrease):
                 return Minimum(
-                    at, step, moved, True, "converged: springs and objective no longer change"
+                    at, step, change, True, "converged: springs and objective no longer change"
                 )
             if (
                 predicted_decrease > SLOW_CONVERGENCE * last
                 and predicted_decrease < objective.n_used * objective.dispersion
             ):
-                better, taken = self._learn(at, quadratic, min(LBFGS_STEPS, self.max_steps - step))
+                better, taken = self._quasi_newton(at, quadratic, step)
                 step, last = step + taken, np.inf
             else:
                 better, damping = self._damped(at, quadratic, damping)
                 step, last = step + 1, predicted_decrease
             if better is None:
-                small = self.settled(moved, 0.0) or predicted_decrease <= 1e-8 * at.objective
-                why = "no step lowers the objective any more"
-                return Minimum(at, step, moved, small, why)
+                small = self.is_converged(change, 0.0) or predicted_decrease <= 1e-8 * at.objective
+                reason = "no step lowers the objective any more"
+                return Minimum(at, step, change, small, reason)
             at = better
-            if self.watch:
-                self.watch(step, at.objective, moved)
-        return Minimum(at, step, moved, False, f"stopped after {self.max_steps} steps")
+            self._report(step, self.max_steps, at.objective, change)
+        return Minimum(at, step, change, False, f"stopped after {self.max_steps} steps")
 
     def _damped(
         self, at: Evaluation, quadratic: Quadratic, damping: float
@@ -163,10 +171,15 @@ class Minimizer:
         except NetworkError:
             return None
 
-    def _learn(
-        self, at: Evaluation, quadratic: Quadratic, steps: int
+    def _report(self, step: int, max_steps: int, value: float, change: float) -> None:
+        detail = f"objective {value / self.objective.n_used:.6g} per voxel, "
+        self.progress.step(self.task, step, max_steps, f"{detail}largest change {change:.2g}")
+
+    def _quasi_newton(
+        self, at: Evaluation, quadratic: Quadratic, step: int
     ) -> tuple[Evaluation | None, int]:
-        """L-BFGS in coordinates in which the quadratic is a sphere."""
+        """L-BFGS in coordinates in which the quadratic is a sphere, after a number of steps."""
+        max_steps = min(LBFGS_STEPS, self.max_steps - step)
         scale = quadratic.root()
         # Half the objective, in dispersions: then the quadratic has unit curvature.
         unit = 2 * self.objective.dispersion
@@ -186,9 +199,8 @@ class Minimizer:
             nonlocal taken
             taken += 1
             x = torch.from_numpy(np.asarray(intermediate_result.x)).to(at.x)  # type: ignore[attr-defined]
-            if self.watch:
-                value = at.objective + unit * float(intermediate_result.fun)  # type: ignore[attr-defined]
-                self.watch(taken, value, float((scale @ x).abs().max()))
+            value = at.objective + unit * float(intermediate_result.fun)  # type: ignore[attr-defined]
+            self._report(step + taken, self.max_steps, value, float((scale @ x).abs().max()))
 
         found = minimize(
             function,
@@ -197,7 +209,7 @@ class Minimizer:
             method="L-BFGS-B",
             callback=after,
             options={
-                "maxiter": steps,
+                "maxiter": max_steps,
                 "maxcor": LBFGS_MEMORY,
                 "ftol": 0.0,
                 # The predicted decrease of a step is the squared gradient, over all coordinates.
@@ -210,7 +222,8 @@ class Minimizer:
 
     def lbfgs(self, start: Tensor) -> Minimum:
         """Gradients by the adjoint alone, for many parameters."""
-        objective, taken, moved = self.objective, 0, np.inf
+        objective, taken, change = self.objective, 0, np.inf
+        max_steps = 10 * self.max_steps
         last = start.numpy(force=True).astype(np.float64)
         unit = 2 * objective.dispersion
 
@@ -222,11 +235,11 @@ class Minimizer:
             return at.objective / unit, g.numpy(force=True).astype(np.float64) / unit
 
         def after(intermediate_result: object) -> None:
-            nonlocal taken, moved, last
+            nonlocal taken, change, last
             x = np.asarray(intermediate_result.x)  # type: ignore[attr-defined]
-            taken, moved, last = taken + 1, float(np.abs(x - last).max()), x.copy()
-            if self.watch:
-                self.watch(taken, unit * float(intermediate_result.fun), moved)  # type: ignore[attr-defined]
+            taken, change, last = taken + 1, float(np.abs(x - last).max()), x.copy()
+            value = unit * float(intermediate_result.fun)  # type: ignore[attr-defined]
+            self._report(taken, max_steps, value, change)
 
         found = minimize(
             function,
@@ -235,15 +248,15 @@ class Minimizer:
             method="L-BFGS-B",
             callback=after,
             options={
-                "maxiter": 10 * self.max_steps,
+                "maxiter": max_steps,
                 "maxcor": LBFGS_MEMORY,
                 "ftol": MIN_DECREASE,
                 "gtol": 0.3 * (2 * self.predicted_decrease / len(start)) ** 0.5 * self.tolerance,
             },
         )
         at = objective.evaluate(torch.from_numpy(found.x).to(start))
-        small = bool(found.success) and moved <= 10 * self.tolerance
-        return Minimum(at, taken, moved, small, str(found.message).lower())
+        small = bool(found.success) and change <= 10 * self.tolerance
+        return Minimum(at, taken, change, small, str(found.message).lower())
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,23 +311,23 @@ def minimize_objective(
     start: Tensor,
     max_steps: int = 50,
     tolerance: float = 1e-3,
-    watch: Watch | None = None,
     predicted_decrease: float = MIN_PREDICTED_DECREASE,
+    progress: ProgressLike | None = None,
+    task: str = "fit",
 ) -> Minimum:
-    """Find the springs that make the objective smallest.
+    """Find the springs that minimize the objective.
 
     Parameters
     ----------
     objective : Objective
     start : Tensor, shape (n,)
-    max_steps, tolerance, promise, watch
+        Free parameters to begin with.
+    max_steps, tolerance, predicted_decrease, progress, task
         See `Minimizer`.
 
     Returns
     -------
     Minimum
     """
-    minimizer = Minimizer(objective, max_steps, tolerance, predicted_decrease, watch)
-    if objective.parametrization.n <= MAX_NEWTON_PARAMETERS:
-        return minimizer.levenberg_marquardt(start)
-    return minimizer.lbfgs(start)
+    how = (max_steps, tolerance, predicted_decrease, Progress.of(progress), task)
+    return Minimizer(objective, *how).minimize(start)

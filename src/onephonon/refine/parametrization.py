@@ -96,10 +96,12 @@ class LogSprings:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name of each free number."""
+        """Name of each free parameter."""
         if self.n_constants == 1:
             return self.module.names
-        return tuple(f"{name} {way}" for name in self.module.names for way in ("along", "across"))
+        return tuple(
+            f"{name} {direction}" for name in self.module.names for direction in ("along", "across")
+        )
 
     @property
     def n_constants(self) -> int:
@@ -108,7 +110,7 @@ class LogSprings:
 
     @property
     def n(self) -> int:
-        """Number of free numbers."""
+        """Number of free parameters."""
         return int(self.module.free.numel())
 
     def values(self, x: Tensor) -> Tensor:
@@ -150,7 +152,7 @@ class LogSprings:
 class MatrixSprings:
     """A stiffness ``S = R exp(X) R^T`` per interface, ``R R^T`` being the geometric start.
 
-    X is symmetric; its diagonal and sqrt(2) times its upper triangle are the free numbers, so
+    X is symmetric; its diagonal and sqrt(2) times its upper triangle are the free parameters, so
     that their squared length is that of X.
 
     Parameters
@@ -175,7 +177,7 @@ class MatrixSprings:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name of each free number: interface and entry of X, as in ``tx.ly``."""
+        """Name of each free parameter: interface and entry of X, as in ``tx.ly``."""
         axes = ("tx", "ty", "tz", "lx", "ly", "lz")
         rows, columns = _upper()
         entries = [f"{axes[i]}.{axes[j]}" for i, j in zip(rows, columns, strict=True)]
@@ -183,7 +185,7 @@ class MatrixSprings:
 
     @property
     def n(self) -> int:
-        """Number of free numbers."""
+        """Number of free parameters."""
         return N_STIFFNESS * len(self.root)
 
     def values(self, x: Tensor) -> Tensor:
@@ -291,10 +293,10 @@ def _weights(like: Tensor) -> Tensor:
 
 
 def _symmetric(x: Tensor) -> Tensor:
-    """X of free numbers, shape (n, 6, 6)."""
+    """X of free parameters, shape (n, 6, 6)."""
     return _from_upper(x.reshape(-1, N_STIFFNESS) / _weights(x))
 
 
 def _packed(X: Tensor) -> Tensor:
-    """Free numbers of X."""
+    """Free parameters of X."""
     return (X[:, *_upper()] * _weights(X)).reshape(-1)

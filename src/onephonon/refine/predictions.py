@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onephonon.core.errors import InputError, NetworkError
-from onephonon.core.progress import Progress
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.core.units import EIGHT_PI_SQUARED
 from onephonon.crystal.brillouin_path import zone_path
 from onephonon.crystal.crystal import mean_square
@@ -104,7 +104,7 @@ def predict(
     temperature: float = 295.0,
     n_draws: int = 40,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressLike | None = None,
 ) -> Predictions:
     """Predict from the springs of a model, with bands from draws of the posterior distribution.
 
@@ -119,8 +119,7 @@ def predict(
         0 omits the bands.
     seed : int
         Of the draws.
-    progress : callable, optional
-        Called with (stage, draws done, total).
+    progress : Progress or callable, optional
 
     Raises
     ------
@@ -131,7 +130,7 @@ def predict(
         raise InputError(f"temperature {temperature:g} K: give a positive one")
     if n_draws < 0:
         raise InputError(f"n_draws {n_draws}: give how many springs to draw, 0 or more")
-    level = level or fit.best
+    level, progress = level or fit.best, Progress.of(progress)
     with torch.no_grad():
         model = fit.fitted_lattice(level)
         path = zone_path(model.crystal)
@@ -143,14 +142,13 @@ def predict(
         best = _numbers(model, tls, found.frequencies, temperature)
         drawn, n_skipped = [], 0
         for i, x in enumerate(draws(fit, level, n_draws, seed)):
-            if progress:
-                progress("bands of predictions", i, n_draws)
+            progress.step("predictions", i, n_draws)
             try:
                 drawn.append(_at(fit.fitted_lattice(level, x), k_frac, temperature))
             except (InputError, NetworkError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
                 n_skipped += 1
-        if progress:
-            progress("bands of predictions", n_draws, n_draws)
+        if n_draws:
+            progress.step("predictions", n_draws, n_draws)
     crystal = model.crystal
     b_factors, rms, speeds, w = (_band(best, drawn, i) for i in range(4))
     return Predictions(

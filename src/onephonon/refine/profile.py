@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from onephonon.core.errors import InputError, NetworkError
-from onephonon.core.progress import Progress
+from onephonon.core.progress import Progress, ProgressLike
 
 from .model_series import LevelFit
 from .objective import Evaluation, Objective
@@ -65,7 +65,7 @@ class Profile:
         Standard uncertainty of its logarithm by Gauss and Newton.
     interval_68, interval_95 : (float, float)
         Where the rise is 1 and 4; 0 or infinite if not reached.
-    settled : bool
+    converged : bool
         Whether all points converged.
     """
 
@@ -79,7 +79,7 @@ class Profile:
     sigma_log: float
     interval_68: tuple[float, float]
     interval_95: tuple[float, float]
-    settled: bool
+    converged: bool
 
 
 def profile(
@@ -87,7 +87,7 @@ def profile(
     name: str,
     level: LevelFit | None = None,
     n_points: int = 13,
-    progress: Progress | None = None,
+    progress: ProgressLike | None = None,
 ) -> Profile:
     """Fix one spring constant at a series of values, and refit everything else at each.
 
@@ -104,8 +104,7 @@ def profile(
     n_points : int
         Over three standard uncertainties to both sides, or factors of 100 if those are less, the
         best in the middle.
-    progress : callable, optional
-        Called with (stage, points done, total).
+    progress : Progress or callable, optional
 
     Raises
     ------
@@ -114,7 +113,7 @@ def profile(
         B-factor alone sets the spring.
     """
     level = level or fit.best
-    titles = [row_title(group, way) for group, _, way in row_names(level)]
+    titles = [row_title(group, direction) for group, _, direction in row_names(level)]
     if name not in titles:
         raise InputError(f"spring {name!r} is not one of {', '.join(titles)}")
     if n_points < 5 or n_points % 2 == 0:
@@ -126,14 +125,14 @@ def profile(
         prior=level.uncertainty.prior,
         dispersion=level.dispersion,
     )
-    held = _Held(fit, level, titles.index(name), objective)
-    log, slope = held.log(level.x.detach())
+    fixed = _FixedSpring(fit, level, titles.index(name), objective)
+    log, slope = fixed.log(level.x.detach())
     if float(slope.square().sum()) < MIN_SQUARED_SLOPE:
         raise InputError(f"spring {name!r} has no profile: the mean B-factor alone sets it")
-    sigma = float(torch.linalg.vector_norm(held.root.T @ slope))
+    sigma = float(torch.linalg.vector_norm(fixed.root.T @ slope))
     offsets = np.linspace(-1, 1, n_points) * min(SIGMA_RANGE, np.log(MAX_FACTOR) / sigma)
     x = log + sigma * offsets
-    points = held.trace(level.x.detach(), x, progress)
+    points = fixed.trace(level.x.detach(), x, Progress.of(progress))
     both = np.array([point.rises(objective) for point in points])
     total, data = both.T
     rise = total - total.min()
@@ -148,7 +147,7 @@ def profile(
         sigma_log=sigma,
         interval_68=crossings(x, rise, 1.0),
         interval_95=crossings(x, rise, 4.0),
-        settled=all(point.settled for point in points),
+        converged=all(point.converged for point in points),
     )
 
 
@@ -178,7 +177,7 @@ class _Point:
     """The minimum with a spring fixed; None if no springs stabilize the crystal."""
 
     at: Evaluation | None
-    settled: bool
+    converged: bool
 
     def rises(self, objective: Objective) -> tuple[float, float]:
         """The objective and the data's part of it, in dispersions."""
@@ -188,7 +187,7 @@ class _Point:
         return self.at.objective / objective.dispersion, data / objective.dispersion
 
 
-class _Held:
+class _FixedSpring:
     """The objective with one spring fixed.
 
     Springs change by ``R u``, with R R^T the covariance, in which the objective is nearly a
@@ -209,7 +208,7 @@ class _Held:
         return float(value), slope
 
     def place(self, x: Tensor, log: float) -> tuple[Tensor, Tensor]:
-        """Free numbers with the spring at a logarithm, and the slope there."""
+        """Free parameters with the spring at a logarithm, and the slope there."""
         for _ in range(MAX_ROUNDS):
             value, slope = self.log(x)
             if abs(log - value) <= LOG_TOLERANCE:
@@ -217,21 +216,19 @@ class _Held:
             x = x + (log - value) / (slope @ self.along) * self.along
         return x, slope
 
-    def trace(self, best: Tensor, logs: Float64, progress: Progress | None) -> list[_Point]:
+    def trace(self, best: Tensor, logs: Float64, progress: Progress) -> list[_Point]:
         """Points from the middle to both sides, each started from the previous one."""
         n, middle = len(logs), len(logs) // 2
         found: dict[int, _Point] = {}
-        for way in (range(middle, n), range(middle - 1, -1, -1)):
+        for indices in (range(middle, n), range(middle - 1, -1, -1)):
             start = found[middle].at if found else None
             x = best if start is None else start.x
-            for i in way:
-                if progress:
-                    progress("profile", len(found), n)
+            for i in indices:
+                progress.step("profile", len(found), n)
                 found[i] = self.minimize(x, logs[i])
                 at = found[i].at
                 x = x if at is None else at.x
-        if progress:
-            progress("profile", n, n)
+        progress.step("profile", n, n)
         return [found[i] for i in range(n)]
 
     def minimize(self, start: Tensor, log: float) -> _Point:

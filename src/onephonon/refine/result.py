@@ -44,11 +44,11 @@ class Fit:
     reindexing : Reindexing
         From the data's indices to the model's.
     indexing : Agreement or None
-        Of the untuned model with the data under every indexing; None if there is only one.
+        Of the starting model with the data under every indexing; None if there is only one.
     messages : tuple of str
         Messages about assumptions and decisions.
     objective : Objective
-        Of the untuned model, with the amplitudes; each `LevelFit` replaces parts of it.
+        Of the starting model, with the amplitudes; each `LevelFit` replaces parts of it.
     """
 
     model: OnePhonon

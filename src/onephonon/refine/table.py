@@ -41,10 +41,10 @@ class SpringRow:
     Parameters
     ----------
     name : str
-        Interface, or pair of residues, and way.
+        Interface, or pair of residues, and direction.
     interface : str
         Operator, ``within`` a copy, or ``all``.
-    way : str
+    direction : str
         ``along`` or ``across`` contacts or in ``all`` directions; or the principal axes
         ``translation 1`` to 3 and ``libration 1`` to 3 of a stiffness, the softest first.
     value : float
@@ -66,7 +66,7 @@ class SpringRow:
 
     name: str
     interface: str
-    way: str
+    direction: str
     value: float
     low: float
     high: float
@@ -106,13 +106,13 @@ def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ..
     by_data = _share(level, slopes, sigma)
     ratio = _ratios(fit, level)
     rows = []
-    for i, (group, interface, way) in enumerate(row_names(level)):
+    for i, (group, interface, direction) in enumerate(row_names(level)):
         n_contacts, residues = _contacts_of(level, group)
         rows.append(
             SpringRow(
-                name=row_title(group, way),
+                name=row_title(group, direction),
                 interface=interface,
-                way=way,
+                direction=direction,
                 value=float(value[i]),
                 low=float(low[i]),
                 high=float(high[i]),
@@ -127,18 +127,26 @@ def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ..
 
 
 def row_names(level: LevelFit) -> list[tuple[str, str, str]]:
-    """Group of contacts, interface and way of each row of the table."""
+    """Group of contacts, interface and direction of each row of the table."""
     parametrization = level.parametrization
     if isinstance(parametrization, MatrixSprings):
-        ways = [f"{kind} {n}" for kind in ("translation", "libration") for n in (1, 2, 3)]
-        return [(name, name, way) for name in parametrization.module.names for way in ways]
-    ways = ["all"] if parametrization.n_constants == 1 else ["along", "across"]
-    return [(name, _interface(name), way) for name in parametrization.module.names for way in ways]
+        directions = [f"{kind} {n}" for kind in ("translation", "libration") for n in (1, 2, 3)]
+        return [
+            (name, name, direction)
+            for name in parametrization.module.names
+            for direction in directions
+        ]
+    directions = ["all"] if parametrization.n_constants == 1 else ["along", "across"]
+    return [
+        (name, _interface(name), direction)
+        for name in parametrization.module.names
+        for direction in directions
+    ]
 
 
-def row_title(group: str, way: str) -> str:
+def row_title(group: str, direction: str) -> str:
     """Name of a row."""
-    return group if way == "all" else f"{group} {way}"
+    return group if direction == "all" else f"{group} {direction}"
 
 
 def log_values(fit: Fit, level: LevelFit, x: Tensor) -> Tensor:

@@ -170,8 +170,8 @@ def select_voxels(
     step = quadrature.step if quadrature else None
     orientation = find_orientations([reindexing], laue, step)[0]
     same = equivalent_operators(orientation, laue, step)
-    merged = _merged(data, voxel_index, hkl, same, messages)
-    return _halved(merged, hkl, peak, s, laue, quadrature, reindexing, settings, messages)
+    merged = _merge(data, voxel_index, hkl, same, messages)
+    return _split(merged, hkl, peak, s, laue, quadrature, reindexing, settings, messages)
 
 
 def fits_all_voxels(data: DiffuseMap, settings: FitSettings) -> bool:
@@ -280,7 +280,7 @@ class _Merged:
     sigma: Float64 | None
 
 
-def _merged(
+def _merge(
     data: DiffuseMap, voxel_index: Index, hkl: Float64, same: list[Float64], messages: list[str]
 ) -> _Merged:
     """Average equivalent voxels; `index` gives the original voxel that represents each."""
@@ -305,7 +305,7 @@ def _merged(
     return _Merged(voxel_index, back, first, mean, merged)
 
 
-def _halved(
+def _split(
     merged: _Merged,
     hkl: Float64,
     peak: Index,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from onephonon.core.caching import ResultCache
 from onephonon.core.errors import InputError
-from onephonon.core.progress import Progress
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.crystal.grid import HklGrid
 from onephonon.crystal.zone import is_bragg
 from onephonon.dynamics.lattice_model import LatticeModel
@@ -82,13 +82,13 @@ class BoundModel:
         *,
         G: Tensor | None = None,
         hold: Collection[str] = (),
-        progress: Progress | None = None,
+        progress: ProgressLike | None = None,
     ) -> Tensor:
         """Diffuse intensity at every point, shape (N,), e^2 per cell.
 
         See `OnePhonon.apply_disorder`.
         """
-        lattice = self.lattice
+        lattice, progress = self.lattice, Progress.of(progress)
         ranks = check_ranks(rank, lattice.bodies.n_dof)
         if G is None and self.grid is not None and self.engine.name == "mesh":
             if ranks is None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
-from onephonon.core.progress import Progress
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.crystal.zone import ZonePoints
 from onephonon.dynamics.normal_modes import Modes, modes
 from onephonon.dynamics.solvers.base import Solver
@@ -84,7 +84,7 @@ def softest_intensity(
     model: BoundModel | HasBound,
     n_modes: int,
     use_data_adp: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike | None = None,
 ) -> SoftestModes:
     """Intensity of the few softest modes at each wavevector, and of all.
 
@@ -95,8 +95,7 @@ def softest_intensity(
         How many, from 1 to D.
     use_data_adp : bool
         Debye-Waller factors from the file's U instead of the model's.
-    progress : callable, optional
-        Called with (what, steps done, steps in all).
+    progress : Progress or callable, optional
 
     Returns
     -------
@@ -108,7 +107,7 @@ def softest_intensity(
     InputError
         If there are fewer modes.
     """
-    bound = bound_of(model)
+    bound, progress = bound_of(model), Progress.of(progress)
     lattice, points, numerics = bound.lattice, bound.points, bound.numerics
     bodies = lattice.bodies
     n = check_count(n_modes, bodies.n_dof)
@@ -133,8 +132,7 @@ def softest_intensity(
             options = {"G": kept, "batch_size": numerics.batch_size}
             partial[where] = mode_intensity(bodies, found, those, U, scale, **options)  # type: ignore[arg-type]
             done += len(part)
-            if progress:
-                progress("softest modes", done, len(used))
+            progress.step("softest modes", done, len(used))
     return SoftestModes(partial, whole, w_squared, n_split)
 
 

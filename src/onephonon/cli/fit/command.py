@@ -17,8 +17,8 @@ from ..options.output import OutputOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
 from ..options.voxels import VoxelOptions
+from ..terminal import progress
 from .folder import FitFolder
-from .messages import fit_messages
 from .options import (
     DataOptions,
     FitResolution,
@@ -31,7 +31,6 @@ from .options import (
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
     from onephonon.model.one_phonon import OnePhonon
-    from onephonon.refine.model_series import LevelFit
     from onephonon.refine.result import Fit
     from onephonon.refine.settings import FitSettings
 
@@ -82,28 +81,16 @@ def _run(
     """Fit, with messages and progress bars."""
     from onephonon.refine.fit import fit_springs
 
-    with fit_messages(quiet) as (log, progress, watch):
+    with progress(quiet) as shown:
         if folder.saved_levels:
-            log(f"continuing the fit in {folder.path}: {', '.join(folder.saved_levels)} known")
-
-        def done(fitted: LevelFit) -> None:
-            folder.save(fitted)
-            log(
-                f"{fitted.level.description}: chi-square {fitted.used.chi2:.4g} per voxel, "
-                f"held out "
-                f"{fitted.held_out.chi2:.4g}; anisotropic CC {fitted.used.cc_anisotropic:.3f}, "
-                f"held out {fitted.held_out.cc_anisotropic:.3f}"
-                + ("" if fitted.minimum.converged else f" (not converged: {fitted.minimum.why})")
-            )
-
+            names = ", ".join(folder.saved_levels)
+            shown.message(f"continuing the fit in {folder.path}: {names} already fitted")
         return fit_springs(
             model,
             data,
             settings,
-            progress=progress,
-            watch=watch,
-            log=log,
-            done=done,
+            progress=shown,
+            on_level=folder.save,
             saved_levels=folder.saved_levels,
         )
 
@@ -119,23 +106,21 @@ def _write(
     from onephonon.refine.profile import profile
     from onephonon.viz.report.writing import write_report
 
-    with fit_messages(quiet) as (log, progress, _):
-        predictions = None
+    predictions = None
+    with progress(quiet) as shown:
         if report.draws:
-            predictions = predict(
-                found, temperature=kelvin, n_draws=report.draws, progress=progress
-            )
-        traced = tuple(profile(found, name) for name in report.profiles)
-        command = f"onephonon {' '.join(sys.argv[1:])}"
-        written = write_report(found, folder.path, predictions, traced, command, force=True)
-        model, background, _data = found.maps()
-        for name, diffuse in (("model.h5", model), ("background.h5", background)):
-            write_map(diffuse, folder.path / name, force=True)
-            written.append(folder.path / name)
-        if isinstance(found.best.parametrization, LogSprings):
-            path = folder.path / "contacts.csv"
-            write_contact_table(found.fitted_model().contact_table(), path, force=True)
-            written.append(path)
-        folder.save(complete=True)
-        if not quiet:
-            log(f"wrote {', '.join(str(path) for path in written)}")
+            predictions = predict(found, temperature=kelvin, n_draws=report.draws, progress=shown)
+        traced = tuple(profile(found, name, progress=shown) for name in report.profiles)
+    command = f"onephonon {' '.join(sys.argv[1:])}"
+    written = write_report(found, folder.path, predictions, traced, command, force=True)
+    model, background, _data = found.maps()
+    for name, diffuse in (("model.h5", model), ("background.h5", background)):
+        write_map(diffuse, folder.path / name, force=True)
+        written.append(folder.path / name)
+    if isinstance(found.best.parametrization, LogSprings):
+        path = folder.path / "contacts.csv"
+        write_contact_table(found.fitted_model().contact_table(), path, force=True)
+        written.append(path)
+    folder.save(complete=True)
+    if not quiet:
+        typer.echo(f"wrote {', '.join(str(path) for path in written)}")

@@ -17,7 +17,7 @@ from ..options.numerics import NumericsOptions
 from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
-from ..terminal import messages, progress
+from ..terminal import progress
 from .options import MapFileOptions, ModeOptions, PointOptions
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def simulate(
     intensity = None
     if softest is not None:
         intensity = _softest(model, softest, displacements.use_data_adp, writing.quiet)
-    with messages(writing.quiet), progress(writing.quiet) as report:
+    with progress(writing.quiet) as report:
         written = model.write_map(
             output,
             **how,

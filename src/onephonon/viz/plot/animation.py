@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.core.files import replacing
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.maps.diffuse import DiffuseMap
 
 from .panels import Window, aspect_of, draw_section, round_resolutions, window_of
@@ -43,8 +44,6 @@ MAX_FRAMES = 200
 #: Width of a film, inches.
 FILM_WIDTH = 5.6
 
-Progress = Callable[[str, int, int], None]
-
 
 @styled
 def animate(
@@ -58,7 +57,7 @@ def animate(
     frames_per_second: float = 8.0,
     dpi: float = 120,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike | None = None,
 ) -> int:
     """Write a film through the layers of a map on one colour scale.
 
@@ -81,8 +80,7 @@ def animate(
         Dots per inch; the film is 5.6 inches wide.
     force : bool
         Overwrite an existing file.
-    progress : callable, optional
-        Called with (stage, frames done, total).
+    progress : Progress or callable, optional
 
     Returns
     -------
@@ -96,7 +94,7 @@ def animate(
     InputError
         If no layer has a value.
     """
-    path = check_film_path(path)
+    path, progress = check_film_path(path), Progress.of(progress)
     if not 0 < frames_per_second <= 60:
         raise InputError(f"{frames_per_second:g} frames per second: give a number from 1 to 60")
     planes = sweep(diffuse, axis)
@@ -199,7 +197,7 @@ class _Film:
             title=_head(plane),
         )
 
-    def frames(self, dpi: float, progress: Progress | None) -> Iterator[Image.Image]:
+    def frames(self, dpi: float, progress: Progress) -> Iterator[Image.Image]:
         """Pictures of all layers."""
         self.figure.set_dpi(dpi)
         canvas = FigureCanvasAgg(self.figure)
@@ -207,8 +205,7 @@ class _Film:
             self.show(plane)
             canvas.draw()
             yield Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-            if progress is not None:
-                progress("drawing frames", i + 1, len(self.planes))
+            progress.step("drawing frames", i + 1, len(self.planes))
 
 
 def _head(plane: Plane) -> str:
@@ -244,7 +241,7 @@ def _write_gif(
         )
 
 
-def _write_mp4(film: _Film, path: Path, rate: float, dpi: float, progress: Progress | None) -> None:
+def _write_mp4(film: _Film, path: Path, rate: float, dpi: float, progress: Progress) -> None:
     """Write an MP4 by ffmpeg."""
     writer = FFMpegWriter(
         fps=rate,  # type: ignore[arg-type]  # any number

@@ -53,8 +53,8 @@ def draw_series(series: ModelSeries, *, title: str = "") -> Figure:
     series : ModelSeries
     title : str
     """
-    levels = (series.untuned, *series.levels)
-    names = ["untuned", *(r.level.name for r in series.levels)]
+    levels = (series.start, *series.levels)
+    names = ["start", *(r.level.name for r in series.levels)]
     figure = new_figure(PAGE, 0.38 * PAGE)
     left, right = figure.subplots(1, 2)
     x = np.arange(len(levels))
@@ -81,12 +81,12 @@ def draw_series(series: ModelSeries, *, title: str = "") -> Figure:
 
 
 @styled
-def draw_fit_shells(untuned: LevelFit, best: LevelFit, *, title: str = "") -> Figure:
-    """Draw chi-square and correlation in shells: fitted, held out, and the untuned model.
+def draw_fit_shells(start: LevelFit, best: LevelFit, *, title: str = "") -> Figure:
+    """Draw chi-square and correlation in shells: fitted, held out, and the starting model.
 
     Parameters
     ----------
-    untuned, best : LevelFit
+    start, best : LevelFit
     title : str
     """
     figure = new_figure(PAGE, 0.42 * PAGE)
@@ -94,7 +94,7 @@ def draw_fit_shells(untuned: LevelFit, best: LevelFit, *, title: str = "") -> Fi
     for panel, what in ((left, "chi2"), (right, "cc_anisotropic")):
         every = []
         for part, name, form, colour in _parts():
-            for fitted, labels_shown, line in ((untuned, "untuned, ", ":"), (best, "", "-")):
+            for fitted, labels_shown, line in ((start, "start, ", ":"), (best, "", "-")):
                 s, values = _by_shell(getattr(fitted, f"{part}_shells"), what)
                 style = {"color": colour, "ls": line, "marker": form[1], "ms": 3.5, "lw": 1.0}
                 if line == ":":
@@ -125,7 +125,7 @@ def draw_springs(rows: Sequence[SpringRow], *, title: str = "") -> Figure:
     title : str
     """
     kinds = [
-        [r for r in rows if r.way.startswith("libration") is librations]
+        [r for r in rows if r.direction.startswith("libration") is librations]
         for librations in (False, True)
     ]
     kinds = [kind for kind in kinds if kind]
@@ -151,7 +151,7 @@ def _forest(panel: Axes, rows: Sequence[SpringRow]) -> None:
     )
     low = np.clip(np.nan_to_num([r.low for r in rows], nan=floor), floor, top)
     high = np.clip(np.nan_to_num([r.high for r in rows], nan=top, posinf=top), floor, top)
-    colours = [LINES[WAYS.get(r.way.split()[0], 0)] for r in rows]
+    colours = [LINES[WAYS.get(r.direction.split()[0], 0)] for r in rows]
     known = [r.by_data >= 0.5 for r in rows]
     panel.hlines(y, low, high, colors=colours, lw=1.4)
     panel.scatter(start, y, marker="|", s=45, color="0.55", lw=1.0, zorder=3)
@@ -173,7 +173,7 @@ def _forest(panel: Axes, rows: Sequence[SpringRow]) -> None:
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="y", color="0.93", lw=0.6)
     panel.set_axisbelow(True)
-    librations = rows[0].way.startswith("libration")
+    librations = rows[0].direction.startswith("libration")
     panel.set_xlabel("stiffness / kT rad⁻²" if librations else "spring constant / kT Å⁻²")
 
 

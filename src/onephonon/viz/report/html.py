@@ -94,6 +94,11 @@ def listed(items: Sequence[object], kind: str = "") -> Markup:
     return element("ul", *(element("li", item) for item in items), kind=kind)
 
 
+def details(title: str, *content: object) -> Markup:
+    """Content that is hidden until its title is clicked."""
+    return element("details", element("summary", title), *content)
+
+
 def table(
     head: Sequence[object],
     rows: Sequence[Sequence[object]],
@@ -152,6 +157,11 @@ def page(title: str, body: Sequence[object]) -> str:
         + "\n".join(escaped(part) for part in body)
         + "\n</body>\n</html>\n"
     )
+
+
+def capitalized(text: str) -> str:
+    """Text with a capital first letter."""
+    return text[:1].upper() + text[1:]
 
 
 def number(value: float, digits: int = 3) -> str:

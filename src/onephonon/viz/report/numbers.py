@@ -37,14 +37,14 @@ Rows = list[list[Any]]
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """Input of a report.
+    """Everything that a report shows.
 
     Parameters
     ----------
     fit : Fit
     verdict : Verdict
     springs : dict of str to tuple of SpringRow
-        By the name of the model.
+        By the name of the level.
     predictions : Predictions or None
     profiles : tuple of Profile
     command : str
@@ -65,13 +65,13 @@ class ReportData:
         profiles: Sequence[Profile],
         command: str,
     ) -> ReportData:
-        """Gather it."""
+        """Collect the input of a report."""
         springs = {r.level.name: spring_table(fit, r) for r in fit.series.levels}
         return cls(fit, assess_fit(fit), springs, predictions, tuple(profiles), command)
 
     @property
     def best_springs(self) -> tuple[SpringRow, ...]:
-        """Springs of the chosen model."""
+        """Springs of the chosen level."""
         return self.springs[self.fit.best.level.name]
 
 
@@ -87,8 +87,8 @@ def versions() -> dict[str, str]:
 
 
 def all_levels(fit: Fit) -> list[tuple[str, LevelFit]]:
-    """The untuned model and the fitted models, by name."""
-    return [("untuned", fit.series.untuned), *((r.level.name, r) for r in fit.series.levels)]
+    """The starting model and the fitted levels, by name."""
+    return [("start", fit.series.start), *((r.level.name, r) for r in fit.series.levels)]
 
 
 def to_json_types(report_data: ReportData) -> Any:
@@ -165,9 +165,9 @@ def _level(r: LevelFit) -> dict[str, Any]:
         "dispersion": r.dispersion,
         "scale": r.minimum.at.scale,
         "converged": r.minimum.converged,
-        "why": r.minimum.why,
+        "reason": r.minimum.reason,
         "steps": r.minimum.steps,
-        "moved": r.minimum.moved,
+        "largest_change": r.minimum.largest_change,
         "tried": [dict(zip(("prior", "chi2", "chi2_held_out"), t, strict=True)) for t in r.tried],
         "gain": None if r.gain is None else asdict(r.gain) | {"clear": r.gain.clear},
         "fitted": asdict(r.used),
@@ -192,11 +192,11 @@ def _tls(tls: TLS) -> dict[str, Any]:
 
 
 def _predictions(found: Predictions) -> dict[str, Any]:
-    way = found.dispersion
+    branches = found.dispersion
     return {
         "temperature": found.temperature,
         "draws": found.n_draws,
-        "draws_left_out": found.n_skipped,
+        "draws_skipped": found.n_skipped,
         "messages": found.messages,
         "b_factors": vars(found.b_factors),
         "b_file": found.b_file,
@@ -208,11 +208,11 @@ def _predictions(found: Predictions) -> dict[str, Any]:
         "speeds": vars(found.speeds),
         "thz_per_reduced": thermal_frequency(found.temperature),
         "dispersion": {
-            "k_frac": way.k_frac,
-            "distance": way.distance,
-            "piece": way.piece,
-            "translation": way.translation,
-            "corners": way.corners,
+            "k_frac": branches.k_frac,
+            "distance": branches.distance,
+            "piece": branches.piece,
+            "translation": branches.translation,
+            "corners": branches.corners,
             "frequencies": vars(found.frequencies),
         },
     }
@@ -247,7 +247,7 @@ def tables(report_data: ReportData) -> dict[str, Rows]:
 
 
 def level_rows(fit: Fit) -> Rows:
-    """One row per model."""
+    """One row per level."""
     head = ["level", "chosen", "free_parameters", "prior", "determined", "effective", "dispersion"]
     head += ["converged", "steps", "gain", "gain_error"]
     head += [f"{q}_{part}" for part in ("fitted", "held_out") for q in QUALITIES]
@@ -263,7 +263,7 @@ def level_rows(fit: Fit) -> Rows:
 
 
 def shell_rows(fit: Fit) -> Rows:
-    """One row per shell and model."""
+    """One row per shell and level."""
     head = ["level", "d_max", "d_min"]
     head += [f"{q}_{part}" for part in ("fitted", "held_out") for q in QUALITIES]
     rows: Rows = [head]
@@ -278,7 +278,7 @@ def _qualities(q: Quality) -> list[Any]:
 
 
 def spring_rows(report_data: ReportData) -> Rows:
-    """One row per spring constant and model, the chosen model first."""
+    """One row per spring constant and level, the chosen level first."""
     names = list(SpringRow.__dataclass_fields__)
     rows: Rows = [["level", "chosen", *names]]
     best = report_data.fit.best.level.name
@@ -295,21 +295,28 @@ def b_rows(fit: Fit, found: Predictions) -> Rows:
     rows[0] += ["b_file", "b_diffuse", "low", "high"]
     band = found.b_factors
     for i, label in enumerate(fit.model.crystal.labels):
-        who = [label.chain, label.residue_number, label.residue_name, label.atom_name, label.altloc]
-        rows.append([*who, found.b_file[i], band.value[i], band.low[i], band.high[i]])
+        atom = [
+            label.chain,
+            label.residue_number,
+            label.residue_name,
+            label.atom_name,
+            label.altloc,
+        ]
+        rows.append([*atom, found.b_file[i], band.value[i], band.low[i], band.high[i]])
     return rows
 
 
 def dispersion_rows(found: Predictions) -> Rows:
     """One row per wavevector and branch; frequencies in THz."""
-    way, unit = found.dispersion, thermal_frequency(found.temperature)
+    branches, unit = found.dispersion, thermal_frequency(found.temperature)
     rows: Rows = [["point", "corner", "piece", "h", "k", "l", "distance", "branch"]]
     rows[0] += ["thz", "thz_low", "thz_high", "translation"]
     corners: dict[int, str] = {}
-    for i, name in way.corners:
+    for i, name in branches.corners:
         corners.setdefault(i, name)
     k, distance, piece, share = (
-        x.numpy(force=True) for x in (way.k_frac, way.distance, way.piece, way.translation)
+        x.numpy(force=True)
+        for x in (branches.k_frac, branches.distance, branches.piece, branches.translation)
     )
     w = found.frequencies
     for i in range(len(k)):

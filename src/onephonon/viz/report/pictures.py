@@ -21,13 +21,13 @@ from .html import Markup, paragraph, picture
 #: Number of close-ups of halos.
 N_HALOS = 4
 
-#: Voxels per Miller index along each axis that show a halo.
+#: Minimum number of voxels per Miller index, along each axis, to show a halo.
 MIN_VOXELS_PER_INDEX = 1.99
 
 #: Minimum fraction of valid voxels of a drawn layer.
 MIN_COVERAGE = 0.1
 
-#: Names of what is compared.
+#: Names of the maps that are compared.
 NAMES = ("model", "data")
 
 
@@ -40,23 +40,23 @@ def drawn(draw: Callable[[], Any], alt_text: str, caption: str = "") -> Markup:
 
 
 def series_picture(fit: Fit) -> Markup:
-    """Chi-square and CC by model."""
-    alt_text = "Chi-square and anisotropic CC of each model"
+    """Chi-square and CC of each level."""
+    alt_text = "Chi-square and anisotropic CC of each level"
     return drawn(lambda: plot.draw_series(fit.series), alt_text)
 
 
 def shell_picture(fit: Fit) -> Markup:
     """Chi-square and CC by shell."""
     alt_text = "Chi-square and anisotropic CC in shells of resolution"
-    return drawn(lambda: plot.draw_fit_shells(fit.series.untuned, fit.best), alt_text)
+    return drawn(lambda: plot.draw_fit_shells(fit.series.start, fit.best), alt_text)
 
 
 def spring_picture(rows: Sequence[SpringRow]) -> Markup:
     """Springs with intervals."""
     caption = (
-        "Springs with 68 % intervals; grey strokes: the geometric start. Filled: determined by "
-        "the data more than by the prior. Blue: along contacts, in all directions, or translation; "
-        "orange: across contacts, or libration."
+        "Springs with 68 % intervals; grey lines: the starting springs. Filled symbols: "
+        "determined by the data more than by the prior. Blue: along contacts, in all directions, "
+        "or translation; orange: across contacts, or libration."
     )
     return drawn(lambda: plot.draw_springs(rows), "Spring constants with intervals", caption)
 
@@ -117,7 +117,7 @@ def halo_pictures(fit: Fit, model: DiffuseMap, data: DiffuseMap) -> list[Markup]
     """Close-ups of the strongest halos, if voxels are fine enough to show any."""
     grid, _ = data.require_grid()
     if max(grid.step) * MIN_VOXELS_PER_INDEX > 1:
-        return [paragraph("Voxels are too coarse to show single halos.", kind="faint")]
+        return [paragraph("The voxels are too coarse to show single halos.", kind="faint")]
 
     def draw() -> Any:
         return plot.draw_halo_comparison(model, data, _strongest(fit, data), names=NAMES)

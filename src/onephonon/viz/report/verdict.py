@@ -22,7 +22,7 @@ MIN_WORSE_RATIO = 1.25
 #: Anisotropic correlation on held-out data below which model and data hardly agree.
 MIN_CC = 0.2
 
-#: Standard errors that distinguish two indexings.
+#: Standard errors by which two indexings must differ to be distinguished.
 MIN_STANDARD_ERRORS = 2.0
 
 #: Fraction of the background in the intensity above which the model contributes little.
@@ -31,7 +31,7 @@ MAX_BACKGROUND_SHARE = 0.9
 #: Minimum number of independent held-out sets for a reliable choice.
 MIN_INDEPENDENT_SETS = 4
 
-#: Factor from the start beyond which springs are suspect.
+#: Springs that differ from the start by a larger factor give a warning.
 MAX_SPRING_FACTOR = 100.0
 
 
@@ -41,21 +41,21 @@ class Verdict:
 
     Parameters
     ----------
-    explains : str
+    explained : str
         Whether the model explains the data.
-    holds : str
-        Whether the held-out data support the fit.
-    gains : str
-        Improvement by the fit.
+    held_out : str
+        Whether held-out data are explained as well as fitted data.
+    gain : str
+        Improvement over the starting model.
     warnings : tuple of str
         Possible problems.
     good : bool
-        Data explained, held-out data agree, and no warnings.
+        The data are explained, held-out data as well as fitted data, and there are no warnings.
     """
 
-    explains: str
-    holds: str
-    gains: str
+    explained: str
+    held_out: str
+    gain: str
     warnings: tuple[str, ...]
     good: bool
 
@@ -63,61 +63,57 @@ class Verdict:
 def assess_fit(fit: Fit) -> Verdict:
     """Assess a fit."""
     best = fit.best
-    explains, within = _explains(fit)
+    explained, within_errors = _explained(fit)
     ratio = best.held_out.chi2 / best.used.chi2 if best.used.chi2 > 0 else math.nan
-    compared = (
-        f"chi-square per voxel {number(best.held_out.chi2)} held out, {number(best.used.chi2)} "
-        "fitted"
+    as_well = ratio <= MIN_WORSE_RATIO
+    held_out = (
+        f"Held-out data are explained {'as well as' if as_well else 'worse than'} fitted data: "
+        f"chi-square per voxel is {number(best.held_out.chi2)} held out and "
+        f"{number(best.used.chi2)} fitted."
     )
-    holds = (
-        f"Held-out data are explained as well as those fitted: {compared}."
-        if ratio <= MIN_WORSE_RATIO
-        else f"Held-out data are explained worse than those fitted: {compared}."
-    )
-    warnings = (*_of_indexing(fit), *_of_fit(fit))
-    return Verdict(
-        explains, holds, _gains(fit), warnings, within and ratio <= MIN_WORSE_RATIO and not warnings
-    )
+    warnings = (*_indexing_warnings(fit), *_fit_warnings(fit))
+    good = within_errors and as_well and not warnings
+    return Verdict(explained, held_out, _gain(fit), warnings, good)
 
 
-def _explains(fit: Fit) -> tuple[str, bool]:
-    """By chi-square of the held-out voxels."""
+def _explained(fit: Fit) -> tuple[str, bool]:
+    """Whether the model explains the held-out voxels, by their chi-square."""
     chi2 = fit.best.held_out.chi2
     if not fit.voxels.sigma_known:
         return (
-            "The data have no sigma, so whether they are explained to within their errors is not "
-            f"known. Chi-square is counted in the spread of the data at equal |q|: the model "
-            f"leaves {number(chi2)} of 1.",
+            "The data have no sigma, so it is not known whether they are explained within their "
+            "errors. Chi-square is relative to the variance of the data at equal |q|, of which the "
+            f"model leaves {number(chi2)} unexplained.",
             False,
         )
     if chi2 <= MAX_CHI2_EXPLAINED:
-        sentence = "The model explains the data to within their errors"
+        sentence = "The model explains the data within their errors"
     elif chi2 <= MAX_CHI2_NEARLY_EXPLAINED:
-        sentence = "The model nearly explains the data to within their errors"
+        sentence = "The model nearly explains the data within their errors"
     else:
-        sentence = "The model does not explain the data to within their errors"
+        sentence = "The model does not explain the data within their errors"
     return (
-        f"{sentence}: chi-square {number(chi2)} per held-out voxel (1 if it did).",
+        f"{sentence}: chi-square is {number(chi2)} per held-out voxel, where 1 is expected.",
         chi2 <= MAX_CHI2_EXPLAINED,
     )
 
 
-def _gains(fit: Fit) -> str:
-    """Over the untuned model, on held-out data."""
-    untuned, best = fit.series.untuned.held_out, fit.best.held_out
-    rises = fixed(best.cc_anisotropic - untuned.cc_anisotropic, 3, True)
+def _gain(fit: Fit) -> str:
+    """Improvement over the starting model, on held-out data."""
+    start, best = fit.series.start.held_out, fit.best.held_out
+    change = fixed(best.cc_anisotropic - start.cc_anisotropic, 3, True)
     sentence = (
-        f"Over the untuned model, fitting takes the anisotropic CC of held-out data from "
-        f"{fixed(untuned.cc_anisotropic)} to {fixed(best.cc_anisotropic)} ({rises}) "
-        f"and chi-square from {number(untuned.chi2)} to {number(best.chi2)}."
+        "The fit changes the anisotropic CC of held-out data from "
+        f"{fixed(start.cc_anisotropic)} to {fixed(best.cc_anisotropic)} ({change}), "
+        f"and chi-square from {number(start.chi2)} to {number(best.chi2)}."
     )
     first = fit.best.gain if fit.series.chosen == 0 else None
     if first is not None and not first.clear:
-        sentence += " That is no clear gain: the untuned springs do as well."
+        sentence += " This is no clear gain over the starting model."
     return sentence
 
 
-def _of_indexing(fit: Fit) -> tuple[str, ...]:
+def _indexing_warnings(fit: Fit) -> tuple[str, ...]:
     """Warnings about the indexing."""
     matrix = fit.reindexing.matrix
     found = []
@@ -127,43 +123,45 @@ def _of_indexing(fit: Fit) -> tuple[str, ...]:
     if used is not None and others:
         rival = max(others, key=lambda t: t.cc_anisotropic)
         both = (
-            f"untuned, {used.reindexing.name} has anisotropic CC {fixed(used.cc_anisotropic)} and "
+            f"with the starting model {used.reindexing.name} has anisotropic CC "
+            f"{fixed(used.cc_anisotropic)} and "
             f"{rival.reindexing.name} {fixed(rival.cc_anisotropic)}"
         )
         if used.behind > MIN_STANDARD_ERRORS * used.behind_error:
-            found.append(f"Wrong indexing? {both}. Fit again with --reindex best.")
+            found.append(f"The indexing may be wrong: {both}. Fit again with --reindex best.")
         elif used.behind > 0 or rival.behind < MIN_STANDARD_ERRORS * rival.behind_error:
             found.append(f"The indexing is not certain: {both}.")
     cc = fit.best.held_out.cc_anisotropic
     if not cc >= MIN_CC:
         found.append(
-            f"Model and data hardly agree: anisotropic CC {fixed(cc)} on held-out data. Wrong "
-            "indexing, hand, space group, cell or structure? Or another origin of the scattering?"
+            f"Model and data hardly agree: the anisotropic CC of held-out data is {fixed(cc)}. "
+            "Check the indexing, hand, space group, cell and structure; or the scattering may have "
+            "another origin than rigid-body motion."
         )
     return tuple(found)
 
 
-def _of_fit(fit: Fit) -> tuple[str, ...]:
+def _fit_warnings(fit: Fit) -> tuple[str, ...]:
     """Warnings about the fit."""
     best, found = fit.best, []
     if not best.minimum.converged:
-        found.append(f"The fit has not converged: {best.minimum.why}.")
+        found.append(f"The fit has not converged: {best.minimum.reason}.")
     share = best.held_out.background
     if share > MAX_BACKGROUND_SHARE:
         found.append(
-            f"The background is {percent(share)} of the fitted intensity: the model explains "
+            f"The background is {percent(share)} of the calculated intensity: the model explains "
             "little."
         )
     sets = len(np.unique(fit.voxels.orbit[fit.voxels.held_out]))
     if sets < MIN_INDEPENDENT_SETS:
         few = f"Only {sets} independent set{'s were' if sets != 1 else ' was'} held out"
-        found.append(f"{few}: the choice of the model is unreliable.")
+        found.append(f"{few}: the choice of the level is unreliable.")
     far = best.x.abs() > math.log(MAX_SPRING_FACTOR)
     if bool(far.any()) and isinstance(best.parametrization, LogSprings):
         names = [n for n, f in zip(best.parametrization.names, far.tolist(), strict=True) if f]
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         found.append(
-            f"More than a factor of {MAX_SPRING_FACTOR:g} from the geometric start: {shown}. Such "
-            "values do not represent contacts."
+            f"Springs that differ from the start by more than a factor of {MAX_SPRING_FACTOR:g}: "
+            f"{shown}. Such values are not physical."
         )
     return tuple(found)

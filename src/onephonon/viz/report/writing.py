@@ -19,8 +19,8 @@ from onephonon.refine.profile import Profile
 from onephonon.refine.result import Fit
 
 from .numbers import ReportData, Rows, plain, tables, to_json_types, voxel_arrays
+from .page import report_page
 from .pictures import Maps
-from .sections import report_page
 
 
 def write_report(
@@ -41,16 +41,16 @@ def write_report(
     ----------
     fit : Fit
     folder : path
-        Made if missing.
+        Created if missing.
     predictions : Predictions, optional
-        Without them the page and the tables omit predictions.
+        By default the page and the tables contain no predictions.
     profiles : sequence of Profile, optional
     command : str
-        How this was computed, for the page.
+        The command that made the fit, to be shown on the page.
     force : bool
         Overwrite existing files.
     maps : pair of DiffuseMap, optional
-        Model with background, and data, to be drawn in place of those of the fit.
+        Maps to draw instead of those of the fit: model with background, and data.
 
     Returns
     -------
@@ -69,7 +69,9 @@ def write_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MapFileError(f"{folder}: cannot be made ({error}); choose another place") from error
+        raise MapFileError(
+            f"{folder} cannot be created ({error}); choose another folder"
+        ) from error
     paths = {name: check_writable(folder / name, force) for name in names}
     contents: dict[str, Callable[[], bytes]] = {
         "report.html": lambda: report_page(report_data, tuple(names), maps).encode("utf-8"),
