@@ -203,7 +203,7 @@ def test_missing_values_and_sigmas_are_left_out(crystal):
     assert (found.sigma > 0).all()
 
 
-def test_without_sigma_the_spread_in_shells_is_taken(crystal):
+def test_without_sigma_the_standard_deviation_in_shells_is_used(crystal):
     found = select_voxels(symmetric_map(crystal), crystal, SAME, FitSettings(voxels="all"))
     assert not found.sigma_known
     assert "no sigma" in " ".join(found.messages)
@@ -265,7 +265,7 @@ def test_data_that_cannot_be_fitted_raise(crystal):
     data = symmetric_map(crystal, 4.0)
     for settings, messages in (
         ({"voxels": "all", "d_min": 14.0}, r"fewer than 20; widen the resolution range"),
-        ({"d_min": 0.9, "d_max": 1.0}, "no voxel between d = 0.9 and 1 Å; they reach"),
+        ({"d_min": 0.9, "d_max": 1.0}, "no voxel between d = 0.9 and 1 Å; they cover"),
         ({"d_min": 4.0, "d_max": 9.0, "n_peaks": 1}, "one halo cannot be both"),
         ({"voxels": "all", "leave_out": 0.3, "average": 0}, "leave_out goes with voxel averages"),
         ({"d_min": 2.7}, "give d_min and d_max both"),

@@ -234,8 +234,8 @@ def _in_range(
             f"{1 / s.max():.3g} to {1 / max(s.min(), 1e-9):.3g} Å" if len(s) else "no resolution"
         )
         raise InputError(
-            f"the data have no voxel between d = {low:g} and {high:g} Å, but {reach}; "
-            "give d_min and d_max"
+            f"the data have no voxel between d = {low:g} and {high:g} Å; they cover {reach}: "
+            "give d_min and d_max in that range"
         )
     limits = f"d >= {low:g} Å" if math.isinf(high) else f"{low:g} <= d <= {high:g} Å"
     messages.append(f"resolution {limits}{'' if whole else ' (of the Bragg peak)'}")
@@ -341,9 +341,7 @@ def _split(
     sigma = merged.sigma
     if sigma is None:
         sigma = shell_standard_deviation(merged.data, s)
-        messages.append(
-            f"the data have no sigma: the standard deviation in {N_SHELLS} shells of |q| is used"
-        )
+        messages.append("the data have no sigma: their standard deviation in shells of |q| is used")
     messages.append(f"{n_held} of {len(orbits)} {what} are held out (seed {settings.seed})")
     return FitVoxels(
         hkl=hkl[order],
