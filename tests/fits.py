@@ -20,7 +20,7 @@ def peptide(code):
 
 
 def starting_model(crystal, **options):
-    """The model that a fit begins with."""
+    """The starting model of a fit."""
     return OnePhonon(crystal, q_vectors=ANYWHERE, **options)
 
 

@@ -67,7 +67,7 @@ def test_a_fit_writes_a_report_numbers_and_maps(fitted, measured):
     state = json.loads((folder / "state.json").read_text())
     assert state["complete"]
     assert list(state["levels"]) == ["global", "interface"]
-    # Five sigma of the noisiest spring, which test_refine_truth puts to the proof by seeds.
+    # Five sigma of the noisiest spring; test_recovery checks the uncertainties.
     rows = (folder / "contacts.csv").read_text().splitlines()
     head = rows[0].split(",")
     at, value = head.index("spring_class"), head.index("k_par")
@@ -88,7 +88,7 @@ def test_the_calculated_map_lies_on_the_data(fitted, measured):
     assert cc > 0.99
 
 
-def test_the_same_command_goes_on_from_what_is_known(fitted, measured):
+def test_the_same_command_continues_a_saved_fit(fitted, measured):
     folder, _ = fitted
     before = json.loads((folder / "state.json").read_text())["levels"]
     output = run_command("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)
@@ -98,7 +98,7 @@ def test_the_same_command_goes_on_from_what_is_known(fitted, measured):
         assert after[name]["x"] == pytest.approx(saved["x"], abs=2e-3)  # the fit's own tolerance
 
 
-def test_a_longer_ladder_goes_on_from_what_is_known(fitted, measured):
+def test_a_longer_series_continues_a_saved_fit(fitted, measured):
     folder, _ = fitted
     longer = [*QUICK, "--levels", "global,interface,hybrid"]
     output = run_command("fit", STRUCTURE, measured[0], "-o", folder, *longer)
@@ -106,25 +106,25 @@ def test_a_longer_ladder_goes_on_from_what_is_known(fitted, measured):
     assert list(json.loads((folder / "state.json").read_text())["levels"])[2] == "hybrid"
 
 
-def test_other_options_are_refused_in_the_same_folder(fitted, measured):
+def test_other_options_in_the_same_folder_raise(fitted, measured):
     with pytest.raises(MapFileError, match="another structure or other options"):
         run_command("fit", STRUCTURE, measured[0], "-o", fitted[0], *QUICK, "--seed", 5)
 
 
-def test_a_folder_of_other_things_is_left_alone(measured, tmp_path):
+def test_a_folder_with_other_files_is_not_changed(measured, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(MapFileError, match="is not empty"):
         run_command("fit", STRUCTURE, measured[0], "-o", tmp_path, *QUICK)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_damaged_state_is_said(measured, tmp_path):
+def test_a_damaged_state_raises(measured, tmp_path):
     (tmp_path / "state.json").write_text('{"format": "onephonon fit", "version": 1}')
     with pytest.raises(MapFileError, match="is not the state of a fit"):
         run_command("fit", STRUCTURE, measured[0], "-o", tmp_path, *QUICK)
 
 
-def test_an_interrupted_fit_keeps_its_rungs(measured, tmp_path, monkeypatch):
+def test_an_interrupted_fit_keeps_its_levels(measured, tmp_path, monkeypatch):
     from onephonon.refine import model_series as model_series
 
     whole = model_series.minimize_objective

@@ -19,10 +19,9 @@ from onephonon.refine import (
     minimize_objective,
     select_voxels,
 )
-from onephonon.refine import optimize as optimize_module
 from onephonon.refine.fit import make_objective
 from onephonon.refine.forward import make_forward
-from onephonon.refine.optimize import Quadratic
+from onephonon.refine.optimize import Minimizer, Quadratic
 from onephonon.refine.parametrization import find_levels, parametrization_basis
 
 D_MIN = 4.0
@@ -58,7 +57,7 @@ def whole_problem(background="isotropic", loss="squares", scaled=True, level="hy
         find_levels((level,))[0], model.bodies, model.contacts, 20.0
     )
     changes = {
-        "family": parametrization,
+        "parametrization": parametrization,
         "basis": parametrization_basis(parametrization),
         "prior": 0.3,
         "dispersion": 2.0,
@@ -321,13 +320,11 @@ def test_voxel_averages_are_those_of_compare(spacegroup, matrix, leave_out):
         np.testing.assert_allclose(intensity, whole[part], rtol=ROUNDING)
 
 
-def test_amplitudes_do_not_depend_on_the_parts(monkeypatch):
-    from onephonon.refine import forward
-
+def test_amplitudes_do_not_depend_on_the_parts():
     voxels, objective = whole_problem()
-    monkeypatch.setattr(forward, "NODES_AT_A_TIME", 37)
-    monkeypatch.setattr(forward, "AMPLITUDES_AT_A_TIME", 100)
-    small = make_forward(starting_model(peptide("5zck")), voxels)
+    small = make_forward(
+        starting_model(peptide("5zck")), voxels, nodes_at_a_time=37, amplitudes_at_a_time=100
+    )
     assert len(small.parts) > 10
     assert small.n_nodes == voxels.n
     x = random_x(objective)
@@ -339,12 +336,11 @@ def test_amplitudes_do_not_depend_on_the_parts(monkeypatch):
 
 
 @pytest.mark.parametrize(("background", "loss"), [("isotropic", "squares"), ("halo", "soft_l1")])
-def test_both_optimizers_reach_the_same_minimum(background, loss, monkeypatch):
+def test_both_optimizers_reach_the_same_minimum(background, loss):
     objective = problem(background, loss, True)
     start = torch.zeros(objective.parametrization.n, dtype=torch.float64)
-    one = minimize_objective(objective, start)
-    monkeypatch.setattr(optimize_module, "MAX_NEWTON_PARAMETERS", 0)
-    two = minimize_objective(objective, start)
+    one = Minimizer(objective).levenberg_marquardt(start)
+    two = Minimizer(objective).lbfgs(start)
     assert one.converged
     assert two.converged
     # Each stops within a thousandth of what one standard uncertainty costs.
@@ -358,7 +354,7 @@ def test_both_optimizers_reach_the_same_minimum(background, loss, monkeypatch):
     assert one.at.objective < 0.9 * objective.evaluate(start).objective
 
 
-def test_steps_keep_out_of_directions_that_are_not_known():
+def test_steps_avoid_undetermined_directions():
     Q = torch.linalg.qr(random_x(problem()).outer(random_x(problem(), 1)) + torch.eye(12))[0]
     values = torch.tensor([0.0, 1e-15, *range(1, 11)], dtype=torch.float64)
     along = torch.ones(12, dtype=torch.float64)
@@ -371,7 +367,7 @@ def test_steps_keep_out_of_directions_that_are_not_known():
     np.testing.assert_allclose(torch.linalg.eigvalsh(square), [0, 0, *[1] * 10], atol=1e-9)
 
 
-def test_springs_that_nothing_speaks_for_do_no_harm():
+def test_undetermined_springs_do_no_harm():
     objective = replace(problem(), prior=0.0)
     names = objective.parametrization.names
     assert objective.fit_scale

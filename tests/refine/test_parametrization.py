@@ -44,7 +44,7 @@ def assert_same(ours, theirs, tolerance=ROUNDING):
 
 
 @pytest.mark.parametrize("name", [level.name for level in LEVELS])
-def test_every_rung_starts_from_the_same_springs(parts, name):
+def test_every_level_starts_from_the_same_springs(parts, name):
     parametrization = parametrization_of(parts, name)
     zero = torch.zeros(parametrization.n, dtype=torch.float64)
     assert (
@@ -126,7 +126,7 @@ def test_length_of_x_depends_on_no_unit_origin_or_axes(parts, change):
         assert float((z - x).abs().max()) > 0.01  # the numbers themselves do change
 
 
-def test_log_ratios_do_not_know_the_unit(parts):
+def test_log_ratios_are_independent_of_the_unit(parts):
     coarse = parametrization_of(parts, "interface")
     x = random_x(coarse.n)
     ours = parametrization_of(parts, "hybrid").initial_values(coarse, x)
@@ -141,7 +141,7 @@ CLIMBS = [("global", "interface"), ("interface", "hybrid"), ("hybrid", "residue"
 
 
 @pytest.mark.parametrize(("coarse", "fine"), CLIMBS)
-def test_a_finer_rung_begins_with_the_coarser_rungs_springs(parts, coarse, fine):
+def test_a_finer_level_starts_from_the_coarser_springs(parts, coarse, fine):
     below, above = parametrization_of(parts, coarse), parametrization_of(parts, fine, 0.2 * START)
     x = random_x(below.n)
     start = above.initial_values(below, x)
@@ -150,7 +150,7 @@ def test_a_finer_rung_begins_with_the_coarser_rungs_springs(parts, coarse, fine)
     assert_same(ours.coupling, theirs.coupling)
 
 
-def test_a_coarser_rung_takes_the_mean_of_logarithms(parts):
+def test_a_coarser_level_takes_the_mean_of_logarithms(parts):
     above, below = parametrization_of(parts, "global"), parametrization_of(parts, "hybrid")
     x = random_x(below.n)
     springs = below.springs(x)
@@ -158,7 +158,7 @@ def test_a_coarser_rung_takes_the_mean_of_logarithms(parts):
     assert_same(above.values(above.initial_values(below, x)).log(), mean[None])
 
 
-def test_matrices_begin_as_near_the_springs_as_they_come(parts):
+def test_matrices_start_closest_to_the_springs(parts):
     below, above = (
         parametrization_of(parts, "hybrid"),
         parametrization_of(parts, "stiffness", 0.5 * START),
@@ -186,7 +186,7 @@ def test_force_constants_are_linear_in_the_values(parts, name):
 
 
 @pytest.mark.parametrize("names", [("global", "atom"), (), ("",)])
-def test_unknown_rungs_are_refused(names):
+def test_unknown_levels_raise(names):
     with pytest.raises(InputError, match=r"levels .*: give one or more of global, interface"):
         find_levels(names)
 

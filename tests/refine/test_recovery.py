@@ -122,7 +122,7 @@ def experiment(code, background, scaled):
         ("2ol9", "halo", True, 16.0, 0.02),
     ],
 )
-def test_intervals_cover_what_they_claim(code, background, scaled, prior, noise):
+def test_intervals_have_their_nominal_coverage(code, background, scaled, prior, noise):
     voxels, empty = experiment(code, background, scaled)
     objective = replace(empty, prior=prior)
     parametrization = objective.parametrization

@@ -67,7 +67,7 @@ def test_halos_are_those_of_the_strongest_peaks(crystal):
     assert found.n == len(np.unique(found.equivalent_of))
 
 
-def test_fewer_halos_than_asked_for_are_said(crystal):
+def test_fewer_halos_than_requested_gives_a_message(crystal):
     found = select_voxels(symmetric_map(crystal), crystal, SAME, FitSettings(d_min=3.2, d_max=6.0))
     assert "(of 400 requested)" in " ".join(found.messages)
 
@@ -96,16 +96,16 @@ def test_each_voxel_stands_for_its_equivalents(crystal):
     assert np.nanstd(spread - values) == pytest.approx(1.0, rel=0.2)
 
 
-def test_copies_of_one_number_are_not_measurements(crystal):
+def test_identical_copies_are_not_independent_measurements(crystal):
     data = symmetric_map(crystal, noise=0.0, sigma="random")
     found = select_voxels(data, crystal, SAME, FitSettings(voxels="all"))
-    assert "copies of one number" in " ".join(found.messages)
+    assert "identical copies" in " ".join(found.messages)
     # The sigma is one voxel's own, not that of a mean of eight.
     assert np.isin(found.sigma, data.sigma.reshape(-1)).all()
 
 
 @pytest.mark.parametrize("code", ["5zck", "5wkd", "2ol9"])
-def test_whole_halos_are_held_out_with_their_mates(code):
+def test_halos_are_held_out_with_their_equivalents(code):
     crystal = peptide(code)
     data = symmetric_map(crystal, 4.0)
     settings = FitSettings(voxels="all", held_out=0.25)
@@ -144,7 +144,7 @@ def test_single_voxels_are_held_out_in_blocks(crystal):
     assert np.mean(inside) > 0.5  # of voxels chosen one by one it would be 0.2
 
 
-def test_voxels_near_bragg_points_are_left_out(crystal):
+def test_voxels_near_bragg_points_are_excluded(crystal):
     data = symmetric_map(crystal)
     axes = numpy_cell(crystal.cell.parameters).inverse
 
@@ -163,7 +163,7 @@ def test_voxels_near_bragg_points_are_left_out(crystal):
             # All but those: every voxel of the map that is far enough is there.
             away = np.linalg.norm((data.hkl - np.rint(data.hkl)) @ axes, axis=1)
             assert len(found.equivalent_place) == np.sum(away >= least)
-            assert "of a Bragg point are left out" in " ".join(found.messages)
+            assert "of a Bragg point are excluded" in " ".join(found.messages)
     # Averages over voxels take in their Bragg points.
     averaged = select_voxels(data, crystal, SAME, FitSettings(voxels="all", average=2))
     assert nearest(averaged) == 0
@@ -203,7 +203,7 @@ def test_missing_values_and_sigmas_are_left_out(crystal):
     assert (found.sigma > 0).all()
 
 
-def test_without_sigma_the_spread_in_shells_is_taken(crystal):
+def test_without_sigma_the_standard_deviation_in_shells_is_used(crystal):
     found = select_voxels(symmetric_map(crystal), crystal, SAME, FitSettings(voxels="all"))
     assert not found.sigma_known
     assert "no sigma" in " ".join(found.messages)
@@ -254,18 +254,18 @@ def symmetric_map_of(crystal, axes):
     return to_map(10 + values, axes, crystal, 1 + 0.1 * values**2)
 
 
-def test_what_cannot_be_fitted_is_refused(crystal):
+def test_data_that_cannot_be_fitted_raise(crystal):
     listed = DiffuseMap.at_points(np.ones((30, 3)), np.ones(30))
     for refuse in (
         lambda: select_voxels(listed, crystal, SAME, FitSettings()),
         lambda: fit_springs(starting_model(crystal), listed),
     ):
-        with pytest.raises(InputError, match="list of q-vectors; a fit needs a map on a grid"):
+        with pytest.raises(InputError, match="list of q-vectors; give a map on a grid"):
             refuse()
     data = symmetric_map(crystal, 4.0)
     for settings, messages in (
         ({"voxels": "all", "d_min": 14.0}, r"fewer than 20; widen the resolution range"),
-        ({"d_min": 0.9, "d_max": 1.0}, "no voxel between d = 0.9 and 1 Å; they reach"),
+        ({"d_min": 0.9, "d_max": 1.0}, "no voxel between d = 0.9 and 1 Å; they cover"),
         ({"d_min": 4.0, "d_max": 9.0, "n_peaks": 1}, "one halo cannot be both"),
         ({"voxels": "all", "leave_out": 0.3, "average": 0}, "leave_out goes with voxel averages"),
         ({"d_min": 2.7}, "give d_min and d_max both"),
@@ -281,8 +281,8 @@ ERRORS = [
     ({"loss": "huber"}, "loss 'huber' is not one of"),
     ({"levels": ("atoms",)}, "levels atoms: give one or more of"),
     ({"n_peaks": 0}, "n_peaks 0: give"),
-    ({"held_out": 0.0}, "held_out 0.0: give a share"),
-    ({"held_out": 0.95}, "held_out 0.95: give a share"),
+    ({"held_out": 0.0}, "held_out 0.0: give a fraction"),
+    ({"held_out": 0.95}, "held_out 0.95: give a fraction"),
     ({"knots": 1}, "knots 1: give 2 to 200"),
     ({"outlier": 0.0}, "outlier 0.0: give"),
     ({"max_steps": 0}, "max_steps 0: give"),
@@ -297,12 +297,12 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("options", "messages"), ERRORS)
-def test_settings_that_cannot_be_are_refused(options, messages):
+def test_invalid_settings_raise(options, messages):
     with pytest.raises(InputError, match=messages):
         FitSettings(**options)
 
 
-def test_settings_are_what_they_were_asked_to_be():
+def test_settings_are_stored():
     options = FitSettings(levels=["global", "hybrid"])
     assert options.levels == ("global", "hybrid")
     assert {f.name for f in fields(options)} >= {"voxels", "prior", "seed", "reindex"}

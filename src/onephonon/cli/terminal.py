@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-#: Between columns of a table, and at its sides.
+#: Width between columns of a table, and at its sides.
 COLUMN_GAP = 2
 
 #: Shortest time between two lines about steps where standard error is not a terminal, seconds.

@@ -1,4 +1,4 @@
-"""A model's map as a `DiffuseMap`, and written to a file as it grows."""
+"""The map of a model as a `DiffuseMap`, or written to a file while it is computed."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def _stream(
     force: bool,
     progress: Progress,
 ) -> WrittenMap:
-    """Compute a map on the mesh and write it as it grows."""
+    """Compute a map on the mesh and write it step by step."""
     with torch.no_grad():
         intensity, symmetry = map_rows(bound, use_data_adp)
         grid = symmetry.grid.sub(symmetry.region) if unique else symmetry.grid

@@ -50,8 +50,8 @@ def fit_springs(
     Parameters
     ----------
     model : OnePhonon
-        Structure, bodies and cutoff; its springs are the start, equal for all contacts. Its
-        q-vectors are not used.
+        Defines structure, bodies and contacts. The fit starts from equal springs for all contacts.
+        The q-vectors of the model are not used.
     data : DiffuseMap
         On a grid.
     settings : FitSettings, optional
@@ -70,7 +70,7 @@ def fit_springs(
     Raises
     ------
     InputError
-        If there are too few data, or model and data do not match.
+        If there are too few data, or if model and data do not match.
     """
     settings = settings or FitSettings()
     crystal = model.crystal
@@ -84,16 +84,16 @@ def fit_springs(
             progress.message(line)
 
     reindexing, indexing = choose_indexing(model, data, settings, progress)
-    record(indexing.decision if indexing else "there is no other indexing of this lattice")
+    record(indexing.decision if indexing else "the lattice allows no other indexing")
     voxels = select_voxels(data, crystal, reindexing, settings)
     record(*voxels.messages)
     if voxels.quadrature is not None:
         record(f"the model is {voxels.quadrature}")
     absolute = is_absolute(data, settings)
     record(
-        f"intensities are assumed to be in {ABSOLUTE}"
+        f"intensities are on an absolute scale, {ABSOLUTE}"
         if absolute
-        else "a scale is fitted: the mean B-factor of the file sets the unit of the springs, kT/Å^2"
+        else "a scale is fitted, so the mean B-factor of the file sets the unit of the springs"
     )
     objective, kind = make_objective(model, data, voxels, settings, absolute, progress)
     record(f"background: {BACKGROUND_DESCRIPTIONS[kind]}")
@@ -116,8 +116,8 @@ def fit_springs(
 
 #: Descriptions of the kinds of background.
 BACKGROUND_DESCRIPTIONS = {
-    "isotropic": "a smooth function of |q|, solved for with the scale",
-    "halo": "a constant and a slope in each halo, solved for with the scale",
+    "isotropic": "a smooth function of |q|, fitted with the scale",
+    "halo": "a constant and a slope in each halo, fitted with the scale",
     "none": "none",
 }
 
@@ -185,7 +185,7 @@ def choose_indexing(
         None if there is only one indexing.
     """
     if data.grid is None:
-        raise InputError("the data are a list of q-vectors; a fit needs a map on a grid of hkl")
+        raise InputError("the data are a list of q-vectors; give a map on a grid of hkl")
     low, high = resolution_range(data, settings)
     compare_settings = Settings(d_min=low, d_max=high, reindex=settings.reindex)
     cell = model.crystal.cell.parameters
@@ -208,7 +208,7 @@ def choose_indexing(
 def _thinned(
     data: DiffuseMap, compare_settings: Settings, quadrature: Quadrature | None
 ) -> DiffuseMap:
-    """Random subset of the voxels of a large map, sufficient for statistics."""
+    """A random subset of the voxels of a large map, sufficient to compare indexings."""
     max_voxels = MAX_NODES_COMPARED // quadrature.around_bragg if quadrature else MAX_NODES_COMPARED
     keep = np.zeros(data.intensity.shape, dtype=bool)
     low, high = compare_settings.s_limits

@@ -1,4 +1,4 @@
-"""The model at the voxels of a fit: amplitudes are stored, springs are free."""
+"""The model at the voxels of a fit, as a function of springs with stored amplitudes."""
 
 from __future__ import annotations
 
@@ -116,6 +116,8 @@ def make_forward(
     voxels: FitVoxels,
     progress: ProgressLike | None = None,
     max_bytes: int = MAX_BYTES,
+    nodes_at_a_time: int = NODES_AT_A_TIME,
+    amplitudes_at_a_time: int = AMPLITUDES_AT_A_TIME,
 ) -> VoxelModel:
     """Compute and store the amplitudes at every node.
 
@@ -126,23 +128,25 @@ def make_forward(
     voxels : FitVoxels
     progress : Progress or callable, optional
     max_bytes : int
-        Largest size of the amplitudes.
+        Maximum size of the amplitudes.
+    nodes_at_a_time, amplitudes_at_a_time : int
+        Affect memory, not the result.
 
     Raises
     ------
     InputError
-        If they would not fit into memory, or a voxel is a Bragg point.
+        If the amplitudes exceed the maximum size, or if a voxel is a Bragg point.
     """
     progress, rule = Progress.of(progress), voxels.quadrature
     per_voxel = 1 if rule is None else rule.around_bragg
     size = 16 * model.bodies.n_dof * per_voxel * voxels.n
     if size > max_bytes:
         raise InputError(
-            f"amplitudes at {voxels.n} voxels would take {size / 2**30:.1f} GB, more than "
+            f"amplitudes at {voxels.n} voxels need {size / 2**30:.1f} GB of memory, more than "
             f"{max_bytes / 2**30:.1f}; fit fewer halos, a narrower range or larger bodies"
         )
-    step = max(1, NODES_AT_A_TIME // per_voxel)
-    batch = step * max(1, AMPLITUDES_AT_A_TIME // (step * per_voxel))
+    step = max(1, nodes_at_a_time // per_voxel)
+    batch = step * max(1, amplitudes_at_a_time // (step * per_voxel))
     parts: list[_Part] = []
     with torch.no_grad():
         for start in range(0, voxels.n, batch):
@@ -168,7 +172,7 @@ def _nodes(voxels: FitVoxels, where: slice) -> _Nodes:
     hkl = voxels.hkl[where]
     if voxels.quadrature is None:
         return _Nodes(where, torch.from_numpy(np.ascontiguousarray(hkl)), None, None)
-    # Boxes are along the data's axes: nodes around the centre there, rotated.
+    # Boxes are along the data's axes: nodes are placed there, then rotated.
     centre = hkl @ np.linalg.inv(voxels.rotation)
     rule = voxels.quadrature
     found = voxel_points(centre, rule.step, rule.order, rule.leave_out)

@@ -1,4 +1,4 @@
-"""Series of models: more and more springs, as long as the fit to held-out data improves."""
+"""Series of models, with more springs at each level as long as held-out data fit better."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ ROUGH_TOLERANCES = (0.1, 0.3)
 #: Relative tolerance of the dispersion, and maximum number of rounds.
 DISPERSION_TOLERANCE, MAX_DISPERSION_ROUNDS = 0.02, 4
 
-#: Shells of reports.
+#: Number of resolution shells in reports.
 N_SHELLS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class LevelFit:
-    """A fitted model of the series.
+    """A fitted level of the series of models.
 
     Parameters
     ----------
     parametrization : Parametrization
     minimum : Minimum
     prior : float
-        lambda.
+        Weight of the prior, lambda.
     dispersion : float
-        phi: chi-square per voxel used to scale uncertainties.
+        Chi-square per voxel to which uncertainties are scaled, phi.
     uncertainty : Uncertainty
     voxel_results : VoxelResults
     used, held_out : Quality
@@ -66,7 +66,7 @@ class LevelFit:
     tried : tuple of (float, float, float)
         Weights of the prior tried, with chi-square per voxel fitted and held out.
     gain : Gain or None
-        Gain over the best simpler model, on the held-out halos.
+        Gain on the held-out halos, relative to the level chosen before.
     """
 
     parametrization: Parametrization
@@ -84,7 +84,7 @@ class LevelFit:
 
     @property
     def level(self) -> Level:
-        """The model that was fitted."""
+        """The level that was fitted."""
         return self.parametrization.level
 
     @property
@@ -103,9 +103,9 @@ class ModelSeries:
         The starting model, not fitted.
     levels : tuple of LevelFit
     chosen : int
-        Index of the chosen model.
+        Index of the chosen level.
     messages : tuple of str
-        Why the series ended, and which models were skipped.
+        Why the series ended, and which levels were skipped.
     """
 
     start: LevelFit
@@ -115,7 +115,7 @@ class ModelSeries:
 
     @property
     def best(self) -> LevelFit:
-        """The chosen model."""
+        """The chosen level."""
         return self.levels[self.chosen]
 
 
@@ -127,7 +127,7 @@ class SeriesFitter:
     ----------
     voxels : FitVoxels
     objective : Objective
-        Of the first model; each model replaces parametrization, prior and dispersion.
+        Of the starting model; each level replaces parametrization, prior and dispersion.
     settings : FitSettings
     progress : Progress
         Receives the steps of every minimization, and messages on every level.
@@ -191,19 +191,19 @@ class SeriesFitter:
                 break
         if not levels:
             raise InputError(
-                f"no model of the series can be used for this crystal: {'; '.join(messages)}"
+                f"no level of the series can be used for this crystal: {'; '.join(messages)}"
             )
         return ModelSeries(first, tuple(levels), chosen, tuple(messages))
 
     def _start(self) -> LevelFit:
-        """The geometric start."""
+        """The starting model, not fitted."""
         objective = self.objective
         at = objective.evaluate(torch.zeros(objective.parametrization.n).to(objective.data))
-        still = Minimum(at, 0, 0.0, True, "not fitted")
-        return self._report(objective, still, (), None)
+        minimum = Minimum(at, 0, 0.0, True, "not fitted")
+        return self._report(objective, minimum, (), None)
 
     def _parametrization(self, level: Level, levels: list[LevelFit]) -> Parametrization:
-        """Parametrization of a model, relative to the best single spring."""
+        """Parametrization of a level, relative to the best single spring."""
         start = self.objective.parametrization.start
         if levels and levels[0].level.name == "global" and not self.objective.fit_scale:
             start *= math.exp(float(levels[0].x[0]))
@@ -217,30 +217,30 @@ class SeriesFitter:
         best: LevelFit,
         saved_levels: dict[str, SavedLevel],
     ) -> LevelFit:
-        """Fit one model, starting from the previous one; its gain is relative to the best."""
+        """Fit one level, starting from the previous one; its gain is relative to the best."""
         objective = replace(
             self.objective,
             parametrization=parametrization,
             basis=parametrization_basis(parametrization),
-            dispersion=self._expected(below.minimum.at),
+            dispersion=self._dispersion(below.minimum.at),
         )
         level = parametrization.level.name
         start = parametrization.initial_values(below.parametrization, below.x)
         tried: list[tuple[float, float, float]] = []
         if parametrization.n == 1 and objective.fit_scale:
             at = objective.evaluate(start)
-            minimum = Minimum(at, 0, 0.0, True, "one spring for all is the scale")
+            minimum = Minimum(at, 0, 0.0, True, "the only spring is determined by the scale")
         elif level in saved_levels and len(saved_levels[level].x) == parametrization.n:
             saved = saved_levels[level]
             objective = replace(objective, prior=saved.prior)
-            objective, minimum = self._settle(objective, saved.x.to(start))
+            objective, minimum = self._minimize_with_dispersion(objective, saved.x.to(start))
             tried = list(saved.tried)
         elif self.settings.prior is not None or parametrization.n == 1:
-            # One spring for all has no start to be restrained to.
+            # One spring for all is not restrained.
             prior = 0.0 if parametrization.n == 1 else float(self.settings.prior or 0.0)
             objective = replace(objective, prior=prior)
-            objective, minimum = self._settle(objective, start)
-            tried.append((prior, *self._both(minimum.at)))
+            objective, minimum = self._minimize_with_dispersion(objective, start)
+            tried.append((prior, *self._chi2(minimum.at)))
         else:
             objective, minimum, tried = self._best_prior(objective, start)
         gained = self._gain(best.minimum.at.loss, minimum.at.loss)
@@ -249,44 +249,46 @@ class SeriesFitter:
     def _best_prior(
         self, objective: Objective, start: Tensor
     ) -> tuple[Objective, Minimum, list[tuple[float, float, float]]]:
-        """Weaken the prior as long as the fit to held-out data improves, and choose the best.
+        """Weaken the prior as long as held-out data fit better, and use the best weight.
 
-        Of weights that the held-out data do not distinguish from the best, the one closest to
-        maximal evidence is used; see `Uncertainty.fitting_prior`. The held-out data alone would
-        choose between those by chance, and a prior that is too strong understates uncertainties.
+        If the held-out data do not distinguish several weights from the best, the one closest to
+        maximal evidence is used (see `Uncertainty.fitting_prior`): the choice would otherwise be
+        random, and a prior that is too strong makes uncertainties too small.
         """
-        ways: list[tuple[Objective, Minimum]] = []
+        candidates: list[tuple[Objective, Minimum]] = []
         tried: list[tuple[float, float, float]] = []
         best = 0
         for prior in PRIORS:
             objective = replace(objective, prior=prior)
             minimum = self._minimize(objective, start, *ROUGH_TOLERANCES)
             start = minimum.at.x
-            ways.append((objective, minimum))
-            objective = replace(objective, dispersion=self._expected(minimum.at))
-            tried.append((prior, *self._both(minimum.at)))
+            candidates.append((objective, minimum))
+            objective = replace(objective, dispersion=self._dispersion(minimum.at))
+            tried.append((prior, *self._chi2(minimum.at)))
             best = min(range(len(tried)), key=lambda i: tried[i][2])
             if len(tried) - 1 - best >= PRIOR_PATIENCE:
                 break
-        objective, minimum = ways[best]
-        wanted = self._uncertainty(objective, minimum.at).fitting_prior(minimum.at.x)
-        equals = [way for way in ways if not self._gain(way[1].at.loss, minimum.at.loss).clear]
-        objective, minimum = min(equals, key=lambda w: abs(math.log(w[0].prior / wanted)))
-        return *self._settle(objective, minimum.at.x), tried
+        objective, minimum = candidates[best]
+        expected = self._uncertainty(objective, minimum.at).fitting_prior(minimum.at.x)
+        similar = [c for c in candidates if not self._gain(c[1].at.loss, minimum.at.loss).clear]
+        objective, minimum = min(similar, key=lambda c: abs(math.log(c[0].prior / expected)))
+        return *self._minimize_with_dispersion(objective, minimum.at.x), tried
 
-    def _settle(self, objective: Objective, start: Tensor) -> tuple[Objective, Minimum]:
+    def _minimize_with_dispersion(
+        self, objective: Objective, start: Tensor
+    ) -> tuple[Objective, Minimum]:
         """Minimize with a dispersion consistent with the minimum."""
         for _ in range(MAX_DISPERSION_ROUNDS):
             minimum = self._minimize(objective, start)
-            found, start = self._expected(minimum.at), minimum.at.x
+            found, start = self._dispersion(minimum.at), minimum.at.x
             if abs(math.log(found / objective.dispersion)) < DISPERSION_TOLERANCE:
                 break
             objective = replace(objective, dispersion=found)
         return objective, minimum
 
     def _uncertainty(self, objective: Objective, at: Evaluation) -> Uncertainty:
-        """Information of data and prior, in units of the dispersion found."""
-        found = self._expected(at)
+        """Information of data and prior, scaled by the dispersion at the minimum."""
+        found = self._dispersion(at)
         information = objective.slopes(at).hessian / found
         return Uncertainty(information, objective.prior * objective.dispersion / found)
 
@@ -312,14 +314,14 @@ class SeriesFitter:
             f"{objective.parametrization.level.name}, prior {objective.prior:g}",
         )
 
-    def _both(self, at: Evaluation) -> tuple[float, float]:
+    def _chi2(self, at: Evaluation) -> tuple[float, float]:
         """Chi-square per voxel, fitted and held out."""
         loss, out = _numpy(at.loss), self.voxels.held_out
         return float(loss[~out].mean()), float(loss[out].mean())
 
-    def _expected(self, at: Evaluation) -> float:
-        """Expected chi-square per voxel: at least 1 if sigma are known."""
-        found = self._both(at)[0]
+    def _dispersion(self, at: Evaluation) -> float:
+        """Chi-square per voxel to which uncertainties are scaled: at least 1 if sigma are known."""
+        found = self._chi2(at)[0]
         return max(1.0, found) if self.voxels.sigma_known else max(found, 1e-12)
 
     def _report(
@@ -329,7 +331,7 @@ class SeriesFitter:
         tried: tuple[tuple[float, float, float], ...],
         gained: Gain | None,
     ) -> LevelFit:
-        """Collect the results of a model at its minimum."""
+        """Collect the results of a level at its minimum."""
         at, voxels = minimum.at, self.voxels
         voxel_results = VoxelResults.of(
             voxels,
@@ -343,7 +345,7 @@ class SeriesFitter:
             parametrization=objective.parametrization,
             minimum=minimum,
             prior=objective.prior,
-            dispersion=self._expected(at),
+            dispersion=self._dispersion(at),
             uncertainty=self._uncertainty(objective, at),
             voxel_results=voxel_results,
             used=used,
@@ -357,7 +359,7 @@ class SeriesFitter:
 
 @dataclass(frozen=True, eq=False)
 class SavedLevel:
-    """Saved result of a model, sufficient to continue from it.
+    """Saved result of a level, sufficient to continue from it.
 
     Parameters
     ----------
@@ -372,7 +374,7 @@ class SavedLevel:
 
     @classmethod
     def of(cls, fitted: LevelFit) -> SavedLevel:
-        """What to save."""
+        """The part of a fitted level that is saved."""
         return cls(fitted.x, fitted.prior, fitted.tried)
 
 
@@ -392,7 +394,7 @@ def _no_gain(fitted: LevelFit) -> str:
     gained = fitted.gain
     return (
         f"chi-square of the held-out voxels changes by {0 - gained.value:+.3g} per voxel, with a "
-        f"standard error of {gained.error:.2g}, which is no clear gain"
+        f"standard error of {gained.error:.2g}: no clear gain"
     )
 
 

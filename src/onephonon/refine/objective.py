@@ -49,7 +49,7 @@ class Loss:
         return 2 * a * z / (a * (1 + torch.sqrt(1 + z / a)))
 
     def weight(self, z: Tensor) -> Tensor:
-        """Return rho'(z): what a residual's weight is multiplied by."""
+        """Return rho'(z), by which the weight of a residual is multiplied."""
         if self.kind == "squares":
             return torch.ones_like(z)
         return 1 / torch.sqrt(1 + z / self.outlier**2)
@@ -64,14 +64,14 @@ class Evaluation:
     x : Tensor, shape (n,)
         Free parameters.
     intensity : Tensor, shape (N,)
-        The model's, at thermal scale 1.
+        Intensity of the model at thermal scale 1.
     scale : float
         c.
     background : Tensor, shape (N,)
     residual : Tensor, shape (N,)
         ``y - c I - B b``.
     weight : Tensor, shape (N,)
-        ``rho'/sigma^2``, also of voxels held out.
+        ``rho'/sigma^2``, also at held-out voxels.
     loss : Tensor, shape (N,)
         rho of every voxel.
     objective : float
@@ -106,7 +106,7 @@ class Slopes:
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """The objective that a model of the series minimizes.
+    """The objective that is minimized at each level.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class Objective:
             weighted = weight[part, None] * joined
             total += joined[:, : n + 1].T @ weighted
             crossed += self.background.moments(weighted, part)
-        # What the background explains of every column.
+        # The part of every column that the background explains.
         explained = torch.einsum("gwi,gwv,gvj->ij", crossed[:, :, : n + 1], inverse, crossed)
         total = total - explained
         if self.fit_scale and float(total[n, n]) > 0:

@@ -65,7 +65,7 @@ class Minimum:
     at : Evaluation
     steps : int
     largest_change : float
-        Largest change of the logarithm of a spring in the next step.
+        Largest change of the logarithm of a spring in the last step considered.
     converged : bool
     reason : str
         Why it ended.
@@ -87,9 +87,9 @@ class Minimizer:
     objective : Objective
     max_steps : int
     tolerance : float
-        Converged when no logarithm of a spring would change by more, and ...
+        Converged if a further step would change no logarithm of a spring by more, and
     predicted_decrease : float
-        ... the objective would not decrease by more, in dispersions.
+        would not decrease the objective by more, in dispersions.
     progress : Progress
     task : str
         Name of the minimization in reports of progress.
@@ -111,7 +111,7 @@ class Minimizer:
         return minimum
 
     def is_converged(self, change: float, predicted_decrease: float) -> bool:
-        """Whether a step is below the tolerances."""
+        """Whether a step is within the tolerances."""
         return (
             change <= self.tolerance
             and predicted_decrease <= self.predicted_decrease * self.objective.dispersion
@@ -130,9 +130,7 @@ class Minimizer:
                 quadratic.predicted_decrease(newton),
             )
             if predicted_decrease <= 0 or self.is_converged(change, predicted_decrease):
-                return Minimum(
-                    at, step, change, True, "converged: springs and objective no longer change"
-                )
+                return Minimum(at, step, change, True, "springs and objective no longer change")
             if (
                 predicted_decrease > SLOW_CONVERGENCE * last
                 and predicted_decrease < objective.n_used * objective.dispersion
@@ -144,7 +142,7 @@ class Minimizer:
                 step, last = step + 1, predicted_decrease
             if better is None:
                 small = self.is_converged(change, 0.0) or predicted_decrease <= 1e-8 * at.objective
-                reason = "no step lowers the objective any more"
+                reason = "no step decreases the objective any more"
                 return Minimum(at, step, change, small, reason)
             at = better
             self._report(step, self.max_steps, at.objective, change)
@@ -267,7 +265,7 @@ class Quadratic:
     ----------
     hessian : Tensor, shape (n, n)
     gradient : Tensor, shape (n,)
-        Downhill.
+        Minus the gradient.
     """
 
     hessian: Tensor
@@ -275,13 +273,13 @@ class Quadratic:
 
     @classmethod
     def at(cls, objective: Objective, at: Evaluation) -> Quadratic:
-        """Of data and prior."""
+        """The quadratic of data and prior."""
         slopes, ridge = objective.slopes(at), objective.prior * objective.dispersion
         eye = torch.eye(len(at.x)).to(slopes.hessian)
         return cls(slopes.hessian + ridge * eye, slopes.gradient - ridge * at.x)
 
     def step(self, damping: float) -> Tensor:
-        """The best step with damping relative to the diagonal.
+        """The step to the minimum with damping relative to the diagonal.
 
         Undetermined directions do not change.
         """

@@ -1,9 +1,10 @@
 """Parametrization of springs: spring constants as functions of free parameters.
 
-Each free parameter is the logarithm of a ratio to the geometric start, so that zero is the start
-and the squared length is the distance from it, independent of units and origin: for scalars
-the log ratio, for a 6 x 6 stiffness S the affine-invariant distance ``|log(S0^-1/2 S S0^-1/2)|``
-(Pennec, Fillard and Ayache, Int. J. Comput. Vision 66 (2006) 41).
+Each free parameter is the logarithm of a ratio to the starting springs, which are equal for all
+contacts. So zero is the start, and the squared length is the squared distance from it, independent
+of units and origin: for scalars the log ratio, for a 6 x 6 stiffness S the affine-invariant
+distance ``|log(S0^-1/2 S S0^-1/2)|`` (Pennec, Fillard and Ayache, Int. J. Comput. Vision 66 (2006)
+41).
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ N_STIFFNESS = 21
 
 @dataclass(frozen=True)
 class Level:
-    """A model of the series: which contacts share a spring, and its kind.
+    """A level of the series of models: which contacts share a spring, and its kind.
 
     Parameters
     ----------
     name : str
-        Name in the settings.
+        Name in the settings and in tables.
     by, kind : str
         See `SpringPlan`.
     description : str
-        For messages.
+        Description in messages and reports.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Level:
     description: str
 
 
-#: All models, in the order of the series.
+#: All levels, in the order of the series.
 LEVELS = (
     Level("global", "global", "gaussian", "one Gaussian spring for all contacts"),
     Level("interface", "interface", "gaussian", "a Gaussian spring per interface"),
@@ -57,7 +58,7 @@ LEVELS = (
 
 
 def find_levels(names: tuple[str, ...]) -> tuple[Level, ...]:
-    """Models by name.
+    """Levels by name.
 
     Raises
     ------
@@ -85,7 +86,7 @@ class LogSprings:
     module : ClassSprings
         Defines the classes; its values are not used.
     start : float
-        The geometric start: equal for every contact, along and across.
+        The starting spring constant, equal for every contact, along and across.
     """
 
     level: Level
@@ -150,7 +151,7 @@ class LogSprings:
 
 @dataclass(frozen=True, eq=False)
 class MatrixSprings:
-    """A stiffness ``S = R exp(X) R^T`` per interface, ``R R^T`` being the geometric start.
+    """A stiffness ``S = R exp(X) R^T`` per interface, where ``R R^T`` is the start.
 
     X is symmetric; its diagonal and sqrt(2) times its upper triangle are the free parameters, so
     that their squared length is that of X.
@@ -163,7 +164,7 @@ class MatrixSprings:
     module : InterfaceStiffness
         Defines the interfaces; its values are not used.
     start : float
-        Spring constant, along and across every contact, of the geometric start.
+        The starting spring constant, equal for every contact, along and across.
     root : Tensor, shape (n_interfaces, 6, 6)
         R, lower triangular.
     """
@@ -241,7 +242,7 @@ Parametrization = LogSprings | MatrixSprings
 def make_parametrization(
     level: Level, bodies: Bodies, contacts: Contacts, start: float
 ) -> Parametrization:
-    """The parametrization of a model of the series.
+    """The parametrization of a level.
 
     Parameters
     ----------
@@ -249,12 +250,12 @@ def make_parametrization(
     bodies : Bodies
     contacts : Contacts
     start : float
-        The geometric start: one spring constant for every contact, along and across.
+        The starting spring constant, equal for every contact, along and across.
 
     Raises
     ------
     InputError
-        If the bodies cannot have such springs.
+        If such springs are not possible for the bodies.
     """
     if level.kind != "stiffness":
         plan = SpringPlan(by=level.by, kind=level.kind, start=start)

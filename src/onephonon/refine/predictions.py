@@ -20,7 +20,7 @@ from onephonon.dynamics.tls import TLS, FittedTLS, fit_tls, model_tls, principal
 
 from .model_series import LevelFit
 from .result import Fit
-from .table import PERCENTILES, draws
+from .table import PERCENTILES, draw_parameters
 
 Float64 = NDArray[np.float64]
 
@@ -42,8 +42,8 @@ class Band:
     Parameters
     ----------
     value, low, high : ndarray
-        At the best springs, and the 16th and 84th percentiles of draws, times what brings their
-        median to the best value (see `table.LOW_MIDDLE_HIGH`); NaN where nothing was drawn.
+        At the best springs, and the 16th and 84th percentiles of draws, scaled so that their
+        median is the best value (see `table.PERCENTILES`); NaN without draws.
     """
 
     value: Float64
@@ -61,18 +61,18 @@ class Predictions:
         ``8 pi^2 tr(U)/3``.
     b_file : ndarray, shape (n_atoms,), Å^2
     tls : TLS
-        Of the bodies of the asymmetric unit, about their centroids.
+        T, L and S of the bodies of the asymmetric unit, about their centroids.
     tls_file : FittedTLS
         Best fit to the file's U.
     dispersion : Dispersion
         Reduced frequencies along the standard path, at the best springs.
     frequencies : Band, shape (n, m)
-        The same.
+        Frequencies with intervals.
     directions : tuple of str
     speeds : Band, shape (n_directions, 3), m/s
         The slowest first.
     temperature : float
-        K, at which the crystal was measured; speeds go with its square root.
+        K, at which the crystal was measured; speeds are proportional to its square root.
     n_draws : int
         Number of draws for the bands.
     n_skipped : int
@@ -80,7 +80,7 @@ class Predictions:
     rms : Band, shape (n_bodies, 2, 3)
         Principal root mean squares of T (Å) and L (rad) about the centroids, the largest first.
     messages : tuple of str
-        What was left out.
+        What was omitted, and why.
     """
 
     b_factors: Band
@@ -105,31 +105,36 @@ def predict(
     n_draws: int = 40,
     seed: int = 0,
     progress: ProgressLike | None = None,
+    draws: Tensor | None = None,
 ) -> Predictions:
-    """Predict from the springs of a model, with bands from draws of the posterior distribution.
+    """Predict from the springs of a level, with bands from draws of the posterior distribution.
 
     Parameters
     ----------
     fit : Fit
     level : LevelFit, optional
-        By default the chosen one.
+        By default the chosen level.
     temperature : float
         K, at which the crystal was measured.
     n_draws : int
-        0 omits the bands.
+        Number of draws; 0 for no bands.
     seed : int
-        Of the draws.
+        Random seed of the draws.
     progress : Progress or callable, optional
+    draws : Tensor, shape (n_draws, n), optional
+        Free parameters to use in place of random draws.
 
     Raises
     ------
     InputError
-        If the temperature is not positive or the number of draws is negative.
+        If the temperature is not positive, or if the number of draws is negative.
     """
     if not temperature > 0:
-        raise InputError(f"temperature {temperature:g} K: give a positive one")
+        raise InputError(f"temperature {temperature:g} K is not positive; give it in kelvin")
+    if draws is not None:
+        n_draws = len(draws)
     if n_draws < 0:
-        raise InputError(f"n_draws {n_draws}: give how many springs to draw, 0 or more")
+        raise InputError(f"n_draws {n_draws} is negative; give 0 or more")
     level, progress = level or fit.best, Progress.of(progress)
     with torch.no_grad():
         model = fit.fitted_lattice(level)
@@ -141,7 +146,8 @@ def predict(
         k_frac = found.k_frac if banded else found.k_frac[:0]
         best = _numbers(model, tls, found.frequencies, temperature)
         drawn, n_skipped = [], 0
-        for i, x in enumerate(draws(fit, level, n_draws, seed)):
+        drawn_x = draw_parameters(fit, level, n_draws, seed) if draws is None else draws
+        for i, x in enumerate(drawn_x):
             progress.step("predictions", i, n_draws)
             try:
                 drawn.append(_at(fit.fitted_lattice(level, x), k_frac, temperature))
@@ -169,7 +175,7 @@ def predict(
 
 
 def _at(model: LatticeModel, k_frac: Tensor, temperature: float) -> list[Float64]:
-    """All numbers at other springs."""
+    """All predicted numbers at drawn springs."""
     w = frequencies(model, k_frac)[0] if len(k_frac) else None
     numbers = _numbers(model, model_tls(model), w, temperature)
     if not all(np.isfinite(part).all() for part in numbers):
@@ -208,7 +214,7 @@ def _messages(model: LatticeModel, banded: bool, n_draws: int, n_skipped: int) -
             f"than {MAX_DOF}"
         )
     if model.bodies.width == 3:
-        messages.append("bodies are single atoms, which have no L or S")
+        messages.append("bodies are single atoms, for which L and S are not defined")
     if n_skipped:
         messages.append(
             f"{n_skipped} of {n_draws} draws were skipped: their springs do not stabilize "

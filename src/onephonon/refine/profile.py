@@ -47,24 +47,24 @@ class Profile:
     Parameters
     ----------
     name : str
-        Of a row of the spring table.
+        Name of a row of the spring table.
     x : ndarray, shape (n,)
         Logarithm of the spring constant in kT/Å^2 (kT/rad^2), from the lowest.
     value : ndarray, shape (n,)
         The spring constant.
     chi2 : ndarray, shape (n,)
-        Rise of chi-square and prior above the minimum, in dispersions; infinite where no stable
-        springs were found.
+        Increase of chi-square and prior above the minimum, divided by the dispersion; infinite
+        where no stable springs were found.
     data_chi2 : ndarray, shape (n,)
-        Chi-square's own part of it.
+        The part of it that is chi-square.
     parabola : ndarray, shape (n,)
-        The rise by the Gauss-Newton quadratic.
+        The increase by the Gauss-Newton quadratic.
     best : float
         The spring constant of the fit.
     sigma_log : float
-        Standard uncertainty of its logarithm by Gauss and Newton.
+        Gauss-Newton standard uncertainty of its logarithm.
     interval_68, interval_95 : (float, float)
-        Where the rise is 1 and 4; 0 or infinite if not reached.
+        Where the increase is 1 and 4; 0 or infinite if it does not get there.
     converged : bool
         Whether all points converged.
     """
@@ -98,19 +98,19 @@ def profile(
     ----------
     fit : Fit
     name : str
-        Of a row of the spring table.
+        Name of a row of the spring table.
     level : LevelFit, optional
-        By default the chosen one.
+        By default the chosen level.
     n_points : int
-        Over three standard uncertainties to both sides, or factors of 100 if those are less, the
-        best in the middle.
+        Number of points, with the best value in the middle. They cover three standard
+        uncertainties to both sides, or factors of 100 if those are smaller.
     progress : Progress or callable, optional
 
     Raises
     ------
     InputError
-        If there is no such spring, the number of points is even or less than 5, or the mean
-        B-factor alone sets the spring.
+        If there is no such spring, if the number of points is even or less than 5, or if the mean
+        B-factor alone determines the spring.
     """
     level = level or fit.best
     titles = [row_title(group, direction) for group, _, direction in row_names(level)]
@@ -128,7 +128,9 @@ def profile(
     fixed = _FixedSpring(fit, level, titles.index(name), objective)
     log, slope = fixed.log(level.x.detach())
     if float(slope.square().sum()) < MIN_SQUARED_SLOPE:
-        raise InputError(f"spring {name!r} has no profile: the mean B-factor alone sets it")
+        raise InputError(
+            f"spring {name!r} has no profile, since the mean B-factor alone determines it"
+        )
     sigma = float(torch.linalg.vector_norm(fixed.root.T @ slope))
     offsets = np.linspace(-1, 1, n_points) * min(SIGMA_RANGE, np.log(MAX_FACTOR) / sigma)
     x = log + sigma * offsets

@@ -36,7 +36,7 @@ class Quality:
     cc : float
         Pearson's correlation of the data with model and background.
     cc_anisotropic : float
-        The same without the isotropic parts of data and model, background left out.
+        Correlation of the anisotropic parts of data and model, without the background.
     r : float
         ``sum |y - fit| / sum |y|``.
     background : float
@@ -87,7 +87,7 @@ class VoxelResults:
         return cls(voxels.data, model, background, loss, *rest)
 
     def over(self, keep: NDArray[np.bool_], s: Float64) -> Quality:
-        """Agreement over the voxels kept, whose s are given."""
+        """Agreement over the voxels kept, with s of all voxels."""
         data, model, background = self.data[keep], self.model[keep], self.background[keep]
         fit = model + background
         a, b = self.data_anisotropic[keep], self.model_anisotropic[keep]

@@ -1,4 +1,4 @@
-"""Result of a fit: the series of models, and everything needed to interpret and repeat it."""
+"""Result of a fit: the series of models, and everything needed to interpret it."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class Fit:
     background : str
         Kind of background.
     absolute : bool
-        Data are in e^2 per cell, so springs are directly in kT/Å^2; else a scale was fitted, and
-        the unit of the springs follows from the mean B-factor.
+        Whether the data are in e^2 per cell, so that springs are in kT/Å^2. Otherwise a scale was
+        fitted, and the unit of the springs follows from the mean B-factor of the file.
     reindexing : Reindexing
         From the data's indices to the model's.
     indexing : Agreement or None
-        Of the starting model with the data under every indexing; None if there is only one.
+        Agreement of the starting model with the data in every indexing; None if there is only one.
     messages : tuple of str
-        Messages about assumptions and decisions.
+        Assumptions and decisions.
     objective : Objective
-        Of the starting model, with the amplitudes; each `LevelFit` replaces parts of it.
+        Objective of the starting model, with the amplitudes; each level replaces parts of it.
     """
 
     model: OnePhonon
@@ -65,7 +65,7 @@ class Fit:
 
     @property
     def best(self) -> LevelFit:
-        """The chosen model."""
+        """The chosen level."""
         return self.series.best
 
     def unit(self, level: LevelFit, x: Tensor | None = None) -> Tensor:
@@ -81,7 +81,8 @@ class Fit:
     def maps(self, level: LevelFit | None = None) -> tuple[DiffuseMap, DiffuseMap, DiffuseMap]:
         """Model on the data's scale, background, and data as fitted, on the data's own grid.
 
-        At the voxels of the fit and their equivalents; NaN elsewhere. In the data's indices.
+        They are in the data's indices, with values at the voxels of the fit and their symmetry
+        equivalents, and NaN elsewhere.
         """
         level = level or self.best
         what = level.voxel_results
@@ -102,9 +103,9 @@ class Fit:
         Parameters
         ----------
         level : LevelFit, optional
-            By default the chosen one.
+            By default the chosen level.
         x : Tensor, shape (n,), optional
-            Free parameters other than the best.
+            Free parameters; by default the fitted ones.
         """
         level = level or self.best
         model, parametrization = self.model, level.parametrization
@@ -123,7 +124,7 @@ class Fit:
     def fitted_lattice(
         self, level: LevelFit | None = None, x: Tensor | None = None
     ) -> LatticeModel:
-        """The crystal on a level's springs in kT/Å^2, at thermal scale 1; differentiable in x.
+        """The lattice with springs of a level in kT/Å^2, at thermal scale 1; differentiable in x.
 
         Parameters
         ----------

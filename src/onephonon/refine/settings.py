@@ -22,51 +22,56 @@ class FitSettings:
     Parameters
     ----------
     voxels : {'auto', 'halos', 'all'}
-        Whole zones around the strongest Bragg peaks, or all voxels of the resolution range. Auto
-        takes halos if the map has more than one voxel in two indices along each axis.
+        Fit zones around the strongest Bragg peaks (halos), or all voxels of the resolution range.
+        'auto' is 'halos' if voxels are smaller than half a Miller index along each axis, else
+        'all'.
     n_peaks : int
-        Maximum number of halos, in order of |F|^2 of the model.
+        Maximum number of halos: those with the largest |F|^2 of the model.
     d_min, d_max : float, optional
-        Resolution range, Å (of the peaks, for halos). By default 2.0 to 2.5 for halos, and
-        everything otherwise.
+        Resolution range, Å; for halos, of their Bragg peaks. By default 2.0 to 2.5 for halos, and
+        unlimited otherwise.
     bragg_radius : float, optional
-        Voxels whose centre is nearer to a Bragg point are left out: a length in 1/Å, 2*pi
-        included as in q. By default half the diagonal of a voxel, and none where voxels are
-        averaged over.
+        Voxels whose centre is closer to a Bragg point are excluded: a length in 1/Å, including
+        2*pi as in q. By default half the diagonal of a voxel, or 0 if the model is averaged over
+        voxels.
     held_out : float
         Fraction of halos held out; symmetry-related halos stay together.
     seed : int
-        Random seed of that choice.
+        Random seed for choosing the held-out halos.
     levels : tuple of str
-        Names of the models to fit in turn, see `families.LEVELS`.
+        Names of the levels to fit in turn; see `parametrization.LEVELS`.
     patience : int
-        Number of further models to fit without a clear gain on the held-out data before the series
+        Number of further levels to fit without a clear gain on the held-out data before the series
         ends.
     prior : float, optional
-        Weight of the squared log-ratios to the geometric start beside chi-square over its
-        dispersion: one over the variance expected of them. By default the best of several on the
-        held-out data.
+        Weight of the squared log-ratios to the starting springs, relative to chi-square divided by
+        the dispersion: one over their expected variance. By default several weights are tried, and
+        the best on the held-out data is used.
     scale : {'auto', 'absolute', 'fitted'}
-        Whether intensities are in e^2 per cell, or a factor is fitted. Auto looks at the units.
+        Whether intensities are in e^2 per cell, or a scale factor is fitted. 'auto' decides by the
+        units of the map.
     background : {'auto', 'isotropic', 'halo', 'none'}
-        A smooth function of |q|, a constant and a slope for each halo, or nothing. Auto takes
-        the first with all voxels and the second with halos.
+        A smooth function of |q|, a constant and a slope for each halo, or none. 'auto' is
+        'isotropic' if all voxels are fitted, and 'halo' for halos.
     knots : int
-        Number of spline knots of the isotropic background, ends included.
+        Number of spline knots of the isotropic background, including the ends.
     loss : {'squares', 'soft_l1'}
-        soft_l1 is quadratic up to `outlier` sigma and linear beyond.
+        Sum of squares; or soft_l1, which is robust to outliers: quadratic up to about `outlier`
+        sigma and linear beyond.
     outlier : float
+        In sigma.
     average : int, optional
-        Order of voxel averages (see `scattering.Quadrature`); 0 takes the model at the centres. By
-        default 2 for voxels of half an index or more.
+        Order of voxel averages (see `scattering.Quadrature`); 0 evaluates the model at the centres
+        of voxels. By default 2 for voxels of half a Miller index or more, else 0.
     leave_out : float
-        Share of each voxel around its Bragg point that is left out; see `scattering.Quadrature`.
+        Fraction of each voxel around its Bragg point that is excluded from the average; see
+        `scattering.Quadrature`.
     reindex : str
         'auto', 'best', 'none' or an operator such as k,h,-l; see `compare.Settings`.
     max_steps : int
         Maximum steps per minimization.
     tolerance : float
-        Converged when no logarithm of a spring would change by more.
+        The fit has converged when a further step would change no logarithm of a spring by more.
 
     Raises
     ------
@@ -135,5 +140,5 @@ class FitSettings:
         radius = self.bragg_radius
         if radius is not None and not (math.isfinite(radius) and radius >= 0):
             raise InputError(
-                f"bragg_radius {radius}: give a distance in 1/Å, 2*pi included, 0 or more"
+                f"bragg_radius {radius}: give a distance in 1/Å, including 2*pi, 0 or more"
             )

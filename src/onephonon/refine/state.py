@@ -1,4 +1,4 @@
-"""Saved state of a fit: models already fitted, to continue an interrupted fit."""
+"""Saved state of a fit: the levels already fitted, to continue an interrupted fit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fingerprint(structure: Path, data: DiffuseMap, settings: dict[str, Any]) -> 
 def write_fit_state(
     path: str | os.PathLike[str], mark: str, levels: dict[str, SavedLevel], *, complete: bool
 ) -> None:
-    """Save the models fitted so far, replacing an earlier state."""
+    """Save the levels fitted so far, replacing an earlier state."""
     state = {
         "format": "onephonon fit",
         "version": VERSION,
@@ -56,12 +56,12 @@ def write_fit_state(
 
 
 def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, SavedLevel]]:
-    """Fingerprint and fitted models of a saved fit.
+    """Fingerprint and fitted levels of a saved fit.
 
     Raises
     ------
     MapFileError
-        If the file is not one, or damaged.
+        If the file is not the state of a fit, or is damaged.
     """
     import torch
 

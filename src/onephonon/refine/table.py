@@ -41,18 +41,18 @@ class SpringRow:
     Parameters
     ----------
     name : str
-        Interface, or pair of residues, and direction.
+        Interface or pair of residues, and direction.
     interface : str
-        Operator, ``within`` a copy, or ``all``.
+        Symmetry operator, ``within`` for contacts within an asymmetric unit, or ``all``.
     direction : str
-        ``along`` or ``across`` contacts or in ``all`` directions; or the principal axes
-        ``translation 1`` to 3 and ``libration 1`` to 3 of a stiffness, the softest first.
+        ``along`` or ``across`` contacts, or ``all``; for a 6 x 6 stiffness the principal axes
+        ``translation 1`` to 3 and ``libration 1`` to 3, the softest first.
     value : float
-        kT/Å^2; librations kT/rad^2, about the centre of the interface.
+        kT/Å^2; for librations kT/rad^2, about the centre of the interface.
     low, high : float
         68 % interval.
     ratio : float
-        To the geometric start, for the same motion.
+        Ratio to the starting spring, for the same motion.
     sigma_log : float
         Standard uncertainty of the logarithm.
     by_data : float
@@ -61,7 +61,7 @@ class SpringRow:
     n_contacts : int
         Per unit cell.
     residues : tuple of str
-        Pairs of residues with most contacts.
+        The pairs of residues with the most contacts.
     """
 
     name: str
@@ -78,17 +78,17 @@ class SpringRow:
 
 
 def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ...]:
-    """Spring constants of a model in kT/Å^2, with 68 % intervals.
+    """Spring constants of a level in kT/Å^2, with 68 % intervals.
 
-    The uncertainty of a logarithm is that of Gauss-Newton; if a scale was fitted it includes that
-    of the unit of the springs, so that a common factor cancels. Intervals of principal stiffnesses
-    are from draws.
+    Uncertainties of logarithms are from the Gauss-Newton covariance. If a scale was fitted they
+    include that of the unit of the springs, so that a common factor cancels. Intervals of
+    principal stiffnesses are from draws.
 
     Parameters
     ----------
     fit : Fit
     level : LevelFit, optional
-        By default the chosen one.
+        By default the chosen level.
     """
     level = level or fit.best
     x = level.x.detach()
@@ -224,7 +224,7 @@ def without_common(fit: Fit, level: LevelFit, moves: Tensor) -> Tensor:
     return moves - (moves @ common)[:, None] * common
 
 
-def draws(fit: Fit, level: LevelFit, n: int, seed: int = 0) -> Tensor:
+def draw_parameters(fit: Fit, level: LevelFit, n: int, seed: int = 0) -> Tensor:
     """Draws of the free parameters from the posterior distribution, shape (n, len(x))."""
     x = level.x.detach()
     return x + without_common(fit, level, level.uncertainty.draw(x, n, seed) - x)
@@ -233,7 +233,7 @@ def draws(fit: Fit, level: LevelFit, n: int, seed: int = 0) -> Tensor:
 def _drawn_interval(fit: Fit, level: LevelFit) -> tuple[Float64, Float64]:
     """68 % intervals of the logarithms."""
     with torch.no_grad():
-        every = [_numpy(log_values(fit, level, x)) for x in draws(fit, level, N_DRAWS)]
+        every = [_numpy(log_values(fit, level, x)) for x in draw_parameters(fit, level, N_DRAWS)]
     low, middle, high = np.nanpercentile(np.stack(every), PERCENTILES, axis=0)
     best = _numpy(log_values(fit, level, level.x.detach()))
     return best + low - middle, best + high - middle
@@ -248,7 +248,7 @@ def _share(level: LevelFit, slopes: Tensor, sigma: Tensor) -> Float64:
 
 
 def _ratios(fit: Fit, level: LevelFit) -> Float64:
-    """Of the values to those of the geometric start."""
+    """Ratios of the values to those of the starting springs."""
     parametrization, x = level.parametrization, level.x.detach()
     with torch.no_grad():
         unit = fit.unit(level, x) / fit.unit(level, torch.zeros_like(x))

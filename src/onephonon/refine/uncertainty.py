@@ -12,7 +12,7 @@ from torch import Tensor
 class Uncertainty:
     """Gauss-Newton Hessian at a minimum, of data and prior.
 
-    All quantities refer to the free parameters: logarithms of ratios to the start.
+    All quantities refer to the free parameters: logarithms of ratios to the starting springs.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Uncertainty:
     def spectrum(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues of `information`, the largest first, and directions in columns.
 
-        1/sqrt(value) is the uncertainty of a direction by the data alone: the sloppiness spectrum.
+        1/sqrt(value) is the uncertainty of a direction by the data alone.
         """
         values, vectors = torch.linalg.eigh(self.information)
         return values.flip(0).clamp(min=0.0), vectors.flip(1)
@@ -70,8 +70,7 @@ class Uncertainty:
     def fitting_prior(self, x: Tensor) -> float:
         """Weight of the prior that maximizes the evidence, given the fitted springs.
 
-        ``n_effective / |x|^2`` (MacKay, Neural Comput.
-        4 (1992) 415).
+        ``n_effective / |x|^2`` (MacKay, Neural Comput. 4 (1992) 415).
         """
         return max(self.n_effective, 1e-6) / max(float(x.square().sum()), 1e-6)
 

@@ -70,8 +70,8 @@ class FitVoxels:
     peaks : ndarray, shape (n_halos, 3), int64
         The Bragg peak of each halo.
     orbit : ndarray, shape (N,), int64
-        What is held out as one and is independent of the rest: halos that symmetry makes equal
-        share a number, and where halos are single voxels those of a block of hkl.
+        Number of the set that is held out as a whole: symmetry-equivalent halos or, where halos are
+        single voxels, those in a block of hkl.
     held_out : ndarray, shape (N,), bool
     quadrature : Quadrature or None
         How the model is averaged over each voxel; None evaluates it at the centres.
@@ -79,7 +79,7 @@ class FitVoxels:
         Voxels are boxes along the axes of the data: ``box @ rotation`` in the model's indices.
     sigma_known : bool
     messages : tuple of str
-        What was assumed.
+        Assumptions and decisions.
     equivalent_place, equivalent_of : ndarray, shape (M,), int64
         Flat indices of all voxels considered, and the unique voxel that represents each.
     """
@@ -138,10 +138,10 @@ def select_voxels(
     Raises
     ------
     InputError
-        If the range holds too few voxels or halos, or the data have no cell.
+        If the resolution range contains too few voxels or halos, or if the data have no cell.
     """
     if data.grid is None:
-        raise InputError("the data are a list of q-vectors; a fit needs a map on a grid of hkl")
+        raise InputError("the data are a list of q-vectors; give a map on a grid of hkl")
     whole = fits_all_voxels(data, settings)
     quadrature = choose_quadrature(data.grid, settings.average, settings.leave_out)
     messages: list[str] = []
@@ -158,13 +158,13 @@ def select_voxels(
         )
         keep = away >= radius
         messages.append(
-            f"{int((~keep).sum())} voxels within {TWO_PI * radius:.4g} 1/Å (2*pi included) "
-            "of a Bragg point are left out"
+            f"{int((~keep).sum())} voxels within {TWO_PI * radius:.4g} 1/Å (including 2*pi) "
+            "of a Bragg point are excluded"
         )
         voxel_index, hkl, peak, s = voxel_index[keep], hkl[keep], peak[keep], s[keep]
     if len(voxel_index) < MIN_VOXELS:
         raise InputError(
-            f"{len(voxel_index)} voxels are left to fit, fewer than {MIN_VOXELS}; widen the "
+            f"only {len(voxel_index)} voxels are left to fit, fewer than {MIN_VOXELS}; widen the "
             "resolution range or increase n_peaks"
         )
     step = quadrature.step if quadrature else None
@@ -175,22 +175,24 @@ def select_voxels(
 
 
 def fits_all_voxels(data: DiffuseMap, settings: FitSettings) -> bool:
-    """Whether all voxels of a range are fitted instead of halos: as requested, or if coarse."""
+    """Whether all voxels are fitted instead of halos: as requested, or if voxels are coarse."""
     return settings.voxels == "all" or (settings.voxels == "auto" and is_coarse(data.grid))
 
 
 def resolution_range(data: DiffuseMap, settings: FitSettings) -> tuple[float, float]:
-    """Smallest and largest d, Å, as requested or by default."""
+    """Smallest and largest d, Å, from the settings or by default."""
     low, high = (0.0, math.inf) if fits_all_voxels(data, settings) else HALO_RANGE
     low = low if settings.d_min is None else settings.d_min
     high = high if settings.d_max is None else settings.d_max
     if low >= high:
-        raise InputError(f"d from {low:g} to {high:g} Å is no range; give d_min and d_max both")
+        raise InputError(
+            f"the resolution range d = {low:g} to {high:g} Å is empty; give both d_min and d_max"
+        )
     return low, high
 
 
 def _bragg_radius(data: DiffuseMap, settings: FitSettings, quadrature: Quadrature | None) -> float:
-    """How far from Bragg points voxels must be, as s = |q|/2*pi."""
+    """Minimum distance of voxels from Bragg points, as s = |q|/2*pi."""
     if settings.bragg_radius is not None:
         return settings.bragg_radius / TWO_PI
     return 0.0 if quadrature else _half_diagonal(data)
@@ -212,7 +214,7 @@ def _in_range(
     whole: bool,
     messages: list[str],
 ) -> tuple[Index, Float64, Index, Float64]:
-    """Voxels with data in the range of resolution: their places, hkl, Bragg peaks and s."""
+    """Voxels with data in the resolution range: flat indices, hkl, Bragg peaks and s."""
     low, high = resolution_range(data, settings)
     good = data.mask
     if data.sigma is not None:
@@ -228,10 +230,12 @@ def _in_range(
         keep = (limit >= (1 / high) * (1 - 1e-6)) & (limit <= np.divide(1, low) * (1 + 1e-6))
     keep &= s > 0
     if not keep.any():
-        reach = f"{1 / s.max():.3g} to {1 / max(s.min(), 1e-9):.3g} Å" if len(s) else "nothing"
+        reach = (
+            f"{1 / s.max():.3g} to {1 / max(s.min(), 1e-9):.3g} Å" if len(s) else "no resolution"
+        )
         raise InputError(
-            f"the data have no voxel between d = {low:g} and {high:g} Å; they reach {reach}: "
-            "give d_min and d_max"
+            f"the data have no voxel between d = {low:g} and {high:g} Å; they cover {reach}: "
+            "give d_min and d_max in that range"
         )
     limits = f"d >= {low:g} Å" if math.isinf(high) else f"{low:g} <= d <= {high:g} Å"
     messages.append(f"resolution {limits}{'' if whole else ' (of the Bragg peak)'}")
@@ -253,7 +257,7 @@ def _strongest(
     s: Float64,
     messages: list[str],
 ) -> tuple[Index, Float64, Index, Float64]:
-    """Voxels of the halos whose peaks are strongest."""
+    """Voxels of the halos with the strongest Bragg peaks."""
     orbits, orbit = _orbit(peak, laue)
     _, inverse, count = np.unique(peak, axis=0, return_inverse=True, return_counts=True)
     covered = np.zeros(len(orbits), dtype=np.int64)
@@ -297,8 +301,10 @@ def _merge(
     repeats = len(voxel_index) / n
     if repeats > 1.001:
         copies = spread <= COPY_TOLERANCE * float(np.std(values))
-        how = "copies of one number each" if copies else "averaged"
-        messages.append(f"{len(voxel_index)} voxels are {n} by symmetry: {how}")
+        how = "identical copies" if copies else "averaged"
+        messages.append(
+            f"{len(voxel_index)} voxels reduce to {n} by symmetry: equivalents are {how}"
+        )
         if copies and sigma is not None:
             return _Merged(voxel_index, back, first, mean, sigma[first])
     merged = None if sigma is None else np.asarray(total**-0.5, dtype=np.float64)
@@ -316,7 +322,7 @@ def _split(
     settings: FitSettings,
     messages: list[str],
 ) -> FitVoxels:
-    """Number the halos, hold some out, and sort all voxels by halo."""
+    """Number the halos, choose those held out, and sort all voxels by halo."""
     hkl, peak, s = hkl[merged.index], peak[merged.index], s[merged.index]
     orbits, orbit = _orbit(peak, laue)
     what = "halos"
@@ -324,7 +330,7 @@ def _split(
         blocks, block = np.unique(np.rint(orbits / BLOCK_SIZE), axis=0, return_inverse=True)
         orbits, orbit, what = blocks, block.reshape(-1)[orbit], f"blocks of {BLOCK_SIZE}^3 hkl"
     if len(orbits) < 2:
-        raise InputError("one halo cannot be both fitted and held out; increase n_peaks")
+        raise InputError("there is only one halo, and some must be held out; increase n_peaks")
     generator = np.random.default_rng(settings.seed)
     n_held = min(len(orbits) - 1, max(1, round(settings.held_out * len(orbits))))
     out = np.zeros(len(orbits), dtype=bool)
@@ -335,10 +341,7 @@ def _split(
     sigma = merged.sigma
     if sigma is None:
         sigma = shell_standard_deviation(merged.data, s)
-        messages.append(
-            f"no sigma: that of a voxel is taken as the spread of the data in its shell of |q| "
-            f"({N_SHELLS} shells)"
-        )
+        messages.append("the data have no sigma: their standard deviation in shells of |q| is used")
     messages.append(f"{n_held} of {len(orbits)} {what} are held out (seed {settings.seed})")
     return FitVoxels(
         hkl=hkl[order],

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 def fit(
     file: StructureFile,
     data_file: Annotated[
-        Path, typer.Argument(metavar="DATA", help="The measured map, in any of the formats.")
+        Path, typer.Argument(metavar="DATA", help="The measured map, in any supported format.")
     ],
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")
+        Path, typer.Option("--output", "-o", help="Folder for the results; created if missing.")
     ],
     writing: OutputOptions,
     data: DataOptions,
@@ -60,8 +60,8 @@ def fit(
 ) -> None:
     """Fit the springs between molecules to a measured diffuse map.
 
-    Models with more and more springs are fitted in turn, as long as the fit to held-out data
-    improves. The output folder contains a report (report.html), all numbers (JSON, CSV), the
+    A series of models is fitted, with more springs at each level, as long as held-out data fit
+    better. The output folder contains a report (report.html), all numbers (JSON, CSV), the
     calculated map, and the state of the fit: repeat the command to continue an interrupted fit.
     """
     settings = fit_settings(data, resolution, voxels, objective, levels)
@@ -71,8 +71,8 @@ def fit(
     arguments = model_arguments(network, structure)
     model = build_model(file, arguments, **numerics.tensor_arguments())
     folder = FitFolder.open(output, file, measured, settings, arguments, writing.force)
-    found = _run(model, measured, settings, folder, writing.quiet)
-    _write(found, folder, kelvin, report, writing.quiet)
+    fitted = _run(model, measured, settings, folder, writing.quiet)
+    _write(fitted, folder, kelvin, report, writing.quiet)
 
 
 def _run(
@@ -96,7 +96,7 @@ def _run(
 
 
 def _write(
-    found: Fit, folder: FitFolder, kelvin: float, report: ReportOptions, quiet: bool
+    fitted: Fit, folder: FitFolder, kelvin: float, report: ReportOptions, quiet: bool
 ) -> None:
     """Write the report, the numbers and the maps, and print the file names."""
     from onephonon.maps.io.registry import write_map
@@ -109,17 +109,17 @@ def _write(
     predictions = None
     with progress(quiet) as shown:
         if report.draws:
-            predictions = predict(found, temperature=kelvin, n_draws=report.draws, progress=shown)
-        traced = tuple(profile(found, name, progress=shown) for name in report.profiles)
+            predictions = predict(fitted, temperature=kelvin, n_draws=report.draws, progress=shown)
+        traced = tuple(profile(fitted, name, progress=shown) for name in report.profiles)
     command = f"onephonon {' '.join(sys.argv[1:])}"
-    written = write_report(found, folder.path, predictions, traced, command, force=True)
-    model, background, _data = found.maps()
+    written = write_report(fitted, folder.path, predictions, traced, command, force=True)
+    model, background, _data = fitted.maps()
     for name, diffuse in (("model.h5", model), ("background.h5", background)):
         write_map(diffuse, folder.path / name, force=True)
         written.append(folder.path / name)
-    if isinstance(found.best.parametrization, LogSprings):
+    if isinstance(fitted.best.parametrization, LogSprings):
         path = folder.path / "contacts.csv"
-        write_contact_table(found.fitted_model().contact_table(), path, force=True)
+        write_contact_table(fitted.fitted_model().contact_table(), path, force=True)
         written.append(path)
     folder.save(complete=True)
     if not quiet:

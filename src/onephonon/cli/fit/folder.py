@@ -1,4 +1,4 @@
-"""The folder of a fit: saved and newly fitted models."""
+"""The folder of a fit: saved and newly fitted levels."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class FitFolder:
     Parameters
     ----------
     path : Path
-    mark : str
-        Fingerprint of everything that a fit in this folder must share.
+    fingerprint : str
+        Hash of the data, structure and settings of the fit in this folder.
     saved_levels : dict of str to SavedLevel
         Levels fitted before.
     """
 
-    def __init__(self, path: Path, mark: str, saved_levels: dict[str, SavedLevel]) -> None:
-        self.path, self.mark, self.saved_levels = path, mark, saved_levels
-        self.done: dict[str, SavedLevel] = {}
+    def __init__(self, path: Path, fingerprint: str, saved_levels: dict[str, SavedLevel]) -> None:
+        self.path, self.fingerprint, self.saved_levels = path, fingerprint, saved_levels
+        self.fitted_levels: dict[str, SavedLevel] = {}
 
     @classmethod
     def open(
@@ -48,25 +48,25 @@ class FitFolder:
         Raises
         ------
         MapFileError
-            If it holds something else.
+            If the folder contains other files, or a fit with other data or options.
         """
         from onephonon.refine.state import fingerprint, read_fit_state
 
         if path.exists() and not path.is_dir():
             raise MapFileError(f"{path} is a file; name a folder for the results")
         fingerprinted = asdict(settings) | arguments
-        # A longer series gives the same models, if it begins with the same single spring.
+        # A longer series has the same first levels if both begin, or neither begins, with "global".
         fingerprinted["levels"] = settings.levels[0] == "global"
         for name in ("patience", "max_steps"):
             fingerprinted.pop(name)
-        mark = fingerprint(structure, data, fingerprinted)
+        own = fingerprint(structure, data, fingerprinted)
         saved_levels: dict[str, SavedLevel] = {}
         state = path / STATE
         if state.exists() and not force:
             other, saved_levels = read_fit_state(state)
-            if other != mark:
+            if other != own:
                 raise MapFileError(
-                    f"{path} holds a fit of other data, another structure or other options; "
+                    f"{path} contains a fit with other data, another structure or other options; "
                     "choose another folder, or overwrite it with --force"
                 )
         elif path.is_dir() and any(path.iterdir()) and not force:
@@ -75,15 +75,18 @@ class FitFolder:
                 "write into it with --force"
             )
         path.mkdir(parents=True, exist_ok=True)
-        return cls(path, mark, saved_levels)
+        return cls(path, own, saved_levels)
 
     def save(self, fitted: LevelFit | None = None, complete: bool = False) -> None:
-        """Save a fitted model, or that the fit is complete."""
+        """Save a fitted level, or mark the fit as complete."""
         from onephonon.refine.model_series import SavedLevel
         from onephonon.refine.state import write_fit_state
 
         if fitted is not None:
-            self.done[fitted.level.name] = SavedLevel.of(fitted)
+            self.fitted_levels[fitted.level.name] = SavedLevel.of(fitted)
         write_fit_state(
-            self.path / STATE, self.mark, self.saved_levels | self.done, complete=complete
+            self.path / STATE,
+            self.fingerprint,
+            self.saved_levels | self.fitted_levels,
+            complete=complete,
         )

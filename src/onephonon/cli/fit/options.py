@@ -1,4 +1,4 @@
-"""What is fitted to which data, how, and what is reported."""
+"""Options of ``onephonon fit``: data, objective, levels and report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitResolution(ResolutionOptions):
-    """The range of resolution, which for halos is that of their Bragg peaks."""
+    """The resolution range, which for halos is that of their Bragg peaks."""
 
     d_min: Annotated[
         float | None,
@@ -39,7 +39,7 @@ class FitResolution(ResolutionOptions):
 
 @dataclass(frozen=True)
 class DataOptions(OptionGroup):
-    """Which voxels are fitted, and which are held out."""
+    """The voxels that are fitted, and those that are held out."""
 
     panel: ClassVar[str] = "Data"
 
@@ -51,23 +51,23 @@ class DataOptions(OptionGroup):
             "where the map is finely sampled (auto).",
         ),
     ] = "auto"
-    n_peaks: Annotated[int, typer.Option("--peaks", help="Largest number of halos.")] = 400
+    n_peaks: Annotated[int, typer.Option("--peaks", help="Maximum number of halos.")] = 400
     bragg_radius: Annotated[
         float | None,
         typer.Option(
-            help="Leave out voxels nearer than this to a Bragg point, in 1/Å.",
-            show_default="half a voxel's diagonal; none if voxels are averaged over",
+            help="Exclude voxels closer than this to a Bragg point, in 1/Å (including 2π).",
+            show_default="half a voxel's diagonal; 0 if the model is averaged over voxels",
         ),
     ] = None
     held_out: Annotated[
-        float, typer.Option(help="Share of the halos that is held out of the fit.")
+        float, typer.Option(help="Fraction of the halos that is held out of the fit.")
     ] = 0.2
-    seed: Annotated[int, typer.Option(help="Seed of the random choice of what is held out.")] = 0
+    seed: Annotated[int, typer.Option(help="Random seed for choosing the held-out halos.")] = 0
 
 
 @dataclass(frozen=True)
 class ObjectiveOptions(OptionGroup):
-    """What is minimized."""
+    """The objective that is minimized."""
 
     panel: ClassVar[str] = "Objective"
 
@@ -75,35 +75,39 @@ class ObjectiveOptions(OptionGroup):
         str,
         typer.Option(
             metavar="KIND",
-            help="Take the data to be in e² per cell (absolute), fit their scale (fitted), or "
-            "decide by their units (auto).",
+            help="Assume that the data are in e² per cell (absolute), fit a scale factor (fitted), "
+            "or decide by the units of the map (auto).",
         ),
     ] = "auto"
     background: Annotated[
         str,
         typer.Option(
             metavar="KIND",
-            help="Background to fit: smooth in |q| (isotropic), a constant and a slope in each "
-            "halo (halo), nothing (none), or the first for all voxels and the second for halos "
+            help="Background: a smooth function of |q| (isotropic), a constant and a slope in each "
+            "halo (halo), no background (none), or isotropic for all voxels and halo for halos "
             "(auto).",
         ),
     ] = "auto"
-    knots: Annotated[int, typer.Option(help="Number of knots of the isotropic background.")] = 12
+    knots: Annotated[
+        int, typer.Option(help="Number of spline knots of the isotropic background.")
+    ] = 12
     loss: Annotated[
         str,
         typer.Option(
             metavar="squares|soft_l1",
-            help="Sum squares, or sum squares that grow linearly for outliers.",
+            help="Sum of squares, or soft_l1, which is robust to outliers.",
         ),
     ] = "squares"
     outlier: Annotated[
         float,
-        typer.Option(metavar="SIGMA", help="For soft_l1: where growth becomes linear, in sigma."),
+        typer.Option(
+            metavar="SIGMA", help="For soft_l1: residual beyond which the loss is linear, in sigma."
+        ),
     ] = 3.0
     prior: Annotated[
         float | None,
         typer.Option(
-            help="Weight of the springs' log-ratios to the start.",
+            help="Weight of the prior: of the squared log-ratios to the starting springs.",
             show_default="the best on held-out data",
         ),
     ] = None
@@ -111,44 +115,42 @@ class ObjectiveOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class SeriesOptions(OptionGroup):
-    """Which models are fitted, from few springs to many."""
+    """The levels that are fitted, from few springs to many."""
 
     panel: ClassVar[str] = "Series of models"
 
     levels: Annotated[
         str,
-        typer.Option(metavar="LEVEL,...", help="Models to fit in turn, from few springs to many."),
+        typer.Option(metavar="LEVEL,...", help="Levels to fit in turn, from few springs to many."),
     ] = "global,interface,hybrid,residue,stiffness"
     patience: Annotated[
         int,
-        typer.Option(
-            help="Number of levels without a clear gain on held-out data before the series ends."
-        ),
+        typer.Option(help="Number of further levels to fit without a clear gain on held-out data."),
     ] = 1
-    max_steps: Annotated[int, typer.Option(help="Largest number of steps of a minimization.")] = 200
+    max_steps: Annotated[int, typer.Option(help="Maximum number of steps of a minimization.")] = 200
 
 
 @dataclass(frozen=True)
 class ReportOptions(OptionGroup):
-    """What is reported beside the springs."""
+    """Predictions and profiles in the report."""
 
     panel: ClassVar[str] = "Report"
 
     draws: Annotated[
         int,
-        typer.Option(help="Number of draws behind the bands of predictions; 0 for no predictions."),
+        typer.Option(help="Random draws for the intervals of predictions; 0 for no predictions."),
     ] = 40
     profiles: Annotated[
         tuple[str, ...],
         typer.Option(
             "--profile",
             metavar="SPRING",
-            help="Profile of a spring, by its name in springs.csv; may be repeated.",
+            help="Profile of the spring with this name in springs.csv; may be repeated.",
         ),
     ] = ()
 
     def check(self) -> None:
-        """Check before long work what does not need the fit.
+        """Check the options before the fit.
 
         Raises
         ------
@@ -156,7 +158,7 @@ class ReportOptions(OptionGroup):
             If the number of draws is negative.
         """
         if self.draws < 0:
-            raise InputError(f"--draws {self.draws}: give a whole number, 0 or more")
+            raise InputError(f"--draws {self.draws} is negative; give 0 or more")
 
 
 def fit_settings(
@@ -166,19 +168,19 @@ def fit_settings(
     objective: ObjectiveOptions,
     levels: SeriesOptions,
 ) -> FitSettings:
-    """What `fit_springs` takes.
+    """The settings of `fit_springs`.
 
     Raises
     ------
     InputError
-        If a word is unknown or a number cannot be.
+        If an option is unknown or a number is out of range.
     """
     from dataclasses import asdict
 
     from onephonon.refine.settings import FitSettings
 
-    given: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for group in (data, resolution, voxels, objective, levels):
-        given |= asdict(group)
-    given["levels"] = tuple(levels.levels.replace(",", " ").split())
-    return FitSettings(**given)
+        settings |= asdict(group)
+    settings["levels"] = tuple(levels.levels.replace(",", " ").split())
+    return FitSettings(**settings)

@@ -74,7 +74,7 @@ def draw_series(series: ModelSeries, *, title: str = "") -> Figure:
     handles, labels_shown = left.get_legend_handles_labels()
     handles.append(Patch(color="0.85"))
     figure.legend(
-        handles, [*labels_shown, "chosen model"], loc="outside lower center", ncols=3, frameon=False
+        handles, [*labels_shown, "chosen level"], loc="outside lower center", ncols=3, frameon=False
     )
     figure.suptitle(title, parse_math=False)
     return figure
@@ -116,7 +116,7 @@ def draw_fit_shells(start: LevelFit, best: LevelFit, *, title: str = "") -> Figu
 
 @styled
 def draw_springs(rows: Sequence[SpringRow], *, title: str = "") -> Figure:
-    """Draw spring constants with 68 % intervals on a logarithmic axis, and the geometric start.
+    """Draw spring constants with 68 % intervals on a logarithmic axis, and the starting springs.
 
     Parameters
     ----------

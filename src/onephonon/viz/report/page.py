@@ -68,14 +68,14 @@ def report_page(report_data: ReportData, files: tuple[str, ...], maps: Maps | No
 
 
 def _maps_of(report_data: ReportData) -> Maps:
-    """Model with background, and data, of the chosen model."""
+    """Model with background, and data, of the chosen level."""
     model, back, data = report_data.fit.maps()
     total = {"intensity": model.intensity + back.intensity}
     return model.changed("model and background", total), data
 
 
 def headline(report_data: ReportData) -> list[Markup]:
-    """The chosen model, four numbers, and the verdict."""
+    """The chosen level, four numbers, and the verdict."""
     fit, verdict = report_data.fit, report_data.verdict
     best, start = fit.best, fit.series.start
     tiles = [
@@ -92,7 +92,7 @@ def headline(report_data: ReportData) -> list[Markup]:
     cell = ", ".join(f"{x:g}" for x in crystal.cell.parameters)
     return [
         paragraph(f"Space group {crystal.spacegroup}, cell {cell} (Å, °)", kind="faint"),
-        paragraph("Chosen model: ", element("b", best.level.description), f" ({best.level.name})."),
+        paragraph("Chosen level: ", element("b", best.level.description), f" ({best.level.name})."),
         element("div", *tiles, kind="tiles"),
         listed(lines, kind="verdict"),
     ]
