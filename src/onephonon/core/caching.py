@@ -22,7 +22,7 @@ class Results:
     """
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, bool], Any] = {}
+        self._entries: dict[tuple[str, bool], Any] = {}
 
     def get(self, name: str, compute: Callable[[], T], tensors: Sequence[Tensor]) -> T:
         """The result, computed if it is not at hand.
@@ -37,12 +37,12 @@ class Results:
         if inside_functorch():
             return compute()
         key = name, _graph_is_recorded(tensors)
-        if key in self._held:
-            entry: T = self._held[key]
+        if key in self._entries:
+            entry: T = self._entries[key]
             return entry
         value = compute()
         if not torch.is_inference_mode_enabled():
-            self._held[key] = value
+            self._entries[key] = value
         return value
 
 
@@ -76,7 +76,7 @@ class ResultCache:
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, _Entry] = {}
+        self._entries: dict[str, _Entry] = {}
 
     def get(
         self,
@@ -88,20 +88,20 @@ class ResultCache:
         """The result for these values, computed if it is not cached."""
         if _graph_is_recorded(tensors) or inside_functorch():
             return compute()
-        entry = self._held.get(name)
+        entry = self._entries.get(name)
         if entry is None or not entry.fits(tensors, settings):
             value = compute()
             if torch.is_inference_mode_enabled():
                 return value
             copies = tuple(t.detach().clone() for t in tensors)
             entry = _Entry(copies, settings, value)
-            self._held[name] = entry
+            self._entries[name] = entry
         result: T = entry.value
         return result
 
     def clear(self) -> None:
         """Forget everything."""
-        self._held.clear()
+        self._entries.clear()
 
 
 def _graph_is_recorded(tensors: Sequence[Tensor]) -> bool:
