@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from onephonon.core.caching import Results
+from onephonon.core.caching import ObjectCache
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.crystal.cell import UnitCell
@@ -67,7 +67,7 @@ class LatticeModel:
     mesh: tuple[int, int, int] = (3, 3, 3)
     fixed_scale: Tensor | float | None = None
     solver: str = "auto"
-    _results: Results = field(default_factory=Results, repr=False)
+    _results: ObjectCache = field(default_factory=ObjectCache, repr=False)
 
     @classmethod
     def build(
@@ -113,7 +113,7 @@ class LatticeModel:
             springs=None,
             spring_classes=None,
             fixed_scale=scale,
-            _results=Results(),
+            _results=ObjectCache(),
         )
 
     def with_springs(self, springs: Springs, scale: Tensor | float | None = None) -> LatticeModel:
