@@ -6,7 +6,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jvp, vmap
 
 from crystals import made_up
 from onephonon import OnePhonon
-from onephonon.core.caching import ResultCache
+from onephonon.core.caching import ValueCache
 from onephonon.network.springs import SpringPlan
 
 # torch 2.13 itself scripts functions when forward-mode differentiation is first used.
@@ -30,64 +30,64 @@ def counted():
     return Counted()
 
 
-# ---- the memory itself --------------------------------------------------------------------------
+# ---- the cache itself --------------------------------------------------------------------------
 
 
 def test_the_same_tensors_are_computed_once(counted):
-    memory, x = ResultCache(), torch.zeros(2)
-    assert [memory.get("a", [x], counted) for _ in range(3)] == [1, 1, 1]
-    assert memory.get("b", [x], counted) == 2  # by name
+    cache, x = ValueCache(), torch.zeros(2)
+    assert [cache.get("a", [x], counted) for _ in range(3)] == [1, 1, 1]
+    assert cache.get("b", [x], counted) == 2  # by name
 
 
 def test_a_tensor_changed_in_place_is_another(counted):
-    memory, x, y = ResultCache(), torch.zeros(2), torch.zeros(2)
-    memory.get("a", [x, y], counted)
+    cache, x, y = ValueCache(), torch.zeros(2), torch.zeros(2)
+    cache.get("a", [x, y], counted)
     y.add_(1.0)
-    assert memory.get("a", [x, y], counted) == 2
-    assert memory.get("a", [x, y], counted) == 2
+    assert cache.get("a", [x, y], counted) == 2
+    assert cache.get("a", [x, y], counted) == 2
 
 
 def test_values_settings_and_number_of_tensors_count(counted):
-    memory, x = ResultCache(), torch.zeros(2)
-    memory.get("a", [x], counted)
-    assert memory.get("a", [x.clone()], counted) == 1
-    assert memory.get("a", [x + 1], counted) == 2
-    assert memory.get("a", [x.double()], counted) == 3
-    assert memory.get("a", [x, x], counted) == 4
-    assert memory.get("a", [x, x], counted, (1,)) == 5
-    assert memory.get("a", [x, x], counted, (1,)) == 5
-    assert memory.get("a", [], counted) == 6
+    cache, x = ValueCache(), torch.zeros(2)
+    cache.get("a", [x], counted)
+    assert cache.get("a", [x.clone()], counted) == 1
+    assert cache.get("a", [x + 1], counted) == 2
+    assert cache.get("a", [x.double()], counted) == 3
+    assert cache.get("a", [x, x], counted) == 4
+    assert cache.get("a", [x, x], counted, (1,)) == 5
+    assert cache.get("a", [x, x], counted, (1,)) == 5
+    assert cache.get("a", [], counted) == 6
 
 
 def test_a_change_behind_the_version_counter_is_seen(counted):
-    memory, x = ResultCache(), torch.zeros(2)
-    memory.get("a", [x], counted)
+    cache, x = ValueCache(), torch.zeros(2)
+    cache.get("a", [x], counted)
     x.data.add_(1.0)
-    assert memory.get("a", [x], counted) == 2
+    assert cache.get("a", [x], counted) == 2
 
 
 def test_inference_mode_leaves_nothing_behind(counted):
-    memory, x = ResultCache(), torch.zeros(2)
+    cache, x = ValueCache(), torch.zeros(2)
     with torch.inference_mode():
-        assert memory.get("a", [x], counted) == 1
-    assert memory.get("a", [x], counted) == 2
+        assert cache.get("a", [x], counted) == 1
+    assert cache.get("a", [x], counted) == 2
 
 
 def test_nothing_is_kept_while_a_graph_is_recorded(counted):
-    memory, x = ResultCache(), torch.zeros(2, requires_grad=True)
-    assert [memory.get("a", [x], counted) for _ in range(2)] == [1, 2]
+    cache, x = ValueCache(), torch.zeros(2, requires_grad=True)
+    assert [cache.get("a", [x], counted) for _ in range(2)] == [1, 2]
     with torch.no_grad():
-        assert [memory.get("a", [x], counted) for _ in range(2)] == [3, 3]
-    assert memory.get("a", [x], counted) == 4
+        assert [cache.get("a", [x], counted) for _ in range(2)] == [3, 3]
+    assert cache.get("a", [x], counted) == 4
     with torch.no_grad():
-        assert memory.get("a", [x], counted) == 3
+        assert cache.get("a", [x], counted) == 3
 
 
 def test_clear(counted):
-    memory, x = ResultCache(), torch.zeros(2)
-    memory.get("a", [x], counted)
-    memory.clear()
-    assert memory.get("a", [x], counted) == 2
+    cache, x = ValueCache(), torch.zeros(2)
+    cache.get("a", [x], counted)
+    cache.clear()
+    assert cache.get("a", [x], counted) == 2
 
 
 # ---- the model's --------------------------------------------------------------------------------

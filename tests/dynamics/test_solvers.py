@@ -80,7 +80,7 @@ def test_every_solver_averages_over_the_zone(name, group_by):
 def test_solvers_are_chosen_and_say_why():
     small, large = (network("P 1 21 1", group_by) for group_by in ("asu", "atom"))
     assert str(choose_solver(*small)) == "dense (12 degrees of freedom)"
-    assert str(choose_solver(*large, "condensed")) == "condensed (as asked)"
+    assert str(choose_solver(*large, "condensed")) == "condensed (as requested)"
     with pytest.raises(InputError, match="solver='fast' is not one of auto, dense, condensed"):
         make_solver(*small, "fast")
 

@@ -1,4 +1,4 @@
-"""Cache of results that are valid as long as their inputs have the same values."""
+"""Caches of results: of an object that never changes, and of inputs whose values are compared."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from .tensors import inside_functorch
 T = TypeVar("T")
 
 
-class Results:
-    """What a frozen object has computed so far, by name.
+class ObjectCache:
+    """Results of one frozen object by name: its inputs never change, so nothing is compared.
 
-    A result with a graph and one without are two. Nothing is kept in inference mode and inside
-    torch.func: what is made there must not be used outside.
+    A result with gradients and one without are kept separately. Nothing is kept in inference mode
+    or inside torch.func, since tensors created there must not be used outside.
     """
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, bool], Any] = {}
+        self._entries: dict[tuple[str, bool], Any] = {}
 
     def get(self, name: str, compute: Callable[[], T], tensors: Sequence[Tensor]) -> T:
-        """The result, computed if it is not at hand.
+        """The result of this name, computed on the first call.
 
         Parameters
         ----------
         name : str
         compute : callable
         tensors : sequence of Tensor
-            What it is computed from: whether any of these needs a gradient.
+            Inputs of the result; only whether one of them requires a gradient matters.
         """
         if inside_functorch():
             return compute()
         key = name, _graph_is_recorded(tensors)
-        if key in self._held:
-            entry: T = self._held[key]
+        if key in self._entries:
+            entry: T = self._entries[key]
             return entry
         value = compute()
         if not torch.is_inference_mode_enabled():
-            self._held[key] = value
+            self._entries[key] = value
         return value
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A cached result with copies of the tensors and settings it was computed from."""
+    """A result with copies of the tensors and the settings it was computed from."""
 
     tensors: tuple[Tensor, ...]
     settings: tuple[Any, ...]
     value: Any
 
-    def fits(self, tensors: Sequence[Tensor], settings: tuple[Any, ...]) -> bool:
+    def matches(self, tensors: Sequence[Tensor], settings: tuple[Any, ...]) -> bool:
         return (
             settings == self.settings
             and len(tensors) == len(self.tensors)
@@ -66,17 +66,17 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
 
 
-class ResultCache:
-    """Results by name, each valid for the values of the tensors it was computed from.
+class ValueCache:
+    """Results by name, each returned for as long as its inputs have the same values.
 
-    Values are compared, not identities or versions, so that a
-    result of other values is never returned. While a graph is being recorded, in inference
-    mode and inside torch.func nothing is kept: a graph serves one backward pass, and what is made
+    The values of tensors are compared with stored copies, not their identities or versions, so
+    that changes in place are noticed. Nothing is kept while gradients are recorded, since a graph
+    serves one backward pass, nor in inference mode or inside torch.func, since tensors created
     there must not be used outside.
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, _Entry] = {}
+        self._entries: dict[str, _Entry] = {}
 
     def get(
         self,
@@ -85,23 +85,33 @@ class ResultCache:
         compute: Callable[[], T],
         settings: tuple[Any, ...] = (),
     ) -> T:
-        """The result for these values, computed if it is not cached."""
+        """The result of this name for these inputs, computed unless it is cached.
+
+        Parameters
+        ----------
+        name : str
+        tensors : sequence of Tensor
+            Inputs of the result.
+        compute : callable
+        settings : tuple
+            Further inputs, compared by ``==``.
+        """
         if _graph_is_recorded(tensors) or inside_functorch():
             return compute()
-        entry = self._held.get(name)
-        if entry is None or not entry.fits(tensors, settings):
+        entry = self._entries.get(name)
+        if entry is None or not entry.matches(tensors, settings):
             value = compute()
             if torch.is_inference_mode_enabled():
                 return value
             copies = tuple(t.detach().clone() for t in tensors)
             entry = _Entry(copies, settings, value)
-            self._held[name] = entry
+            self._entries[name] = entry
         result: T = entry.value
         return result
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._held.clear()
+        """Remove all results."""
+        self._entries.clear()
 
 
 def _graph_is_recorded(tensors: Sequence[Tensor]) -> bool:

@@ -1,4 +1,4 @@
-"""Pearson's correlation, weighted or not: of values, or of sums gathered part by part."""
+"""Pearson's correlation, weighted or not, of values or of sums accumulated in parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pearson(x: Float64, y: Float64, weight: Float64 | None = None) -> float:
     ----------
     x, y : ndarray, shape (N,)
     weight : ndarray, shape (N,), optional
-        One each if not given.
+        All one if not given.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def pearson(x: Float64, y: Float64, weight: Float64 | None = None) -> float:
 
 
 def centred(x: Float64, y: Float64, weight: Float64) -> tuple[Float64, Float64]:
-    """Both counted from their weighted means, without which their squares would cancel."""
+    """Subtract the weighted means, so that the squares do not cancel."""
     total = weight.sum()
     if not total > 0:
         return x, y

@@ -68,7 +68,7 @@ def load(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
     Raises
     ------
     MapFileError
-        If it holds something else than real numbers, or more than its storage can.
+        If it does not contain real numbers, or claims more of them than are stored.
     """
     if dataset.dtype.kind not in "fiu":
         raise MapFileError(f"{path}: {dataset.name} holds {dataset.dtype}, not real numbers")

@@ -7,7 +7,7 @@ EIGHT_PI_SQUARED: float = 8.0 * math.pi**2
 
 TWO_PI: float = 2.0 * math.pi
 
-#: Boltzmann constant, J/K: exact since 2019.
+#: Boltzmann constant, J/K; exact since 2019.
 BOLTZMANN: float = 1.380649e-23
 
 #: Dalton (atomic mass constant), kg: CODATA 2022.

@@ -3,8 +3,8 @@
 Names and paths are those of Hinuma, Pizzi, Kumagai, Oba & Tanaka, Comput. Mater. Sci. 128, 140
 (2017), which follow the Bilbao Crystallographic Server (Aroyo et al., Acta Cryst. A70, 126, 2014).
 Points that depend on the shape of the cell are not tabulated: they are where a symmetry line
-leaves the zone, and are computed. Vibrations are the same at k and -k, so the paths are those
-of crystals with an inversion.
+leaves the zone, and are computed. Frequencies are equal at k and -k, so the paths are those of
+crystals with an inversion.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from .standard_cell import StandardCell, standard_cell
 
 Array = NDArray[np.float64]
 
-#: Lengths of wavevectors this close (relative) are equal: coordinates of a table through an
-#: inverted matrix.
+#: Lengths of wavevectors closer than this (relative) are equal: they are tabulated coordinates
+#: multiplied by an inverted matrix, with its rounding.
 LENGTH_TOLERANCE = 1e-7
 
 #: Fraction along a segment that lies on no other symmetry element; used to compare segments.
@@ -37,9 +37,9 @@ TEST_FRACTION = 0.2871
 #: ASCII spellings of Greek labels.
 LABEL_SPELLINGS = {"GAMMA": "Γ", "SIGMA": "Σ", "DELTA": "Δ", "LAMBDA": "Λ"}
 
-#: By Bravais lattice and shape: the path, bars between its pieces, and the points in the standard
-#: reciprocal axes. "Z0 M+ 0 0 1" is the end of the line that starts at M along 0 0 1. A piece
-#: after "unless" is drawn if no operator makes it a copy of the segment named there.
+#: By Bravais lattice and shape: the path, its pieces separated by bars, and the points in the
+#: standard reciprocal axes. "Z0 M+ 0 0 1" is the end of the line that starts at M along 0 0 1. A
+#: piece with "unless" is omitted if an operator maps it onto the segment named there.
 RECIPES = {
     "cP": ("Γ X M Γ R X|R M|M X1 unless M X", "X 0 1/2 0, M 1/2 1/2 0, R 1/2 1/2 1/2, X1 1/2 0 0"),
     "cF": (
@@ -117,8 +117,8 @@ RECIPES = {
         "Γ L T P0|P2 Γ F",
         "T 1 -1 1/2, L 1/2 0 1/2, F 1 -1/2 0, P2 Γ+ 0 0 1, P0 T+ 0 0 -1",
     ),
-    # From here on a point represents all that differ from it by a lattice vector; the nearest to
-    # the origin is taken, which depends on the angles.
+    # From here on a point represents all points that differ from it by a lattice vector; which of
+    # them is nearest to the origin depends on the angles.
     "mP": (
         "Γ Z D B Γ A E Z C Y Γ",
         "Z 0 1/2 0, B 0 0 1/2, Y 1/2 0 0, A 1/2 0 1/2, C 1/2 1/2 0, D 0 1/2 1/2, E 1/2 1/2 1/2",
@@ -150,7 +150,7 @@ class ZonePath:
     Parameters
     ----------
     lattice : str
-        Bravais lattice, and which shape of its zone where there are several: 'mP', 'oI2'.
+        Bravais lattice, with the number of the zone's shape where there are several: 'mP', 'oI2'.
     points : dict of str to three float
         The named points, in the reciprocal axes of the crystal's own cell. In a centred cell
         they may lie beyond 1/2: the zone is that of the primitive cell.
@@ -219,13 +219,13 @@ def zone_path(crystal: Crystal) -> ZonePath:
 def reciprocal_lattice(crystal: Crystal) -> Array:
     """Reciprocal lattice vectors around the origin, without it, in the crystal's own axes.
 
-    Those of the primitive lattice: in a centred cell, the Miller indices that are not extinct.
-    Enough of them to bound the first zone are given, shape (n, 3).
+    They are those of the primitive lattice: in a centred cell, the Miller indices that are not
+    extinct. Shape (n, 3), enough of them to bound the first zone.
     """
     shifts = crystal.centring
     inverse = crystal.cell.inverse.detach().cpu().double().numpy()
     # Every box of `widest` cells is a cell of the primitive reciprocal lattice. The zone reaches
-    # no farther than half its diagonal, and vectors twice as long as that bound nothing.
+    # no farther than half its diagonal, so longer vectors than the diagonal bound nothing.
     widest = len(shifts) if len(shifts) < 4 else 2
     reach = widest * np.linalg.norm(inverse)
     max_index = np.floor(reach * np.array(crystal.cell.parameters[:3]) + LENGTH_TOLERANCE).astype(
@@ -251,7 +251,7 @@ class _Zone:
         return np.asarray(np.linalg.norm(k @ self.inverse, axis=-1))
 
     def leave(self, start: Array, direction: Array) -> Array:
-        """Where a line that starts in the zone crosses the first of the planes that bound it."""
+        """The point where a line that starts inside the zone leaves it."""
         G = self.lattice @ self.inverse
         towards = G @ (direction @ self.inverse)
         distance_left = (G * G).sum(1) / 2 - G @ (start @ self.inverse)
@@ -259,7 +259,7 @@ class _Zone:
         return np.asarray(start + direction * (distance_left[ahead] / towards[ahead]).min())
 
     def nearest(self, k: Array) -> Array:
-        """The shortest of the wavevectors equivalent to k; of those, with l, k, h positive."""
+        """The shortest wavevector equivalent to k; on a tie, the one with positive l, k and h."""
         every = np.concatenate([[k], k + self.lattice])
         length = self.length(every)
         short = every[length < length.min() * (1 + LENGTH_TOLERANCE)]
@@ -267,7 +267,7 @@ class _Zone:
 
 
 def _shape(standard: StandardCell, zone: _Zone) -> tuple[str, StandardCell]:
-    """Which zone shape of its lattice a cell has, and its axes, reordered where needed."""
+    """The zone shape of a cell, with its lattice, and its axes, reordered where needed."""
     a, b, c = standard.lengths
     lattice, number = standard.lattice, ""
     if lattice == "tI":
@@ -326,7 +326,7 @@ def points_along(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Points on straight segments from corner to corner.
 
-    Each segment holds its first corner and not its last, which the next one begins with, so no
+    Each segment includes its first corner but not its last, which begins the next segment, so no
     corner appears twice; the last corner ends the list.
 
     Parameters
@@ -344,7 +344,7 @@ def points_along(
     distance : Tensor, shape (n,)
         From the first corner, 1/Å with 2*pi.
     corner : Tensor, shape (n_corners,), int64
-        Where in the list the corners stand.
+        Index of each corner in the list.
     """
     lengths = torch.linalg.vector_norm(cell.q_from_hkl(corners[1:] - corners[:-1]), dim=1)
     distance = torch.cat([lengths.new_zeros(1), torch.cumsum(lengths, 0)])

@@ -1,7 +1,7 @@
-"""The unit cell: its axes, and the way between Miller indices and scattering vectors.
+"""The unit cell: its axes, and conversion between Miller indices and scattering vectors.
 
-One class for tensors, through which gradients go, and for NumPy arrays, as maps have them: what it
-computes is of the kind of its matrix. Torch is imported only where a tensor is asked for.
+One class serves torch tensors, for gradients, and NumPy arrays, for maps: results have the type of
+its matrix. Torch is imported only where a tensor is requested.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 #: A torch tensor or a NumPy array; results are of the same kind.
 Array = Any
 
-#: A cell this flat (height of c over the ab plane, relative and squared) spans no volume.
+#: A cell with a smaller value than this has no volume: square of the height of c above the ab
+#: plane, relative to c.
 FLAT = 1e-8
 
 
@@ -73,7 +74,7 @@ class UnitCell:
             spans = bool(c_z_squared > FLAT)
         if not spans:
             raise InputError(
-                f"cell parameters {p.tolist()} do not span a cell, or one of no volume: "
+                f"cell parameters {p.tolist()} do not span a cell of positive volume: "
                 "lengths must be positive and each angle smaller than the sum of the other two"
             )
         zero = xp.zeros_like(a)
@@ -182,7 +183,7 @@ def check_cell(cell: Sequence[float] | NDArray[Any]) -> tuple[float, ...]:
 
 
 def _parameters(samplings: Tensor | NDArray[Any] | Sequence[float]) -> Array:
-    """Cell parameters as an array: real numbers as they are, whole ones in double precision."""
+    """Cell parameters as an array; integers are converted to double precision."""
     if isinstance(samplings, np.ndarray):
         return samplings.astype(np.float64, copy=False)
     import torch
@@ -193,7 +194,7 @@ def _parameters(samplings: Tensor | NDArray[Any] | Sequence[float]) -> Array:
 
 
 def _namespace(array: Array) -> Any:
-    """The library that an array belongs to: NumPy, or torch, which then is imported already."""
+    """The library of an array: NumPy, or torch, which is then already imported."""
     if isinstance(array, np.ndarray | np.generic):
         return np
     import torch

@@ -91,7 +91,7 @@ class Crystal:
         labels: Sequence[AtomLabel] | None = None,
         radiation: str = "xray",
     ) -> Crystal:
-        """Make a crystal from plain arrays.
+        """Create a crystal from arrays.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class Crystal:
                     f"{name} has shape {tuple(value.shape)}; {n} elements need {shape}"
                 )
             if not bool(torch.isfinite(value).all()):
-                raise InputError(f"{name} holds a value that is not finite")
+                raise InputError(f"{name} contains a value that is not finite")
         if labels is None:
             labels = [AtomLabel("A", "1", "UNK", f"{e}{i + 1}", e) for i, e in enumerate(elements)]
         rotations, translations = symmetry_operators(spacegroup)
@@ -172,7 +172,7 @@ class Crystal:
 
     @property
     def centring(self) -> NDArray[np.float64]:
-        """Translations of the operators that do not turn, fractional, in [0, 1), shape (n, 3)."""
+        """Translations of the operators without rotation, fractional, in [0, 1), shape (n, 3)."""
         parts = (self.rotations, self.translations)
         return pure_translations(*(x.detach().cpu().double().numpy() for x in parts))
 
@@ -225,7 +225,7 @@ class Crystal:
             If a shape does not fit, or both B and U are given.
         """
         if B is not None and U is not None:
-            raise InputError("both B and U were given; U holds the isotropic part too")
+            raise InputError("both B and U were given; U includes the isotropic part, so give one")
         n = self.n_atoms
         for name, value, shapes in (
             ("positions", positions, ((n, 3),)),
@@ -261,7 +261,7 @@ class Crystal:
         return [self.cell.matrix, *own, f.a, f.b, f.c]
 
     def select(self, keep: Sequence[bool] | Tensor) -> Crystal:
-        """Return the crystal with only some of its atoms.
+        """Return the crystal with a selection of its atoms.
 
         Parameters
         ----------
@@ -285,7 +285,7 @@ class Crystal:
         )
 
     def in_p1(self) -> Crystal:
-        """The same atoms as the content of the whole cell: identity operator only."""
+        """The same atoms as the content of a whole cell in P 1, without other operators."""
         eye = torch.eye(3).to(self.rotations)[None]
         return self.replace(
             spacegroup="P 1", rotations=eye, translations=torch.zeros_like(eye[:, 0])

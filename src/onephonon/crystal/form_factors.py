@@ -82,7 +82,7 @@ def _coefficients(name: str, radiation: str) -> tuple[list[float], list[float], 
     else:
         table = element.it92 if radiation == "xray" else element.c4322
         if table is not None and not unknown:
-            constant = float(getattr(table, "c", 0.0))  # only IT92 has one
+            constant = float(getattr(table, "c", 0.0))  # only the X-ray table has a constant
             return list(table.a), list(table.b), constant
     raise StructureError(
         f"there is no {radiation} scattering factor for element {name!r}; correct the element "

@@ -15,23 +15,22 @@ from onephonon.core.errors import InputError
 
 Float64 = NDArray[np.float64]
 
-#: Bounds of a user's sampling this close (in Miller indices) to a multiple of the step are put on
-#: it, so that a bound typed with four decimals (-22.4615 for -292/13) means the fraction it stands
-#: for.
+#: Bounds of a user's sampling this close (in Miller indices) to a multiple of the step are rounded
+#: to it, so that a bound typed with four decimals (-22.4615 for -292/13) means that fraction.
 BOUND_TOLERANCE = 1e-4
 
-#: Largest number of points of a grid that q are asked for on.
+#: Largest number of points of a grid that a model is computed on.
 MAX_POINTS = 1_000_000_000
 
 #: A step or an origin this close to a simple fraction is rounded to it, so that Bragg points are
 #: exact integers.
 EXACT = 1e-9
 
-#: Largest denominator of a fraction that a step is only close to: more samples per Miller index
-#: than any map has. A step that is 1/n to the last bit is that fraction for any n.
+#: Largest denominator of a fraction that a step is rounded to: more samples per Miller index than
+#: any map has. A step that is 1/n to the last bit is that fraction for any n.
 MAX_DENOMINATOR = 1000
 
-#: Points closer than this, in voxels, are one: coordinates in files have four or five decimals.
+#: Points closer than this, in voxels, are the same: files have four or five decimals.
 SAME_POINT = 1e-2
 
 #: Voxels handled at a time: 32 MB in double precision.
@@ -59,7 +58,7 @@ class HklGrid:
     Notes
     -----
     A step within 1e-9 of a fraction p/n (n up to 1000) is taken as that fraction, and an origin
-    within 1e-9 of a multiple of 1/n as that multiple; `axes` are then whole numbers over n.
+    within 1e-9 of a multiple of 1/n as that multiple; `axes` are then whole numbers divided by n.
     `check_samplings` makes the grids that models are computed on.
     """
 
@@ -128,7 +127,7 @@ class HklGrid:
 
     @classmethod
     def from_points(cls, hkl: NDArray[Any], shape: Sequence[int]) -> HklGrid:
-        """Grid formed by a list of hkl (N, 3), l fastest.
+        """Grid of a list of hkl (N, 3), l fastest.
 
         Raises
         ------
@@ -162,13 +161,13 @@ class HklGrid:
         Raises
         ------
         InputError
-            If a step is not one over a whole number.
+            If a step is not 1/n with a whole number n.
         """
         n_h, n_k, n_l = (_samples(step) for step in self.step)
         if not (n_h and n_k and n_l):
             raise InputError(
-                f"the grid's steps {self.step} are not one over a whole number of samples per "
-                "Miller index; resample to a grid that has such steps"
+                f"the grid's steps {self.step} are not 1/n with a whole number n of samples per "
+                "Miller index; resample to a grid with such steps"
             )
         return n_h, n_k, n_l
 
@@ -201,7 +200,7 @@ class HklGrid:
         return np.stack([axis[i] for axis, i in zip(self.axes, index, strict=True)], axis=1)
 
     def slabs(self, voxels: int = SLAB) -> Iterator[slice]:
-        """Slices of the first axis, each of about `voxels` voxels (at least one row)."""
+        """Slices along the first axis of about `voxels` voxels each, and at least one row."""
         rows = max(1, voxels // (self.shape[1] * self.shape[2]))
         for start in range(0, self.shape[0], rows):
             yield slice(start, min(start + rows, self.shape[0]))
@@ -245,12 +244,12 @@ class HklGrid:
         )
 
     def offset_of(self, other: HklGrid) -> tuple[int, int, int] | None:
-        """Voxel of this grid at which another's voxel (0, 0, 0) lies, if both share a lattice.
+        """Voxel of this grid at which voxel (0, 0, 0) of another lies, if their points coincide.
 
         Returns
         -------
         tuple of three int or None
-            May lie outside this grid. None if the steps differ or the points fall between.
+            It may lie outside this grid. None if the steps differ or the points do not coincide.
         """
         shift = self.index_of(other.origin)
         whole = np.rint(shift)
@@ -267,7 +266,7 @@ class HklGrid:
         return ", ".join(parts)
 
 
-#: The name of the class where a map is meant.
+#: Name of the same class where the grid is that of a map.
 MapGrid = HklGrid
 
 
@@ -278,8 +277,8 @@ def check_samplings(
 
     The points along an axis are ``min, min + 1/n, ...`` up to and including max; min and max
     may be fractions. A min within 1e-4 of a multiple of 1/n is rounded to it. Stricter than
-    `HklGrid.from_sampling`, which serves maps of any step: the zone points behind a grid repeat
-    only if a Miller index holds a whole number of samples.
+    `HklGrid.from_sampling`, which serves maps of any step: the zone points of a grid repeat only
+    if there is a whole number of samples per Miller index.
 
     Raises
     ------

@@ -44,18 +44,19 @@ def read_crystal(
 ) -> Crystal:
     """Read a structure file.
 
-    The space group's operators come from tables, by the file's symbol and cell; REMARK records
-    are not consulted. Occupancies are the file's, also where one of several conformers is kept.
+    The operators of the space group come from tables, by the symbol and the cell in the file;
+    REMARK records are ignored. Occupancies are those of the file, even where only one of several
+    conformers is kept.
 
     Parameters
     ----------
     path : path
         PDB or mmCIF, plain or .gz.
     hydrogens, waters, ligands : bool
-        Keep them; all three are left out by default.
+        Whether to keep them; all three are removed by default.
     conformers : {'highest', 'all'}
-        Of alternative conformers keep, residue by residue, the one with the highest occupancy
-        (the first on a tie), or all of them.
+        Alternative conformers to keep: in each residue the one with the highest occupancy (the
+        first on a tie), or all.
     anisotropic : bool
         Use anisotropic displacements where the file has them; otherwise B only.
     model_number : int
@@ -93,7 +94,7 @@ def read_crystal(
     for label, atom in kept:
         _check_atom(label, atom, path)
     matrix = cell.matrix
-    # By gemmi, which includes an origin shift by SCALE records.
+    # Converted by gemmi, which includes an origin shift given in SCALE records.
     fractional = [structure.cell.fractionalize(atom.pos).tolist() for _, atom in kept]
     U = torch.tensor([_displacement(a, anisotropic) for _, a in kept], dtype=matrix.dtype)
     _check_displacements(U, [label for label, _ in kept], path)
@@ -219,7 +220,7 @@ def _highest_conformer(
     if not occupancies:
         return atoms
     mean = {altloc: sum(occ) / len(occ) for altloc, occ in occupancies.items()}
-    # Occupancies carry two decimals; a difference below half of the last is a tie.
+    # Occupancies have two decimals; a difference below half of the last one is a tie.
     ranked = sorted(mean, key=lambda altloc: -round(mean[altloc], 3))
     rank = {"": -1} | {altloc: i for i, altloc in enumerate(ranked)}
     residue = next(label.residue_name for label, _ in atoms if label.altloc == ranked[0])
@@ -258,13 +259,13 @@ def _check_atom(label: AtomLabel, atom: gemmi.Atom, path: Path) -> None:
 
 
 def _check_displacements(U: torch.Tensor, labels: list[AtomLabel], path: Path) -> None:
-    """Warn of displacements that are negative in some direction: their amplitudes grow with q."""
+    """Warn of displacements that are negative in some direction, whose amplitudes grow with q."""
     wrong = torch.linalg.eigvalsh(U)[:, 0] < NEGATIVE_U
     if bool(wrong.any()):
         names = ", ".join(str(labels[i]) for i in wrong.nonzero().flatten().tolist()[:3])
         warnings.warn(
             f"{path}: B or U is negative in some direction for {int(wrong.sum())} of the atoms "
-            f"({names}); correct them, or take B only (anisotropic=False)",
+            f"({names}); correct them, or use B only (anisotropic=False)",
             stacklevel=3,
         )
 

@@ -35,8 +35,8 @@ class Reindexing:
     Parameters
     ----------
     matrix : ndarray, shape (3, 3)
-        Of determinant 1 or -1. Whole numbers, but for lattices of centred cells that look more
-        symmetric than the cell's axes show.
+        Its determinant is 1 or -1. Its elements are whole numbers, except for centred cells whose
+        lattice has a higher symmetry than the axes show.
     misfit : float
         Largest relative change of 1/d of an hkl; 0 if the operator keeps the cell exactly.
     """
@@ -56,7 +56,7 @@ class Reindexing:
 
     @property
     def operator(self) -> Float64:
-        """The same on rows: ``hkl_new = hkl_old @ operator``, shape (3, 3)."""
+        """The same change as ``hkl_new = hkl_old @ operator`` on rows, shape (3, 3)."""
         return self.matrix.T
 
 
@@ -70,7 +70,7 @@ def find_reindexings(
     cell : sequence of six float
         a, b, c in Å; alpha, beta, gamma in degrees.
     spacegroup : str
-        Hermann-Mauguin symbol; its centring and Laue group count. See `laue_operators`.
+        Hermann-Mauguin symbol; only centring and Laue group matter. See `laue_operators`.
     max_obliquity : float
         Largest deviation in degrees from a two-fold axis of the lattice; see Le Page, J. Appl.
         Cryst. 15 (1982) 255. 0 asks for exact symmetry.
@@ -78,8 +78,8 @@ def find_reindexings(
     Returns
     -------
     tuple of Reindexing
-        One of each coset of the Laue group in the lattice's point group, the identity first. From
-        each coset the simplest proper rotation is taken: few terms, few minus signs.
+        One operator of each coset of the Laue group in the point group of the lattice, the
+        identity first: the simplest proper rotation, with few terms and few minus signs.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def parse_reindexing(
     Parameters
     ----------
     text : str
-        New indices in terms of the data's.
+        New indices in terms of those of the data.
     cell : sequence of six float
         Of the data.
     to_cell : sequence of six float, optional
@@ -123,7 +123,7 @@ def parse_reindexing(
     Raises
     ------
     InputError
-        If it cannot be read, has another determinant than 1 or -1, or does not lead to the cell.
+        If it cannot be read, its determinant is not 1 or -1, or it does not map onto the cell.
     """
     operator = parse_triplet(text)
     if operator is None or abs(abs(np.linalg.det(operator)) - 1) > 1e-9:
@@ -143,7 +143,7 @@ def parse_reindexing(
 def misfit_of(
     matrix: ArrayLike, cell: Sequence[float], to_cell: Sequence[float] | None = None
 ) -> float:
-    """Largest relative change of 1/d when ``matrix @ hkl`` is taken for hkl.
+    """Largest relative change of 1/d when hkl is replaced by ``matrix @ hkl``.
 
     Parameters
     ----------
@@ -167,20 +167,20 @@ def _complexity(operator: Float64) -> tuple[float, ...]:
     proper = np.linalg.det(operator) > 0
     whole = bool((operator == np.rint(operator)).all())
     terms, minus = np.count_nonzero(operator), int((operator < 0).sum())
-    # Of several, prefer one that leaves h, k or l unchanged.
+    # Prefer an operator that leaves h, k or l unchanged.
     return (not proper, not whole, terms, minus, *(-operator.diagonal()), *operator.reshape(-1))
 
 
 def check_reindexing_matrix(matrix: ArrayLike | str) -> NDArray[np.int64]:
     """Check a user's reindexing matrix, or read one written as 'k,h,-l', shape (3, 3).
 
-    Unlike `parse_reindexing` it asks for whole numbers, and not for a cell: a map keeps its voxels
-    under any such matrix, and its cell follows.
+    Unlike `parse_reindexing` it requires whole numbers, and no cell: a map keeps its voxels under
+    any such matrix, and its cell is transformed.
 
     Raises
     ------
     InputError
-        If it is not of whole numbers with determinant 1 or -1.
+        If its elements are not whole numbers, or its determinant is not 1 or -1.
     """
     P: NDArray[np.float64] | None
     if isinstance(matrix, str):

@@ -54,7 +54,7 @@ def with_solvent(
 
     ``f(q) - density v exp(-q^2 v^(2/3)/4 pi) exp(-smoothing q^2/16 pi^2)``: the Gaussian of an
     atom's volume v, which moves with the atom (Fraser, MacRae & Suzuki, J. Appl. Cryst. 11 (1978)
-    693). The crystal has one Gaussian more in its scattering factors; all else follows.
+    693). The scattering factors get one more Gaussian; nothing else changes.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def with_solvent(
     density : float or Tensor, shape ()
         Electron density of the solvent, e/Å^3; 0: no change.
     smoothing : float or Tensor, shape ()
-        B-factor that blurs the displaced solvent further, Å^2. Fraser's Gaussian of a carbon atom
+        Additional B-factor of the displaced solvent, Å^2. Fraser's Gaussian of a carbon atom
         has a B of 80 Å^2 already.
     specific_volume : float
         Volume of the molecule per mass, Å^3/Da; about 0.91 for nucleic acids.
@@ -81,10 +81,10 @@ def with_solvent(
     Notes
     -----
     Element volumes are Fraser's; elements not in that table displace a sphere, metals of their
-    covalent radius and others of their van der Waals radius. One factor scales all of them so
-    that they fill the volume of the molecule's mass. A crystal without any hydrogen is taken to
-    lack them, and 1.57 for each carbon atom are added to the mass, but not to the electrons: where
-    the file has hydrogens, low-resolution contrast is more accurate with them.
+    covalent radius and others of their van der Waals radius. One factor scales all of them to
+    the volume that follows from the mass of the molecule. If a crystal has no hydrogen atoms, 1.57
+    per carbon atom are added to the mass, but not to the electrons: if the file has hydrogens,
+    keep them for a more accurate contrast at low resolution.
     """
     _check("density", density, "e/Å^3, 0.334 for water")
     _check("smoothing", smoothing, "a B-factor in Å^2")
@@ -94,8 +94,8 @@ def with_solvent(
     radiation = crystal.form_factors.radiation
     if radiation != "xray":
         raise InputError(
-            f"solvent of a density in e/Å^3 scatters X-rays, not {radiation}s; "
-            "use X-ray scattering factors or leave the solvent out"
+            f"solvent of a density in e/Å^3 is for X-rays, not {radiation}s; "
+            "use X-ray scattering factors or omit the solvent"
         )
     volumes = displaced_volumes(crystal, specific_volume)
     factors, pairs = _kinds_by_volume(crystal.form_factors, volumes)

@@ -12,15 +12,15 @@ from .crystal import Crystal
 
 Array = NDArray[np.float64]
 
-#: Fractional coordinates and cosines closer than this are the same: operators are exact twelfths,
-#: and refined cells fulfil their symmetry to 1e-3 or so.
+#: Tolerance of fractional coordinates and cosines: operators are exact twelfths, and refined
+#: cells have their symmetry to 1e-3 or so.
 TOLERANCE = 1e-6
 ANGLE_TOLERANCE = 1e-2
 
 #: Order of a proper rotation from its trace.
 ORDERS = {3: 1, -1: 2, 0: 3, 1: 4, 2: 6}
 
-#: Lattice vectors are searched among combinations of up to this many axes.
+#: Largest coefficient of the combinations of axes searched for lattice vectors.
 MAX_MULTIPLE = 3
 
 
@@ -94,7 +94,7 @@ def _lattice_vectors(matrix: Array, centrings: Array) -> Array:
     every = (cells[:, None, :] + centrings).reshape(-1, 3)
     every = every[np.abs(every).max(axis=1) > TOLERANCE]
     lengths = np.linalg.norm(every @ matrix.T, axis=1)
-    # Of equally long ones (v and -v at least) the one along the cell's own axes.
+    # Of equally long vectors (at least v and -v), prefer the one along the cell's own axes.
     v = np.round(every, 6)
     order = np.lexsort((*-v.T[::-1], np.abs(v).sum(axis=1), np.round(lengths, 6)))
     return every[order]
@@ -110,7 +110,7 @@ def _rotations(crystal: Crystal) -> dict[int, list[Array]]:
 
 
 def _axis(rotation: Array) -> Array:
-    """Direction of a rotation's axis, its first index positive."""
+    """Axis of a rotation, with its first index positive."""
     order = ORDERS[round(float(np.trace(rotation)))]
     # Averaging over the powers of the rotation leaves only the part along the axis.
     total = np.sum([np.linalg.matrix_power(rotation, n) for n in range(order)], axis=0)
@@ -120,7 +120,7 @@ def _axis(rotation: Array) -> Array:
 
 
 def _axes(rotations: list[Array]) -> list[Array]:
-    """The different axes of some rotations; those along the cell's own come in its order."""
+    """The distinct axes of some rotations; those along the cell's own axes are in their order."""
     different = {tuple(np.round(_axis(rotation), 6)) for rotation in rotations}
     return [np.array(axis) for axis in sorted(different, reverse=True)]
 
@@ -132,7 +132,7 @@ def _along(vectors: Array, axis: Array) -> Array:
 
 
 def _across(matrix: Array, vectors: Array, axis: Array) -> Array:
-    """Lattice vectors at right angles to an axis, the shortest first."""
+    """Lattice vectors perpendicular to an axis, the shortest first."""
     cart = vectors @ matrix.T
     along = matrix @ axis
     cosine = cart @ along / (np.linalg.norm(cart, axis=1) * np.linalg.norm(along))

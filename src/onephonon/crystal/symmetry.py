@@ -1,4 +1,4 @@
-"""Symmetry: space and Laue groups, their operators, centring, and how operators are written.
+"""Symmetry: space groups and Laue groups, their operators, centring, and operators as text.
 
 In NumPy. Rotations R of a space group act on fractional coordinates as ``x' = R @ x`` and on rows
 of Miller indices as ``hkl' = hkl @ R``.
@@ -35,31 +35,31 @@ LAUE_CLASSES = {
     "m-3m": "P m -3 m",
 }
 
-#: Friedel's law: the identity and the inversion, which every intensity obeys.
+#: The identity and the inversion: Friedel's law, which holds for every intensity.
 FRIEDEL = np.stack([np.eye(3, dtype=np.int64), -np.eye(3, dtype=np.int64)])
 
-#: How far, relative, the cell of a map may be from the shape that its symmetry asks for: measured
-#: cells are not always refined under it.
+#: Relative tolerance of the metric of a map's cell under its symmetry: measured cells are not
+#: always refined with it.
 CELL_TOLERANCE = 0.02
 
-#: How far, relative, the metric of a structure's cell may be from its space group's: refined cells
-#: are rounded.
+#: Relative tolerance of the metric of a structure's cell under its space group: refined cells are
+#: rounded.
 METRIC_TOLERANCE = 1e-2
 
-#: Entries of rotations and translations closer than this are the same: exact twelfths, in files'
-#: or a tensor's precision.
+#: Tolerance of the elements of rotations and translations: exact twelfths in the precision of a
+#: file or tensor.
 SAME = 1e-6
 
 
 def laue_operators(symmetry: str, cell: Sequence[float] | None = None) -> NDArray[np.int64]:
-    """Rotations of a Laue group on rows of Miller indices: ``hkl @ operator`` is equivalent.
+    """Rotations of a Laue group; ``hkl @ operator`` is equivalent to hkl.
 
     Parameters
     ----------
     symmetry : str
         A space group, or a Laue class (2/m has b unique; use -3m1 or -31m).
     cell : sequence of six float, optional
-        Decides between settings of rhombohedral groups, and is checked to have the symmetry.
+        Selects the setting of rhombohedral groups, and is checked for the symmetry.
 
     Returns
     -------
@@ -123,17 +123,17 @@ def is_spacegroup(name: str) -> bool:
 
 
 def laue_group(rotations: NDArray[Any]) -> NDArray[np.int64]:
-    """Rotations of the Laue group of a crystal: its own, and each with the inversion.
+    """Rotations of the Laue group of a crystal: its own, and their products with the inversion.
 
     Parameters
     ----------
     rotations : ndarray, shape (n_ops, 3, 3)
-        Of all operators of the crystal.
+        Rotation parts of all operators of the crystal.
 
     Returns
     -------
     ndarray, shape (n, 3, 3)
-        Each once, those of the crystal first and in their order.
+        Without duplicates, those of the crystal first and in their order.
     """
     own = np.rint(rotations).astype(np.int64)
     both = np.concatenate([own, -own])
@@ -166,7 +166,7 @@ def symmetry_operators(spacegroup: str) -> tuple[Float64, Float64]:
 
 
 def check_symmetry(cell: UnitCell, spacegroup: str, rotations: Float64) -> None:
-    """Check that the cell of a structure has the shape that a space group's operators need.
+    """Check that the cell of a structure has the symmetry of a space group.
 
     Raises
     ------
@@ -184,14 +184,14 @@ def check_symmetry(cell: UnitCell, spacegroup: str, rotations: Float64) -> None:
 
 
 def pure_translations(rotations: Float64, translations: Float64) -> Float64:
-    """Centring: translations of the operators that do not turn, shape (n, 3), each in [0, 1)."""
+    """Centring: translations of the operators without rotation, shape (n, 3), each in [0, 1)."""
     still = np.abs(rotations - np.eye(3)).max(axis=(1, 2)) < SAME
     found = translations[still]
     return np.asarray(found - np.floor(found + SAME))
 
 
 def triplet(operator: NDArray[Any]) -> str:
-    """Write an operator on rows of Miller indices by the indices that it gives: ``-h,k,-l``.
+    """Write an operator on rows of Miller indices as the resulting indices, such as ``-h,k,-l``.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def triplet(operator: NDArray[Any]) -> str:
 
 
 def parse_triplet(text: str) -> Float64 | None:
-    """Operator on rows of Miller indices that is written so, shape (3, 3); None if none is."""
+    """Operator on rows of Miller indices from its text, shape (3, 3); None if it is not one."""
     try:
         op = gemmi.Op(text)
     except (ValueError, RuntimeError):

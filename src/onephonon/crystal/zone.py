@@ -1,14 +1,14 @@
 """The Brillouin zone: wavevectors folded into it, Bragg points, and meshes over it.
 
-How near to a Bragg point is measured in one of three ways, everywhere in the package:
+Everywhere in the package, distances from Bragg points are measured in one of three ways:
 
-- *in Miller indices*, for what decides whether a point **is** a Bragg point, each index by itself
+- *in Miller indices*, each index by itself, to decide whether a point **is** a Bragg point
   (`is_bragg`; arguments `tolerance` and `bragg_tolerance`);
-- *as a length* in 1/Å with 2*pi included, like q, for how far a point of the model or a voxel of
-  data **must stay away** from one (`sampling.near_bragg`, `sampling.bragg_strata`; arguments
-  `bragg_radius` and `edges`);
-- *as a share* of the way from a Bragg point to the faces of its voxel, for what a voxel average
-  leaves out (`Quadrature`; argument `leave_out`).
+- *as a length* in 1/Å with 2*pi included, like q, for the distance that points of a model or voxels
+  of data **must keep** (`sampling.near_bragg`, `sampling.bragg_strata`; arguments `bragg_radius`
+  and `edges`);
+- *as a fraction* of the distance from a Bragg point to the faces of its voxel, for the part that a
+  voxel average excludes (`Quadrature`; argument `leave_out`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .grid import HklGrid
 ZONE_TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
 
 
-#: A q whose three indices are all this close to integers is a Bragg point: closer, rounding in K
-#: (1e-16 of its largest entry) reaches the acoustic eigenvalues, which vanish as |k|^2.
+#: A q whose three indices are all this close to integers is a Bragg point: any closer, rounding in
+#: K (1e-16 of its largest element) is as large as the acoustic eigenvalues, which vanish as |k|^2.
 BRAGG_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
@@ -60,8 +60,8 @@ class ZonePoints:
     Parameters
     ----------
     k_frac : Tensor, shape (n_k, 3)
-        Distinct wavevectors in reciprocal lattice units, folded into the first zone. They are
-        taken from the hkl given and differentiable in them.
+        Distinct wavevectors in reciprocal lattice units, folded into the first zone;
+        differentiable in the hkl they were computed from.
     index : Tensor, shape (n_q,), int64
         The zone point of each q.
     """
@@ -76,12 +76,12 @@ class ZonePoints:
 
 
 def find_zone_points(hkl: Tensor) -> ZonePoints:
-    """Find the distinct k of a list of hkl: k that differ by a lattice vector are equal.
+    """Find the distinct k of a list of hkl; k that differ by a lattice vector are equal.
 
     Parameters
     ----------
     hkl : Tensor, shape (n_q, 3)
-        Not rounded: each zone point is the folded hkl of the first q that has it.
+        Not rounded; each zone point is the folded hkl of the first q that has it.
     """
     tolerance = ZONE_TOLERANCE[hkl.dtype]
     n = round(1.0 / tolerance)
@@ -93,7 +93,7 @@ def find_zone_points(hkl: Tensor) -> ZonePoints:
 
 
 def grid_zone_points(grid: HklGrid) -> ZonePoints:
-    """Distinct wavevectors of a grid, float64: those of each axis, combined."""
+    """Distinct wavevectors of a grid, float64: all combinations of those along each axis."""
     axes = (torch.from_numpy(axis) for axis in grid.axes)
     values, index = zip(*(_fold_axis(axis) for axis in axes), strict=True)
     k_frac = torch.cartesian_prod(*values).reshape(-1, 3)
@@ -104,7 +104,7 @@ def grid_zone_points(grid: HklGrid) -> ZonePoints:
 
 
 def _fold_axis(axis: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct folded values along one axis, and which of them each point has."""
+    """Distinct folded values along one axis, and the index of each point into them."""
     n = round(1.0 / ZONE_TOLERANCE[axis.dtype])
     keys = torch.round(axis * n).to(torch.int64).remainder(n)
     unique, index = torch.unique(keys, return_inverse=True)

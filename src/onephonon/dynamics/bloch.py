@@ -1,8 +1,8 @@
 """Bloch sums ``K(k) = sum_d H(d) exp(i k.R_d)``, and gradients from K(k) back to its blocks.
 
 For few cells and few degrees of freedom the blocks of each cell form one matrix, and K at many
-k is a table of cosines and sines times a table of matrices. Elsewhere pairs of bodies are added
-one by one.
+k is the product of a table of cosines and sines with a table of matrices. Otherwise pairs of bodies
+are added one by one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from onephonon.core.units import TWO_PI
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-#: Whole matrices are formed up to this many elements over all cells.
+#: Maximum number of elements of the matrices of all cells for which whole matrices are formed.
 DENSE_NUMBERS = 4_000_000
 
-#: Elements per batch while derivatives by k and by single pairs are summed.
+#: Elements per batch while derivatives with respect to k and to single pairs are summed.
 GATHERED_AT_A_TIME = 2_000_000
 
-#: Base of a number code of cells, larger than any cell index.
+#: Base of the code that represents a cell as one number; larger than any cell index.
 CELL_STRIDE = 10**6
 
 
@@ -43,11 +43,11 @@ class Layout:
     cell : Tensor, shape (n_blocks, 3), int64
         The cell of the second.
     dof : Tensor, shape (D,), int64
-        Where each degree of freedom stands among those of all bodies.
+        Index of each degree of freedom among the padded ones of all bodies.
     n : int
-        Bodies.
+        Number of bodies.
     width : int
-        Degrees of freedom reserved for each body.
+        Number of degrees of freedom reserved for each body.
     """
 
     a: Tensor
@@ -59,7 +59,7 @@ class Layout:
 
     @classmethod
     def of(cls, bodies: Bodies, constants: ForceConstants) -> Layout:
-        """That of a network."""
+        """Layout of a network."""
         c = constants
         return cls(c.a, c.b, c.cell, bodies.dof, bodies.n_bodies, bodies.width)
 
@@ -72,17 +72,17 @@ class Layout:
         return padded.index_select(-2, self.dof).index_select(-1, self.dof)
 
     def scatter(self, matrices: Tensor) -> Tensor:
-        """Inverse of `gather`: blocks (..., n * n, width, width), zero where there is no entry."""
+        """Inverse of `gather`: blocks (..., n * n, width, width), zero where there is none."""
         lead, n, w = matrices.shape[:-2], self.n, self.width
         matrices = self._pad(self._pad(matrices).mT).mT
         return matrices.reshape(*lead, n, w, n, w).transpose(-3, -2).reshape(*lead, n * n, w, w)
 
     def by_body(self, v: Tensor) -> Tensor:
-        """Patterns (..., D) body by body, shape (..., n, width)."""
+        """Rearrange vectors (..., D) by body, shape (..., n, width)."""
         return self._pad(v).reshape(*v.shape[:-1], self.n, self.width)
 
     def by_body_in_rows(self, v: Tensor) -> Tensor:
-        """Patterns (D, ...) body by body, shape (n, width, ...)."""
+        """Rearrange vectors (D, ...) by body, shape (n, width, ...)."""
         length = self.n * self.width
         if len(self.dof) < length:
             v = v.new_zeros(length, *v.shape[1:]).index_copy(0, self.dof, v)
@@ -98,7 +98,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class CellSum:
-    """K as a sum over cells of whole matrices.
+    """K as a sum of whole matrices over cells.
 
     Parameters
     ----------
@@ -141,8 +141,8 @@ class CellSum:
         return onsite, coupling[self.at, layout.a * layout.n + layout.b]
 
     def pull_back_k(self, k_frac: Tensor, g: Tensor, v: Tensor) -> Tensor:
-        """``-g v^H (dK/dk) v`` by k in reciprocal lattice units, shape (n_k, m, 3)."""
-        # v^H H v is <H, P>, with P of each v: its slope along k is one sum over cells.
+        """``-g v^H (dK/dk) v``, k in reciprocal lattice units, shape (n_k, m, 3)."""
+        # v^H H v is <H, P>, with P from each v: its derivative along k is one sum over cells.
         n_k, m, D = v.shape
         angle = TWO_PI * (k_frac @ self.cells.T).repeat_interleave(m, dim=0)
         found = []
@@ -160,7 +160,7 @@ def _moment(g: Tensor, v: Tensor) -> Tensor:
         re, im = v.real.mT, v.imag.mT
         right = torch.view_as_real(v * (1 + 1j))
         return (g[:, :, None] * re) * right[..., 0] + (g[:, :, None] * im) * right[..., 1]
-    # All products of real and imaginary parts as one: real matrices multiply twice as fast.
+    # One product of all real and imaginary parts: real products are twice as fast.
     parts = torch.view_as_real(v.resolve_conj()).flatten(2)
     products = ((parts * g[:, :, None]).mT @ parts).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
     (rr, ri), (ir, ii) = (x.unbind(-1) for x in products.unbind(2))
@@ -210,7 +210,7 @@ class PairSum:
         return onsite, torch.cat(pairs)
 
     def pull_back_k(self, k_frac: Tensor, g: Tensor, v: Tensor) -> Tensor:
-        """``-g v^H (dK/dk) v`` by k in reciprocal lattice units, shape (n_k, m, 3)."""
+        """``-g v^H (dK/dk) v``, k in reciprocal lattice units, shape (n_k, m, 3)."""
         layout = self.layout
         u = layout.by_body(v)
         found = torch.zeros(*g.shape, 3, dtype=g.dtype, device=g.device)
@@ -222,7 +222,7 @@ class PairSum:
         return g[:, :, None] * found
 
     def _parts(self, u: Tensor) -> tuple[Tensor, ...]:
-        """Pairs, as many at a time as memory allows."""
+        """Batches of pairs that fit the memory limit."""
         n_k, m, _, w = u.shape
         step = max(1, GATHERED_AT_A_TIME // max(1, n_k * m * w))
         return torch.arange(len(self.coupling), device=u.device).split(step)
@@ -242,8 +242,8 @@ def bloch_sum(
 ) -> BlochSum:
     """Choose the faster sum for these blocks (fields of `ForceConstants` and ``Bodies.dof``).
 
-    Its ``stiffness`` is differentiable in the blocks and in k. Blocks may have further dimensions
-    in front, as the sum's tensors then have.
+    Its ``stiffness`` is differentiable in the blocks and in k. Blocks may have further leading
+    dimensions, which the tensors of the sum then have, too.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ def covariance(
     samples : three int
         Mesh points of the Brillouin zone along each reciprocal axis.
     cells : Tensor, shape (n_cells, 3), int64
-        Lattice vectors R in cells; ``C(R)[a, b]`` is the mean of ``u_a(0) u_b(R)^T``.
+        Lattice vectors R in cell units; ``C(R)[a, b]`` is the mean of ``u_a(0) u_b(R)^T``.
     progress : callable, optional
         Called with the number of mesh points done.
 

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from onephonon.core.errors import GradientError
 
-#: Eigenvalues closer than this fraction of the largest form one degenerate set: rounding alone
-#: splits them by 1e-16, and a gap this small would multiply rounding in a gradient by 1e10.
+#: Eigenvalues closer than this fraction of the largest one are degenerate: rounding alone splits
+#: them by 1e-16, and a gap this small would multiply rounding in a gradient by 1e10.
 DEGENERATE = {torch.float64: 1e-10, torch.float32: 1e-4}
 
-#: Largest share of a gradient within a degenerate set before it is an error;
-#: it is zero, up to rounding, for anything that depends on the whole set.
+#: Largest fraction of a gradient within a degenerate set that is not an error; it is zero, up to
+#: rounding, for anything that depends on the whole set.
 MIXING = {torch.float64: 1e-6, torch.float32: 1e-2}
 
 
@@ -30,8 +30,8 @@ def hermitian_eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     values : Tensor, shape (n, D), real
     vectors : Tensor, shape (n, D, D)
         Once differentiable. Gradients of eigenvalues, and of anything that depends on a
-        degenerate set as a whole, are right; a single vector of such a set, or the phase of any
-        vector, is arbitrary and has no gradient.
+        degenerate set as a whole, are correct; a single vector of such a set, or the phase of
+        any vector, is arbitrary and has no gradient.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class _HermitianEigen(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g_values: Tensor, g_vectors: Tensor) -> Tensor:
-        """``V (diag(g_w) + (V^H g_V)_ij / (w_j - w_i)) V^H``, nothing within degenerate sets."""
+        """``V (diag(g_w) + (V^H g_V)_ij / (w_j - w_i)) V^H``, with 0 within degenerate sets."""
         values, vectors = ctx.saved_tensors
         mixing = vectors.mH @ g_vectors
         gap = values[:, None, :] - values[:, :, None]

@@ -1,4 +1,4 @@
-"""`LatticeModel`: a crystal of bodies on springs, and what follows from it without any q."""
+"""`LatticeModel`: bodies of a crystal connected by springs, without scattering vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from onephonon.core.caching import Results
+from onephonon.core.caching import ObjectCache
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.crystal.cell import UnitCell
@@ -24,39 +24,39 @@ from .displacements import covariance, displacement_covariance
 from .normal_modes import Modes, modes
 from .solvers.choice import SolverChoice, choose_solver
 
-#: The default mesh of the ADPs stands for a box of at least this many Å, and three cells along
-#: each axis.
+#: The default mesh of the ADPs corresponds to a box of at least this many Å, and of at least three
+#: cells, along each axis.
 DEFAULT_BOX = 60.0
 
 
 @dataclass(frozen=True, eq=False)
 class LatticeModel:
-    """A crystal of bodies on springs: everything but the scattering vectors.
+    """A crystal of bodies connected by springs: everything except the scattering vectors.
 
     Parameters
     ----------
     bodies : Bodies
-        The atoms of the unit cell by body; they know their crystal.
+        The atoms of the unit cell, grouped into bodies, with their crystal.
     contacts : Contacts
         Pairs of atoms that springs may join.
     force_constants : ForceConstants
-        What the springs add up to, between bodies.
+        Force-constant blocks between bodies: the sums over their springs.
     springs : Springs, optional
-        Of each contact; None where interfaces have a stiffness instead.
+        Springs of each contact; None if interfaces have a stiffness instead.
     spring_classes : SpringClasses, optional
-        Which class each contact's spring belongs to, for tables; by default whether the contact
-        is within a copy of the asymmetric unit or between two.
+        Class of each contact's spring, for tables; by default contacts within a copy of the
+        asymmetric unit form one class, those between copies another.
     mesh : tuple of three int
-        Mesh of the Brillouin zone over which the ADPs and the covariance are averaged.
+        Brillouin-zone mesh over which ADPs and covariances are averaged.
     fixed_scale : Tensor or float, optional
-        Thermal scale s; by default such that the mean B of the model over the cell is the file's.
+        Thermal scale s; by default such that the mean B of the model equals that of the crystal.
     solver : {'auto', 'dense', 'condensed'}
         How K(k) is inverted; see `choose_solver`.
 
     Notes
     -----
-    Everything that follows is differentiable in the tensors behind the parts. Results are kept
-    in the object: make a new one for each backward pass, as `OnePhonon` does.
+    All results are differentiable in the tensors that the parts were made from. They are cached
+    in the object: create a new one for each backward pass, as `OnePhonon` does.
     """
 
     bodies: Bodies
@@ -67,7 +67,7 @@ class LatticeModel:
     mesh: tuple[int, int, int] = (3, 3, 3)
     fixed_scale: Tensor | float | None = None
     solver: str = "auto"
-    _results: Results = field(default_factory=Results, repr=False)
+    _results: ObjectCache = field(default_factory=ObjectCache, repr=False)
 
     @classmethod
     def build(
@@ -79,16 +79,16 @@ class LatticeModel:
         scale: Tensor | float | None = None,
         solver: str = "auto",
     ) -> LatticeModel:
-        """Sum springs up to force constants.
+        """Create the model from a source of springs.
 
         Parameters
         ----------
         bodies, contacts, mesh, solver
-            See above.
+            As for the class.
         springs : SpringSource
-            Gives the springs of contacts, or force constants between bodies.
+            Provides the springs of contacts, or force constants between bodies.
         scale : Tensor or float, optional
-            Thermal scale, if it is to be fixed.
+            Fixed thermal scale; see `fixed_scale`.
         """
         of_contacts = springs.contact_springs(bodies, contacts)
         if of_contacts is None:
@@ -106,14 +106,14 @@ class LatticeModel:
     def with_force_constants(
         self, constants: ForceConstants, scale: Tensor | float | None = None
     ) -> LatticeModel:
-        """The same crystal with other force constants, and a thermal scale if it is known."""
+        """The same crystal with other force constants and, optionally, a fixed thermal scale."""
         return replace(
             self,
             force_constants=constants,
             springs=None,
             spring_classes=None,
             fixed_scale=scale,
-            _results=Results(),
+            _results=ObjectCache(),
         )
 
     def with_springs(self, springs: Springs, scale: Tensor | float | None = None) -> LatticeModel:
@@ -133,11 +133,11 @@ class LatticeModel:
 
     @property
     def thermal_scale(self) -> Tensor:
-        """Thermal scale s, a tensor without axes."""
+        """Thermal scale s, a 0-d tensor."""
         return self._scale(None)
 
     def _scale(self, at_unit_scale: Tensor | None) -> Tensor:
-        """Thermal scale, from the displacements at s = 1 if they are known already."""
+        """Thermal scale, from the displacements at s = 1 if these are known."""
         like = self.crystal.U
         if self.fixed_scale is not None:
             fixed = self.fixed_scale
@@ -145,13 +145,13 @@ class LatticeModel:
         target = mean_square(self.crystal.U).mean()
         if not float(target.detach()) > 0:
             raise InputError(
-                f"the file's mean U is {float(target.detach()):g} Å^2, so no thermal scale follows "
-                "from it; give thermal_scale"
+                f"the mean U of the crystal is {float(target.detach()):g} Å^2, which does not "
+                "determine the thermal scale; give thermal_scale"
             )
         if self.mesh == (1, 1, 1) and self.bodies.n_dof == 3:
             raise InputError(
-                "a zone mesh of Gamma alone holds no motion of a single atom, so no thermal scale "
-                "follows from it; sample 2 or more along an axis, or give thermal_scale"
+                "a zone mesh of Gamma alone contains no motion of a single atom, so it does not "
+                "determine the thermal scale; sample 2 or more along an axis, or give thermal_scale"
             )
         if at_unit_scale is None:
             at_unit_scale = self.displacements_at_unit_scale()
@@ -165,9 +165,9 @@ class LatticeModel:
         Parameters
         ----------
         use_data_adp : bool
-            The file's U instead of the model's.
+            Use the U of the crystal instead of the model's.
         progress : callable, optional
-            Called with (what, steps done, steps in all).
+            Called with (stage, steps done, total).
         """
         if use_data_adp and self.fixed_scale is not None:
             return self.bodies.U, self.thermal_scale
@@ -189,7 +189,7 @@ class LatticeModel:
     def covar(self) -> Tensor:
         """Covariance C(R) between bodies, shape (n_h, n_k, n_l, D, D), Å^2 for translations.
 
-        Indexed by R in cells, modulo the mesh.
+        Indexed by R in cell units, modulo the mesh.
         """
 
         def compute() -> Tensor:
@@ -199,12 +199,12 @@ class LatticeModel:
         return self.thermal_scale * self._results.get("covariance", compute, self.tensors)
 
     def covariance(self, cells: Tensor) -> Tensor:
-        """Covariance C(R) at s = 1 for lattice vectors R in cells (n, 3), shape (n, D, D)."""
+        """Covariance C(R) at s = 1 for lattice vectors R (n, 3) in cell units, shape (n, D, D)."""
         cells = cells.to(self.crystal.U.device)
         return covariance(self.bodies, self.force_constants, self.mesh, cells)
 
     def modes(self, k_frac: Tensor, at_gamma: Tensor) -> Modes:
-        """Normal modes at wavevectors (n_k, 3); at Gamma the acoustic ones are left out."""
+        """Normal modes at wavevectors (n_k, 3); at Gamma the acoustic modes are excluded."""
         return modes(self.bodies, self.force_constants, k_frac, at_gamma)
 
     @property
@@ -216,19 +216,19 @@ class LatticeModel:
     def contact_table(self) -> ContactTable:
         """Symmetry-unique contacts with atoms, operator, distance, class and spring constants.
 
-        Where interfaces have a stiffness, contacts are listed by interface, with constants NaN.
+        If interfaces have a stiffness, contacts are listed by interface, and constants are NaN.
         """
         return contact_table(self.bodies, self.contacts, self.springs, self.spring_classes)
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The tensors that everything follows from, but for the thermal scale."""
+        """The tensors that all results depend on, except the thermal scale."""
         constants = self.force_constants
         return [constants.onsite, constants.coupling, *self.crystal.tensors()]
 
 
 class HasLattice(Protocol):
-    """What is bound to a lattice model, as `OnePhonon` is."""
+    """An object with a lattice model, such as `OnePhonon`."""
 
     @property
     def lattice(self) -> LatticeModel:
@@ -237,11 +237,11 @@ class HasLattice(Protocol):
 
 
 def lattice_of(model: LatticeModel | HasLattice) -> LatticeModel:
-    """The lattice model itself, or that of a model bound to scattering vectors."""
+    """Return the lattice model, or the one that a model holds."""
     return model if isinstance(model, LatticeModel) else model.lattice
 
 
 def default_mesh(cell: UnitCell) -> tuple[int, int, int]:
-    """Mesh of the Brillouin zone for a box of at least 60 Å and three cells along each axis."""
+    """Brillouin-zone mesh of a box of at least 60 Å, and of three cells, along each axis."""
     n = [max(3, math.ceil(DEFAULT_BOX / length)) for length in cell.parameters[:3]]
     return n[0], n[1], n[2]

@@ -1,4 +1,4 @@
-"""Normal modes of a crystal of bodies on springs."""
+"""Normal modes of a crystal of bodies connected by springs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Modes:
 
     @property
     def Winv(self) -> Tensor:
-        """``1/w^2``, shape (n_k, D); zero for the acoustic modes at Gamma, which are left out."""
+        """``1/w^2``, shape (n_k, D); zero for the acoustic modes at Gamma, which are excluded."""
         moving = self.w_squared > 0
         return torch.where(moving, 1.0 / torch.where(moving, self.w_squared, 1.0), 0.0)
 
@@ -72,7 +72,7 @@ def modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor, at_gamma: T
     constants : ForceConstants
     k_frac : Tensor, shape (n_k, 3)
     at_gamma : Tensor, shape (n_k,), bool
-        True where the three softest modes are acoustic and left out.
+        True where the three softest modes are acoustic and excluded.
 
     Notes
     -----

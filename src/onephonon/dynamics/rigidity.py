@@ -1,4 +1,4 @@
-"""Rigidity: whether the network resists every motion, and which cutoff would."""
+"""Rigidity: whether the network resists every motion, and if not, the cutoff it needs."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from .solvers.base import Solver
 from .solvers.choice import make_solver
 from .stiffness_matrix import inverse_factor
 
-#: A network whose softest mode is this much softer than its stiffest is floppy: rounding leaves
-#: true zeros at 1e-16 (1e-8), stable lattices stay above 1e-6 at the wavevectors probed.
+#: A network is floppy if the ratio of its softest to its stiffest mode is below this: zeros are at
+#: 1e-16 (1e-8) with rounding, stable lattices above 1e-6 at the wavevectors tested.
 FLOPPY = {torch.float64: 1e-11, torch.float32: 1e-7}
 
-#: Where K is probed, in reciprocal lattice units, beside Gamma: a general wavevector, and one
-#: along each axis, where layers slide that hold together elsewhere. Irrational, so that no mode
-#: vanishes by chance.
+#: Wavevectors, besides Gamma, at which K is tested, in reciprocal lattice units: a general one, and
+#: one along each axis, where layers may slide that are held at other wavevectors. Irrational, so
+#: that no mode vanishes by chance.
 PROBES = (
     (0.2360679775, 0.4142135624, 0.3166247904),
     (0.2360679775, 0.0, 0.0),
@@ -46,7 +46,7 @@ PROBES = (
     (0.0, 0.0, 0.3166247904),
 )
 
-#: Up to this multiple of the cutoff, longer cutoffs are tried for a floppy network.
+#: For a floppy network, longer cutoffs are tried up to this multiple of the cutoff.
 MAX_CUTOFF_GROWTH = 3.0
 
 
@@ -65,9 +65,9 @@ def check_rigid(
     contacts : Contacts
     constants : ForceConstants
     springs : Springs, optional
-        Springs of the contacts, if `constants` were made from them; may avoid forming K.
+        Springs of the contacts, if `constants` are their sums; may avoid forming K.
     longer : callable, optional
-        Assigns springs to longer contacts, to find a sufficient cutoff.
+        Assigns springs to the contacts of a longer cutoff, to find a sufficient one.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def check_rigid(
     if springs is not None:
         across = bool((springs.k_perp > 0).all() & (springs.k_par > 0).all())
         if across and atoms_hold_together(bodies, contacts):
-            return  # where no contact is stretched nothing moves
+            return  # every motion stretches a contact
     found = floppy_bodies(bodies, constants)
     if not found:
         return
@@ -102,7 +102,7 @@ def _cutoff_that_holds(bodies: Bodies, cutoff: float, assign: Callable[[Contacts
     while loose(high):
         low, high = high, 1.25 * high
         if high > MAX_CUTOFF_GROWTH * cutoff:
-            return "a longer cutoff does not help: are some springs zero?"
+            return "a longer cutoff does not help: check whether some springs are zero"
     while high - low > 0.01:
         middle = (low + high) / 2
         low, high = (middle, high) if loose(middle) else (low, middle)
@@ -125,13 +125,13 @@ def floppy_bodies(bodies: Bodies, constants: ForceConstants) -> list[int]:
                 amount = motion.abs().square().sum(1)
                 order = torch.argsort(amount, descending=True)
                 return [int(i) for i in order if float(amount[i]) > 0.05 * float(amount.max())]
-        except NetworkError:  # not positive definite: all bodies are reported
+        except NetworkError:  # not positive definite: report all bodies
             return list(range(bodies.n_bodies))
         return []
 
 
 def _mass_factor_inverses(bodies: Bodies) -> Tensor:
-    """``L^-1`` of each body's own mass matrix, shape (n_bodies, width, width), float64."""
+    """``L^-1`` of each body's mass matrix, shape (n_bodies, width, width), float64."""
     mass = bodies.mass_matrix().double()
     missing = torch.ones(bodies.n_bodies * bodies.width, dtype=mass.dtype, device=mass.device)
     missing = missing.index_fill(0, bodies.dof, 0.0).reshape(bodies.n_bodies, -1)
@@ -146,7 +146,7 @@ def _per_mass(constants: ForceConstants, inverse: Tensor) -> ForceConstants:
 
 
 def _largest_row(constants: ForceConstants) -> float:
-    """Largest sum of magnitudes in a row of K(k), at any k: no eigenvalue exceeds it."""
+    """Largest row sum of magnitudes of K(k) at any k, an upper bound of its eigenvalues."""
     rows = constants.onsite.abs().sum(2)
     rows = rows.index_add(0, constants.a, constants.coupling.abs().sum(2))
     rows = rows.index_add(0, constants.b, constants.coupling.abs().sum(1))
@@ -156,9 +156,9 @@ def _largest_row(constants: ForceConstants) -> float:
 def _free_motion(
     bodies: Bodies, solver: Solver, inverse: Tensor, k: Sequence[float], shift: float
 ) -> Tensor | None:
-    """A motion that the dynamical matrix does not resist, shape (n_bodies, width), or None.
+    """A motion with zero eigenvalue of the dynamical matrix, shape (n_bodies, width), or None.
 
-    The solver is that of the dynamical matrix with `shift` added to its diagonal.
+    The solver must be for the dynamical matrix with `shift` added to its diagonal.
     """
     n, w, D = bodies.n_bodies, bodies.width, bodies.n_dof
     drift = torch.zeros(D, 0, dtype=torch.complex128, device=inverse.device)
@@ -166,7 +166,7 @@ def _free_motion(
         moved = torch.linalg.inv(inverse)[:, :3].mT  # L^T times three translations
         drift = bodies.gather(moved.reshape(n * w, 3), 0).to(drift.dtype)
         drift = torch.linalg.qr(drift).Q
-    # Inverse iteration: with a true zero the inverse of D + shift is dominated by it at once.
+    # Inverse iteration: a zero eigenvalue dominates the inverse of D + shift immediately.
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(D, min(4, D), dtype=drift.dtype, generator=generator).to(drift.device)
     x = torch.linalg.qr(x - drift @ (drift.mH @ x)).Q
@@ -184,22 +184,22 @@ def _free_motion(
 
 
 def check_lattice(lattice: LatticeModel, springs: SpringSource, where: str) -> None:
-    """Check that a lattice holds together, before anything is computed with it.
+    """Check the springs and the rigidity of a lattice before anything is computed.
 
     Parameters
     ----------
     lattice : LatticeModel
     springs : SpringSource
-        That it was built with; plain constants can be tried with longer cutoffs.
+        Its source of springs; if these are constants, longer cutoffs are tried, too.
     where : str
-        What the springs are called in an error.
+        Name of the springs in an error message.
 
     Raises
     ------
     InputError
         If a spring constant is negative or not finite.
     NetworkError
-        Naming bodies that are loose, or move freely.
+        Names the bodies that are not connected, or that move freely.
     """
     bodies, contacts = lattice.bodies, lattice.contacts
     if lattice.springs is not None:

@@ -8,11 +8,11 @@ springs is ``kT/s`` per Å^2 and ``K_phys = (kT/s) K``. Frequencies follow from
 
     ``omega = (w / sqrt(s)) sqrt(kT / (Å^2 Da))``.
 
-``w / sqrt(s)`` is the reduced frequency that everything here is in. ``sqrt(kT/(Å^2 Da)) / 2 pi``
+``w / sqrt(s)`` is the reduced frequency, used throughout. ``sqrt(kT/(Å^2 Da)) / 2 pi``
 is 2.5136 THz at 300 K (k and Da of CODATA 2022), and ``sqrt(kT/Da)``, the unit of speed, 1579.3
-m/s. T is the temperature at which the displacements that s was set by were measured. The masses
-are those of the atoms in the model: hydrogens and solvent that it leaves out make a crystal
-slower.
+m/s. T is the temperature at which the B-factors that determine s were measured. The masses are
+those of the atoms in the model: hydrogen atoms and solvent that it omits would lower frequencies
+and speeds.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from .unfolding import unfolded_modes
 
 BROADENINGS = ("gaussian", "histogram")
 
-#: Each segment gets at least one in this many points of the path.
+#: Each segment of a path gets at least 1/20 of its points.
 MAX_POINT_RATIO = 20
 
-#: Gaussians are cut at this many standard deviations (2e-9 of each is lost).
+#: Gaussians are truncated at this many standard deviations, which loses 2e-9 of each.
 TAIL_SIGMAS = 6.0
 
-#: Default number of wavevectors: a budget of D^3 operations, and limits of the number.
+#: Default number of wavevectors: a budget of D^3 operations, and limits.
 MESH_COST, MESH_POINTS = 2e8, (100, 4000)
 PATH_COST, PATH_POINTS = 2e9, (60, 300)
 
-#: Default width of the Gaussians, as part of the highest frequency.
+#: Default width of the Gaussians, relative to the highest frequency.
 WIDTH = 0.012
 
 
@@ -64,13 +64,13 @@ class Dispersion:
     k_frac : Tensor, shape (n, 3)
         Wavevectors in the reciprocal axes of the crystal's own cell.
     distance : Tensor, shape (n,)
-        Distance along the path, 1/Å with 2*pi; breaks have no length.
+        Distance along the path, 1/Å with 2*pi; gaps between pieces have no length.
     piece : Tensor, shape (n,), int64
-        The unbroken piece that a point belongs to.
+        Index of the unbroken piece of the path.
     frequencies : Tensor, shape (n, m)
-        Reduced, from the lowest; the three acoustic ones at Gamma are exactly zero.
+        Reduced, in ascending order; the three acoustic ones at Gamma are exactly zero.
     translation : Tensor, shape (n, m)
-        Translational share of a mode's kinetic energy; the rest is libration.
+        Translational fraction of the kinetic energy of a mode; the rest is libration.
     corners : tuple of (int, str)
         Indices of the named points, and their names.
     """
@@ -86,15 +86,15 @@ class Dispersion:
 
 @dataclass(frozen=True)
 class DensityOfStates:
-    """Modes per unit of frequency and unit cell; they sum to the cell's degrees of freedom.
+    """Number of modes per unit of frequency and unit cell; the integral is `n_modes`.
 
     Parameters
     ----------
     frequencies : Tensor, shape (n,)
-        Reduced, evenly spaced; the middles of the bins of a histogram.
+        Reduced, evenly spaced; for a histogram the centres of the bins.
     density : Tensor, shape (n,)
     translation : Tensor, shape (n,)
-        The part of it that is translation of bodies as a whole.
+        Its part due to translations of whole bodies.
     mesh : three int
     width : float
         Standard deviation of the Gaussians, or width of the bins.
@@ -115,7 +115,7 @@ class DensityOfStates:
 def frequencies(
     model: LatticeModel | HasLattice, k_frac: Tensor, unfold: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Reduced frequencies of a model at any wavevectors, and how much of them is translation.
+    """Reduced frequencies at any wavevectors, and the translational fraction of each mode.
 
     Parameters
     ----------
@@ -123,13 +123,13 @@ def frequencies(
     k_frac : Tensor, shape (n, 3)
         In the reciprocal axes of the crystal's own cell.
     unfold : bool
-        In a centred cell give the modes of the primitive cell, rather than all those that fold
-        into k.
+        In a centred cell return the modes of the primitive cell instead of all modes that are
+        folded into k.
 
     Returns
     -------
     frequencies, translation : Tensor, shape (n, m)
-        From the lowest; see `Dispersion`.
+        In ascending order; see `Dispersion`.
     """
     lattice = lattice_of(model)
     scale = lattice.thermal_scale
@@ -142,7 +142,7 @@ def frequencies(
 
 
 def _modes_in_parts(lattice: LatticeModel, k_frac: Tensor, unfold: bool) -> Iterator[Modes]:
-    """Modes, a few wavevectors at a time: eigenvectors of many would not fit."""
+    """Modes in batches of wavevectors, to limit the memory for eigenvectors."""
     bodies, constants = lattice.bodies, lattice.force_constants
     for k in k_frac.to(bodies.positions).split(zone_chunk(bodies.n_dof)):
         if unfold:
@@ -152,7 +152,7 @@ def _modes_in_parts(lattice: LatticeModel, k_frac: Tensor, unfold: bool) -> Iter
 
 
 def translation_share(bodies: Bodies, found: Modes) -> Tensor:
-    """The part of each mode's kinetic energy in the motion of centres of mass, (n_k, m)."""
+    """Fraction of each mode's kinetic energy in the motion of centres of mass, (n_k, m)."""
     mass = bodies.mass_matrix()
     total = mass[:, 0, 0]
     V = bodies.scatter(found.V, 1).reshape(len(found.V), bodies.n_bodies, bodies.width, -1)
@@ -175,8 +175,8 @@ def dispersion(
     model : LatticeModel, or OnePhonon
     path : ZonePath, optional
     n_points : int, optional
-        About how many points in all, spread evenly over the way; by default 300, or as few as
-        60 for large matrices.
+        Approximate total number of points, evenly spaced along the path; by default 300, or down
+        to 60 for large matrices.
     unfold : bool
         See `frequencies`.
 
@@ -234,7 +234,7 @@ def _lengths(cell: UnitCell, corners: Sequence[Sequence[float]]) -> Tensor:
 
 
 def default_dos_mesh(cell: UnitCell, n_dof: int) -> tuple[int, int, int]:
-    """A mesh with about the same step along all reciprocal axes, finer for smaller matrices."""
+    """Mesh with about equal steps along all reciprocal axes, finer for smaller matrices."""
     total = _affordable(n_dof, MESH_COST, MESH_POINTS)
     lengths = [float(1.0 / d) for d in cell.spacings]
     per_length = (total / math.prod(lengths)) ** (1 / 3)
@@ -243,7 +243,7 @@ def default_dos_mesh(cell: UnitCell, n_dof: int) -> tuple[int, int, int]:
 
 
 def _affordable(n_dof: int, cost: float, limits: tuple[int, int]) -> int:
-    """Number of matrices of a size that can be diagonalized within the budget."""
+    """Number of matrices of this size that can be diagonalized within the budget."""
     return round(min(max(cost / n_dof**3, limits[0]), limits[1]))
 
 
@@ -254,10 +254,10 @@ def density_of_states(
     width: float | None = None,
     n: int = 400,
 ) -> DensityOfStates:
-    """How many modes there are at each frequency.
+    """Density of states of a model.
 
-    Every mode of a Gamma-centred mesh of the zone is a Gaussian, or falls into a bin. Gaussians
-    that reach below zero are folded back, so that none is lost.
+    Each mode on a Gamma-centred mesh of the zone contributes a Gaussian or a count in a
+    histogram. The parts of Gaussians below zero are folded back, so that the integral is kept.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def density_of_states(
         Standard deviation, reduced units; by default 1.2 % of the highest frequency. A
         histogram's bins follow from `n`.
     n : int
-        Points, or bins.
+        Number of points or bins.
 
     Returns
     -------
@@ -288,7 +288,7 @@ def density_of_states(
     if len(mesh) != 3 or min(mesh) < 1 or n < 2 or not (width is None or width > 0):
         raise InputError(
             f"mesh {mesh}, width {width}, n {n}: give three positive numbers of points, a "
-            "positive width, and two points or more"
+            "positive width, and n of at least two"
         )
     k_frac, weight = zone_mesh(mesh, bodies.positions)
     with torch.no_grad():
@@ -319,10 +319,10 @@ def _gaussians(axis: Tensor, w: Tensor, weights: Tensor, width: float) -> list[T
 
 
 def acoustic_tensor(bodies: Bodies, constants: ForceConstants, direction: Tensor) -> Tensor:
-    """The Christoffel tensor: squared speeds of sound are its eigenvalues, before the scale.
+    """Christoffel tensor, whose eigenvalues are squared speeds of sound (without the scale).
 
     For small k along a direction n, ``K(k) = K0 + |k| K1 + |k|^2 K2``. Bodies follow a long wave
-    as they do a uniform strain, and eliminating all but the drift T of the whole cell leaves
+    as they do a uniform strain, and eliminating all but the translation T of the whole cell gives
     ``(T^T K2 T - T^T K1 K0^+ K1 T) / m``, m being the cell's mass: Born & Huang, Dynamical
     Theory of Crystal Lattices (1954), section 26, the method of long waves.
 
@@ -336,8 +336,7 @@ def acoustic_tensor(bodies: Bodies, constants: ForceConstants, direction: Tensor
     Returns
     -------
     Tensor, shape (3, 3), kT/Da in the springs' unit
-        Differentiable in the force constants. Eigenvectors are the directions in which the
-        crystal moves.
+        Differentiable in the force constants. Eigenvectors are polarizations.
     """
     n = direction.to(bodies.positions)
     n = n / torch.linalg.vector_norm(n)
@@ -373,12 +372,12 @@ def sound_speeds(
     direction : Tensor or sequence, shape (3,)
         Cartesian, of any length.
     temperature : float
-        K; see above.
+        In K; see the module.
 
     Returns
     -------
     Tensor, shape (3,), m/s
-        The slowest first; differentiable in springs. The mass is that of the model's atoms.
+        In ascending order; differentiable in springs. The mass is that of the model's atoms.
 
     Raises
     ------
@@ -393,5 +392,5 @@ def sound_speeds(
     lattice = lattice_of(model)
     C = acoustic_tensor(lattice.bodies, lattice.force_constants, n)
     squared = torch.linalg.eigvalsh(C) / lattice.thermal_scale
-    # Rounding may make a zero speed slightly negative.
+    # Rounding may make a zero eigenvalue slightly negative.
     return squared.clamp(min=0.0).sqrt() * thermal_speed(temperature)

@@ -11,7 +11,7 @@ from onephonon.network.force_constants import ForceConstants
 
 from .bloch import bloch_sum
 
-#: Bytes of K matrices held at a time.
+#: Bytes of K matrices per batch.
 CHUNK_BYTES = 128 * 2**20
 
 
@@ -67,5 +67,5 @@ def inverse_factor(factor: Tensor) -> Tensor:
 
 
 def zone_chunk(n_dof: int) -> int:
-    """How many K matrices of a size to hold at a time."""
+    """Number of K matrices of this size per batch."""
     return max(1, CHUNK_BYTES // (16 * n_dof**2))

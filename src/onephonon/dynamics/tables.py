@@ -53,7 +53,7 @@ def dispersion_rows(dispersion: Dispersion, temperature: float) -> list[Row]:
 
 
 def states_rows(states: DensityOfStates, temperature: float) -> list[Row]:
-    """One row for each frequency: modes per cell and THz, and the part that is translation."""
+    """One row for each frequency: modes per cell and THz, and the translational part."""
     unit = thermal_frequency(temperature)
     return [
         {
@@ -97,7 +97,7 @@ def tls_rows(
 
 
 def b_rows(crystal: Crystal, B: dict[str, Tensor]) -> list[Row]:
-    """One row for each atom with its B-factors, Å^2, by where they come from."""
+    """One row for each atom with its B-factors, Å^2, by their source."""
     table = torch.stack(list(B.values()), dim=1).tolist()
     return [
         {
@@ -113,7 +113,7 @@ def b_rows(crystal: Crystal, B: dict[str, Tensor]) -> list[Row]:
 
 
 def write_rows(rows: Sequence[Row], path: str | os.PathLike[str], force: bool = False) -> None:
-    """Write rows of one kind as CSV, numbers to six digits."""
+    """Write rows with the same columns as CSV, numbers to six digits."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -124,7 +124,7 @@ def write_rows(rows: Sequence[Row], path: str | os.PathLike[str], force: bool = 
 
 
 def write_json(content: dict[str, Any], path: str | os.PathLike[str], force: bool = False) -> None:
-    """Write named values and rows as JSON; what is not a number becomes null."""
+    """Write named values and rows as JSON; NaN and infinities become null."""
     text = json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path, force) as temporary:
         temporary.write_text(text, encoding="utf-8")

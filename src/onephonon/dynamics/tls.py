@@ -1,11 +1,11 @@
-"""T, L and S of rigid bodies, as predicted by a model and as fitted to the U of a file.
+"""T, L and S of rigid bodies, predicted by a model or fitted to the U of a structure.
 
 A body moves by ``u = t + l x (r - o)``, so with X the cross product matrix of r - o, ``X a =
 (r - o) x a``, an atom at r has
 
     ``U = T + X L X^T + S^T X - X S``,   ``T = <t t^T>``, ``L = <l l^T>``, ``S = <l t^T>``
 
-(Schomaker & Trueblood, Acta Cryst. B24, 63, 1968). A multiple of the unit matrix in S moves no U:
+(Schomaker & Trueblood, Acta Cryst. B24, 63, 1968). A multiple of the unit matrix in S changes no U:
 the trace of S cannot be determined from displacements.
 """
 
@@ -22,14 +22,14 @@ from onephonon.network.bodies import Bodies
 
 from .lattice_model import HasLattice, LatticeModel, lattice_of
 
-#: U is isotropic if its elements differ by less from those of a multiple of 1, Å^2: B alone.
+#: U is isotropic (from a B-factor) if it deviates by less than this from a multiple of 1, Å^2.
 ISOTROPIC = 1e-9
 
-#: Combinations of parameters that a unit of displacement changes by less than this, relative to
-#: the best determined one, are not determined: positions carry three decimals.
+#: Combinations of parameters with singular values below this, relative to the largest, are not
+#: determined: positions have three decimals.
 UNDETERMINED = 1e-6
 
-#: Parameters of T (6), L (6) and S (9).
+#: Number of parameters of T (6), L (6) and S (9).
 N_PARAMETERS = 21
 
 
@@ -42,9 +42,9 @@ class TLS:
     T : Tensor, shape (n, 3, 3), Å^2
     L : Tensor, shape (n, 3, 3), rad^2
     S : Tensor, shape (n, 3, 3), Å rad
-        ``<l t^T>``: rows are those of the libration.
+        ``<l t^T>``: rows belong to the libration.
     origin : Tensor, shape (n, 3), Å
-        Point of each body that T and S refer to.
+        Point of each body to which T and S refer.
     """
 
     T: Tensor
@@ -53,14 +53,14 @@ class TLS:
     origin: Tensor
 
     def about(self, origin: Tensor) -> TLS:
-        """The same motion referred to other points, shape (n, 3): U of no atom changes."""
+        """The same motion referred to other points, shape (n, 3); the U of atoms do not change."""
         X = cross_matrix(origin - self.origin)
         S = self.S + self.L @ X
         T = self.T + self.S.mT @ X - X @ self.S - X @ self.L @ X
         return TLS(T, self.L, S, origin)
 
     def about_reaction_centre(self) -> TLS:
-        """Referred to the centre of reaction, where S is symmetric and the trace of T smallest."""
+        """The same motion about the centre of reaction: S symmetric, trace of T minimal."""
         skew = self.S - self.S.mT
         axial = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], dim=1)
         eye = torch.eye(3, dtype=self.L.dtype, device=self.L.device)
@@ -70,7 +70,7 @@ class TLS:
         return self.about(self.origin + shift)
 
     def traceless_S(self) -> Tensor:
-        """S without its trace, which no displacement determines, shape (n, 3, 3)."""
+        """S without its trace, which displacements do not determine, shape (n, 3, 3)."""
         eye = torch.eye(3, dtype=self.S.dtype, device=self.S.device)
         return self.S - mean_square(self.S)[:, None, None] * eye
 
@@ -130,9 +130,9 @@ def centroids(bodies: Bodies) -> Tensor:
 
 
 def model_tls(model: LatticeModel | HasLattice) -> TLS:
-    """T, L and S of the bodies of the asymmetric unit, about their centroids, by the model.
+    """T, L and S of the bodies of the asymmetric unit, about their centroids, from the model.
 
-    They are the blocks ``C_bb(0)`` of the covariance, with the thermal scale.
+    They are the blocks ``C_bb(0)`` of the covariance, times the thermal scale.
     """
     lattice = lattice_of(model)
     bodies = lattice.bodies
@@ -150,16 +150,16 @@ def model_tls(model: LatticeModel | HasLattice) -> TLS:
 
 
 def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:
-    """T, L and S of the bodies of the asymmetric unit that come nearest to given displacements.
+    """Fit T, L and S of the bodies of the asymmetric unit to given displacements.
 
-    Least squares of all elements of U with equal weight. An isotropic U counts as a B-factor: of
-    it only the trace is fitted.
+    Least squares of all elements of U with equal weights. An isotropic U counts as a B-factor, of
+    which only the trace is fitted.
 
     Parameters
     ----------
     bodies : Bodies
     U : Tensor, shape (n_atoms, 3, 3), Å^2
-        Of the atoms of the asymmetric unit; ``crystal.U`` for the file's.
+        For the atoms of the asymmetric unit, such as ``crystal.U``.
 
     Returns
     -------
@@ -179,8 +179,8 @@ def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:
 
 
 def _fit_one(offsets: Tensor, U: Tensor, isotropic: Tensor) -> tuple[Tensor, ...]:
-    """T, L, S, how many parameters are determined, and the residual, of one body."""
-    # Libration in units of the body's radius, so that all parameters are of a size.
+    """T, L, S, the number of determined parameters, and the residual, of one body."""
+    # Librations in units of the body's radius, so that all parameters have similar size.
     radius = offsets.square().sum(1).mean().sqrt().clamp(min=1.0)
     X = cross_matrix(offsets / radius)[:, None]
     unit = torch.eye(9, dtype=U.dtype, device=U.device).reshape(9, 3, 3)
@@ -194,7 +194,7 @@ def _fit_one(offsets: Tensor, U: Tensor, isotropic: Tensor) -> tuple[Tensor, ...
         dim=1,
     )
     rows, values = design.permute(0, 2, 3, 1).reshape(len(U), 9, -1), U.reshape(len(U), 9)
-    # Of an isotropic U the trace alone, as one number: the other elements are unknown, not zero.
+    # Of an isotropic U only the trace, as one number: the other elements are unknown, not zero.
     trace = torch.eye(3, dtype=U.dtype, device=U.device).reshape(9) / 3**0.5
     along = trace[:, None] * trace
     kept = torch.where(

@@ -1,7 +1,7 @@
 """Unfolding: modes of a centred cell expressed as modes of its primitive cell.
 
-A centred cell of n lattice points has every mode n times, at k and folded back into k. Taken as
-waves from one lattice point to the next, each k has its own modes only.
+In a centred cell with n lattice points the modes of n wavevectors of the primitive cell are folded
+into the same k. Written as waves over the lattice points, each k has only its own modes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .eigen import hermitian_eigen
 from .normal_modes import Modes, mass_matrix, modes, without_acoustic
 from .stiffness_matrix import inverse_factor, stiffness, zone_chunk
 
-#: Operators' numbers are exact twelfths; this close they are equal.
+#: Tolerance of the elements of operators, which are exact twelfths.
 TOLERANCE = 1e-6
 
 
@@ -31,14 +31,14 @@ def unfolded_modes(bodies: Bodies, constants: ForceConstants, k_frac: Tensor) ->
     constants : ForceConstants
         With the crystal's symmetry.
     k_frac : Tensor, shape (n_k, 3)
-        In the reciprocal axes of the bodies' own, centred cell. Vectors of its reciprocal lattice
-        that centring extinguishes make a difference.
+        In the reciprocal axes of the centred cell. Wavevectors that differ by an extinct
+        reciprocal lattice vector have different modes.
 
     Returns
     -------
     Modes
         V has shape (n_k, D, D/n), with the displacements of all bodies of the centred cell, as
-        `modes` has them; w_squared has shape (n_k, D/n). In a primitive cell the same as `modes`.
+        in `modes`; w_squared has shape (n_k, D/n). For a primitive cell the same as `modes`.
     """
     shifts, partner, cells = centring(bodies)
     if len(shifts) == 1:
@@ -73,7 +73,7 @@ def centring(bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
     partner : Tensor, shape (n_ops / n, n), int64
         Copies related by centring translations; the first column is for the zero translation.
     cells : Tensor, shape (n_ops / n, n, 3)
-        Cell of each of them relative to the first, shifted.
+        Cell of each of them relative to the shifted first one.
     """
     crystal = bodies.crystal
     rotations, t = crystal.rotations, crystal.translations
@@ -92,10 +92,10 @@ def centring(bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _axis_rotations(bodies: Bodies, partner: Tensor) -> Tensor:
-    """From the degrees of freedom of first copies to those of their partners.
+    """Matrices from the degrees of freedom of first copies to those of their partners.
 
-    Shape (groups, n, bodies of a copy, width, width): the identity, but for bodies on a line,
-    whose axes are chosen one by one.
+    Shape (groups, n, bodies of a copy, width, width). They are identities, except for bodies that
+    are lines, whose axes are chosen independently.
     """
     per_copy = bodies.n_bodies // bodies.n_ops
     w = bodies.width

@@ -1,4 +1,4 @@
-"""Attributes of a model: checked when set, fixed once it is built, or read off one of its parts."""
+"""Attributes of a model: validated, constant after construction, or those of one of its parts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 class Checked(Generic[T]):
-    """An attribute whose values pass through a check, at construction and ever after.
+    """An attribute whose value is validated whenever it is set.
 
     Parameters
     ----------
     check : callable
-        From what a user gives to what is kept; raises `InputError` for what cannot be.
+        Returns the value to store from the given one; raises `InputError` if it is invalid.
     """
 
     def __init__(self, check: Callable[[Any], T]) -> None:
@@ -38,12 +38,12 @@ class Checked(Generic[T]):
 
 
 class Fixed(Generic[T]):
-    """An attribute that is set once, at construction.
+    """An attribute that cannot be changed after construction.
 
     Parameters
     ----------
     reason : str
-        Why it cannot be changed afterwards.
+        Why it cannot be changed.
     """
 
     def __init__(self, reason: str) -> None:
@@ -71,15 +71,16 @@ class Fixed(Generic[T]):
 
 
 class Delegated(Generic[T]):
-    """An attribute that is read off a part of the model, such as its lattice.
+    """A read-only attribute that belongs to a part of the model, such as its lattice.
 
     Parameters
     ----------
     part : str
-        The model's attribute that has it.
+        Name of the model's attribute that holds the part.
     name : str
-        What it is called there.
+        Name of the attribute in that part.
     doc : str
+        Its docstring.
     """
 
     def __init__(self, part: str, name: str, doc: str) -> None:

@@ -1,4 +1,4 @@
-"""Where the crystal of a model comes from: a file, and tensors that replace parts of it."""
+"""Source of the crystal of a model: a file, and tensors that replace some of its values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from onephonon.core.caching import ResultCache
+from onephonon.core.caching import ValueCache
 from onephonon.core.tensors import map_tensors, match_dtype_and_device
 from onephonon.crystal.crystal import Crystal
 from onephonon.network.bodies import Bodies, GroupBy, gather_bodies
@@ -18,7 +18,7 @@ from .inputs import check_tensors
 
 @dataclass(frozen=True, eq=False)
 class CrystalSource:
-    """A crystal as it was read, the caller's tensors in place of parts of it, and its bodies.
+    """A crystal as read, tensors of the caller that replace some of its values, and its bodies.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class CrystalSource:
     group_by : str, None or sequence of int
         See `gather_bodies`.
     overrides : dict of Tensor
-        The caller's own tensors by name: positions, B, U, occupancies, cell.
+        Tensors of the caller by name: positions, B, U, occupancies, cell.
     """
 
     read: Crystal
@@ -35,27 +35,27 @@ class CrystalSource:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """What crystal and bodies are made from."""
+        """The tensors that crystal and bodies depend on."""
         return [*self.overrides.values(), *self.read.tensors()]
 
     def crystal(self) -> Crystal:
-        """The crystal, with gradients to the caller's tensors."""
+        """The crystal, differentiable in the caller's tensors."""
         moved = {name: match_dtype_and_device(t, self.read.U) for name, t in self.overrides.items()}
         return self.read.with_tensors(**moved) if moved else self.read
 
-    def bodies(self, memory: ResultCache) -> Bodies:
-        """The unit cell's atoms by body, kept for as long as the tensors have the same values."""
-        return memory.get(
+    def bodies(self, cache: ValueCache) -> Bodies:
+        """The atoms of the unit cell, grouped into bodies; cached by the values of the tensors."""
+        return cache.get(
             "bodies", self.tensors, lambda: gather_bodies(self.crystal(), self.group_by)
         )
 
     def with_tensors(self, **tensors: Tensor) -> CrystalSource:
-        """Other tensors in place of parts of the file's crystal; B and U take each other's place.
+        """The same source with other tensors of the caller; B and U replace each other.
 
         Raises
         ------
         InputError
-            If a name is unknown or a shape does not fit.
+            If a name is unknown or a shape is wrong.
         """
         new = check_tensors(tensors)
         overrides = self.overrides | new
@@ -64,9 +64,9 @@ class CrystalSource:
                 overrides.pop(other, None)
         source = replace(self, overrides=overrides)
         with torch.no_grad():
-            source.crystal()  # raises here if a shape does not fit
+            source.crystal()  # raises if a shape is wrong
         return source
 
     def moved(self, fn: Callable[[Tensor], Tensor]) -> CrystalSource:
-        """The crystal read moved to another device or dtype; the caller's tensors stay."""
+        """The same source with the read crystal on another device or in another dtype."""
         return replace(self, read=map_tensors(self.read, fn))

@@ -1,4 +1,4 @@
-"""What users hand to the model, checked and brought into the form that the physics takes."""
+"""Validation and conversion of the arguments of the model."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from onephonon.network.force_constants import SPRING_MODELS, SpringValue
 from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
 
-#: Parts of the crystal that may be replaced by a caller's tensors.
+#: Parts of the crystal that the caller may replace by tensors.
 OVERRIDES = ("positions", "B", "U", "occupancies", "cell")
 
 
 def make_springs(
     bodies: Bodies, contacts: Contacts, springs: SpringPlan | SpringFunction | nn.Module
 ) -> nn.Module:
-    """Make a module of springs from a plan or from a function of contact features."""
+    """Create a module of springs from a plan or from a function of contact features."""
     if not isinstance(springs, SpringPlan):
         return FunctionSprings(bodies, contacts, springs)
     if springs.kind == "stiffness":
@@ -37,10 +37,10 @@ def make_springs(
     return ClassSprings(bodies, contacts, springs)
 
 
-def check_crystal(
+def make_crystal(
     source: str | os.PathLike[str] | Crystal, expand_p1: bool, options: dict[str, Any]
 ) -> Crystal:
-    """Read a crystal, or return one already read; with displaced solvent if requested."""
+    """Read a crystal, or use one already read, and add displaced solvent if requested."""
     options = dict(options)
     solvent = options.pop("solvent", 0.0), options.pop("solvent_smoothing", 0.0)
     return with_solvent(_read(source, expand_p1, options), *solvent)
@@ -53,21 +53,21 @@ def _read(
     wrong = [name for name in options if name not in known]
     if wrong:
         raise TypeError(
-            f"OnePhonon() got unexpected keyword arguments {', '.join(wrong)}; beside its own it "
-            f"takes solvent, solvent_smoothing and those of read_crystal: {', '.join(known)}"
+            f"OnePhonon() got unexpected keyword arguments {', '.join(wrong)}; further ones are "
+            f"solvent, solvent_smoothing and those of read_crystal: {', '.join(known)}"
         )
     if not isinstance(source, Crystal):
         return read_crystal(source, expand_p1=expand_p1, **options)
     if options:
         raise InputError(
-            f"{', '.join(options)} apply to reading a file, but a crystal already read was given; "
+            f"{', '.join(options)} apply to reading a file, but a crystal was given; "
             "give them to read_crystal"
         )
     return source if expand_p1 else source.in_p1()
 
 
 def to_parameter(value: SpringValue, like: Tensor) -> Any:
-    """Convert a number or a pair of numbers to a parameter; leave tensors as they are."""
+    """Convert a number or a pair of numbers to a parameter; return tensors unchanged."""
     if isinstance(value, Tensor):
         return value
     if isinstance(value, Sequence) and any(isinstance(v, Tensor) for v in value):
@@ -83,7 +83,7 @@ def check_resolution_limit(value: float) -> float:
 
 
 def check_mesh(mesh: Sequence[int]) -> tuple[int, int, int]:
-    """Mesh of the Brillouin zone: three whole numbers, each one or more."""
+    """Check a mesh of the Brillouin zone: three whole numbers, each 1 or more."""
     try:
         n = tuple(operator.index(m) for m in mesh)
     except TypeError:
@@ -94,7 +94,7 @@ def check_mesh(mesh: Sequence[int]) -> tuple[int, int, int]:
 
 
 def check_bragg_tolerance(value: float | None) -> float | None:
-    """How close to integers all Miller indices of a Bragg point are; None for the default."""
+    """Check a tolerance of Bragg points in Miller indices; None for the default."""
     if value is not None and not 0 <= value < 0.5:
         raise InputError(
             f"bragg_tolerance {value:g}: give a distance in Miller indices, 0 to less than 0.5"
@@ -103,14 +103,14 @@ def check_bragg_tolerance(value: float | None) -> float | None:
 
 
 def check_spring_model(model: str) -> str:
-    """One of the network models."""
+    """Check the name of a network model."""
     if model not in SPRING_MODELS:
         raise InputError(f"model {model!r} is not one of {', '.join(SPRING_MODELS)}")
     return model
 
 
 def check_tensors(tensors: dict[str, Any]) -> dict[str, Tensor]:
-    """What replaces parts of the file's crystal, as tensors; the very tensors if they are such."""
+    """Check the arrays that replace parts of the crystal; tensors are returned unchanged."""
     unknown = [name for name in tensors if name not in OVERRIDES]
     if unknown:
         raise InputError(f"{', '.join(unknown)}: not one of {', '.join(OVERRIDES)}")
@@ -129,7 +129,7 @@ def check_scale(scale: float | Tensor) -> float | Tensor:
     """Check a thermal scale: positive and finite; a tensor is returned unchanged."""
     value = float(scale.detach()) if isinstance(scale, Tensor) else float(scale)
     if not (math.isfinite(value) and value > 0):
-        raise InputError(f"thermal_scale {value:g}: must be positive (kT in springs' units)")
+        raise InputError(f"thermal_scale {value:g}: give a positive number, kT in springs' units")
     return scale
 
 

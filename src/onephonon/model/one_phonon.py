@@ -1,4 +1,4 @@
-"""`OnePhonon`: the model that users hold, a lattice model bound to scattering vectors."""
+"""`OnePhonon`: the user's model, a lattice model bound to scattering vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onephonon.core.caching import ResultCache
+from onephonon.core.caching import ValueCache
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress, ProgressLike
 from onephonon.core.tensors import map_tensors
@@ -46,7 +46,7 @@ from .crystal_source import CrystalSource
 
 
 class OnePhonon(nn.Module):
-    """Diffuse intensity of a crystal of bodies on springs, on a grid or at any q.
+    """Diffuse intensity of a crystal of bodies connected by springs, on a grid or at any q.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class OnePhonon(nn.Module):
     expand_p1 : bool
         True: the file holds one asymmetric unit. False: it holds the whole cell.
     group_by : {'asu', 'chain', 'residue', 'atom', None}, ranges, or sequence of int
-        What moves as one body; None is 'atom'. Ranges are text such as 'A:1-60 A:61-129,B'
+        The rigid bodies; None is 'atom'. Ranges are text such as 'A:1-60 A:61-129,B'
         (`onephonon.network.residue_ranges`).
     res_limit : float
         Points of smaller d (Å) are masked.
@@ -67,51 +67,51 @@ class OnePhonon(nn.Module):
     gamma_intra, gamma_inter : float or Tensor
         Springs within a copy of the asymmetric unit and between copies ('gnm', 'anm'), in
         kT/Å^2 up to the thermal scale. Numbers become parameters of the module; a tensor is used
-        without copying, so that the caller's tensor receives the gradient.
+        without copying and receives the gradient.
     batch_size : int, optional
-        Maximum number of q handled at a time.
+        Maximum number of q per batch.
     q_vectors : Tensor, shape (N, 3), or QPoints, optional
         Arbitrary-q mode: scattering vectors in 1/Å, 2*pi included; may require grad. Points that
         already have their wavevectors (``halos(...).points()``) avoid the search for them.
-        Without grid and q the model is computed where it is called: ``model(q)``.
+        Without grid and q, give q in the call: ``model(q)``.
     k_par, k_perp : float, Tensor or pair, optional
         Springs along and across each contact, for 'hybrid'; a pair is (intra, inter).
     springs : SpringPlan, nn.Module or callable, optional
-        Springs by class of contact, or from a function of `ContactFeatures`, in place of
-        `model` and its constants. They are the submodule `springs`.
+        Springs by class of contact, or from a function of `ContactFeatures`, instead of `model`
+        and its constants. They become the submodule `springs`.
     mesh : three int, optional
-        Mesh of the Brillouin zone for the ADPs (2 or more along an axis hold acoustic motion; 1
-        is Gamma alone); by default the samples per Miller index of the three samplings or, without
-        these, such that it stands for a box of 60 Å and three cells along each axis.
+        Mesh of the Brillouin zone for the ADPs (1 along all axes is Gamma alone, without acoustic
+        motion); by default the samples per Miller index of the three samplings or, without
+        these, that of a box of at least 60 Å and three cells along each axis.
     thermal_scale : float or Tensor, optional
-        s; by default such that the model's mean B over the cell equals the crystal's.
+        s; by default such that the mean B of the model equals that of the crystal.
     positions, B, U, occupancies, cell : Tensor, optional
         Replace the file's values; see `Crystal.with_tensors`.
     bragg_tolerance : float, optional
-        How close to integers all three Miller indices make a Bragg point; see `is_bragg`.
+        Distance from integers up to which three Miller indices are a Bragg point; see `is_bragg`.
     engine, rtol
-        How amplitudes are formed, and how accurately; see `Numerics` and `chosen_engine`.
+        How amplitudes are computed, and how accurately; see `Numerics` and `chosen_engine`.
     solver : {'auto', 'dense', 'condensed'}
-        How K(k) is inverted, exactly in both ways: by a dense factorization at each wavevector, or
-        with the inside of the cell factored once for all of them, as single atoms and residues
-        need it; by default whichever is quicker, see `chosen_solver`.
+        How K(k) is inverted, exactly in both cases: by a dense factorization at each wavevector,
+        or with the interior of the cell factored once for all wavevectors, for bodies that are
+        single atoms or residues; by default the faster one, see `chosen_solver`.
     dtype : torch.dtype
     device : torch.device or str, optional
     **structure_options
-        Passed on to `read_crystal` (hydrogens, waters, ligands, conformers, anisotropic,
+        Options of `read_crystal` (hydrogens, waters, ligands, conformers, anisotropic,
         model_number, radiation). And `solvent` (e/Å^3, 0.334 for water; 0, none, by default)
-        and `solvent_smoothing` (Å^2): the flat solvent that atoms displace (`with_solvent`).
+        and `solvent_smoothing` (Å^2) of the displaced flat solvent (`with_solvent`).
 
     Raises
     ------
     StructureError, InputError, NetworkError
-        As the parts raise them; see `read_crystal`, `check_samplings`, `find_contacts`,
+        See `read_crystal`, `check_samplings`, `find_contacts`,
         `check_connected` and `check_rigid`.
 
     Notes
     -----
     Contacts are found once, at the initial coordinates; everything else follows the tensors.
-    `lattice` is the crystal on its springs, a `LatticeModel`, which knows no q.
+    `lattice` is the same crystal without scattering vectors, a `LatticeModel`.
 
     Examples
     --------
@@ -131,16 +131,16 @@ class OnePhonon(nn.Module):
     res_limit = Checked(inputs.check_resolution_limit)
     bragg_tolerance = Checked(inputs.check_bragg_tolerance)
 
-    crystal = Delegated[Crystal]("bodies", "crystal", "The file's, with the tensors given.")
+    crystal = Delegated[Crystal]("bodies", "crystal", "The crystal, with the caller's tensors.")
     thermal_scale = Delegated[Tensor]("lattice", "thermal_scale", "Thermal scale s.")
     U = Delegated[Tensor]("lattice", "U", "Model's mean-square displacements (n_atoms, 3, 3), Å^2.")
     ADP = Delegated[Tensor]("lattice", "ADP", "Model's tr(U)/3, (n_atoms,), Å^2; B = 8 pi^2 ADP.")
     covar = Delegated[Tensor]("lattice", "covar", "Covariance C(R), (n_h, n_k, n_l, D, D), Å^2.")
     chosen_solver = Delegated[SolverChoice](
-        "lattice", "chosen_solver", "How K(k) is inverted, and why."
+        "lattice", "chosen_solver", "The solver used for K(k), and why."
     )
     chosen_engine = Delegated[AmplitudeEngine](
-        "bound", "engine", "How amplitudes are formed, and why."
+        "bound", "engine", "The engine used for amplitudes, and why."
     )
     grid = Delegated[HklGrid | None]("_source", "grid", "The grid in grid mode, or None.")
     n_points = Delegated[int]("_source", "n_points", "Number of q.")
@@ -186,12 +186,12 @@ class OnePhonon(nn.Module):
         **structure_options: Any,
     ) -> None:
         super().__init__()
-        read = inputs.check_crystal(pdb_path, expand_p1, structure_options)
+        read = inputs.make_crystal(pdb_path, expand_p1, structure_options)
         read = read.to(device, inputs.check_dtype(dtype))
         overrides = {"positions": positions, "B": B, "U": U, "occupancies": occupancies}
         tensors = inputs.check_tensors(overrides | {"cell": cell})
-        self._cache = ResultCache()
-        # The caller's own tensors are never parameters of the module: kept where torch sees none.
+        self._cache = ValueCache()
+        # The caller's tensors are not parameters of the module, so they are hidden from torch.
         self._atoms = CrystalSource(read, group_by, tensors)
         self._scale = {} if thermal_scale is None else {"s": inputs.check_scale(thermal_scale)}
         self.group_by, self.gnm_cutoff, self.model = group_by, gnm_cutoff, model
@@ -217,7 +217,7 @@ class OnePhonon(nn.Module):
 
     @property
     def spring_source(self) -> SpringSource:
-        """Where springs come from: the submodule `springs`, or the plain constants."""
+        """Source of the springs: the submodule `springs`, or the constants."""
         if self.springs is not None:
             source: SpringSource = self.springs
             return source
@@ -226,15 +226,15 @@ class OnePhonon(nn.Module):
 
     @property
     def bodies(self) -> Bodies:
-        """The unit cell's atoms by body."""
+        """The atoms of the unit cell, grouped into bodies."""
         return self._atoms.bodies(self._cache)
 
     @property
     def lattice(self) -> LatticeModel:
-        """The crystal on its springs, without any q.
+        """The crystal of bodies connected by springs, without scattering vectors.
 
-        Made anew for each graph, since a caller's leaf serves many backward passes; otherwise
-        kept as long as all that it is made of has the same values.
+        Rebuilt whenever gradients are recorded, since the caller's tensors serve many backward
+        passes; otherwise cached for as long as its inputs have the same values.
         """
         springs, scale = self.spring_source, self._scale.get("s")
 
@@ -244,7 +244,7 @@ class OnePhonon(nn.Module):
             )
 
         if isinstance(springs, FunctionSprings):
-            return build()  # a user's function may depend on anything
+            return build()  # a user's function may depend on other things
         own = springs.values if isinstance(springs, ConstantSprings) else []
         fixed = [scale] if isinstance(scale, Tensor) else []
         tensors = [*self.parameters(), *own, *fixed, *self._atoms.overrides.values()]
@@ -252,13 +252,13 @@ class OnePhonon(nn.Module):
 
     @property
     def bound(self) -> BoundModel:
-        """The lattice bound to the scattering vectors: what intensities are computed from."""
+        """The lattice bound to the scattering vectors."""
         limits = self.res_limit, self.bragg_tolerance
         return BoundModel(self.lattice, self._source, self.numerics, *limits, self._cache)
 
     @property
     def numerics(self) -> Numerics:
-        """How amplitudes and intensities are computed."""
+        """Options of the calculation of amplitudes and intensities."""
         return Numerics(self.engine, self.rtol, self.batch_size)
 
     @property
@@ -278,25 +278,25 @@ class OnePhonon(nn.Module):
         self.set_q(value)
 
     def set_q(self, q_vectors: Any) -> None:
-        """Bind the model to other q: a tensor (N, 3), used as it is, or points, which keep hkl."""
+        """Bind the model to other q: a tensor (N, 3), used without copying, or points."""
         self._source = QSource.from_q(q_vectors, self.crystal.cell)
 
     def set_tensors(self, **tensors: Tensor) -> None:
         """Replace tensors: positions, B, U, occupancies or cell.
 
-        For values recomputed in every step of a fit, such as one B per residue spread over
-        its atoms; a leaf changed in place needs no such call.
+        For tensors recomputed in every step of a fit, such as B-factors of atoms from one per
+        residue; a leaf tensor changed in place needs no such call.
         """
         self._atoms = self._atoms.with_tensors(**tensors)
 
     def forward(self, q_vectors: Any = None, **options: Any) -> Tensor:
-        """Intensity where the model is bound to, or at other q, to which it is not bound then.
+        """Intensity at the model's scattering vectors, or at other q without changing the model.
 
         Parameters
         ----------
         q_vectors : Tensor, shape (N, 3), or points, optional
         **options
-            Of `apply_disorder`.
+            See `apply_disorder`.
         """
         if isinstance(q_vectors, int):
             raise InputError(f"model({q_vectors}): the first argument is q; give rank={q_vectors}")
@@ -317,12 +317,12 @@ class OnePhonon(nn.Module):
         Parameters
         ----------
         rank : int or sequence of int
-            -1 for the whole intensity, or one mode's share, or that of several together,
-            counted from the softest mode at each wavevector.
+            -1 for the intensity of all modes, or the number of a mode, or of several modes to sum,
+            counted from 0, the softest at each wavevector.
         use_data_adp : bool
-            Debye-Waller factors from the file's U instead of the model's.
+            Use the U of the crystal in the Debye-Waller factors instead of the model's.
         G : Tensor, shape (N, D), optional
-            Kept `amplitudes`; Debye-Waller factors are then those of G.
+            Stored `amplitudes`, with their Debye-Waller factors.
         hold : collection of {'adp', 'scale'}
             What gradients treat as constant: the model's U in the Debye-Waller factors, the
             thermal scale, or both.
@@ -331,21 +331,21 @@ class OnePhonon(nn.Module):
         Returns
         -------
         Tensor, shape (N,), e^2 per cell
-            NaN beyond the resolution limit and at Bragg points, which take no part in any
-            gradient. Differentiable in springs, positions, U or B, occupancies, cell and q.
+            NaN beyond the resolution limit and at Bragg points, which do not affect gradients.
+            Differentiable in springs, positions, U or B, occupancies, cell and q.
 
         Raises
         ------
         GradientError
-            In the backward pass of some modes' share that splits a degenerate set, which has no
-            gradient; the share of the whole set has.
+            In the backward pass, if `rank` splits a degenerate set of modes: only the sum over the
+            whole set has a gradient.
         """
         return self.bound.intensity(rank, use_data_adp, G=G, hold=hold, progress=progress)
 
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:
         """G at every point, shape (N, D), to be reused in a fit of springs.
 
-        With the file's ADPs it does not depend on the springs; give it to `apply_disorder`.
+        With `use_data_adp` it does not depend on the springs; pass it to `apply_disorder`.
         """
         return self.bound.amplitudes(use_data_adp)
 
@@ -358,7 +358,7 @@ class OnePhonon(nn.Module):
     def spring_normal_equations(
         self, residual: Tensor, *args: Any, **options: Any
     ) -> tuple[Tensor, Tensor]:
-        """Normal equations of a step; see `spring_derivatives.normal_equations`."""
+        """Normal equations of a fit step; see `spring_derivatives.normal_equations`."""
         return spring_derivatives.normal_equations(
             self.bound, self.springs, residual, *args, **options
         )
@@ -389,7 +389,7 @@ class OnePhonon(nn.Module):
     def kvec(self) -> Tensor:
         """Wavevectors of the modes, 1/Å with 2*pi, shape (Nk, 3), folded into the first zone.
 
-        Grid mode: the distinct ones. Arbitrary mode: one for each q.
+        In grid mode the distinct ones, otherwise one for each q.
         """
         points = self.points
         k = points.hkl if self.grid is None else points.zone.k_frac
@@ -397,9 +397,9 @@ class OnePhonon(nn.Module):
 
     @property
     def Amat(self) -> Tensor:
-        """Displacement of each atom by its copy's degrees of freedom, (n_copies, 3 n_atoms, d).
+        """Matrix from degrees of freedom to displacements in each copy, (n_copies, 3 n_atoms, d).
 
-        Copies are those of the asymmetric unit, d = D/n_copies.
+        Copies are those of the asymmetric unit; d = D/n_copies.
         """
         return self.bodies.displacement_matrix()
 
@@ -418,7 +418,7 @@ class OnePhonon(nn.Module):
         return self.lattice.force_constants
 
     def contact_springs(self) -> Springs | None:
-        """Springs of each contact; None where interfaces have a stiffness instead."""
+        """Springs of each contact; None if interfaces have a stiffness instead."""
         return self.lattice.springs
 
     def contact_table(self) -> ContactTable:
@@ -435,14 +435,14 @@ class OnePhonon(nn.Module):
         return displacements_and_scale(self.lattice, use_data_adp, hold, progress)
 
     def __getattr__(self, name: str) -> Any:
-        """An error inside an attribute reaches the user as itself, not as a missing attribute."""
+        """Raise the original error of a property, which torch reports as a missing attribute."""
         attribute = inspect.getattr_static(type(self), name, None)
         if hasattr(attribute, "__get__"):
-            return attribute.__get__(self, type(self))  # raises again what torch would hide
+            return attribute.__get__(self, type(self))  # raises the original error
         return super().__getattr__(name)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> OnePhonon:
-        """Follow ``.to(device, dtype)`` with what is not a parameter; callers' tensors stay."""
+        """Apply ``.to(device, dtype)`` to the crystal, too, but not to the caller's tensors."""
         super()._apply(fn, recurse)
         self._cache.clear()
         self._atoms = self._atoms.moved(fn)
@@ -450,7 +450,7 @@ class OnePhonon(nn.Module):
         return self
 
     def extra_repr(self) -> str:
-        """One line that describes the model."""
+        """One-line description of the model."""
         bodies = self.bodies
         return (
             f"{self.crystal.spacegroup}, {self.crystal.n_atoms} atoms, {bodies.n_bodies} bodies, "
@@ -459,5 +459,5 @@ class OnePhonon(nn.Module):
         )
 
 
-#: The name that the model had in its predecessor.
+#: Name of the model in a former package.
 OnePhononTorch = OnePhonon

@@ -1,4 +1,4 @@
-"""Derivatives of a model's intensity by the constants of its spring classes."""
+"""Derivatives of the intensity with respect to the constants of spring classes."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def jacobian(
     G: Tensor | None = None,
     hold: Collection[str] = (),
 ) -> tuple[Tensor, Tensor]:
-    """Intensity with the crystal's ADPs, and its derivative by every constant of the springs.
+    """Intensity with the ADPs of the crystal, and its derivatives for all spring constants.
 
-    Columns are the entries of ``springs.values()``, flattened: constants, not their logarithms.
+    Columns are the elements of ``springs.values()``: constants, not their logarithms.
 
     Parameters
     ----------
     bound : BoundModel
     springs : ClassSprings or InterfaceStiffness
     G : Tensor, optional
-        Kept amplitudes.
+        Stored amplitudes.
     hold : collection of {'scale'}
-        Leave the thermal scale's own dependence on the springs out.
+        Neglect the dependence of the thermal scale on the springs.
 
     Returns
     -------
     intensity : Tensor, shape (N,)
     jacobian : Tensor, shape (N, n)
-        One solve for I and all slopes; NaN rows where not valid. Without graph.
+        Rows are NaN where not valid. Without gradient.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def normal_equations(
     hold: Collection[str] = (),
     progress: ProgressLike | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Normal equations of a step of the springs, without the Jacobian in memory.
+    """Normal equations of a step of the springs, without storing the Jacobian.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def normal_equations(
     -------
     matrix : Tensor, shape (n, n)
     vector : Tensor, shape (n,)
-        n constants, then columns.
+        For the spring constants, then the columns.
     """
     return spring_normal_equations(
         **_arguments(bound, springs, hold),
@@ -98,7 +98,7 @@ def normal_equations(
 
 
 def _make_basis(lattice: LatticeModel, springs: ClassSprings | InterfaceStiffness) -> SpringBasis:
-    """What a unit of each constant adds to the force constants; depends on the crystal alone."""
+    """Derivatives of the force constants, which depend on the crystal alone."""
     flat = springs.values().detach().reshape(-1)
 
     def constants(flat: Tensor) -> ForceConstants:
@@ -114,13 +114,13 @@ def _make_basis(lattice: LatticeModel, springs: ClassSprings | InterfaceStiffnes
 def _arguments(
     bound: BoundModel, springs: nn.Module | None, hold: Collection[str]
 ) -> dict[str, Any]:
-    """What the functions of `scattering.jacobian` take."""
+    """Arguments of the functions of `scattering.jacobian`."""
     if not isinstance(springs, ClassSprings | InterfaceStiffness):
-        raise InputError("spring_jacobian is by class of spring; give springs=SpringPlan(...)")
+        raise InputError("spring_jacobian needs classes of springs; give springs=SpringPlan(...)")
     lattice, flat = bound.lattice, springs.values().detach().reshape(-1)
     with torch.no_grad():
         tensors = lattice.crystal.tensors()
-        basis = bound.memory.get("basis", tensors, lambda: _make_basis(lattice, springs))
+        basis = bound.cache.get("basis", tensors, lambda: _make_basis(lattice, springs))
         scale = lattice.thermal_scale
     slope = None
     if lattice.fixed_scale is None and "scale" not in hold:
@@ -140,4 +140,5 @@ def _arguments(
         "scale": scale,
         "scale_slope": slope,
         "batch_size": bound.numerics.batch_size,
+        "solver": lattice.solver,
     }

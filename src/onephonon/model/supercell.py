@@ -1,7 +1,7 @@
 """Slow reference calculation: an explicit supercell, its full stiffness matrix, a direct sum.
 
-Plain NumPy, atom by atom and cell by cell; it shares no dynamics, contacts or sums with the
-fast path.
+In NumPy, atom by atom and cell by cell; it shares no dynamics, contacts or sums with the fast
+implementation.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Index = NDArray[np.int64]
 #: the second relative to the first, and whether they belong to one copy.
 SpringRule = Callable[[Index, Index, Index, NDArray[np.bool_]], tuple[Array, Array]]
 
-#: A full stiffness matrix beyond this order takes minutes and gigabytes.
+#: Largest order of the full stiffness matrix; beyond it takes minutes and gigabytes.
 MAX_ORDER = 9000
 
-#: A pair this much (Å) beyond the cutoff is at the cutoff; decides as the model decides.
+#: Tolerance of the cutoff (Å), the same as in the model.
 ROUNDING = 1e-7
 
 #: Relative size below which an eigenvalue of the stiffness matrix is a zero.
@@ -36,14 +36,14 @@ ZERO = 1e-10
 
 @dataclass(frozen=True)
 class Supercell:
-    """A periodic box of cells with every atom in it and the covariance of its displacements.
+    """All atoms of a periodic box of cells, and the covariance of their displacements.
 
     Parameters
     ----------
     size : tuple of three int
         Cells along each axis.
     positions : ndarray, shape (n, 3)
-        Every atom of the box, Cartesian.
+        Positions of all atoms of the box, Cartesian.
     atom : ndarray, shape (n,)
         Index in the unit cell of each atom.
     body : ndarray, shape (n,)
@@ -73,7 +73,7 @@ class Supercell:
     def U(self) -> Array:
         """Mean-square displacements of the first cell's atoms at s = 1, shape (n_cell_atoms, 3, 3).
 
-        The mean displacement of all atoms is zero in every state of the box.
+        The mean displacement of all atoms of the box is constrained to zero.
         """
         n = len(self.atom) // self.n_cells
         w = self.basis.shape[2]
@@ -98,7 +98,7 @@ class Supercell:
         Parameters
         ----------
         q : ndarray, shape (n_q, 3)
-            1/Å, 2*pi included; must fit the box, i.e. hkl * size are whole numbers.
+            1/Å, 2*pi included; hkl * size must be whole numbers.
         U : ndarray, shape (n_cell_atoms, 3, 3)
             Mean-square displacements in the Debye-Waller factors, Å^2.
 
@@ -109,7 +109,7 @@ class Supercell:
         Raises
         ------
         InputError
-            If a q does not fit the box.
+            If a q is not a wavevector of the box.
         """
         matrix = self.crystal.cell.matrix.numpy(force=True)
         waves = q @ matrix / (2 * np.pi) * np.array(self.size)
@@ -151,13 +151,13 @@ def build_supercell(
     springs: SpringRule,
     size: tuple[int, int, int],
 ) -> Supercell:
-    """Build a Born-von Karman box and pseudo-invert its stiffness matrix.
+    """Create a Born-von Karman box and pseudo-invert its stiffness matrix.
 
     Parameters
     ----------
     crystal : Crystal
     body_of_atom : sequence of int, length n_atoms
-        Which atoms of the asymmetric unit move together.
+        Index of the body of each atom of the asymmetric unit.
     cutoff : float
         Longest contact, Å.
     springs : callable
@@ -170,7 +170,7 @@ def build_supercell(
     InputError
         If the box is too large to invert.
     NetworkError
-        If the box has other free motions than its three translations.
+        If the box has free motions other than its three translations.
     """
     numbers = np.unique(np.asarray(body_of_atom), return_inverse=True)[1]
     n_bodies = (int(numbers.max()) + 1) * crystal.n_ops * int(np.prod(size))
@@ -243,9 +243,9 @@ def _rigid_motions(positions: Array, body: Index, n_bodies: int, width: int) -> 
 
 
 def _pairs(positions: Array, box: Array, cutoff: float) -> tuple[Index, Index, Index]:
-    """All directed pairs within the cutoff: atom i, atom j, and the image of the box j is in."""
+    """All directed pairs within the cutoff: atom i, atom j, and the image of the box with j."""
     low, high = positions.min(0) - cutoff, positions.max(0) + cutoff
-    # The box's images that can touch the atoms: generous, then cut down to the bounding box.
+    # Images of the box that may be in contact: more than needed, then limited by bounding box.
     extent = np.linalg.norm(high - low)
     heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=1)
     images = [range(-m, m + 1) for m in np.ceil(extent / heights).astype(int).tolist()]
@@ -274,7 +274,7 @@ def _stiffness(
     k_par: Array,
     k_perp: Array,
 ) -> Array:
-    """Full stiffness matrix of the box; each directed contact carries half its energy."""
+    """Full stiffness matrix of the box; each directed contact has half the energy."""
     width = basis.shape[2]
     K = np.zeros((n_bodies, n_bodies, width, width))
     for part in np.array_split(np.arange(len(n)), max(1, len(n) // 100_000)):

@@ -1,4 +1,4 @@
-"""Comparing the model with an explicit supercell, number by number."""
+"""Comparison of the model with an explicit supercell."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .supercell import MAX_ORDER, Array, Index, SpringRule, Supercell, build_sup
 #: and a missing complex conjugate would not be detected.
 SIZES = ((3, 3, 3), (3, 3, 2), (3, 2, 2), (3, 2, 1), (3, 1, 1), (2, 1, 1))
 
-#: Order of the supercell's stiffness matrix that is inverted in seconds.
+#: Largest order of the supercell's stiffness matrix that is inverted in seconds.
 MAX_DEFAULT_ORDER = 2500
 
-#: Both sides are float64 sums over some 1e5 terms and inverses of condition 1e4 or so: they agree
-#: to about 1e-12. A wrong sign, index or factor shows at 1e-3 or more.
+#: Both sides are float64 sums over about 1e5 terms and inverses of condition 1e4 or so, and
+#: agree to about 1e-12. A wrong sign, index or factor makes a difference of 1e-3 or more.
 TOLERANCE = 1e-10
 
-#: Differences are relative to the value, or to this fraction of the largest where it is smaller:
-#: intensities that vanish by symmetry are pure rounding.
+#: Differences are relative to the value, or to this fraction of the largest one if that is larger:
+#: intensities that vanish by symmetry are only rounding errors.
 FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: its largest relative difference, over how many numbers."""
+    """One comparison: its largest relative difference, and how many numbers it covers."""
 
     name: str
     difference: float
@@ -45,7 +45,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the difference is within the tolerance (NaN is not)."""
+        """Whether the difference is within the tolerance; false for NaN."""
         return self.difference <= self.tolerance
 
 
@@ -81,21 +81,22 @@ def verify(
 ) -> Verification:
     """Compare grid and arbitrary-q mode with an explicit supercell.
 
-    The supercell is summed atom by atom, its full stiffness matrix pseudo-inverted. Compared are
-    intensities at up to `n_points` points of the grid that the supercell's size defines, every
-    point of grid against arbitrary mode, the sum over modes, and displacements of all atoms.
+    The supercell is summed atom by atom, and its full stiffness matrix is pseudo-inverted.
+    Intensities are compared at up to `n_points` points of the grid that the size of the supercell
+    defines; grid mode is compared with arbitrary q and with the sum over modes at all points, and
+    the displacements of all atoms are compared.
 
     Parameters
     ----------
     crystal : Crystal
     size : three int, optional
-        Cells along each axis; by default the largest of a few small boxes that is quick.
+        Cells along each axis; by default the largest of a few small boxes that takes seconds.
     group_by, model, gnm_cutoff, gamma_intra, gamma_inter, k_par, k_perp
-        As for `OnePhonon`; numbers.
+        As for `OnePhonon`, but numbers only.
     hkl_range : (int, int)
         Lowest and highest Miller index on each axis.
     n_points : int
-        Points summed by the supercell, spread evenly over the grid.
+        Number of points computed from the supercell, evenly spread over the grid.
     tolerance : float
         Largest accepted relative difference.
 
@@ -106,12 +107,12 @@ def verify(
     Raises
     ------
     OnePhononError
-        As the model and the supercell raise them.
+        Errors of the model and of the supercell.
     """
     if n_points < 1:
-        raise InputError(f"n_points {n_points}: compare at least one point")
+        raise InputError(f"n_points {n_points}: give 1 or more")
     if size is not None and max(size) < 2:
-        raise InputError(f"a supercell of {size} has only Bragg points; take 2 cells along an axis")
+        raise InputError(f"a supercell of {size} has only Bragg points; give 2 cells along an axis")
     crystal = crystal.to("cpu", torch.float64)
     springs = {
         "group_by": group_by,
@@ -224,7 +225,7 @@ def _tensor_difference(ours: Tensor, theirs: Array) -> float:
 
 
 def relative_difference(ours: Tensor, reference: Tensor) -> float:
-    """Largest ``|a-b|/|b|``, with b no smaller than `FLOOR` of the largest; NaN if any is NaN."""
+    """Largest ``|a-b|/|b|``, with |b| at least `FLOOR` times the largest; NaN if any is NaN."""
     if not reference.numel():
         return float("nan")
     largest = float(reference.abs().max())

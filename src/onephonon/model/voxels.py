@@ -19,8 +19,8 @@ from onephonon.scattering.voxels import voxel_points
 
 from .one_phonon import OnePhonon
 
-#: Nodes computed at a time: limits memory to a few hundred MB, while the set-up of the mesh
-#: engine is not repeated too often.
+#: Number of nodes per batch: limits memory to a few hundred MB without repeating the set-up of the
+#: mesh engine too often.
 NODES_AT_A_TIME = 500_000
 
 
@@ -46,21 +46,21 @@ def voxel_average(
     voxels, step, order, leave_out
         See `voxel_points`.
     matrix : array, shape (3, 3), optional
-        The model is taken at ``matrix @ hkl`` of the nodes' hkl: voxels of data that are indexed
-        otherwise than the model.
+        The model is evaluated at ``matrix @ hkl``, for voxels of data with another indexing than
+        the model.
     use_data_adp : bool
-        Debye-Waller factors from the file's B or U; see `OnePhonon.apply_disorder`.
+        Use the B or U of the crystal in the Debye-Waller factors; see `OnePhonon.apply_disorder`.
     nodes_at_a_time : int
         Affects memory, not the result.
     progress : Progress or callable, optional
     **run
-        Passed on to `OnePhonon.apply_disorder` (rank, hold).
+        Options of `OnePhonon.apply_disorder` (rank, hold).
 
     Returns
     -------
     Tensor, shape (N,), e^2 per cell
         In the order of the voxels (l fastest on a grid); NaN where a node is beyond the model's
-        `res_limit`. Differentiable as the model is; under ``torch.no_grad()`` nothing is kept.
+        `res_limit`. Differentiable like the model.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def voxel_average(
 
 
 def points_at(model: OnePhonon, hkl: Tensor) -> QPoints:
-    """Points of a model at Miller indices, shape (P, 3), not rounded on the way to q."""
+    """Points of a model at given Miller indices, shape (P, 3), which are not rounded."""
     cell = model.crystal.cell
     exact = hkl.to(cell.matrix)
     q = cell.q_from_hkl(exact)

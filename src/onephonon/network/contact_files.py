@@ -28,7 +28,7 @@ def write_contact_table(
     Parameters
     ----------
     rows : sequence of ContactRow
-        From ``model.contact_table()``.
+        Such as ``model.contact_table()``.
     path : path
     force : bool
         Overwrite an existing file.
@@ -58,7 +58,7 @@ def read_contact_table(path: str | os.PathLike[str]) -> ContactTable:
     Returns
     -------
     ContactTable
-        `labelling` makes spring classes of it, `start_values` their starting constants.
+        `labelling` converts it to spring classes, `start_values` to their starting constants.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def start_values(rows: Sequence[ContactRow], kind: str) -> dict[str, tuple[float
         if start.setdefault(row.spring_class, value) != value:
             raise MapFileError(
                 f"contacts of class {row.spring_class!r} have constants {value} and "
-                f"{start[row.spring_class]}; one class has one"
+                f"{start[row.spring_class]}; give all contacts of a class the same constants"
             )
     return start
 

@@ -1,4 +1,4 @@
-"""Contacts: pairs of atoms joined by a spring, across all cells within the cutoff."""
+"""Contacts: pairs of atoms within the cutoff, in the same or in different cells."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from onephonon.core.errors import InputError, NetworkError
 
 from .bodies import Bodies
 
-#: Maximum number of contacts; the list takes about 100 bytes each.
+#: Maximum number of contacts, each of which needs about 100 bytes.
 MAX_CONTACTS = 50_000_000
 
-#: Distances this much (Å) beyond the cutoff are still at the cutoff: far above rounding, far below
-#: the last decimal of a coordinate.
+#: Tolerance of the cutoff (Å): far above rounding, far below the last decimal of a coordinate.
 ROUNDING = 1e-7
 
 #: Copies of one atom closer than this (Å) are the same atom.
 COINCIDENT = 0.3
 
-#: Largest sum of occupancies at one place, allowing for rounding to two decimals.
+#: Largest sum of occupancies at one position, with a margin for rounding to two decimals.
 MAX_TOTAL_OCCUPANCY = 1.02
 
 
@@ -37,18 +36,18 @@ MAX_TOTAL_OCCUPANCY = 1.02
 class Contacts:
     """Pairs of neighbouring atoms, each pair once, and the pair of bodies each belongs to.
 
-    A contact joins atom `i` of cell 0 with atom `j` of cell `cell`. The list is discrete:
-    nothing here is differentiable.
+    A contact joins atom `i` of cell 0 with atom `j` of cell `cell`. Nothing here is
+    differentiable.
 
     Parameters
     ----------
     i, j : Tensor, shape (n_contacts,), int64
-        Atoms of the cell, as `Bodies` numbers them.
+        Atoms of the cell, numbered as in `Bodies`.
     cell : Tensor, shape (n_contacts, 3), int64
     distance : Tensor, shape (n_contacts,)
-        In Å, when the contacts were found.
+        Distance in Å at which the contact was found.
     same_copy : Tensor, shape (n_contacts,), bool
-        Both atoms belong to one copy of the asymmetric unit.
+        True if both atoms belong to the same copy of the asymmetric unit.
     block : Tensor, shape (n_contacts,), int64
         The pair of bodies each contact couples.
     block_a, block_b : Tensor, shape (n_blocks,), int64
@@ -76,9 +75,9 @@ class Contacts:
 
 
 def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
-    """Find all pairs of atoms within a distance, in as many neighbour cells as it reaches.
+    """Find all pairs of atoms within a distance, in as many neighbouring cells as needed.
 
-    Atoms of different alternative conformers in one copy are not joined.
+    Atoms of different alternative conformers of the same copy are not joined.
 
     Parameters
     ----------
@@ -124,10 +123,10 @@ def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
 
 
 def warn_of_coincidences(bodies: Bodies, contacts: Contacts) -> None:
-    """Warn of atoms that lie on symmetry copies or duplicates and are counted too often.
+    """Warn of atoms that coincide with symmetry copies or duplicates and count more than once.
 
-    An atom on a symmetry element is one atom, however many operators reach it; by convention its
-    occupancy is divided by their number. Where it is not, its scattering counts several times.
+    An atom on a symmetry element is a single atom although several operators map it onto itself;
+    by convention its occupancy is divided by their number. Otherwise it scatters several times.
     """
     close = contacts.distance < COINCIDENT
     occupancy = bodies.crystal.occupancies.detach()[bodies.asu_atom]
@@ -140,7 +139,7 @@ def warn_of_coincidences(bodies: Bodies, contacts: Contacts) -> None:
     names = ", ".join(str(bodies.crystal.labels[a]) for a in atoms[:3])
     count = "1 atom lies" if len(atoms) == 1 else f"{len(atoms)} atoms lie"
     warnings.warn(
-        f"{count} on another or on a symmetry copy with occupancies above one in all ({names}): "
+        f"{count} on another or on a symmetry copy with a total occupancy above 1 ({names}): "
         "on symmetry elements divide the occupancy by the number of copies; remove duplicates",
         stacklevel=4,
     )
@@ -176,7 +175,7 @@ def _neighbour_pairs(
     i, distance = found["i"], found["v"]
     j, shift_j = atom[found["j"]], shift_of[found["j"]]
     d = shift_j - home[j] + home[i]
-    # Each pair is found from both ends; of an atom and its own image keep the upper half of d.
+    # Each pair is found from both ends; of an atom and its own images keep the positive half of d.
     first = np.argmax(d != 0, axis=1)
     upward = d[np.arange(len(d)), first] > 0
     once = np.flatnonzero((i < j) | ((i == j) & upward))
@@ -195,7 +194,7 @@ def _check_number(expected: float, cutoff: float, n_atoms: int) -> None:
 
 
 def check_connected(bodies: Bodies, contacts: Contacts) -> None:
-    """Check that the contacts join all bodies of the crystal into one piece.
+    """Check that the contacts connect all bodies of the crystal.
 
     Raises
     ------
@@ -221,7 +220,7 @@ def name_bodies(bodies: Bodies, which: list[int], limit: int = 5) -> str:
 def atoms_hold_together(bodies: Bodies, contacts: Contacts) -> bool:
     """Whether the contacts join every atom of the crystal, not only every body.
 
-    Then springs with a constant across the contact (k_perp > 0) resist every motion.
+    In that case, springs with k_perp > 0 resist every motion.
     """
     i, j, d = (x.numpy(force=True) for x in (contacts.i, contacts.j, contacts.cell))
     pieces = _find_pieces(i, j, d, bodies.n_cell_atoms)
@@ -230,10 +229,10 @@ def atoms_hold_together(bodies: Bodies, contacts: Contacts) -> bool:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """Connectivity of a periodic graph: its components modulo the lattice, and its loops' lattice.
+    """Connectivity of a periodic graph: components modulo the lattice, and the lattice of loops.
 
     The lattice vectors accumulated along its loops must generate all of Z^3 (rank 3,
-    index 1) for a single piece to reach every cell.
+    index 1), so that a component extends through all cells.
     """
 
     piece: NDArray[np.int32]
@@ -286,8 +285,8 @@ def describe_disconnected(
         )
     if found.rank < 3:
         shape = ("separate clusters", "separate chains", "separate layers")[found.rank]
-        return f"the crystal falls into {shape}: no contacts join them to each other"
-    return f"the crystal falls into {found.index} networks that pass through each other unjoined"
+        return f"the crystal falls into {shape}: no contacts connect them"
+    return f"the crystal falls into {found.index} interpenetrating networks that are not connected"
 
 
 def _generated_lattice(vectors: list[list[int]]) -> tuple[int, int]:
@@ -296,7 +295,7 @@ def _generated_lattice(vectors: list[list[int]]) -> tuple[int, int]:
     index = 1
     rank = 0
     for column in range(3):
-        # Euclid's algorithm on this column until a single row has an entry in it.
+        # Euclid's algorithm on this column until only one row has a nonzero element there.
         while True:
             live = [r for r in rows if r[column]]
             if len(live) < 2:

@@ -18,10 +18,10 @@ SPRING_MODELS = ("gnm", "anm", "hybrid")
 #: A spring constant: one value, or two as (within a copy, between copies).
 SpringValue = float | Tensor | Sequence[float | Tensor]
 
-#: Contacts handled at a time while blocks are summed; limits memory in large networks.
+#: Number of contacts per batch while blocks are summed; limits memory in large networks.
 CONTACT_CHUNK = 200_000
 
-#: Atoms this close (Å) coincide: the last decimal of a coordinate.
+#: Atoms closer than this (Å) coincide: the last decimal of a coordinate.
 COINCIDING = 1e-3
 
 
@@ -34,7 +34,7 @@ class Springs:
     Parameters
     ----------
     k_par, k_perp : Tensor, shape (n_contacts,)
-        Along and across the contact.
+        Constants along and across the contact.
     """
 
     k_par: Tensor
@@ -48,9 +48,9 @@ class ForceConstants:
     Parameters
     ----------
     onsite : Tensor, shape (n_bodies, width, width)
-        Sum over each body's contacts in its own block.
+        Block of each body with itself: a sum over its contacts.
     coupling : Tensor, shape (n_blocks, width, width)
-        ``-sum A_i^T Phi A_j`` for each coupled pair; its transpose couples the pair backwards.
+        ``-sum A_i^T Phi A_j`` for each coupled pair; the transpose is the block in reverse order.
     a, b : Tensor, shape (n_blocks,), int64
         The two bodies of each pair.
     cell : Tensor, shape (n_blocks, 3), int64
@@ -131,7 +131,7 @@ def _per_contact(contacts: Contacts, name: str, value: SpringValue) -> Tensor:
 def check_springs(springs: Springs, where: str) -> None:
     """Check that no spring constant is negative or not finite.
 
-    Kept out of the functions that compute with springs, so that those can be traced and batched.
+    Functions that compute with springs do not check them, so that they can be traced and batched.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def contact_directions(bodies: Bodies, i: Tensor, j: Tensor, cell: Tensor) -> Te
     """Unit vectors from atom i to atom j of cell `cell`, zero where the two coincide.
 
     Atoms on a symmetry element coincide with their copies; such a contact has no direction, and
-    only its k_perp acts.
+    only its k_perp matters.
     """
     r = contact_vectors(bodies, i, j, cell)
     squared = (r * r).sum(1, keepdim=True)
@@ -215,7 +215,7 @@ def contact_vectors(bodies: Bodies, i: Tensor, j: Tensor, cell: Tensor) -> Tenso
 
 
 def contact_lengths(bodies: Bodies, i: Tensor, j: Tensor, cell: Tensor) -> Tensor:
-    """Distances of contacts as the atoms are now, Å, shape (n,); differentiable."""
+    """Lengths of contacts at the present positions, Å, shape (n,); differentiable."""
     squared = contact_vectors(bodies, i, j, cell).square().sum(1)
     apart = squared > COINCIDING**2
     return torch.where(apart, torch.sqrt(torch.where(apart, squared, 1.0)), 0.0)

@@ -18,11 +18,11 @@ from .force_constants import ForceConstants, Springs, contact_directions
 from .interfaces import Interfaces, find_interfaces
 from .springs import check_names
 
-#: Ridge added to the starting stiffness, relative to its mean in translation and in libration, so
-#: that an interface with few contacts also has a Cholesky factor.
+#: Ridge added to the starting stiffness, relative to its mean for translations and for librations,
+#: so that an interface with few contacts also has a Cholesky factor.
 RIDGE = 1e-2
 
-#: Tolerance of symmetry, relative to the largest element.
+#: Largest asymmetry of a matrix, relative to its largest element.
 SYMMETRIC = 1e-8
 
 
@@ -33,13 +33,13 @@ class CopyPairs:
     Parameters
     ----------
     a, b : Tensor, shape (n_pairs,), int64
-        Copies; one body each.
+        Copies, of one body each.
     cell : Tensor, shape (n_pairs, 3), int64
         The cell of the second.
     interface : Tensor, shape (n_pairs,), int64
-        From 0.
+        Counted from 0.
     forward : Tensor, shape (n_pairs,), bool
-        `a` is the interface's first copy.
+        True if `a` is the first copy of the interface.
     own_inverse : Tensor, shape (n_pairs,), bool
     contact : Tensor, shape (n_inter,), int64
         The contacts between copies.
@@ -61,10 +61,11 @@ class InterfaceStiffness(nn.Module):
     """Energy ``1/2 x^T S x`` of the relative rigid motion x of two copies at their interface.
 
     x is the translation and libration of the first copy relative to the second, at the centre of
-    their contacts, in the frame of the asymmetric unit; symmetry carries S to every other pair
-    of the same interface. Where the two copies can change roles, S acts through the part that
-    the exchange leaves alone. Moving both copies as one costs nothing, so no crystal of copies
-    resists a rotation as a whole; springs within a (rigid) copy have no effect.
+    their contacts, in the frame of the asymmetric unit; symmetry operators map S onto the other
+    pairs of the same interface. Where an operator exchanges the two copies, only the part of S
+    that is invariant under the exchange has an effect. A common motion of both copies needs no
+    energy, so the crystal does not resist a rotation as a whole; springs within a (rigid) copy
+    have no effect.
 
     Parameters
     ----------
@@ -72,20 +73,21 @@ class InterfaceStiffness(nn.Module):
         One body, not a line or a point, per copy (group_by 'asu').
     contacts : Contacts
     start : float
-        S starts from springs of this constant along the contacts.
+        Constant of the springs along the contacts from which the starting S follows.
 
     Attributes
     ----------
     free : nn.Parameter, shape (n_interfaces, 6, 6)
-        Lower triangle: the Cholesky factor of S, its diagonal as a logarithm; the upper triangle
-        is not used. Unconstrained. S is in kT/Å^2, kT/Å and kT up to the thermal scale.
+        Unconstrained. The lower triangle is the Cholesky factor of S, with logarithms on the
+        diagonal; the upper triangle is not used. S is in kT/Å^2, kT/Å and kT up to the thermal
+        scale.
     names : tuple of str
-        Of the interfaces.
+        Names of the interfaces.
 
     Raises
     ------
     InputError
-        If the bodies are not rigid copies with six degrees of freedom.
+        If the bodies are not rigid copies with six degrees of freedom each.
     """
 
     def __init__(self, bodies: Bodies, contacts: Contacts, start: float = 1.0) -> None:
@@ -124,10 +126,11 @@ class InterfaceStiffness(nn.Module):
         check_names(state["names"], self.names)
 
     def from_springs(self, bodies: Bodies, contacts: Contacts, springs: Springs) -> Tensor:
-        """S that comes nearest to springs on the contacts, shape (n_interfaces, 6, 6).
+        """S that corresponds to springs on the contacts, shape (n_interfaces, 6, 6).
 
-        As if the two atoms of a contact were in its middle, and with a small ridge: what springs
-        across a contact do against a rotation of the crystal as a whole is left out.
+        An approximation: both atoms of a contact are placed at its middle, which omits the
+        resistance of springs across contacts to a rotation of the whole crystal, and a small
+        ridge is added.
         """
         return _contact_stiffness(bodies, contacts, self._pairs, self.centre, springs)
 
@@ -147,7 +150,7 @@ class InterfaceStiffness(nn.Module):
         Raises
         ------
         InputError
-            If the shape does not fit or a matrix is not symmetric and positive definite.
+            If the shape is wrong or a matrix is not symmetric and positive definite.
         """
         S = torch.as_tensor(values, dtype=self.free.dtype, device=self.free.device)
         if S.shape != self.free.shape:
@@ -162,18 +165,18 @@ class InterfaceStiffness(nn.Module):
             name = self.names[int(bad.nonzero()[0])]
             raise InputError(
                 f"the stiffness of interface {name} is not symmetric and positive definite, so "
-                "that some displacement would cost no energy; give another"
+                "some displacement would need no energy; give another matrix"
             )
         diagonal = factor.diagonal(dim1=1, dim2=2)
         with torch.no_grad():
             self.free.copy_(torch.tril(factor, -1) + torch.diag_embed(diagonal.log()))
 
     def contact_springs(self, bodies: Bodies, contacts: Contacts) -> None:  # noqa: ARG002
-        """No spring of a contact: interfaces have a stiffness instead."""
+        """None, since contacts have no springs here."""
         return
 
     def classes(self) -> None:
-        """No classes of springs."""
+        """None, since there are no classes of springs."""
         return
 
     def force_constants(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:  # noqa: ARG002
@@ -228,7 +231,7 @@ def _centres(bodies: Bodies, contacts: Contacts, pairs: CopyPairs, n: int) -> Te
     i, j = contacts.i[pairs.contact], contacts.j[pairs.contact]
     cell = contacts.cell[pairs.contact].to(inverse)
     frac_i, frac_j = bodies.positions[i] @ inverse, bodies.positions[j] @ inverse + cell
-    # The pair's second copy may be that of atom i, if the pair was reversed; relative to `a`.
+    # Positions relative to `a`; if the pair was reversed, atom i is in its second copy.
     is_reversed = (bodies.copy[i] == bodies.copy[j]) & (
         contacts.cell[pairs.contact] != pairs.cell[pairs.pair]
     ).any(1)
@@ -239,7 +242,7 @@ def _centres(bodies: Bodies, contacts: Contacts, pairs: CopyPairs, n: int) -> Te
     shift = torch.where(pairs.forward[:, None], 0, pairs.cell).to(mean)
     moved = mean - shift - crystal.translations[op]
     standard = torch.linalg.solve(crystal.rotations[op], moved[:, :, None]).squeeze(2)
-    # Every pair of an interface gives the same centre; take the first.
+    # All pairs of an interface give the same centre; use the first.
     first = first_of_each(pairs.interface, n)
     return standard[first]
 

@@ -1,4 +1,4 @@
-"""Interfaces: symmetry-unique pairs of neighbouring copies, and their contacts."""
+"""Interfaces: symmetry-unique pairs of neighbouring copies, and the contacts in each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .contacts import Contacts
 
 Index = NDArray[np.int64]
 
-#: Name of the contacts that stay within one copy of the asymmetric unit.
+#: Name of the class of contacts within a copy of the asymmetric unit.
 WITHIN = "within"
 
 
@@ -25,20 +25,20 @@ WITHIN = "within"
 class Interfaces:
     """The interface each contact belongs to.
 
-    Two pairs of copies are one interface if an operator of the crystal maps one pair onto the
-    other. An interface is named by the operator, lattice vector included, that takes the first
-    copy to the second.
+    Two pairs of copies form the same interface if an operator of the crystal maps one pair onto
+    the other. The name of an interface is the operator, with its lattice vector, that maps the
+    first copy onto the second.
 
     Parameters
     ----------
     index : Tensor, shape (n_contacts,), int64
-        0 within a copy, interfaces from 1.
+        0 for contacts within a copy; interfaces are numbered from 1.
     forward : Tensor, shape (n_contacts,), bool
-        Atom i is in the first copy, atom j in the second.
+        True if atom i is in the first copy and atom j in the second.
     names : tuple of str
-        ``within`` and the operators as coordinate triplets.
+        ``within``, then the operators as coordinate triplets.
     own_inverse : tuple of bool
-        The operator is its own inverse: the two copies are interchangeable.
+        True if the operator is its own inverse: it exchanges the two copies.
     """
 
     index: Tensor
@@ -48,7 +48,7 @@ class Interfaces:
 
 
 def find_interfaces(bodies: Bodies, contacts: Contacts) -> Interfaces:
-    """Sort the contacts by interface; discrete, nothing here is differentiable."""
+    """Assign each contact to an interface; nothing here is differentiable."""
     copy = bodies.copy
     triples = torch.stack([copy[contacts.i], copy[contacts.j]], dim=1)
     keys = torch.cat([triples, contacts.cell], dim=1).numpy(force=True)
@@ -78,7 +78,7 @@ def find_interfaces(bodies: Bodies, contacts: Contacts) -> Interfaces:
 
 @dataclass(frozen=True)
 class _Operator:
-    """A symmetry operation in whole numbers: rotation, and translation in 24ths of a cell."""
+    """A symmetry operation in integers: rotation, and translation in 24ths of the cell."""
 
     rotation: tuple[int, ...]
     translation: tuple[int, ...]
@@ -99,7 +99,7 @@ class _Operator:
         return _operator(np.array(self.rotation).reshape(3, 3), np.array(self.translation) + move)
 
     def order(self) -> tuple[Any, ...]:
-        """Prefer the operator with the shorter, then the positive translation."""
+        """Sort key: the shorter translation first, then the positive one."""
         size = sum(abs(x) for x in self.translation)
         return size, tuple(-x for x in self.translation), self.rotation
 
@@ -152,7 +152,7 @@ class ContactFeatures:
 
 
 def contact_features(bodies: Bodies, contacts: Contacts, interfaces: Interfaces) -> ContactFeatures:
-    """Gather the features of the contacts."""
+    """Collect the features of the contacts."""
     labels = bodies.crystal.labels
     names = tuple(sorted({label.residue_name for label in labels}))
     kind = torch.tensor([names.index(label.residue_name) for label in labels])
@@ -189,7 +189,7 @@ class ContactRow:
 
 
 class ContactTable(list[ContactRow]):
-    """Rows of contacts; prints as aligned columns."""
+    """A list of contact rows that prints as aligned columns."""
 
     def __str__(self) -> str:
         names = [field.name for field in fields(ContactRow)]
@@ -213,7 +213,7 @@ def contact_rows(
     Parameters
     ----------
     classes : list of str, length n_contacts
-        The spring class of each contact.
+        Spring class of each contact.
     constants : mapping
         ``k_par`` and ``k_perp``, each of shape (n_contacts,).
     """
@@ -266,7 +266,7 @@ def residue_pairs(
 def _oriented(
     bodies: Bodies, contacts: Contacts, interfaces: Interfaces, names: list[str]
 ) -> list[tuple[int, int, int]]:
-    """Asymmetric-unit atoms of each contact, first copy's first, and the interface."""
+    """The two atoms of the asymmetric unit, that of the first copy first, and the interface."""
     asu = bodies.asu_atom
     columns = zip(
         asu[contacts.i].tolist(),
@@ -279,7 +279,7 @@ def _oriented(
     for atom_i, atom_j, interface, forward in columns:
         i, j = (atom_i, atom_j) if forward else (atom_j, atom_i)
         if interfaces.own_inverse[interface] and (names[j], j) < (names[i], i):
-            i, j = j, i  # the copies are interchangeable: sort by name
+            i, j = j, i  # the operator exchanges the copies: sort by name
         out.append((i, j, interface))
     return out
 

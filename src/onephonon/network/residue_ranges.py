@@ -7,10 +7,10 @@ import re
 from onephonon.core.errors import InputError
 from onephonon.crystal.crystal import AtomLabel, Crystal
 
-#: Last word of a text that puts all other atoms into one body.
+#: As the last word of the text, it puts all remaining atoms into one body.
 REST = "rest"
 
-#: A residue number as files write it, with its insertion code: 60, -5, 60A.
+#: A residue number with its insertion code, as in files: 60, -5, 60A.
 _NUMBER = r"(-?\d+)([A-Za-z]?)"
 _SPAN = re.compile(rf"{_NUMBER}(?:-{_NUMBER})?")
 
@@ -23,7 +23,7 @@ def body_ranges(crystal: Crystal, text: str) -> list[int]:
     Returns
     -------
     list of int, length n_atoms
-        For ``group_by``, which takes the text itself, too, and names the bodies by it.
+        For ``group_by``, which also accepts the text itself, and then names the bodies by it.
     """
     return named_ranges(crystal, text)[0]
 
@@ -35,27 +35,27 @@ def named_ranges(crystal: Crystal, text: str) -> tuple[list[int], tuple[str, ...
     ----------
     crystal : Crystal
     text : str
-        Bodies apart by white space or ';'. Parts of one body apart by ','. A part is CHAIN,
+        Bodies are separated by white space or ';', parts of a body by ','. A part is CHAIN,
         CHAIN:RESIDUE or CHAIN:FIRST-LAST, both ends included; ``_`` is the chain without a name.
-        Residues are as the file numbers them, -5 or 60A too; 60 comes before 60A, and so
-        ``1-60`` ends before 60A. If the last word is ``rest``, atoms not named are one body more.
+        Residues are numbered as in the file, such as -5 or 60A; 60 comes before 60A, so ``1-60``
+        ends before 60A. If the last word is ``rest``, all remaining atoms form one more body.
 
     Returns
     -------
     numbers : list of int, length n_atoms
-        Bodies are numbered as the text names them.
+        Number of each atom's body, in the order of the text.
     names : tuple of str, length n_bodies
         The text of each body.
 
     Raises
     ------
     InputError
-        If a part is not of that form, its chain is unknown, it holds no atom, an atom is named
-        twice, or not at all.
+        If a part has another form, names an unknown chain or contains no atom, or if an atom is
+        in several parts or in none.
     """
     words = re.split(r"[\s;]+", text.strip(" \t\r\n;"))
     if words == [""]:
-        raise InputError("there are no ranges in the text; give bodies such as 'A:1-60 A:61-129,B'")
+        raise InputError("there are no ranges in the text; give ranges such as 'A:1-60 A:61-129,B'")
     has_rest = words[-1] == REST
     names = words[:-1] if has_rest else words
     owner: list[int | None] = [None] * crystal.n_atoms
@@ -76,13 +76,13 @@ def named_ranges(crystal: Crystal, text: str) -> tuple[list[int], tuple[str, ...
             f"them, or end the ranges with '{REST}' to make one body of them"
         )
     if has_rest and not left:
-        raise InputError(f"'{REST}' is empty: the ranges name every atom; leave it out")
+        raise InputError(f"'{REST}' is empty: the ranges include every atom; remove it")
     numbers = [len(names) if body is None else body for body in owner]
     return numbers, tuple(words)
 
 
 def _atoms_of(labels: tuple[AtomLabel, ...], part: str) -> list[int]:
-    """Atoms of one part; at least one."""
+    """Atoms of one part; raises if there are none."""
     chain, span = _read_part(labels, part)
     own = [i for i, label in enumerate(labels) if label.chain.strip() == chain]
     if span is None:
@@ -137,7 +137,7 @@ def _chain(chains: dict[str, None], name: str) -> str | None:
 
 
 def _residue_key(number: str) -> ResidueKey | None:
-    """Number and insertion code, which residues are ordered by."""
+    """Number and insertion code, by which residues are ordered."""
     match = re.fullmatch(_NUMBER, number.replace(" ", ""))
     return None if match is None else (int(match[1]), match[2])
 

@@ -41,7 +41,7 @@ POSITIVITY = ("log", "softplus")
 #: Maps contact features to spring constants, (n,) or (n, 2).
 SpringFunction = Callable[[ContactFeatures], Tensor]
 
-#: A label for each contact, or for each (first atom, second atom, operator) of a saved table.
+#: A label for each contact in their order, or by (first atom, second atom, operator).
 Labelling = Sequence[str] | Mapping[tuple[str, str, str], str]
 
 
@@ -52,23 +52,24 @@ class SpringPlan:
     Parameters
     ----------
     by : {'global', 'copy', 'interface', 'residue'} or labelling
-        Which contacts share a spring constant: all; those within a copy of the asymmetric unit
-        and those between copies; each symmetry-unique pair of neighbouring copies; each pair of
-        residues in such an interface; or a label for each contact. Contacts that symmetry
-        relates always share. For the last two, contacts within a copy are one class.
+        Which contacts share a spring constant: all of them; those within a copy of the
+        asymmetric unit and those between copies; those of each interface (symmetry-unique pair
+        of neighbouring copies); those of each pair of residues in an interface; or those with
+        the same label. Contacts related by symmetry always share their constants. For
+        'interface' and 'residue', contacts within a copy are one class.
     kind : {'gaussian', 'parallel', 'hybrid', 'stiffness'}
-        One constant in all directions; one along the contact; one along and one across it; or a
-        6 x 6 stiffness for each interface (`by` is then 'interface').
+        One constant for all directions; one along the contact; one along and one across it; or
+        a 6 x 6 stiffness for each interface (`by` must then be 'interface').
     start : float, (float, float) or mapping
-        Starting value of the constants; for 'hybrid' (along, across). A mapping gives it by
-        class, and ``"default"`` for the rest.
+        Starting value of the constants; for 'hybrid' (along, across). A mapping has values by
+        class, with ``"default"`` for all other classes.
     positivity : {'log', 'softplus'}
         The unconstrained parameter: the logarithm, or the inverse of softplus.
 
     Raises
     ------
     InputError
-        If a word is unknown or a start is not positive.
+        If a choice is unknown or a starting value is not positive.
     """
 
     by: str | Labelling = "interface"
@@ -84,14 +85,14 @@ class SpringPlan:
         if self.positivity not in POSITIVITY:
             raise InputError(f"positivity {self.positivity!r}: not one of {', '.join(POSITIVITY)}")
         if self.kind == "stiffness" and self.by != "interface":
-            raise InputError("kind 'stiffness' is one matrix per interface: set by='interface'")
+            raise InputError("kind 'stiffness' has one matrix per interface: set by='interface'")
 
 
 class SpringSource(Protocol):
-    """What gives springs to a network: plain constants, classes, a function, stiffnesses."""
+    """A source of springs for a network: constants, classes, a function, or stiffnesses."""
 
     def contact_springs(self, bodies: Bodies, contacts: Contacts) -> Springs | None:
-        """Springs of each contact; None where bodies are joined in another way."""
+        """Springs of each contact; None if contacts have no springs."""
         ...
 
     def classes(self) -> SpringClasses | None:
@@ -111,7 +112,7 @@ class SpringClasses:
     ----------
     names : tuple of str
     index : Tensor, shape (n_contacts,), int64
-        Into the names.
+        Index of each contact's class in `names`.
     """
 
     names: tuple[str, ...]
@@ -153,7 +154,7 @@ class ConstantSprings:
         return assign_springs(contacts, self.model, **used, k_par=self.k_par, k_perp=self.k_perp)
 
     def classes(self) -> None:
-        """No classes but those within a copy and between copies."""
+        """None: the only distinction is within a copy or between copies."""
         return
 
     def force_constants(self, bodies: Bodies, contacts: Contacts) -> ForceConstants:
@@ -174,9 +175,9 @@ class ClassSprings(nn.Module):
     Attributes
     ----------
     free : nn.Parameter, shape (n_classes, n_constants)
-        Unconstrained; the spring constants are its exponential or softplus.
+        Unconstrained; the spring constants are the exponential or softplus of it.
     names : tuple of str
-        Of the classes, in the order of `free`.
+        Names of the classes, in the order of `free`.
     """
 
     def __init__(self, bodies: Bodies, contacts: Contacts, plan: SpringPlan) -> None:
@@ -196,8 +197,8 @@ class ClassSprings(nn.Module):
         )
         if not bool((start > 0).all() & torch.isfinite(start).all()):
             raise InputError(
-                f"spring constants start at {start.tolist()}; they must be positive, since it is "
-                f"their {plan.positivity} that is free (for none across use kind 'parallel')"
+                f"spring constants start at {start.tolist()}; they must be positive, since "
+                f"their {plan.positivity} is the parameter (for k_perp = 0 use kind 'parallel')"
             )
         self.free = nn.Parameter(_to_free(start, plan.positivity))
 
@@ -232,7 +233,7 @@ class ClassSprings(nn.Module):
             self.free.copy_(_to_free(new.expand_as(self.free), self.plan.positivity))
 
     def springs(self, values: Tensor | None = None) -> Springs:
-        """Springs of each contact, from these constants of the classes or the present ones."""
+        """Springs of each contact, from given constants of the classes or the present ones."""
         per_contact = (self.values() if values is None else values)[self.contact_class]
         k_par = per_contact[:, 0]
         if self.plan.kind == "gaussian":
@@ -279,7 +280,7 @@ class FunctionSprings(nn.Module):
         return self
 
     def contact_springs(self, bodies: Bodies, contacts: Contacts) -> Springs:
-        """Springs of each contact, at the distances that the atoms have now.
+        """Springs of each contact, at the present distances.
 
         Raises
         ------
@@ -304,7 +305,7 @@ class FunctionSprings(nn.Module):
     forward = force_constants
 
     def classes(self) -> SpringClasses:
-        """One class: that of the function."""
+        """A single class, named after the function."""
         index = torch.zeros_like(self._features.interface)
         return SpringClasses(("function",), index)
 
@@ -321,7 +322,7 @@ def check_names(saved: Sequence[str], names: Sequence[str]) -> None:
         other = sorted(set(saved) ^ set(names)) or "their order"
         raise InputError(
             f"the saved springs belong to other classes ({other} differ); build the model with the "
-            "plan, structure and cutoff that they were saved with"
+            "same plan, structure and cutoff as when they were saved"
         )
 
 
@@ -331,7 +332,7 @@ def classify(bodies: Bodies, contacts: Contacts, by: str | Labelling) -> list[st
     Raises
     ------
     InputError
-        If a labelling does not fit the contacts.
+        If the labels do not match the contacts.
     """
     found = find_interfaces(bodies, contacts)
     if by == "global":
@@ -408,9 +409,9 @@ def contact_table(
     bodies : Bodies
     contacts : Contacts
     springs : Springs, optional
-        Of each contact; without them constants are NaN, as where interfaces have a stiffness.
+        Springs of each contact; without them the constants are NaN.
     classes : SpringClasses, optional
-        By default within a copy and between copies or, without springs, by interface.
+        By default within and between copies or, without springs, by interface.
     """
     if classes is None:
         names = classify(bodies, contacts, "copy" if springs else "interface")

@@ -1,4 +1,4 @@
-"""A lattice model bound to scattering vectors: everything that an intensity is computed from."""
+"""A lattice model bound to scattering vectors: everything needed to compute intensities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from onephonon.core.caching import ResultCache
+from onephonon.core.caching import ValueCache
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress, ProgressLike
 from onephonon.crystal.grid import HklGrid
@@ -26,7 +26,7 @@ from .q_source import QSource, points_with_own_modes
 
 @dataclass(frozen=True, eq=False)
 class BoundModel:
-    """A lattice model, scattering vectors, and how intensities are computed.
+    """A lattice model, scattering vectors, and options of the calculation.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class BoundModel:
         Points of smaller d (Å) are masked.
     bragg_tolerance : float, optional
         See `is_bragg`.
-    memory : ResultCache
-        Keeps points and modes while what they come from has the same values.
+    cache : ValueCache
+        Cache of points and modes.
     """
 
     lattice: LatticeModel
@@ -47,12 +47,12 @@ class BoundModel:
     numerics: Numerics = field(default_factory=Numerics)
     res_limit: float = 0.0
     bragg_tolerance: float | None = None
-    memory: ResultCache = field(default_factory=ResultCache, repr=False)
+    cache: ValueCache = field(default_factory=ValueCache, repr=False)
 
     def at(self, q_vectors: Any) -> BoundModel:
-        """The same at other q: a tensor (N, 3) in 1/Å, points, or a sample."""
+        """The same model at other q: a tensor (N, 3) in 1/Å, points, or a sample."""
         source = QSource.from_q(q_vectors, self.lattice.crystal.cell)
-        return replace(self, source=source, memory=ResultCache())
+        return replace(self, source=source, cache=ValueCache())
 
     @property
     def grid(self) -> HklGrid | None:
@@ -67,11 +67,11 @@ class BoundModel:
     @property
     def points(self) -> QPoints:
         """The scattering vectors, the zone points they share, and which are valid."""
-        return self.source.points(self.lattice.crystal.cell, self.limits, self.memory)
+        return self.source.points(self.lattice.crystal.cell, self.limits, self.cache)
 
     @property
     def engine(self) -> AmplitudeEngine:
-        """How amplitudes are formed at these scattering vectors, and why."""
+        """The engine used at these scattering vectors, and why."""
         n_points, on_grid = self.source.n_points, self.grid is not None
         return diffuse.engine_for(self.lattice, self.numerics, n_points, on_grid)
 
@@ -127,7 +127,7 @@ class BoundModel:
         return diffuse.point_amplitudes(self.lattice, self.points, U, self.numerics)
 
     def modes(self) -> Modes:
-        """Normal modes: of a grid at the distinct wavevectors, of a list of q at each."""
+        """Normal modes: for a grid at the distinct wavevectors, for a list at each q."""
         if self.grid is not None:
             return self._modes_at(self.points)
         points = points_with_own_modes(self.points)
@@ -137,7 +137,7 @@ class BoundModel:
     def _modes_at(self, points: QPoints) -> Modes:
         """Normal modes at the distinct wavevectors of points."""
         k, tolerance = points.zone.k_frac, self.bragg_tolerance
-        return self.memory.get(
+        return self.cache.get(
             "modes",
             [*self.lattice.tensors, k],
             lambda: self.lattice.modes(k, is_bragg(k, tolerance)),
@@ -146,7 +146,7 @@ class BoundModel:
 
 
 class HasBound(Protocol):
-    """What holds a bound model, as `OnePhonon` does."""
+    """An object with a bound model, such as `OnePhonon`."""
 
     @property
     def bound(self) -> BoundModel:
@@ -155,12 +155,12 @@ class HasBound(Protocol):
 
 
 def bound_of(model: BoundModel | HasBound) -> BoundModel:
-    """The bound model itself, or the one that a model holds."""
+    """Return the bound model, or the one that a model holds."""
     return model if isinstance(model, BoundModel) else model.bound
 
 
 def check_ranks(rank: int | Sequence[int], n_dof: int) -> list[int] | None:
-    """Check the mode numbers; None for the sum over all modes."""
+    """Check mode numbers; return None for the sum over all modes."""
     try:
         ranks = [operator.index(r) for r in rank] if isinstance(rank, Iterable) else None
         one = operator.index(rank) if ranks is None else 0  # type: ignore[arg-type]
@@ -171,6 +171,6 @@ def check_ranks(rank: int | Sequence[int], n_dof: int) -> list[int] | None:
     ranks = [one] if ranks is None else ranks
     if not ranks or not all(0 <= r < n_dof for r in ranks):
         raise InputError(
-            f"rank {rank}: modes are counted from 0 to {n_dof - 1}, whole numbers; -1 is their sum"
+            f"rank {rank}: modes are numbered from 0 to {n_dof - 1}; -1 is the sum of all"
         )
     return ranks

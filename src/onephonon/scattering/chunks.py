@@ -1,4 +1,4 @@
-"""Which q share a zone point, so that K is factored once for all of them; tables of such q."""
+"""Grouping of q by zone point, so that K is factored once for each, and batches of groups."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Chunk:
     Parameters
     ----------
     zone : Tensor, shape (n_k,), int64
-        Zone points.
+        Indices of the zone points.
     points : Tensor, shape (n_k, m), int64
-        The q at each; the last one repeated where a zone point has fewer.
+        Indices of the q at each; the last one is repeated if there are fewer than m.
     count : Tensor, shape (n_k,), int64
-        Number of q before repetitions begin, ascending.
+        Number of q without repetitions, ascending.
     """
 
     zone: Tensor
@@ -34,7 +34,7 @@ class Chunk:
 
     @property
     def complete(self) -> bool:
-        """True if nothing is repeated."""
+        """Whether no q is repeated."""
         return int(self.count[0]) >= self.points.shape[1]
 
     @property
@@ -64,7 +64,7 @@ class ZoneGroups:
     zone : Tensor, shape (n_k,), int64
         Zone points that have such q, those with the fewest first.
     start, count : Tensor, shape (n_k,), int64
-        Where the q of each begin, and how many there are.
+        Position of the first q of each, and number of its q.
     """
 
     points: Tensor
@@ -88,7 +88,7 @@ class ZoneGroups:
         """
         at = 0
         while at < len(self.zone):
-            # Neighbours in this order have similar numbers of q, so few are repeated.
+            # Successive zone points have similar numbers of q, so few are repeated.
             bound = torch.tensor(
                 int(MAX_COUNT_RATIO * int(self.count[at])), device=self.count.device
             )
@@ -102,7 +102,7 @@ class ZoneGroups:
             at = end
 
     def _chunk(self, part: slice, first: int, last: int) -> Chunk:
-        """Zone points of a range, and a range of the q of each."""
+        """Chunk of a range of zone points, and of a range of the q of each."""
         count, start = self.count[part], self.start[part]
         column = torch.arange(first, last, device=count.device)
         column = torch.minimum(column.expand(len(count), -1), count[:, None] - 1)

@@ -1,4 +1,4 @@
-"""The diffuse intensity of a lattice model, at listed points or over a whole grid."""
+"""The diffuse intensity of a lattice model, at a list of points or on a grid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .intensity import mode_intensity, one_phonon_intensity
 from .numerics import Numerics
 from .points import QPoints
 
-#: What gradients may treat as constant.
+#: Quantities that gradients may treat as constant.
 HOLDABLE = ("adp", "scale")
 
 
@@ -33,16 +33,16 @@ def displacements_and_scale(
     hold: Collection[str] = (),
     progress: Progress | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """U of every atom of the cell, (n_cell_atoms, 3, 3), and s; what `hold` names is detached.
+    """U of every atom of the cell, (n_cell_atoms, 3, 3), and s; those named in `hold` are detached.
 
     Raises
     ------
     InputError
-        If `hold` names something else than 'adp' and 'scale'.
+        If `hold` contains anything other than 'adp' and 'scale'.
     """
     unknown = [name for name in hold if name not in HOLDABLE]
     if unknown or isinstance(hold, str):
-        raise InputError(f"hold={hold!r}: a collection of {' and '.join(HOLDABLE)}")
+        raise InputError(f"hold={hold!r}: give a collection of {' and '.join(HOLDABLE)}")
     U, scale = lattice.displacements_and_scale(use_data_adp, progress)
     return (
         U.detach() if "adp" in hold else U,
@@ -53,7 +53,7 @@ def displacements_and_scale(
 def engine_for(
     lattice: LatticeModel, numerics: Numerics, n_points: int, on_grid: bool = False
 ) -> AmplitudeEngine:
-    """How amplitudes are formed at so many points, and why."""
+    """The engine used for this number of points, and why."""
     return choose_engine(numerics.engine, numerics.rtol, lattice.bodies, n_points, on_grid)
 
 
@@ -99,13 +99,13 @@ def point_intensity(
     ranks : sequence of int, optional
         Modes to sum, counted from the softest at each wavevector; all if not given.
     modes : Modes, optional
-        At the zone points of `points`, if they are known; needed with `ranks`.
+        Modes at the zone points of `points`; needed with `ranks`.
     G : Tensor, shape (n_q, D), optional
-        Kept amplitudes, whose Debye-Waller factors count.
+        Stored amplitudes, with their own Debye-Waller factors.
     hold : collection of {'adp', 'scale'}
-        What gradients treat as constant.
+        Quantities that gradients treat as constant.
     progress : callable, optional
-        Called with (what, steps done, steps in all).
+        Called with (stage, steps done, total).
 
     Returns
     -------
@@ -136,7 +136,7 @@ def point_intensity(
             solver=lattice.solver,
         )
     if modes is None:
-        raise InputError("single modes were asked for: give the modes at the points' zone points")
+        raise InputError("ranks are given without modes; give the modes at the points' zone points")
     return mode_intensity(
         bodies, modes, points, U, scale, rank=ranks, G=G, batch_size=size, progress=progress
     )
@@ -151,7 +151,7 @@ def grid_rows(
     res_limit: float = 0.0,
     bragg_tolerance: float | None = None,
 ) -> GridIntensity:
-    """The intensity on a grid from densities on a mesh, to be had row by row."""
+    """The intensity on a grid, from densities on a mesh, computed in blocks of rows."""
     return GridIntensity.prepare(
         lattice.bodies,
         lattice.force_constants,
@@ -166,19 +166,19 @@ def grid_rows(
 
 
 def grid_symmetry(lattice: LatticeModel, grid: HklGrid, U: Tensor, unique: bool = True) -> Symmetry:
-    """Which part of a grid stands for all of it.
+    """Independent part of a grid, and the operators that generate the rest.
 
     Parameters
     ----------
     lattice : LatticeModel
     grid : HklGrid
     U : Tensor, shape (n_cell_atoms, 3, 3)
-        In the Debye-Waller factors: copies may differ on a mesh less symmetric than the crystal.
+        For the Debye-Waller factors; copies may differ if the zone mesh breaks the symmetry.
     unique : bool
-        Use the crystal's symmetry; else only ``I(-q) = I(q)``.
+        Use the symmetry of the crystal; otherwise only ``I(-q) = I(q)``.
     """
     operators = FRIEDEL
-    # The gradient by the nine numbers of the cell does not have the symmetry of the map.
+    # The gradient for the nine elements of the cell does not have the symmetry of the map.
     if unique and not torch.is_grad_enabled():
         every = lattice.crystal.laue_operators
         if has_symmetry(lattice.bodies, lattice.force_constants, U, every, lattice.solver):
@@ -230,4 +230,4 @@ def grid_amplitudes(
 ) -> Tensor:
     """G at every point of a grid, from densities on a mesh, shape (n_points, D)."""
     rows = grid_rows(lattice, grid, U, 1.0, numerics or Numerics(), res_limit, bragg_tolerance)
-    return rows.amplitudes.every()
+    return rows.amplitudes.all_points()

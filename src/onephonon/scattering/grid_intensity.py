@@ -26,14 +26,14 @@ from .grid_symmetry import Symmetry, row_images
 from .intensity import one_phonon_intensity
 from .points import list_points
 
-#: How many q, and how nearly (relative) their images must agree, for a map to be symmetric.
+#: Number of q at which the symmetry of a map is tested, and the relative tolerance.
 N_TRIAL_Q = 3
 SYMMETRY_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
 @dataclass(frozen=True)
 class GridIntensity:
-    """The intensity on a regular grid, to be had row by row.
+    """The intensity on a regular grid, computed in blocks of rows.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class GridIntensity:
         bragg_tolerance: float | None = None,
         region: Region = WHOLE,
     ) -> GridIntensity:
-        """Deposit the densities and lay out the rows.
+        """Compute the densities and arrange the rows.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class GridIntensity:
         grid : HklGrid
         engine : MeshEngine
         res_limit : float
-            Points of smaller d are left out, Å.
+            Points of smaller d (Å) are not valid.
         bragg_tolerance : float, optional
             See `is_bragg`.
         region : three slice, optional
@@ -86,26 +86,26 @@ class GridIntensity:
         """The whole grid."""
         return self.amplitudes.rows.grid
 
-    def memory(self) -> int:
+    def memory_bytes(self) -> int:
         """Approximate memory in bytes, without the map itself."""
-        return self.amplitudes.memory()
+        return self.amplitudes.memory_bytes()
 
     def within(self, region: Region) -> GridIntensity:
-        """That of another part of the grid."""
+        """The intensity on another part of the grid."""
         return replace(self, amplitudes=self.amplitudes.within(region))
 
     def blocks(self) -> list[slice]:
-        """The rows of each step, one residue class of h at a time."""
+        """Blocks of rows, each of one residue class of h."""
         return self.amplitudes.blocks()
 
     def empty(self, n_rows: int) -> Tensor:
-        """NaN for a number of rows, shape (n_rows, n_k, n_l)."""
+        """Rows filled with NaN, shape (n_rows, n_k, n_l)."""
         like = self.amplitudes.densities.mesh.steps
         shape = (n_rows, *self.grid.shape[1:])
         return torch.full(shape, torch.nan, dtype=like.dtype, device=like.device)
 
     def at(self, block: slice) -> Tensor:
-        """Intensities of a block of rows, shape (n_rows, n_k, n_l); NaN where there is none."""
+        """Intensities of a block of rows, shape (n_rows, n_k, n_l); NaN where not valid."""
         out = self.empty(len(range(*block.indices(self.grid.shape[0]))))
         if torch.is_grad_enabled():
             return self._differentiable(block, out)
@@ -119,7 +119,7 @@ class GridIntensity:
         return out
 
     def _differentiable(self, block: slice, out: Tensor) -> Tensor:
-        """The same with a graph: the valid points alone, and all at once."""
+        """The same with gradients: only the valid points, all at once."""
         where, values = [], []
         index = torch.arange(out.numel(), device=out.device).reshape(out.shape)
         for tile in self.amplitudes.tiles(block):
@@ -145,7 +145,7 @@ def map_intensity(
     Parameters
     ----------
     intensity : GridIntensity
-        For the region of `symmetry`.
+        Restricted to the region of `symmetry`.
     symmetry : Symmetry
     progress : callable, optional
         Called with the number of rows done.
@@ -153,8 +153,8 @@ def map_intensity(
     Returns
     -------
     Tensor, shape (n_h, n_k, n_l), e^2 per cell
-        NaN beyond the resolution limit and at Bragg points. First derivatives in all that it was
-        made of; the backward pass forms each block anew.
+        NaN beyond the resolution limit and at Bragg points. Once differentiable in everything
+        it depends on; the backward pass recomputes each block.
     """
     shape, blocks = intensity.grid.shape, intensity.blocks()
     out = intensity.empty(shape[0])
@@ -183,7 +183,7 @@ def _expand(intensity: GridIntensity, symmetry: Symmetry, computed: Tensor) -> T
             source[row][here] = (image[:, 0] * shape[1] + image[:, 1]) * shape[2] + image[:, 2]
     source = source.to(computed.device)
     filled = computed.reshape(-1)[source.clamp(min=0)]
-    # Points that no operator reaches, at the ends of a grid, are computed like the region itself.
+    # Points at the ends of a grid that no operator generates are computed like the region.
     lost = (source < 0).reshape(shape[0], -1).any(1).nonzero().squeeze(1)
     if len(lost):
         every = intensity.within(WHOLE)
@@ -193,7 +193,7 @@ def _expand(intensity: GridIntensity, symmetry: Symmetry, computed: Tensor) -> T
 
 
 def slab(intensity: GridIntensity, rows: slice) -> Tensor:
-    """Intensity of consecutive rows within the region wanted, shape (n_rows, n_k, n_l)."""
+    """Intensity of consecutive rows of the region, shape (n_rows, n_k, n_l)."""
     part = intensity.within((rows, *intensity.amplitudes.rows.region[1:]))
     out = intensity.empty(rows.stop - rows.start)
     for block in part.blocks():
@@ -204,16 +204,16 @@ def slab(intensity: GridIntensity, rows: slice) -> Tensor:
 def filled_slab(
     intensity: GridIntensity, symmetry: Symmetry, rows: slice, read: Callable[[Region], Tensor]
 ) -> Tensor:
-    """Consecutive rows from the region computed, by symmetry.
+    """Consecutive rows, generated from the computed region by symmetry.
 
     Parameters
     ----------
     intensity : GridIntensity
-        For points that no operator reaches.
+        For points that no operator generates.
     symmetry : Symmetry
     rows : slice
     read : callable
-        Gives computed values within a region.
+        Returns the computed values of a region.
     """
     out = intensity.empty(rows.stop - rows.start)
     for i, row in enumerate(range(rows.start, rows.stop)):
@@ -256,7 +256,7 @@ def has_symmetry(
     images = torch.einsum("nx,oxy->noy", hkl, rotations).reshape(-1, 3)
     with torch.no_grad():
         matrix = UnitCell(cell.matrix.detach())
-        # About 4 Å away from the origin, where every atom still matters.
+        # At resolutions of about 4 Å, where every atom contributes.
         q = matrix.q_from_hkl((images * float(matrix.volume) ** (1 / 3) / 4).to(matrix.matrix))
         found = one_phonon_intensity(bodies, constants, list_points(matrix, q), U, solver=solver)
     found = found.reshape(N_TRIAL_Q, -1)

@@ -1,4 +1,4 @@
-"""A regular grid of hkl cut into rows that share zone points."""
+"""A regular grid of hkl divided into rows that share zone points."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ WHOLE: Region = (slice(None), slice(None), slice(None))
 
 @dataclass(frozen=True)
 class GridRows:
-    """The rows of a grid, h by h, and which of their points are wanted.
+    """The rows of a grid along its first axis, and which of their points are valid.
 
-    Points that share a zone point lie a whole Miller index apart, so along each axis the points
-    of one residue class are taken together.
+    Points that share a zone point differ by whole Miller indices, so along each axis the points
+    of one residue class are computed together.
 
     Parameters
     ----------
     grid : HklGrid
     cell : UnitCell
     res_limit : float
-        Points of smaller d are not valid, Å.
+        Points of smaller d (Å) are not valid.
     bragg_tolerance : float, optional
         See `is_bragg`.
     region : tuple of three slice
-        The part of the grid that is wanted: steps of one.
+        The part of the grid to compute, in steps of one.
     """
 
     grid: HklGrid
@@ -58,7 +58,7 @@ class GridRows:
         return TWO_PI / self.res_limit * (1 + 2 * SAME_RESOLUTION)
 
     def blocks(self, n_rows: int) -> list[slice]:
-        """Rows of one residue class of h each, not more than a number at a time."""
+        """Blocks of at most `n_rows` rows, each of one residue class of h."""
         first, last, _ = self.region[0].indices(self.grid.shape[0])
         n = self.grid.samples[0]
         found = []
@@ -69,8 +69,8 @@ class GridRows:
                 found.append(slice(part[0], part[-1] + 1, n))
         return found
 
-    def reach_of_l(self, h: Tensor, k: Tensor) -> tuple[int, int]:
-        """Indices along l between which points may lie within q_max; whole periods from the first.
+    def range_along_l(self, h: Tensor, k: Tensor) -> tuple[int, int]:
+        """Range of indices along l that may be within q_max; starts at a whole period.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """Symmetry of a map: the independent part of a grid, and how it generates the rest.
 
-``I(hkl) = I(hkl R) = I(-hkl)`` for every rotation R of the space group, where the model has the
-crystal's symmetry. An operator can be used if it maps the grid's lattice onto itself.
+``I(hkl) = I(hkl R) = I(-hkl)`` for every rotation R of the space group, if the model has the
+crystal's symmetry. An operator can be used if it maps the lattice of grid points onto itself.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from onephonon.crystal.grid import HklGrid
 
 from .grid_rows import WHOLE, Region
 
-#: Indices in samples this close to whole numbers are whole.
+#: Tolerance, in samples, of indices that must be whole numbers.
 ON_LATTICE = 1e-6
 
 #: Number of grid points on which a candidate region is tested first.
 N_TRIAL_POINTS = 4096
 
 
-def useful(operators: Tensor, grid: HklGrid) -> Tensor:
+def usable_operators(operators: Tensor, grid: HklGrid) -> Tensor:
     """The operators that map the lattice of a grid onto itself."""
     n = torch.tensor(grid.samples, dtype=torch.float64)
     origin = torch.tensor(grid.origin, dtype=torch.float64)
@@ -48,7 +48,7 @@ class Symmetry:
     grid : HklGrid
     operators : Tensor, shape (n, 3, 3), int64
     region : tuple of three slice
-        Computed; everything else follows by the operators.
+        The computed part; all other points follow by the operators.
     """
 
     grid: HklGrid
@@ -88,15 +88,15 @@ class Symmetry:
 
 
 def find_symmetry(laue: NDArray[np.int64], grid: HklGrid) -> Symmetry:
-    """The smallest region, whole or half along each axis, that stands for the grid.
+    """The smallest region, whole or half along each axis, that generates the grid.
 
     Parameters
     ----------
     laue : ndarray, shape (n, 3, 3)
-        Operators that leave the intensity as it is, ``hkl' = hkl @ R``, the identity first.
+        Operators ``hkl' = hkl @ R`` under which intensities are equal, the identity first.
     grid : HklGrid
     """
-    operators = useful(torch.from_numpy(laue), grid)
+    operators = usable_operators(torch.from_numpy(laue), grid)
     best = Symmetry(grid, operators, WHOLE)
     if len(operators) < 2:
         return best
@@ -117,7 +117,7 @@ def find_symmetry(laue: NDArray[np.int64], grid: HklGrid) -> Symmetry:
 
 
 def _halves(axis: NDArray[np.float64]) -> list[slice]:
-    """All of an axis, and its parts from and up to zero."""
+    """The whole axis, its part from zero on, and its part up to zero."""
     n = len(axis)
     zero_or_more = int((axis < -ON_LATTICE).sum())
     zero_or_less = int((axis <= ON_LATTICE).sum())
@@ -141,9 +141,9 @@ def row_images(symmetry: Symmetry, row: int) -> Iterator[tuple[Tensor, Tensor]]:
     Yields
     ------
     here : Tensor, shape (n_k, n_l), bool
-        The points of the row that an operator takes into the region and none before it did.
+        The points of the row that this operator maps into the region, but no earlier one.
     image : Tensor, shape (n, 3), int64
-        Where it takes them.
+        Their images.
     """
     shape = symmetry.grid.shape[1:]
     k, l = torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij")  # noqa: E741

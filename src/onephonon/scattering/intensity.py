@@ -44,9 +44,9 @@ def one_phonon_intensity(
     scale : Tensor or float
         Thermal scale s.
     G : Tensor, shape (n_q, D), optional
-        Amplitudes from `amplitudes_at`, if they were kept; `U` then plays no part.
+        Stored result of `amplitudes_at`; `U` is then ignored.
     batch_size : int, optional
-        Most q handled at a time; memory grows with it, the result does not depend on it.
+        Maximum number of q per batch; affects memory, not the result.
     progress : callable, optional
         Called with the number of q done.
     solver : {'auto', 'dense', 'condensed'}
@@ -55,15 +55,14 @@ def one_phonon_intensity(
     Returns
     -------
     Tensor, shape (n_q,), e^2 per cell
-        NaN where not valid; those points take no part in any gradient. Differentiable, also
-        twice, in all tensors behind the arguments; kept for the backward pass are G and one
-        solution per q, never anything of the size q x atoms. Of many bodies and q they are not
-        kept either, but formed again.
+        NaN where not valid; such points do not affect gradients. Twice differentiable in all
+        tensors that the arguments depend on. The backward pass stores G and one solution per q,
+        nothing of the size q x atoms; for many bodies and q it recomputes the solutions.
     """
     zone, anchor = points.zone, constants.onsite
     made = make_solver(bodies, constants, solver, int(points.valid.sum()))
     if G is not None:
-        # Nothing of the size q x atoms: all at once, unless a batch size is given.
+        # Nothing of the size q x atoms is needed: all at once, unless a batch size is given.
         max_q = batch_size or min(made.q_batch, max(1, points.n_q))
         every = points.zone_groups().chunks(max_q, max(1, zone.n_k))
 
@@ -103,7 +102,7 @@ def mode_intensity(
     Parameters
     ----------
     modes : Modes
-        At the zone points of `points`.
+        Modes at the zone points of `points`.
     rank : sequence of int, optional
         The modes to sum, counted from the softest; all if not given.
     bodies, points, U, scale, G, batch_size, progress
@@ -112,8 +111,8 @@ def mode_intensity(
     Returns
     -------
     Tensor, shape (n_q,), e^2 per cell
-        NaN where not valid. The shares of all modes sum to `one_phonon_intensity`.
-        Differentiable as the modes are, and through G.
+        NaN where not valid. The contributions of all modes sum to `one_phonon_intensity`.
+        Differentiable in the modes and in G.
     """
     chosen = slice(None) if rank is None else list(rank)
     V, Winv = modes.V[:, :, chosen], modes.Winv[:, chosen]
@@ -129,7 +128,7 @@ def mode_intensity(
 def _chunks_to_form(
     bodies: Bodies, points: QPoints, batch_size: int | None, zone_batch: int
 ) -> Iterator[Chunk]:
-    """Chunks of few enough q to form their G."""
+    """Chunks with few enough q to compute their G."""
     batch_size = batch_size or default_batch_size(bodies)
     return points.zone_groups().chunks(batch_size, zone_batch)
 
@@ -137,7 +136,7 @@ def _chunks_to_form(
 def _amplitudes_of(
     chunk: Chunk, bodies: Bodies, points: QPoints, U: Tensor, G: Tensor | None
 ) -> Tensor:
-    """G of a chunk, formed or from those kept, shape (n_k, m, D)."""
+    """G of a chunk, computed or stored, shape (n_k, m, D)."""
     flat = chunk.points.reshape(-1)
     rows = transform(bodies, points.q[flat], U) if G is None else G[flat]
     return rows.reshape(*chunk.points.shape, -1)
@@ -152,7 +151,7 @@ def _over_chunks(
     anchor: Tensor,
     progress: Progress | None,
 ) -> Tensor:
-    """Write each chunk's result, times the scale, at its q; NaN elsewhere."""
+    """Collect the results of the chunks, times the scale; NaN elsewhere."""
     where, values = [], []
     done, total = 0, int(points.valid.sum())
     for chunk in every:
@@ -163,8 +162,8 @@ def _over_chunks(
             progress("intensity", done, total)
     result = torch.full((points.n_q,), torch.nan, dtype=like.dtype, device=like.device)
     if not where:
-        # Nothing to compute, but the backward pass must still give zeros.
+        # Nothing to compute, but the gradient must be zero.
         nowhere = torch.empty(0, dtype=torch.int64, device=like.device)
         return result.index_put((nowhere,), scale * anchor.reshape(-1)[:0])
-    # The scale is applied before NaN are filled in: 0 times NaN is NaN in a gradient.
+    # The scale is applied before filling in NaN, since 0 times NaN is NaN in a gradient.
     return result.index_copy(0, torch.cat(where), scale * torch.cat(values))

@@ -1,8 +1,8 @@
-"""Derivatives of the intensity by every spring constant at once, and normal equations of a fit.
+"""Derivatives of the intensity with respect to all springs, and normal equations of a fit.
 
-One solve per q; then ``dI/dx = -v^H (dK/dx) v``. K is linear in the springs: where many q share a
-zone point, dK/dx is formed once and each q costs a product with the D^2 numbers of its v v^H;
-elsewhere with those of each pair of bodies.
+After one solve per q, ``dI/dx = -v^H (dK/dx) v``. K is linear in the springs: if many q share a
+zone point, dK/dx is formed once, and each q needs a product with the D^2 elements of its v v^H;
+otherwise it needs a product with the elements of each pair of bodies.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from onephonon.network.force_constants import ForceConstants
 from .amplitudes.direct import default_batch_size, transform
 from .points import QPoints
 
-#: Numbers in the table (q, springs or products) that are formed at a time.
+#: Number of elements per batch of the table (q, springs or products).
 NUMBERS_AT_A_TIME = 3_000_000
 
-#: Numbers in the matrices of all cells by every spring, up to which they are formed.
+#: Maximum number of elements of dK/dx of all cells and springs for which it is formed.
 DENSE_NUMBERS = 30_000_000
 
 
 @dataclass(frozen=True)
 class SpringBasis:
-    """Derivative of the force constants by each spring constant (they are linear in them).
+    """Derivatives of the force constants, which are linear in the spring constants.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def spring_basis(constants: Callable[[Tensor], ForceConstants], springs: Tensor)
     constants : callable
         Force constants as a function of `springs`, linear in them.
     springs : Tensor, shape (n_springs,)
-        Defines number, dtype and device; the values are not used.
+        Defines their number, dtype and device; the values are not used.
     """
 
     def blocks(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,16 +85,16 @@ def spring_basis(constants: Callable[[Tensor], ForceConstants], springs: Tensor)
 
 @dataclass(frozen=True)
 class SpringSlopes:
-    """Intensity at some q and its derivatives by the spring constants.
+    """Intensity at some q and its derivatives with respect to the spring constants.
 
     Parameters
     ----------
     points : Tensor, shape (n,), int64
-        Which of the q.
+        Indices of the q.
     value : Tensor, shape (n,)
         Intensity.
     slopes : Tensor, shape (n, n_springs)
-        Its derivatives.
+        Derivatives of the intensity.
     """
 
     points: Tensor
@@ -117,7 +117,7 @@ def spring_slopes(
     progress: Progress | None = None,
     solver: str = "auto",
 ) -> Iterator[SpringSlopes]:
-    """Intensity and its derivative by every spring constant, in batches of q.
+    """Intensity and its derivatives with respect to the spring constants, in batches of q.
 
     Parameters
     ----------
@@ -126,14 +126,14 @@ def spring_slopes(
     springs : Tensor, shape (n_springs,)
         Spring constants.
     points, U, scale, G, batch_size, progress, solver
-        As for `one_phonon_intensity`; U, and with it G, is held.
+        As for `one_phonon_intensity`; U, and with it G, is treated as constant.
     scale_slope : Tensor, shape (n_springs,), optional
-        Derivative of the scale by the springs, where it follows them.
+        Derivative of the scale with respect to the springs, if it depends on them.
 
     Yields
     ------
     SpringSlopes
-        Each valid q once; memory holds one of these at a time.
+        Each valid q is in one of them.
     """
     done, total = 0, int(points.valid.sum())
     products = _Products.of(basis, bodies)
@@ -162,10 +162,10 @@ class _Products:
     ----------
     layout : Layout
     pairs : Tensor, shape (n_numbers, n_springs)
-        The basis' blocks: onsite, then coupling.
+        Blocks of the basis: onsite, then coupling.
     cells : Tensor, shape (n_cells, 3)
     table : Tensor, shape (1 + 2 n_cells, n_springs * D * D), or None if too large
-        dK/dx, real part minus imaginary part, by the cells' cosines and sines.
+        Coefficients of the cells' cosines and sines in dK/dx, real minus imaginary part.
     """
 
     layout: Layout
@@ -187,7 +187,7 @@ class _Products:
 
     @property
     def widest(self) -> int:
-        """Most numbers that a q makes."""
+        """Maximum number of elements per q."""
         square = 0 if self.table is None else len(self.layout.dof) ** 2
         return max(1, square, *self.pairs.shape)
 
@@ -199,10 +199,10 @@ class _Products:
         return self._by_zone_point(self.table, k_frac, v)
 
     def _by_zone_point(self, table: Tensor, k_frac: Tensor, v: Tensor) -> Tensor:
-        """With dK/dx of every zone point.
+        """Use dK/dx at every zone point.
 
         For Hermitian K, ``v^H K v`` is the sum over ``(Re - Im) K_ij`` times
-        ``(Re + Im) conj(v_i) v_j``, since what is even in ij meets nothing that is odd.
+        ``(Re + Im) conj(v_i) v_j``: products of symmetric and antisymmetric parts vanish.
         """
         angle = TWO_PI * (k_frac @ self.cells.T)
         waves = torch.cat([torch.ones_like(angle[:, :1]), torch.cos(angle), torch.sin(angle)], 1)
@@ -212,7 +212,7 @@ class _Products:
         return -(even.flatten(1, 2).mT @ by_spring.mT)
 
     def _by_pair(self, k_frac: Tensor, v: Tensor) -> Tensor:
-        """With the blocks of every pair."""
+        """Use the blocks of every pair."""
         layout = self.layout
         u = layout.by_body(v)
         shifted = phase(k_frac, layout.cell)[:, None, :, None] * u[:, :, layout.b]
@@ -235,7 +235,7 @@ def spring_jacobian(
     scale_slope: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Intensity and its derivative by every spring constant, at little extra cost.
+    """Intensity and its derivatives with respect to all spring constants.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def spring_normal_equations(
     columns: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Normal equations ``A^T W A x = A^T W r`` of a step of the springs, the Jacobian never held.
+    """Normal equations ``A^T W A x = A^T W r`` of a step, without storing the Jacobian A.
 
     Parameters
     ----------
@@ -279,9 +279,9 @@ def spring_normal_equations(
     residual : Tensor, shape (n_q,)
         Data minus intensity.
     weights : Tensor, shape (n_q,), optional
-        Not negative; one if not given. Where zero, residual and columns may be NaN.
+        Not negative; 1 if not given. Residual and columns may be NaN where they are zero.
     columns : Tensor, shape (n_q, n_more), optional
-        Additional columns of A, fitted linearly, such as a background.
+        Additional columns of A for linear parameters, such as a background.
 
     Returns
     -------
@@ -323,5 +323,5 @@ def _check_shapes(n_q: int, residual: Tensor, weights: Tensor, columns: Tensor) 
     if len(bad):
         raise InputError(
             f"weights: {len(bad)} are negative or not finite, such as {float(bad[0]):g}; "
-            "a weight is 1/sigma^2, and zero where there are no data"
+            "give 1/sigma^2, or zero where there are no data"
         )

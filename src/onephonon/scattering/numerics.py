@@ -1,4 +1,4 @@
-"""How intensities are computed: choices that change cost and rounding, not the physics."""
+"""Options of the calculation that affect cost and accuracy, not the physics."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .amplitudes.choice import check_engine, check_rtol
 
 @dataclass(frozen=True)
 class Numerics:
-    """How amplitudes and intensities are computed.
+    """Options of the calculation of amplitudes and intensities.
 
     Parameters
     ----------
     engine : {'auto', 'direct', 'mesh'}
-        Amplitudes summed over the atoms, exact to rounding, or transformed from densities on a
-        mesh, exact to `rtol` and much faster for many q; by default whichever suits.
+        Amplitudes by a sum over atoms, exact to rounding, or from densities on a mesh, within
+        `rtol` and much faster for many q; by default the one estimated to be faster.
     rtol : float
-        Accuracy of intensities from the mesh: errors are less than rtol times the intensity
-        itself and its rms over the points, added.
+        Accuracy of the mesh: errors of intensities are less than rtol times the sum of the
+        intensity and its rms over the points.
     batch_size : int, optional
-        Maximum number of q handled at a time.
+        Maximum number of q per batch.
 
     Raises
     ------

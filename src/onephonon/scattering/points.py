@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from onephonon.core.caching import ResultCache
+from onephonon.core.caching import ValueCache
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.grid import HklGrid
@@ -15,7 +15,7 @@ from onephonon.crystal.zone import ZonePoints, find_zone_points, grid_zone_point
 
 from .chunks import ZoneGroups, group_by_zone_point
 
-#: Resolutions this close (relative) are the same: a limit at a reflection's own d keeps it.
+#: Relative tolerance of resolutions: a limit equal to the d of a reflection includes it.
 SAME_RESOLUTION = 1e-6
 
 
@@ -28,9 +28,9 @@ class QPoints:
     q : Tensor, shape (n_q, 3)
         1/Å, 2*pi included; may carry a gradient.
     hkl : Tensor, shape (n_q, 3)
-        The same in reciprocal lattice units, not rounded; carries the gradient of K(k).
+        The same in reciprocal lattice units, not rounded; K(k) is differentiable in it.
     zone : ZonePoints
-        The distinct wavevectors and which q has which; discrete, without gradient.
+        The distinct wavevectors, and the one of each q; without gradient.
     valid : Tensor, shape (n_q,), bool
         False at Bragg points and beyond the resolution limit.
     """
@@ -39,7 +39,7 @@ class QPoints:
     hkl: Tensor
     zone: ZonePoints
     valid: Tensor
-    _cache: ResultCache = field(default_factory=ResultCache, repr=False, compare=False)
+    _cache: ValueCache = field(default_factory=ValueCache, repr=False, compare=False)
 
     @property
     def n_q(self) -> int:
@@ -56,13 +56,13 @@ class QPoints:
         )
 
     def with_graphs(self, cell: UnitCell, q: Tensor) -> QPoints:
-        """The same points with the graphs of a cell and q; discrete parts are reused."""
+        """The same points with the gradients of a cell and q; discrete parts are reused."""
         return replace(self, q=q, hkl=cell.hkl_from_q(q))
 
     def in_cell(
         self, cell: UnitCell, res_limit: float, bragg_tolerance: float | None = None
     ) -> QPoints:
-        """The same hkl in another (or a differentiable) cell; fewer are valid, never more."""
+        """The same hkl in another (or a differentiable) cell; invalid points stay invalid."""
         q = cell.q_from_hkl(self.hkl)
         valid = self.valid & within(cell, q, res_limit)
         if bragg_tolerance is not None:
@@ -99,7 +99,7 @@ def grid_points(
     q = cell.q_from_hkl(hkl)
     zone = grid_zone_points(grid)
     zone = ZonePoints(zone.k_frac.to(hkl), zone.index.to(hkl.device))
-    # The grid's own float64 indices decide what is a Bragg point, in any dtype.
+    # Bragg points are decided by the float64 indices of the grid, in any dtype.
     valid = within(cell, q, res_limit) & ~is_bragg(exact, bragg_tolerance).to(hkl.device)
     return QPoints(q, hkl, zone, valid)
 

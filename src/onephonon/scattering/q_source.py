@@ -1,4 +1,4 @@
-"""Where the scattering vectors of a model come from: a grid, a list of q, or prepared points."""
+"""Source of the scattering vectors of a model: a grid, a list of q, or prepared points."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onephonon.core.caching import ResultCache
+from onephonon.core.caching import ValueCache
 from onephonon.core.errors import InputError
 from onephonon.core.tensors import map_tensors, match_dtype_and_device
 from onephonon.crystal.cell import UnitCell
@@ -25,16 +25,16 @@ Sampling = Sequence[float]
 
 @dataclass(frozen=True, eq=False)
 class QSource:
-    """The scattering vectors that a model is bound to; one of the three is given, or none.
+    """Source of scattering vectors; at most one of the three is given.
 
     Parameters
     ----------
     grid : HklGrid, optional
         A regular grid of Miller indices; q follow the cell.
     q : Tensor, shape (N, 3), optional
-        The caller's own tensor, 1/Å with 2*pi included.
+        The tensor of the caller, 1/Å with 2*pi included.
     listed : QPoints, optional
-        Points that know their wavevectors; they keep their hkl, and q follow the cell.
+        Points with known wavevectors; their hkl are kept, and q follow the cell.
     """
 
     grid: HklGrid | None = None
@@ -77,7 +77,7 @@ class QSource:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """What the points depend on beside the cell."""
+        """Tensors that the points depend on, besides the cell."""
         if self.listed is not None:
             return [self.listed.hkl, self.listed.valid]
         return [] if self.q is None else [self.q]
@@ -97,7 +97,7 @@ class QSource:
         return None if self.grid is None else self.grid.shape
 
     def points(
-        self, cell: UnitCell, limits: tuple[float, float | None], memory: ResultCache | None = None
+        self, cell: UnitCell, limits: tuple[float, float | None], cache: ValueCache | None = None
     ) -> QPoints:
         """The points in a cell, which may be differentiable.
 
@@ -106,20 +106,20 @@ class QSource:
         cell : UnitCell
         limits : (float, float or None)
             Resolution limit (Å) and Bragg tolerance; see `list_points`.
-        memory : ResultCache, optional
-            Keeps the points for as long as cell and q have the same values.
+        cache : ValueCache, optional
+            Cache for the points.
 
         Raises
         ------
         InputError
-            If there are none.
+            If there are no points.
         """
-        memory = memory or ResultCache()
+        cache = cache or ValueCache()
         if self.q is not None:
-            # Sorted once for their values, whatever graph cell and q carry.
+            # Sorted once for given values, independent of gradients of cell and q.
             q = self.q.to(cell.matrix)
             bare = UnitCell(cell.matrix.detach())
-            known = memory.get(
+            known = cache.get(
                 "points",
                 [bare.matrix, q.detach()],
                 lambda: list_points(bare, q.detach(), *limits),
@@ -128,12 +128,12 @@ class QSource:
             return known.with_graphs(cell, q)
         if self.grid is not None:
             grid = self.grid
-            return memory.get(
+            return cache.get(
                 "points", [cell.matrix], lambda: grid_points(cell, grid, *limits), limits
             )
         if self.listed is not None:
             listed = map_tensors(self.listed, lambda t: match_dtype_and_device(t, cell.matrix))
-            return memory.get(
+            return cache.get(
                 "points",
                 [cell.matrix, *self.tensors],
                 lambda: listed.in_cell(cell, *limits),
@@ -170,7 +170,7 @@ def check_points(points: QPoints, cell: UnitCell) -> None:
     if off > POINTS_TOLERANCE[hkl.dtype]:
         raise InputError(
             f"the points' q and hkl differ by up to {off:.2g} in this crystal's cell: they were "
-            "made for another; give their q instead, or create them again"
+            "made for another cell; give their q instead, or create them again"
         )
 
 

@@ -2,11 +2,11 @@
 
 Beside a Bragg point the intensity goes as ``1/k^2`` times something that depends on direction.
 That has a finite average, but product rules converge slowly: their error falls as one over the
-number of nodes along an axis. A voxel with a Bragg point in it (or on its edge) is therefore cut
+number of nodes along an axis. A voxel with a Bragg point in it or on its edge is therefore divided
 into the six pyramids between that point and the voxel's faces. Along a pyramid volume grows as
 ``r^2``, which cancels the pole: the integrand is smooth and Gauss-Legendre nodes converge
 fast. No node can lie on the Bragg point. (The substitution is Duffy's, SIAM J. Numer. Anal. 19
-(1982) 1260.) A voxel without a Bragg point takes Gauss-Legendre nodes along its axes.
+(1982) 1260.) A voxel without a Bragg point has Gauss-Legendre nodes along its axes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ EDGE_TOLERANCE = 1e-9
 #: Highest order of the quadrature.
 MAX_ORDER = 32
 
-#: A step this long (Miller indices) puts voxels nowhere near a Bragg point out of reach of points:
-#: from here on a model is averaged over voxels unless asked otherwise.
+#: Step (Miller indices) from which voxels are so large that a model is averaged over them by
+#: default.
 COARSE_STEP = 0.5
 
-#: Order of the averages over such voxels.
+#: Default order of the averages over such voxels.
 USUAL_ORDER = 2
 
 
@@ -52,8 +52,8 @@ class Quadrature:
     leave_out : float
         Fraction of the distance from a Bragg point to the faces of its voxel that is excluded
         from the average, 0 to less than 1: for data whose Bragg peaks were removed before
-        binning into voxels. A share, and neither a distance in Miller indices nor a length;
-        `crystal.zone` has these.
+        binning into voxels. For other measures of distance from Bragg points see
+        `crystal.zone`.
 
     Raises
     ------
@@ -142,28 +142,27 @@ def is_coarse(grid: HklGrid | None) -> bool:
 def choose_quadrature(
     grid: HklGrid | None, average: int | None = None, leave_out: float = 0.0
 ) -> Quadrature | None:
-    """How a model is taken at the voxels of data: what `average` means everywhere.
+    """How a model is evaluated at the voxels of data, from the option `average`.
 
     Parameters
     ----------
     grid : HklGrid, optional
-        Of the data; None for a list of q-vectors, which has no voxels.
+        Grid of the data; None for a list of q-vectors, which has no voxels.
     average : int, optional
-        Order of the average over each voxel, 2 or more; 0 takes the model at the voxels' centres.
-        By default the data's sampling decides: order 2 for voxels of half an index or more along
-        an axis, else their centres.
+        Order of the average over each voxel, 2 or more; 0 evaluates the model at the centres.
+        By default order 2 for voxels of half an index or more along an axis, else the centres.
     leave_out : float
         See `Quadrature`.
 
     Returns
     -------
     Quadrature or None
-        None for the voxels' centres.
+        None to evaluate at the centres.
 
     Raises
     ------
     InputError
-        If a list is to be averaged, something is to be left out of no average, or a number is out
+        If a list is to be averaged, `leave_out` is given without an average, or a number is out
         of its range.
     """
     if average is None:
@@ -175,7 +174,7 @@ def choose_quadrature(
             )
         return Quadrature(grid.step, average, leave_out)
     if leave_out:
-        raise InputError("leave_out goes with voxel averages; set average to 2 or more")
+        raise InputError("leave_out needs voxel averages; set average to 2 or more")
     return None
 
 
@@ -187,7 +186,7 @@ def check_voxels(
     Raises
     ------
     InputError
-        If hkl are not finite and of that shape, or the step is given for a grid or missing.
+        If hkl are not finite numbers (N, 3), or a step is given for a grid or missing for hkl.
     """
     if isinstance(voxels, HklGrid):
         if step is not None:
@@ -263,7 +262,7 @@ def _product(low: Float64, high: Float64, order: int) -> tuple[Float64, Float64]
 def _pyramids(low: Float64, high: Float64, order: int, leave_out: float) -> tuple[Float64, Float64]:
     """Nodes of a box in the pyramids between its Bragg point and its faces.
 
-    The weights sum to the volume of what is not left out.
+    The weights sum to the volume of the part that is not excluded.
     """
     apex = np.clip(np.ceil(low - EDGE_TOLERANCE), low, high)
     along, share = _gauss(leave_out, 1.0, max(2, order - 1))
@@ -277,6 +276,6 @@ def _pyramids(low: Float64, high: Float64, order: int, leave_out: float) -> tupl
         base = np.empty((order, order, 3))
         base[..., axis], base[..., u], base[..., v] = side[axis], x[:, None], y
         nodes.append((apex + along[:, None, None, None] * (base - apex)).reshape(-1, 3))
-        # A slice at r of a pyramid has r^2 of its base's area.
+        # The cross section of a pyramid at r is r^2 times its base.
         weights.append(np.einsum("r,i,j->rij", height * along**2 * share, w_x, w_y).reshape(-1))
     return np.concatenate(nodes), np.concatenate(weights)

@@ -1,9 +1,9 @@
-"""Only the softest modes, for many bodies: truncated equation (2) and the neglected share.
+"""The softest modes of many bodies: truncated equation (2) and the neglected fraction.
 
-All modes of thousands of degrees of freedom are too slow to find. The softest of
-``D = L^-1 K L^-H`` are the largest of its inverse ``L^H K^-1 L``, which the solver that is factored
-once applies quickly: a block Krylov method finds them. A block finds sets of equal frequencies
-whole, as those of single atoms on isotropic springs are (three each).
+For thousands of degrees of freedom a full eigendecomposition is too slow. The softest modes of
+``D = L^-1 K L^-H`` are the largest of its inverse ``L^H K^-1 L``, which a factored solver applies
+quickly, and are computed by a block Krylov method. With blocks it finds degenerate modes, such as
+the three of single atoms on isotropic springs, together.
 """
 
 from __future__ import annotations
@@ -29,17 +29,16 @@ from .diffuse import point_intensity
 from .intensity import mode_intensity
 from .points import QPoints
 
-#: Extra vectors: they speed up convergence and complete degenerate sets.
+#: Extra vectors, which speed up convergence and complete degenerate sets.
 N_GUARD_VECTORS = 6
 
-#: Blocks of a basis before it is reduced to its best vectors.
+#: Number of blocks of a basis before it is restarted with its best vectors.
 MAX_BLOCKS = 5
 
-#: Reductions after which a wavevector is left to a dense eigendecomposition.
+#: Number of restarts after which a dense eigendecomposition is used.
 MAX_CYCLES = 60
 
-#: Frequencies squared closer than this, relatively, are one degenerate set; in float32 rounding
-#: leaves more between them.
+#: Relative tolerance of squared frequencies in a degenerate set; rounding is larger in float32.
 DEGENERACY_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
@@ -56,7 +55,7 @@ class SoftestModes:
     w_squared : Tensor, shape (n_k, n), kT/(Å^2 Da) before the thermal scale
         At each zone point of the model's `points`; NaN where no valid q has that wavevector.
     n_split : int
-        Wavevectors at which n splits a set of equal frequencies: their share depends on an
+        Number of wavevectors at which n splits a degenerate set: their intensity depends on an
         arbitrary choice within the set.
     """
 
@@ -67,14 +66,14 @@ class SoftestModes:
 
     @property
     def neglected(self) -> float:
-        """Share of the summed intensity that the other modes have."""
+        """Fraction of the summed intensity that is due to the other modes."""
         valid = ~self.whole.isnan()
         whole = float(self.whole[valid].sum())
         return 1.0 - float(self.intensity[valid].sum()) / whole if whole > 0 else 0.0
 
     @property
     def max_neglected(self) -> float:
-        """The largest share that is neglected at one q."""
+        """Largest neglected fraction at a single q."""
         lit = self.whole > 0
         shares = 1.0 - self.intensity[lit] / self.whole[lit]
         return float(shares.max()) if len(shares) else 0.0
@@ -86,13 +85,13 @@ def softest_intensity(
     use_data_adp: bool = False,
     progress: ProgressLike | None = None,
 ) -> SoftestModes:
-    """Intensity of the few softest modes at each wavevector, and of all.
+    """Intensity of the softest modes at each wavevector, and of all modes.
 
     Parameters
     ----------
     model : OnePhonon or BoundModel
     n_modes : int
-        How many, from 1 to D.
+        Number of modes, from 1 to D.
     use_data_adp : bool
         Debye-Waller factors from the file's U instead of the model's.
     progress : Progress or callable, optional
@@ -100,17 +99,17 @@ def softest_intensity(
     Returns
     -------
     SoftestModes
-        Without gradient; ``model(rank=range(n))`` has one, of dense modes.
+        Without gradient; ``model(rank=range(n))``, with dense modes, is differentiable.
 
     Raises
     ------
     InputError
-        If there are fewer modes.
+        If there are not as many modes.
     """
     bound, progress = bound_of(model), Progress.of(progress)
     lattice, points, numerics = bound.lattice, bound.points, bound.numerics
     bodies = lattice.bodies
-    n = check_count(n_modes, bodies.n_dof)
+    n = check_n_modes(n_modes, bodies.n_dof)
     with torch.no_grad():
         U, scale = lattice.displacements_and_scale(use_data_adp, progress)
         mesh = bound.engine.name == "mesh"
@@ -136,7 +135,7 @@ def softest_intensity(
     return SoftestModes(partial, whole, w_squared, n_split)
 
 
-def check_count(n_modes: int, n_dof: int) -> int:
+def check_n_modes(n_modes: int, n_dof: int) -> int:
     """Check the number of modes: a whole number from 1 to D."""
     try:
         n = operator.index(n_modes)
@@ -144,7 +143,7 @@ def check_count(n_modes: int, n_dof: int) -> int:
         n = 0
     if not 1 <= n <= n_dof:
         raise InputError(
-            f"{n_modes} softest modes: must be from 1 to {n_dof}, as many as there are"
+            f"{n_modes} softest modes: give a number from 1 to {n_dof}, the number of all modes"
         )
     return n
 
@@ -163,12 +162,12 @@ def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
     modes : Modes
         With V (n_k, D, n) and w_squared (n_k, n), from the softest; no gradient.
     n_split : int
-        Wavevectors at which n splits a set of equal frequencies.
+        Number of wavevectors at which n splits a degenerate set.
 
     Notes
     -----
-    Block Krylov method on ``L^H K^-1 L`` with full orthogonalization and thick restarts. Where
-    the basis would fill the space, and where it does not converge, modes are dense.
+    Block Krylov method on ``L^H K^-1 L`` with full orthogonalization and thick restarts. If the
+    basis would fill the space, or does not converge, a dense eigendecomposition is used.
     """
     bodies, D = solver.bodies, solver.bodies.n_dof
     with torch.no_grad():
@@ -202,14 +201,14 @@ def largest_eigenpairs(
     apply : callable
         Products with columns (n_k, D, m).
     n_k, D, n : int
-        Matrices, their size, and how many eigenpairs must converge.
+        Number of matrices, their size, and number of eigenpairs that must converge.
     like : Tensor
         For dtype and device.
 
     Returns
     -------
     theta : Tensor, shape (n_k, n + GUARD)
-        Descending; those beyond n are estimates.
+        Descending; values beyond n are estimates.
     X : Tensor, shape (n_k, D, n + GUARD)
     converged : Tensor, shape (n_k,), bool
     """
@@ -223,7 +222,7 @@ def largest_eigenpairs(
     for _ in range(MAX_CYCLES):
         Q, AQ, new = X, AX, AX
         for _ in range(MAX_BLOCKS - 1):
-            for _ in range(2):  # the second time removes what rounding left
+            for _ in range(2):  # the second pass removes rounding errors
                 new = torch.linalg.qr(new - Q @ (Q.mH @ new))[0]
             image = apply(new)
             Q, AQ, new = torch.cat([Q, new], 2), torch.cat([AQ, image], 2), image
@@ -232,7 +231,7 @@ def largest_eigenpairs(
         theta, s = values.flip(1)[:, :block], s.flip(2)[:, :, :block]
         X, AX = Q @ s, AQ @ s
         residual = torch.linalg.vector_norm(AX - X * theta[:, None], dim=1)[:, :n].amax(1)
-        # The vectors are off by residual/gap; rounding leaves some eps of the largest.
+        # Errors of the vectors are residual/gap; rounding is some eps of the largest value.
         enough = torch.maximum(eps ** (2 / 3) * theta[:, n - 1], 1e3 * eps * theta[:, 0])
         converged = residual < enough
         if bool(converged.all()):
@@ -263,7 +262,7 @@ def _first(every: Modes, n: int) -> Modes:
 
 
 def _count_split(w_squared: Tensor, n: int) -> int:
-    """Number of wavevectors at which the cut splits a set of equal frequencies."""
+    """Number of wavevectors at which the cut splits a degenerate set."""
     if w_squared.shape[1] <= n:
         return 0
     last, after = w_squared[:, n - 1], w_squared[:, n]
@@ -271,12 +270,12 @@ def _count_split(w_squared: Tensor, n: int) -> int:
 
 
 def _at_a_time(n_dof: int, n: int) -> int:
-    """Number of wavevectors whose bases and products fit the memory limit."""
+    """Number of wavevectors per batch, so that bases and products fit the memory limit."""
     return max(1, CHUNK_BYTES // (16 * 2 * MAX_BLOCKS * (n + N_GUARD_VECTORS) * n_dof))
 
 
 def _points_at(points: QPoints, part: Tensor) -> tuple[Tensor, QPoints]:
-    """The valid q that have these zone points (ascending), as points of their own."""
+    """Indices of the valid q at these zone points (ascending), and their points."""
     zone = points.zone
     where = (points.valid & torch.isin(zone.index, part)).nonzero().squeeze(1)
     index = torch.searchsorted(part, zone.index[where])

@@ -1,4 +1,4 @@
-"""Voxels under several indexings, grouped so that no intensity is computed twice."""
+"""Orientations of voxels in several indexings, so that no intensity is computed twice."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from onephonon.crystal.reindexing import Reindexing
 
 Float64 = NDArray[np.float64]
 
-#: Miller indices closer than this are the same voxel's.
+#: Tolerance of the Miller indices of voxels.
 SAME_HKL = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class VoxelOrientation:
-    """Voxels of one shape and direction in the model's indices, and what may be asked for in them.
+    """Orientation of the voxel boxes in the indices of the model, and the indexings that share it.
 
-    A voxel is a box along the axes of the data. Averages over a box that is rotated otherwise, as
-    in a hexagonal cell, are not averages over the box, so each orientation stands by itself.
+    A voxel is a box along the axes of the data. The average over a differently oriented box, as in
+    a hexagonal cell, is a different quantity, so each orientation is computed separately.
 
     Parameters
     ----------
     rotation : ndarray, shape (3, 3)
-        On rows of hkl: the model is averaged over ``box @ rotation``.
+        The model is averaged over ``box @ rotation``, with hkl as rows.
     reindexings_served : tuple of (Reindexing, ndarray)
-        Ways of indexing that this orientation serves: at ``hkl @ move`` of the data's hkl.
+        Indexings with this orientation, and for each the operator on rows of the data's hkl.
     """
 
     rotation: Float64
@@ -38,7 +38,7 @@ class VoxelOrientation:
 def find_orientations(
     reindexings: Sequence[Reindexing], laue: Float64, step: Sequence[float] | None
 ) -> tuple[VoxelOrientation, ...]:
-    """Share the ways of indexing among as few orientations of voxels as possible.
+    """Group indexings into as few orientations of voxels as possible.
 
     ``f_R(hkl)``, the mean of I(x @ R) over the box of hkl, is ``f_T(hkl @ P)`` where
     ``R = P T L`` with L of the Laue group and P such that it maps boxes onto boxes.
@@ -69,14 +69,14 @@ def find_orientations(
 def equivalent_operators(
     orientation: VoxelOrientation, laue: Float64, step: Sequence[float] | None
 ) -> list[Float64]:
-    """Operators on rows of hkl that take voxels to equivalent ones, boxes to boxes."""
+    """Operators on rows of hkl that map voxels onto equivalent voxels of the same orientation."""
     rotation = orientation.rotation
     carried = [_snap_to_fractions(rotation @ L @ np.linalg.inv(rotation)) for L in laue]
     return [operator for operator in carried if _keeps_box(operator, step)]
 
 
 def unique_voxels(hkl: Float64, operators: Sequence[Float64]) -> tuple[Float64, NDArray[np.int64]]:
-    """One of each set of equivalent hkl, shape (M, 3), and its index for each hkl, shape (N,)."""
+    """One hkl of each equivalent set, shape (M, 3), and the index of its set for each, (N,)."""
     best = np.rint(hkl / SAME_HKL).astype(np.int64)
     for operator in operators:
         other = np.rint((hkl @ operator) / SAME_HKL).astype(np.int64)
@@ -89,7 +89,7 @@ def unique_voxels(hkl: Float64, operators: Sequence[Float64]) -> tuple[Float64, 
 def _move(
     reindexing: Reindexing, rotation: Float64, laue: Float64, step: Sequence[float] | None
 ) -> Float64 | None:
-    """What takes the data's hkl to those asked for in voxels so rotated, if anything does."""
+    """Operator from hkl of the data to hkl in this orientation, or None."""
     for L in laue:
         operator_from_box = reindexing.operator @ L @ np.linalg.inv(rotation)
         if _keeps_box(operator_from_box, step):
@@ -98,7 +98,7 @@ def _move(
 
 
 def _keeps_box(operator: Float64, step: Sequence[float] | None) -> bool:
-    """Whether boxes stay parallel to the same axes; always true for points."""
+    """Whether boxes remain parallel to the axes; always true for points."""
     if step is None:
         return True
     extent, size = np.asarray(step), np.abs(operator)
@@ -107,7 +107,7 @@ def _keeps_box(operator: Float64, step: Sequence[float] | None) -> bool:
 
 
 def _snap_to_fractions(operator: Float64) -> Float64:
-    """Round to multiples of 1/24, to remove rounding of an inverse."""
+    """Round to multiples of 1/24, to remove rounding errors of an inverse."""
     return np.asarray(np.rint(operator * 24) / 24)
 
 

@@ -1,4 +1,4 @@
-"""Nodes of voxel averages as tensors: what a model is evaluated at, and how it is averaged."""
+"""Quadrature nodes of voxels as tensors, and averages over them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class VoxelPoints:
         Returns
         -------
         Tensor, shape (n_voxels, ...)
-            NaN where a node's value is.
+            NaN if the value at any node is.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What every solver does: apply ``K(k)^-1``, and average it over the Brillouin zone."""
+"""Interface of the solvers: apply ``K(k)^-1``, and average it over the Brillouin zone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onephonon.network.force_constants import ForceConstants
 
 
 class FactoredStiffness(Protocol):
-    """K at some zone points, factored once for any number of G; without gradient."""
+    """Factors of K at some zone points, for any number of G; without gradient."""
 
     def quadratic_form(self, G: Tensor) -> Tensor:
         """``G^H K^-1 G`` of many G, shape (n_k, m), from G of shape (n_k, m, D)."""
@@ -33,7 +33,7 @@ class Solver(ABC):
     bodies : Bodies
     constants : ForceConstants
     keep : bool
-        Whether solutions, as large as G, are kept for a backward pass or found again in it.
+        Keep the solutions, as large as G, for the backward pass instead of recomputing them.
     """
 
     bodies: Bodies
@@ -43,12 +43,12 @@ class Solver(ABC):
     @property
     @abstractmethod
     def zone_batch(self) -> int:
-        """How many zone points to handle at a time."""
+        """Number of zone points per batch."""
 
     @property
     @abstractmethod
     def q_batch(self) -> int:
-        """How many q to handle between two reports of progress, where G is at hand."""
+        """Number of q per batch, and between reports of progress, if G is given."""
 
     @abstractmethod
     def quadratic_form(
@@ -65,7 +65,7 @@ class Solver(ABC):
             K(k).
         G : Tensor, shape (n_k, m, D), complex
         points : Tensor, shape (n_k, m), int64, optional
-            With it, `hkl` (n, 3) and `G` (n, D) are lists, and these are the members to take.
+            If given, `hkl` (n, 3) and `G` (n, D) are lists, and these are indices into them.
 
         Returns
         -------
@@ -84,9 +84,9 @@ class Solver(ABC):
 
     @abstractmethod
     def zone_mean(self, samples: Sequence[int], progress: Progress | None = None) -> Tensor:
-        """Mean over the zone of each body's own block of ``K(k)^-1``, at s = 1.
+        """Mean over the zone of each body's diagonal block of ``K(k)^-1``, at s = 1.
 
-        At Gamma the crystal's drift is left out, as in `gamma_inverse`.
+        At Gamma the translation of the whole crystal is excluded, as in `gamma_inverse`.
 
         Parameters
         ----------

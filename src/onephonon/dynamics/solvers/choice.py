@@ -1,7 +1,7 @@
-"""Which solver: dense factorizations, or the condensation of many bodies.
+"""Choice of the solver: dense factorizations, or condensation for many bodies.
 
-Both are exact. Dense factors are faster for few degrees of freedom and arbitrarily differentiable;
-condensed ones make single atoms and residues possible.
+Both are exact. Dense factorizations are faster for few degrees of freedom and have derivatives of
+any order; condensation is needed for single atoms or residues as bodies.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ SOLVERS = ("auto", "dense", "condensed")
 #: Up to this many degrees of freedom a dense factorization is faster.
 MAX_DENSE_DOF = 150
 
-#: Largest share of boundary degrees of freedom for which condensation pays.
+#: Largest fraction of boundary degrees of freedom for which condensation is faster.
 MAX_BOUNDARY_SHARE = 0.6
 
-#: Bytes of solutions kept for a backward pass; beyond them they are solved for again.
+#: Maximum bytes of solutions kept for the backward pass; larger ones are recomputed.
 KEPT_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
 class SolverChoice:
-    """The name of a solver, and why it was taken.
+    """Name of a solver, and why it was chosen.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ def choose_solver(bodies: Bodies, constants: ForceConstants, solver: str = "auto
 def make_solver(
     bodies: Bodies, constants: ForceConstants, solver: str = "auto", n_q: int = 0
 ) -> Solver:
-    """The solver of `choose_solver`.
+    """Create the solver chosen by `choose_solver`.
 
     Parameters
     ----------
     bodies, constants, solver
         As for `choose_solver`.
     n_q : int
-        Number of q; beyond a limit the solutions are not kept for the backward pass.
+        Number of q; for many, the solutions are recomputed in the backward pass.
     """
     if choose_solver(bodies, constants, solver).name == "dense":
         return DenseSolver(bodies, constants)

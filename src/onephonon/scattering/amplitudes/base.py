@@ -1,4 +1,4 @@
-"""What every engine does: form the amplitudes G at a list of q."""
+"""Interface of the engines: compute the amplitudes G at a list of q."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..points import QPoints
 
 
 class AmplitudeEngine(Protocol):
-    """An engine, and why it was chosen."""
+    """A method of computing amplitudes, and why it was chosen."""
 
     @property
     def name(self) -> str:
@@ -22,11 +22,11 @@ class AmplitudeEngine(Protocol):
 
     @property
     def rtol(self) -> float:
-        """Accuracy of intensities, relative to themselves and their rms, added; 0 for exact."""
+        """Accuracy of intensities, relative to the sum of intensity and rms; 0 if exact."""
 
     @property
     def reason(self) -> str:
-        """Why this engine."""
+        """Why this engine was chosen."""
 
     def at(
         self,
@@ -36,7 +36,7 @@ class AmplitudeEngine(Protocol):
         batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
-        """G at a list of q.
+        """Amplitudes at a list of q.
 
         Parameters
         ----------
@@ -46,9 +46,9 @@ class AmplitudeEngine(Protocol):
         U : Tensor, shape (n_cell_atoms, 3, 3)
             Mean-square displacements in the Debye-Waller factors, Å^2.
         batch_size : int, optional
-            Most q handled at a time, where the engine works in batches.
+            Maximum number of q per batch, if the engine works in batches.
         progress : callable, optional
-            Told how many q are done, where the engine works in batches.
+            Called with the number of q done, if the engine works in batches.
 
         Returns
         -------
@@ -66,7 +66,7 @@ def amplitudes_at(
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """G at every valid q; it does not depend on the springs and can be reused.
+    """Amplitudes at every valid q, which do not depend on the springs and can be reused.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def amplitudes_at(
     Returns
     -------
     Tensor, shape (n_q, D), complex
-        Zero where not valid. Differentiable as the engine's are.
+        Zero where not valid. Differentiable like those of the engine.
     """
     where = points.valid.nonzero().squeeze(1)
     G = engine.at(bodies, points.q[where], U, batch_size, progress)

@@ -1,4 +1,4 @@
-"""Which engine: the direct sum over atoms, or densities on a mesh."""
+"""Choice of the engine: the direct sum over atoms, or densities on a mesh."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .mesh.engine import MeshEngine
 ENGINES = ("auto", "direct", "mesh")
 
 #: Costs in seconds, measured on two cores. Only ratios matter.
-DIRECT_WAVE = 25e-9  # an atom's wave at one q
-GRID_POINT = 500e-9  # a body at one point of a regular grid, on the mesh
-LIST_POINT = 3.5e-6  # a body at one q of a list, on the mesh
-DEPOSITED_ATOM = 5e-4  # an atom on the mesh, and the transforms that its body needs
+DIRECT_WAVE = 25e-9  # direct sum: one atom at one q
+GRID_POINT = 500e-9  # mesh: one body at one point of a regular grid
+LIST_POINT = 3.5e-6  # mesh: one body at one q of a list
+DEPOSITED_ATOM = 5e-4  # mesh: one atom, with its share of the transforms
 
 #: The direct sum is used if it takes less than this (s).
 MAX_DIRECT_SECONDS = 1.0
@@ -33,10 +33,10 @@ def check_engine(engine: str) -> str:
 
 
 def check_rtol(rtol: float) -> float:
-    """Raise `InputError` for an accuracy that means nothing or cannot be reached."""
+    """Raise `InputError` for an accuracy that is meaningless or cannot be reached."""
     if not 1e-12 <= rtol <= 1e-2:
         raise InputError(
-            f"rtol={rtol!r}: the mesh is good for 1e-12 to 1e-2 of the rms intensity; "
+            f"rtol={rtol!r}: the accuracy of the mesh is 1e-12 to 1e-2 of the rms intensity; "
             "engine='direct' is exact to rounding"
         )
     return float(rtol)
@@ -51,7 +51,7 @@ def choose_engine(
     ----------
     engine : {'auto', 'direct', 'mesh'}
     rtol : float
-        Accuracy of the mesh.
+        Accuracy of the mesh engine.
     bodies : Bodies
     n_points : int
         Number of q.

@@ -12,18 +12,18 @@ from onephonon.core.progress import Progress
 from onephonon.core.tensors import push_forward
 from onephonon.network.bodies import Bodies
 
-#: Waves (atoms x q) formed at a time when no batch size is given: 2 MB an array, near the cache.
+#: Waves (atoms x q) per batch if no batch size is given: arrays of 2 MB, near the cache size.
 WAVES_AT_A_TIME = 250_000
 
 
 @dataclass(frozen=True)
 class DirectEngine:
-    """Amplitudes summed over the atoms: exact to rounding, differentiable at will.
+    """Amplitudes summed over the atoms: exact to rounding, with derivatives of any order.
 
     Parameters
     ----------
     reason : str
-        Why this engine.
+        Why this engine was chosen.
     """
 
     name: ClassVar[str] = "direct"
@@ -42,7 +42,7 @@ class DirectEngine:
         batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
-        """G at a list of q, batch by batch; see `AmplitudeEngine.at`."""
+        """Amplitudes at a list of q, in batches; see `AmplitudeEngine.at`."""
         parts, done = [], 0
         for part in q.split(batch_size or default_batch_size(bodies)):
             parts.append(transform(bodies, part, U))
@@ -53,7 +53,7 @@ class DirectEngine:
 
 
 def default_batch_size(bodies: Bodies) -> int:
-    """Number of q per batch: fits the cache and shares factorizations."""
+    """Number of q per batch: small for the cache, large enough to share factorizations."""
     return max(1, WAVES_AT_A_TIME // bodies.n_cell_atoms, bodies.n_dof)
 
 
@@ -62,7 +62,7 @@ def transform(bodies: Bodies, q: Tensor, U: Tensor) -> Tensor:
 
     ``G_b(q) = sum_{j in b} occ_j f_j(|q|) exp(-q^T U_j q / 2) exp(+i q.r_j) A_j^T q``. Since
     ``A_j^T q = (q, (r_j - o) x q)``, a body needs the sum of its atoms' waves and their first
-    moment, both formed once per q.
+    moment, both computed once per q.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def transform(bodies: Bodies, q: Tensor, U: Tensor) -> Tensor:
     Tensor, shape (n_q, D), complex
         In e/Å for translations and e for librations (X-rays); differentiable, also twice, in q
         and in the crystal's coordinates, cell, occupancies and form factors, and in U. Nothing
-        of the size n_q x n_atoms is kept for the backward pass.
+        of the size n_q x n_atoms is stored for the backward pass.
     """
     # Atoms in the order of the bodies' table; padding has zero weight.
     filled = bodies.table < bodies.n_cell_atoms
@@ -146,7 +146,7 @@ def _sum_waves(
     amplitude = f[:, kind] * occ * torch.exp(_squares(q) @ (-0.5 * u).T)
     angle = q @ r.T
     shape = (len(q), *weight.shape[:2])
-    # Real arithmetic: vectorized sines and real matrix products beat complex ones tenfold.
+    # Real arithmetic: vectorized sines and real matrix products are ten times as fast.
     real, imaginary = (
         torch.einsum("qbj,bjx->qbx", (amplitude * wave).reshape(shape), weight)
         for wave in (torch.cos(angle), torch.sin(angle))
@@ -221,7 +221,7 @@ class _BodySumsGradient(torch.autograd.Function):
 
 
 def _all_gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
-    """Gradients of `_sum_waves` by its six inputs; the last two arguments are grad and kind."""
+    """Gradients of `_sum_waves` for its six inputs; the last two arguments are grad and kind."""
     *x, grad, kind = inputs
     found = _pull_back(list(x), kind, grad, (True,) * 6)
     return tuple(g for g in found if g is not None)

@@ -1,6 +1,6 @@
-"""How far a q is from the nearest Bragg peak, exactly, whatever the angles of the cell.
+"""Distance of q from the nearest Bragg peak, exact for any cell angles.
 
-Distances are lengths in 1/Å, 2*pi included as in q; `crystal.zone` has all conventions of nearness.
+Distances are lengths in 1/Å, 2*pi included as in q; `crystal.zone` lists all conventions.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.zone import is_bragg
 
-#: A lattice vector that could bring a q nearer than the rounded index by less than this fraction
-#: of its own squared length is left out: it is the rounding of a right angle (cos 90° = 6e-17).
+#: Lattice vectors that could bring a q nearer by less than this fraction of their squared length
+#: are omitted: the gain is the rounding of a right angle (cos 90° = 6e-17).
 TIE_TOLERANCE = 1e-12
 
 
 def nearest_bragg(cell: UnitCell, q: Tensor) -> Tensor:
     """Find the reciprocal lattice point nearest to each q.
 
-    Rounding the indices is not enough when reciprocal axes are skew; every lattice vector that
-    can be nearer than the rounded one is tried, so the answer is exact for any cell.
+    Rounding the indices is not sufficient for oblique reciprocal axes; all lattice vectors that
+    can be nearer than the rounded one are tried, so the result is exact for any cell.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def nearest_bragg(cell: UnitCell, q: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (..., 3), int64
-        Miller indices; not differentiable. Of equally near ones, any.
+        Miller indices; not differentiable. On a tie, any of the nearest.
     """
     with torch.no_grad():
         hkl = cell.hkl_from_q(q)
@@ -63,8 +63,8 @@ def bragg_distance(cell: UnitCell, q: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (...)
-        1/Å, 2*pi included. Differentiable in q and the cell where one lattice point is nearest;
-        on a Bragg point, where there is no derivative, the gradient is zero.
+        1/Å, 2*pi included. Differentiable in q and the cell if one lattice point is nearest; on a
+        Bragg point, where there is no derivative, the gradient is zero.
     """
     return torch.linalg.vector_norm(q - cell.q_from_hkl(nearest_bragg(cell, q).to(q)), dim=-1)
 
@@ -78,11 +78,10 @@ def near_bragg(cell: UnitCell, q: Tensor, bragg_radius: float | None = None) -> 
     q : Tensor, shape (..., 3)
         1/Å, 2*pi included.
     bragg_radius : float, optional
-        Smallest distance from a Bragg peak, 1/Å, 2*pi included; a measured peak's half width is a
-        good choice where data are concerned. By default only the points to which the model gives
-        no number: all three indices within `crystal.zone.BRAGG_TOLERANCE` of integers (1e-6 in
-        float64), where rounding in K would reach the acoustic eigenvalues. Those are always
-        included.
+        Smallest distance from a Bragg peak, 1/Å, 2*pi included; for data, half the width of a
+        measured peak is a good choice. By default only points where the model is undefined: all
+        three indices within `crystal.zone.BRAGG_TOLERANCE` of integers (1e-6 in float64). Those
+        are always included.
 
     Returns
     -------
@@ -106,7 +105,7 @@ def near_bragg(cell: UnitCell, q: Tensor, bragg_radius: float | None = None) -> 
 
 
 def bragg_strata(cell: UnitCell, q: Tensor, edges: Sequence[float]) -> Tensor:
-    """Sort q into strata by distance from the nearest Bragg peak.
+    """Divide q into strata by distance from the nearest Bragg peak.
 
     Parameters
     ----------
@@ -114,13 +113,13 @@ def bragg_strata(cell: UnitCell, q: Tensor, edges: Sequence[float]) -> Tensor:
     q : Tensor, shape (N, 3)
         1/Å, 2*pi included.
     edges : sequence of float, length n - 1
-        Distances in 1/Å, 2*pi included, ascending, between the n strata: nearer than the first
-        edge, between the first and the second, ..., at the last or farther.
+        Distances in 1/Å, 2*pi included, ascending, that separate the n strata: below the first
+        edge, from the first to the second, ..., from the last on.
 
     Returns
     -------
     Tensor, shape (N,), int64
-        Number of each q's stratum, 0 the nearest; not differentiable.
+        Index of each q's stratum, 0 the nearest; not differentiable.
 
     Raises
     ------
@@ -144,7 +143,7 @@ def bragg_strata(cell: UnitCell, q: Tensor, edges: Sequence[float]) -> Tensor:
             f"{float(distance.min()):.3g} to {float(distance.max()):.3g} 1/Å, so move the edges "
             "until none is empty"
             if len(q)
-            else "there are no q to sort into strata"
+            else "there are no q to divide into strata"
         )
     return strata
 

@@ -23,13 +23,13 @@ from onephonon.crystal.cell import UnitCell
 from .base import Number, QSample, Vector, check_count, check_number, check_positive, check_vector
 from .bragg import near_bragg
 
-#: Tolerance of the length of a unit vector, of orthogonality, and of a rotation matrix: image
-#: headers have four decimals or more.
+#: Tolerance of unit lengths, of orthogonality, and of rotation matrices: image headers have four
+#: decimals or more.
 ROTATION_TOLERANCE = 1e-4
 
-#: Relative tolerance between the axes of an indexed crystal and of the model's cell: a few times
-#: the effect of cooling or of another batch of crystals. Another choice of axes or a wrong unit
-#: differs by more.
+#: Relative tolerance between the axes of an indexed crystal and those of the model's cell: a few
+#: times the effect of cooling or of another batch of crystals. Another choice of axes or a wrong
+#: unit makes a larger difference.
 CELL_TOLERANCE = 0.03
 
 
@@ -49,11 +49,11 @@ class Detector:
     pixel_size : array, shape (2,)
         Along fast and slow, mm.
     n_pixels : (int, int)
-        Number of pixels along fast and slow.
+        Number of pixels along the fast and slow axes.
     wavelength : float or Tensor
-        Å.
+        In Å.
     beam : array, shape (3,)
-        Unit vector along which the beam travels.
+        Unit vector of the direction of the incident beam.
     """
 
     origin: Vector
@@ -80,8 +80,8 @@ class Detector:
         distance : float or Tensor
             From crystal to detector, mm.
         beam_centre : array, shape (2,)
-            Where the beam hits, in pixels along fast and slow. Whole numbers are centres of
-            pixels, the first is 0: subtract 1/2 from a number counted from the detector's corner.
+            Position of the beam, in pixels along fast and slow. Whole numbers are centres of
+            pixels, counted from 0: subtract 1/2 from a number counted from the detector's corner.
         pixel_size, n_pixels, wavelength
             As for the class.
 
@@ -125,7 +125,7 @@ class Detector:
         Raises
         ------
         InputError
-            If a size or the wavelength is not positive, or a direction is not what it should be.
+            If a size or the wavelength is not positive, or the directions are not valid.
         """
         n_fast, n_slow = (check_count("n_pixels", n) for n in self.n_pixels)
         wavelength = check_positive("wavelength", self.wavelength, like, "Å")
@@ -136,7 +136,7 @@ class Detector:
         slow = _direction("slow", self.slow, like)
         if abs(float(fast.detach() @ slow.detach())) > ROTATION_TOLERANCE:
             raise InputError(
-                f"fast {fast.tolist()} and slow {slow.tolist()} are not square to one another; "
+                f"fast {fast.tolist()} and slow {slow.tolist()} are not orthogonal; "
                 "correct the detector's axes"
             )
         i, j = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (n_fast, n_slow))
@@ -154,13 +154,13 @@ class Detector:
 class Scan:
     """Rotation series: frame i spans ``start + i * width`` to ``start + (i + 1) * width``.
 
-    A frame is computed at its middle. The default is one still image at angle 0.
+    Each frame is computed at its central angle. The default is one still image at angle 0.
 
     Parameters
     ----------
     n_frames : int
     width : float or Tensor
-        Of a frame, degrees.
+        Width of a frame, degrees.
     start : float or Tensor
         Spindle angle at the start of the first frame, degrees.
     axis : array, shape (3,)
@@ -174,7 +174,7 @@ class Scan:
     axis: Vector = (1.0, 0.0, 0.0)
 
     def angles(self, like: Tensor) -> Tensor:
-        """Spindle angle at the middle of each frame, degrees, shape (n_frames,)."""
+        """Central spindle angle of each frame, degrees, shape (n_frames,)."""
         n = check_count("n_frames", self.n_frames)
         frame = torch.arange(n, dtype=like.dtype, device=like.device) + 0.5
         return check_number("start", self.start, like) + frame * check_number(
@@ -216,10 +216,10 @@ def detector(
     axes: Tensor | Sequence[Sequence[float]] | None = None,
     bragg_radius: float | None = None,
 ) -> DetectorSample:
-    """Take the pixels of a rotation series as points of reciprocal space.
+    """Sample reciprocal space at the pixels of a rotation series.
 
-    The crystal's orientation at spindle angle 0 is given either as a rotation or as its axes,
-    not as both; without either, its Cartesian frame is the laboratory's.
+    The crystal's orientation at spindle angle 0 is given as a rotation or as its axes, not both;
+    by default its Cartesian frame is the laboratory frame.
 
     Parameters
     ----------
@@ -232,9 +232,9 @@ def detector(
         the Ewald sphere, ``|q_lab + 2*pi/wavelength s0| = 2*pi/wavelength``.
     axes : array, shape (3, 3), optional
         Columns are the crystal's axes a, b, c in the laboratory frame, Å, as indexing programs
-        give them (the transposed inverse of a UB matrix without 2*pi). They set the Miller
-        indices, to which `cell` then gives the q: where the crystal's cell is a little larger or
-        smaller than the model's, the pixels keep their hkl, and |q| follows the model.
+        give them (the transposed inverse of a UB matrix without 2*pi). They determine the Miller
+        indices, and `cell` the q of these: if the cell of the crystal differs slightly from the
+        model's, the pixels keep their hkl, and |q| follows the model.
     bragg_radius : float, optional
         Pixels nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 
@@ -297,8 +297,8 @@ def _check_rotation(U: Tensor) -> Tensor:
     error = (U.detach().T @ U.detach() - torch.eye(3).to(U)).abs().max()
     if float(error) > ROTATION_TOLERANCE or float(torch.linalg.det(U.detach())) < 0:
         raise InputError(
-            f"rotation {U.tolist()} is not one: its columns must be unit vectors square to one "
-            "another with determinant +1; give the crystal's axes in Å as `axes` instead"
+            f"rotation {U.tolist()} is not one: its columns must be orthogonal unit "
+            "vectors with determinant +1; give the crystal's axes in Å as `axes` instead"
         )
     return U
 
@@ -309,7 +309,7 @@ def _check_axes(axes: Tensor, cell: UnitCell) -> Tensor:
     lengths = torch.linalg.vector_norm(wanted, dim=0)
     mismatch = ((found.T @ found - wanted.T @ wanted) / torch.outer(lengths, lengths)).abs().max()
     same_hand = float(torch.linalg.det(found) * torch.linalg.det(wanted)) > 0
-    # Products of two axes differ by twice what the lengths do.
+    # Relative differences of products of two axes are twice those of lengths.
     if float(mismatch) > 2 * CELL_TOLERANCE or not same_hand:
         reason = "have the opposite handedness" if not same_hand else "do not match"
         raise InputError(

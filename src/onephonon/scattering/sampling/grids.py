@@ -22,7 +22,7 @@ class GridSample(QSample):
     Parameters
     ----------
     grid : HklGrid
-        Its axes and samples per Miller index.
+        The grid of Miller indices.
     """
 
     grid: HklGrid
@@ -41,7 +41,7 @@ def grid(
     *,
     bragg_radius: float | None = None,
 ) -> GridSample:
-    """Sample reciprocal space on a regular grid, as the model's grid mode does.
+    """Sample reciprocal space on a regular grid, as in the grid mode of the model.
 
     Parameters
     ----------

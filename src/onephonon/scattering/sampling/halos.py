@@ -1,4 +1,4 @@
-"""Halos: a whole zone around each of the strongest Bragg peaks, as fits use them."""
+"""Halos: a whole zone around each of the strongest Bragg peaks, for fits."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..amplitudes.direct import structure_factor
 from .base import QSample, check_count, check_resolution_range
 from .bragg import near_bragg
 
-#: Which symmetry-equivalent peaks are kept: one per Laue orbit, one per Friedel pair, or all.
+#: Symmetry-equivalent peaks to keep: one per Laue orbit, one per Friedel pair, or all.
 UNIQUE = ("laue", "friedel", "all")
 
 #: Relative tolerance of the ends of the resolution range, so that equivalent peaks exactly at a
 #: limit (2.0 Å) are treated alike.
 RANGE_TOLERANCE = 1e-6
 
-#: Waves (atoms x q) formed at a time: 2 MB an array, near the cache.
+#: Waves (atoms x q) per batch: arrays of 2 MB, near the cache size.
 WAVES_AT_A_TIME = 250_000
 
 
@@ -38,7 +38,7 @@ class BraggPeaks:
     ----------
     hkl : Tensor, shape (n_peaks, 3), int64
     strength : Tensor, shape (n_peaks,)
-        ``|F|^2`` of the cell, e^2 (X-rays); NaN where it is not known.
+        ``|F|^2`` of the cell, e^2 (X-rays); NaN if not known.
     """
 
     hkl: Tensor
@@ -82,20 +82,20 @@ def halos(
     """Sample a whole zone around each peak.
 
     Along each index the offsets from the peak are ``i/n`` in (-1/2, 1/2], n of them, so that the
-    zone (the reciprocal cell centred on the peak) is covered once. All peaks share the same
-    wavevectors: K is factorized once for each, for any number of peaks.
+    zone (the reciprocal cell centred on the peak) is covered once. All peaks have the same
+    wavevectors, so that K is factorized once for each of them.
 
     Parameters
     ----------
     cell : UnitCell
         Differentiable.
     peaks : BraggPeaks or array of int, shape (n_peaks, 3)
-        From `strongest_peaks`, or Miller indices of the user's own choice.
+        From `strongest_peaks`, or Miller indices chosen by the user.
     samples : three int
         Points per Miller index.
     bragg_radius : float, optional
         Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`. The
-        peaks themselves never are.
+        peaks themselves are never valid.
 
     Returns
     -------
@@ -133,8 +133,8 @@ def strongest_peaks(
 ) -> BraggPeaks:
     """Choose the Bragg peaks with the largest ``|F|^2`` in a resolution range.
 
-    F is that of the crystal's atoms with the file's U, without solvent. The diffuse intensity has
-    the Laue symmetry, so that peaks of one Laue orbit have the same halo, rotated.
+    F is computed from the atoms of the crystal with their U, without bulk solvent. The diffuse
+    intensity has Laue symmetry, so peaks of one Laue orbit have the same halo, rotated.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def strongest_peaks(
     Returns
     -------
     BraggPeaks
-        Strongest first; a choice, so not differentiable.
+        Strongest first; not differentiable.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def strongest_peaks(
         if len(hkl) < wanted:
             raise InputError(
                 f"n_peaks {wanted}: there are {len(hkl)} peaks (unique={unique!r}) between "
-                f"d = {d_min:g} and {d_max:g} Å; ask for fewer or widen the range"
+                f"d = {d_min:g} and {d_max:g} Å; request fewer or widen the range"
             )
         # Exactly equal for equivalent peaks, so that the order does not depend on rounding.
         orbits, orbit = torch.unique(_representatives(crystal, hkl), dim=0, return_inverse=True)
@@ -179,7 +179,7 @@ def strongest_peaks(
 
 
 def peak_strengths(crystal: Crystal, hkl: Tensor) -> Tensor:
-    """``|F|^2`` of Bragg peaks as `strongest_peaks` has them; zero where absent.
+    """``|F|^2`` of Bragg peaks as in `strongest_peaks`; zero for systematic absences.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def _own_peaks(hkl: Tensor, like: Tensor) -> BraggPeaks:
     fractional = (whole != hkl).any(dim=1)
     if bool(fractional.any()):
         raise InputError(
-            f"peak {hkl[fractional][0].tolist()} is no Bragg peak; give whole Miller indices"
+            f"peak {hkl[fractional][0].tolist()} is not a Bragg peak; give whole Miller indices"
         )
     return BraggPeaks(whole, like.new_full((len(hkl),), math.nan))
 
@@ -223,7 +223,7 @@ def _zone_offsets(samples: Sequence[int]) -> Tensor:
 
 
 def _indices_between(cell: UnitCell, d_min: float, d_max: float) -> Tensor:
-    """Miller indices of a resolution range, in ascending order, shape (n, 3), int64."""
+    """Miller indices in a resolution range, in ascending order, shape (n, 3), int64."""
     # An index is the projection of 1/d on an axis of the cell: at most the axis' length / d_min.
     cell = cell.to(None, torch.float64)
     low, high = d_min * (1 - RANGE_TOLERANCE), d_max * (1 + RANGE_TOLERANCE)
@@ -249,13 +249,13 @@ def _absent(crystal: Crystal, hkl: Tensor) -> Tensor:
     for rotation, translation in zip(crystal.rotations, crystal.translations, strict=True):
         same = (torch.round(indices @ rotation) == indices).all(dim=1)
         phase = indices @ translation
-        # Phases are multiples of 1/24 turn.
+        # Phases are multiples of 1/24 of a cycle.
         absent |= same & ((phase - torch.round(phase)).abs() > 0.01)
     return absent
 
 
 def _representatives(crystal: Crystal, hkl: Tensor) -> Tensor:
-    """One of each hkl's Laue orbit, the last in the order of h, k, l, shape (n, 3), int64."""
+    """Representative of each hkl's Laue orbit, the last in order of h, k, l, (n, 3), int64."""
     if len(hkl) == 0:
         return hkl
     indices = hkl.to(crystal.rotations)
@@ -268,13 +268,13 @@ def _representatives(crystal: Crystal, hkl: Tensor) -> Tensor:
 
 
 def _first_of_pair(hkl: Tensor) -> Tensor:
-    """True for one of each pair hkl and -hkl: the one whose first nonzero index is positive."""
+    """True for the one of hkl and -hkl whose first nonzero index is positive."""
     h, k, l = hkl.unbind(1)  # noqa: E741
     return (h > 0) | ((h == 0) & ((k > 0) | ((k == 0) & (l > 0))))
 
 
 def _strengths(bodies: Bodies, hkl: Tensor) -> Tensor:
-    """``|F|^2`` at Bragg peaks, some at a time, shape (n,)."""
+    """``|F|^2`` at Bragg peaks, in batches, shape (n,)."""
     q = bodies.crystal.cell.q_from_hkl(hkl.to(bodies.positions))
     step = max(1, WAVES_AT_A_TIME // bodies.n_cell_atoms)
     parts = [structure_factor(bodies, some, bodies.U).abs().square() for some in q.split(step)]

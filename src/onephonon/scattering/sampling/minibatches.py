@@ -1,4 +1,4 @@
-"""Random minibatches of a sample, weighted or stratified, that estimate its mean without bias."""
+"""Random minibatches of a sample, weighted or stratified, with unbiased estimates of its mean."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .base import QSample, check_count
 
 @dataclass(frozen=True)
 class Minibatch(QSample):
-    """Some points of a sample; `shape` is the shape of that sample.
+    """Points drawn from a sample; `shape` is the shape of that sample.
 
     Parameters
     ----------
     index : Tensor, shape (size,), int64
         Indices of the points in the sample; a point may be drawn twice.
     weight : Tensor, shape (size,)
-        Importance of each point, 1 on average: ``(weight * values).mean()`` is an unbiased
+        Weight of each point, 1 on average: ``(weight * values).mean()`` is an unbiased
         estimate of the mean of the values over the sample.
     """
 
@@ -71,7 +71,7 @@ class Minibatch(QSample):
 
 @dataclass(frozen=True)
 class Strata:
-    """The points of a sample by stratum, ready to be drawn from as often as wanted.
+    """The points of a sample by stratum, from which minibatches are drawn.
 
     Parameters
     ----------
@@ -79,9 +79,9 @@ class Strata:
     order : Tensor, shape (n,), int64
         The points that can be drawn, stratum by stratum.
     cumulative : Tensor, shape (n,), float64
-        Sum of the points' weights in that order, up to and including each.
+        Cumulative sum of the weights in that order, including each point.
     ends : Tensor, shape (n_strata,), int64
-        How many points the strata hold up to and including each.
+        Cumulative number of points of the strata, including each.
     """
 
     sample: QSample
@@ -100,15 +100,15 @@ class Strata:
         sample : QSample
         weights : Tensor, shape (N,), optional
             Relative probability of drawing each point; by default all are equal.
-            Points of weight zero are not drawn, and the mean is one over the others.
+            Points of weight zero are not drawn, and the mean is over all others.
         strata : Tensor, shape (N,), int64, optional
-            Number of each point's stratum, from 0, such as `bragg_strata` gives. A minibatch
-            holds as many points of each; within a stratum the weights decide.
+            Index of each point's stratum, such as from `bragg_strata`. A minibatch has equal
+            numbers of points of all strata; within a stratum, weights are used.
 
         Raises
         ------
         InputError
-            If weights or strata do not belong to the sample, or a stratum holds no point.
+            If weights or strata do not match the sample, or a stratum has no points.
         """
         n = sample.n_points
         device = sample.q.device
@@ -122,10 +122,10 @@ class Strata:
                     f"{name} has shape {tuple(values_given.shape)}; the sample needs shape ({n},)"
                 )
         if strata.is_floating_point() or bool((strata < 0).any()):
-            raise InputError("strata are the numbers 0, 1, 2, ... of each point's stratum")
+            raise InputError("strata must be the index 0, 1, 2, ... of each point's stratum")
         weights = weights.detach().to(device, torch.float64)
         if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
-            raise InputError("weights hold a negative number or one that is not finite")
+            raise InputError("weights contain a negative number or one that is not finite")
         drawable = (sample.valid & (weights > 0)).nonzero().squeeze(1)
         if len(drawable) == 0:
             raise InputError(
@@ -153,15 +153,15 @@ class Strata:
         Parameters
         ----------
         size : int
-            Number of points, shared out equally among the strata (the nearest to the Bragg peaks
-            get one more where it does not divide).
+            Number of points, divided equally among the strata; a remainder goes to the first
+            strata.
         generator : torch.Generator or int
             Source of randomness, or the seed of one; the same seed draws the same points.
 
         Returns
         -------
         Minibatch
-            Its q are those of the sample, and gradients reach what the sample was made of.
+            Its q are those of the sample, with their gradients.
 
         Raises
         ------
@@ -181,7 +181,7 @@ class Strata:
         target = low[stratum] + u.to(device) * mass[stratum]
         start = torch.cat([self.ends.new_zeros(1), self.ends[:-1]])
         place = torch.searchsorted(self.cumulative, target, right=True)
-        # Rounding may put a target on the far edge of its stratum.
+        # Rounding may move a target beyond the end of its stratum.
         place = torch.minimum(torch.maximum(place, start[stratum]), self.ends[stratum] - 1)
 
         own = self.cumulative.diff(prepend=self.cumulative.new_zeros(1))[place]
@@ -207,7 +207,7 @@ def minibatch(
     weights: Tensor | None = None,
     strata: Tensor | None = None,
 ) -> Minibatch:
-    """Draw one minibatch of a sample's valid points; for many, make the `Strata` once.
+    """Draw one minibatch of a sample's valid points; for several, create the `Strata` once.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Lines and paths through reciprocal space, as dispersion curves and cuts need them."""
+"""Lines and paths through reciprocal space, for dispersion curves and cuts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PathSample(QSample):
     distance : Tensor, shape (N,)
         Distance along the path, 1/Å: the abscissa of a plot. Differentiable in the cell.
     corner : Tensor, shape (n_corners,), int64
-        Where in the list the corners stand.
+        Index of each corner in the list.
     labels : tuple of str, length n_corners
         Labels in plots.
     """
@@ -46,7 +46,7 @@ def path(
 ) -> PathSample:
     """Sample straight lines from corner to corner; two corners make a line.
 
-    Each segment holds its first corner and not its last, which the next one begins with, so no
+    Each segment includes its first corner but not its last, which begins the next segment, so no
     corner appears twice; the last corner ends the list.
 
     Parameters
@@ -60,8 +60,7 @@ def path(
     labels : sequence of str, length n_corners, optional
         By default the indices.
     around : array, shape (3,)
-        Added to every corner: with the indices of a Bragg peak, the path is placed around this
-        peak.
+        Added to every corner, such as the indices of a Bragg peak to place the path around it.
     bragg_radius : float, optional
         Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
 
@@ -73,7 +72,7 @@ def path(
     ------
     InputError
         If there are fewer than two corners, two successive ones coincide, a segment has no step,
-        or the numbers of labels, segments and corners do not belong together.
+        or the numbers of labels, segments and corners do not match.
     """
     like = cell.matrix
     corners = torch.as_tensor(corners_hkl, dtype=like.dtype, device=like.device)

@@ -15,8 +15,8 @@ from onephonon.crystal.cell import UnitCell
 from .base import QSample, Vector, check_count, check_resolution_range, check_vector
 from .bragg import near_bragg
 
-#: Longitude step of the spiral, in revolutions; the golden ratio covers the circle most evenly for
-#: any number of points.
+#: Longitude step of the spiral, in revolutions; the golden ratio covers the circle evenly for any
+#: number of points.
 GOLDEN_FRACTION = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -65,14 +65,14 @@ def shells(
 
     The points of a shell lie on a golden-angle spiral (Fibonacci lattice; Swinbank & Purser,
     Q. J. R. Meteorol. Soc. 132 (2006) 1769), the same on all shells: heights in steps of 2/n, so
-    that each represents the same area, the k-th rotated by k golden sections of the circle.
+    that each represents the same area, the k-th rotated by k golden angles.
 
     Parameters
     ----------
     cell : UnitCell
     radii : Tensor or sequence of float, shape (n_shells,)
-        ``|q|`` in 1/Å, 2*pi included (``2*pi/d``); differentiable. `shell_radii` makes them of a
-        resolution range.
+        ``|q|`` in 1/Å, 2*pi included (``2*pi/d``); differentiable. `shell_radii` computes them
+        from a resolution range.
     n_per_shell : int
     bragg_radius : float, optional
         Points nearer to a Bragg peak (1/Å, 2*pi included) are not valid; see `near_bragg`.
@@ -101,7 +101,7 @@ def shells(
 
 
 def shell_radii(d_max: float, d_min: float, n_shells: int) -> Tensor:
-    """Middles of shells of equal thickness in ``|q|`` between two resolutions.
+    """Mean radii of shells of equal thickness in ``|q|`` between two resolutions.
 
     Parameters
     ----------

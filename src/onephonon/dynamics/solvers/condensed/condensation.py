@@ -1,4 +1,4 @@
-"""Condensation: the interior of a cell is factored once, the boundary at each wavevector.
+"""Condensation: the interior of the cell is factored once, the boundary at each wavevector.
 
 The interior of `Elimination` has a real stiffness ``K_ii``, the same at every k. Its Cholesky
 factor is sparse, and is stored as one small dense matrix per group of bodies. What remains is a
@@ -28,19 +28,19 @@ from .elimination import Elimination, plan_elimination
 
 @dataclass(frozen=True)
 class Condensed:
-    """A crystal whose interior is already factored.
+    """A crystal with its interior factored.
 
     Parameters
     ----------
     plan : Elimination
     steps : tuple of Tensor, each of shape (n_own + n_touched, n_own), real
-        For each front ``[L^-1; -X^T L^-1]``, with ``L L^T`` its own block and
+        For each front ``[L^-1; -X^T L^-1]``, with ``L L^T`` its diagonal block and
         ``X = L^-1 K_own,touched``.
     lattice : Tensor, shape (n_cells, n_boundary, n_boundary), real
-        H(R) of the boundary at the distances ``plan.cells``; ``H(-R) = H(R)^T``.
+        H(R) of the boundary for the lattice vectors ``plan.cells``; ``H(-R) = H(R)^T``.
     components : int
-        3 where every block is a multiple of the identity: one matrix serves x, y and z, and rows
-        count bodies. Else 1.
+        3 if every block is a multiple of the identity: the same matrix holds for x, y and z, and
+        rows are bodies. Otherwise 1.
     """
 
     plan: Elimination
@@ -50,14 +50,14 @@ class Condensed:
 
     @property
     def n_boundary(self) -> int:
-        """Rows of ``S(k)``."""
+        """Number of rows of ``S(k)``."""
         return int(self.lattice.shape[-1])
 
     def stiffness(self, k_frac: Tensor) -> Tensor:
         """``S(k)``, shape (n_k, n_boundary, n_boundary), complex."""
         waves = phase(k_frac, self.plan.cells)
         n, transposed = self.n_boundary, self.lattice.mT
-        # H e + H^T e* in real products: (H + H^T) cos + i (H - H^T) sin.
+        # H e + H^T e* with real products: (H + H^T) cos + i (H - H^T) sin.
         even = torch.cat([self.lattice[:1], (self.lattice + transposed)[1:]]).reshape(-1, n * n)
         odd = (self.lattice - transposed)[1:].reshape(-1, n * n)
         parts = waves.real @ even, waves.imag[:, 1:] @ odd
@@ -146,17 +146,17 @@ def condense(bodies: Bodies, constants: ForceConstants, components: int | None =
     bodies : Bodies
     constants : ForceConstants
     components : {1, 3}, optional
-        3 takes the first element of each block for all of it; by default where it is.
+        3 represents each block by its first element; by default if all are multiples of 1.
 
     Returns
     -------
     Condensed
-        Differentiable in the force constants by torch's own rules.
+        Differentiable in the force constants by autograd.
 
     Raises
     ------
     NetworkError
-        If the interior alone is not positive definite.
+        If the stiffness of the interior is not positive definite.
     """
     dof = bodies.dof
     if components is None:
@@ -186,7 +186,7 @@ def is_isotropic(constants: ForceConstants) -> bool:
 
 
 def _factor(plan: Elimination, values: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Steps of each front, and what elimination adds between the images."""
+    """Steps of each front, and the blocks that elimination adds between the images."""
     n_images = len(plan.image)
     images = values.new_zeros(n_images, n_images)
     waiting: dict[int, list[tuple[Tensor, Tensor]]] = {}
@@ -211,7 +211,7 @@ def _factor(plan: Elimination, values: Tensor) -> tuple[tuple[Tensor, ...], Tens
 
 
 def _spread(block: Tensor, into: Tensor, size: int) -> Tensor:
-    """A symmetric block at some rows and columns of a larger matrix."""
+    """Place a symmetric block at some rows and columns of a larger matrix of zeros."""
     return block.new_zeros(size, size).index_put((into[:, None], into), block)
 
 

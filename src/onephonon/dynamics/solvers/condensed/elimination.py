@@ -2,8 +2,8 @@
 
 Bodies whose contacts stay within their own cell have a real stiffness independent of the
 wavevector. They are eliminated once, as in a sparse Cholesky factorization; the
-few remaining bodies, the boundary, contain all dependence on k. The order follows from which
-pairs are coupled, not from the values of the springs.
+few remaining bodies, the boundary, contain all dependence on k. The order depends on which pairs
+are coupled, not on the values of the springs.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from onephonon.network.force_constants import ForceConstants
 Ints = NDArray[np.int64]
 Group = list[int]
 
-#: Extra zeros accepted to merge two groups: the overhead of a group costs as much as
-#: multiplying by about this many numbers.
+#: Number of extra zeros accepted to merge two groups: the overhead of a group takes as long as
+#: about this many multiplications.
 ZEROS_FOR_A_GROUP = 1500
 
-#: Base of a number code of cells, larger than any cell index.
+#: Base of the code that represents a cell as one number; larger than any cell index.
 CELL_BASE = 2**16
 
 
 @dataclass(frozen=True)
 class Front:
-    """A group of degrees of freedom eliminated together, and the later ones that it touches.
+    """A group of degrees of freedom eliminated together, and the later ones coupled to it.
 
-    Rows count the interior in the order of elimination, then the images of the boundary.
+    Rows are the interior in the order of elimination, then the images of the boundary.
 
     Parameters
     ----------
     start, stop : int
         The group's own rows.
     touched : Tensor, shape (n_touched,), int64
-        Later rows coupled to it, directly or through what was eliminated before.
+        Later rows coupled to it, directly or through eliminated rows.
     parent : int
-        The front that owns the first of them; -1 if they are all images.
+        The front that contains the first of them; -1 if all are images.
     into : Tensor, shape (n_touched,), int64
-        Where they stand among the parent's own and touched rows, or among the images.
+        Their indices among the parent's own and touched rows, or among the images.
     position, source : Tensor, shape (n,), int64
-        Which entry of ``[own, own + touched]`` receives which number of the force constants.
+        Element of ``[own, own + touched]``, and the element of the force constants added to it.
     """
 
     start: int
@@ -65,7 +65,7 @@ class Front:
 class Elimination:
     """The elimination order of a network, and the structure of its boundary.
 
-    An image is a boundary body in one of the cells where the interior meets it.
+    An image is a boundary body in one of the cells where it is coupled to the interior.
 
     Parameters
     ----------
@@ -77,11 +77,11 @@ class Elimination:
     image, image_cell : Tensor, shapes (n_images,) and (n_images, 3), int64
         Index into `boundary`, and the cell; the boundary itself, in cell 0, comes first.
     cells : Tensor, shape (n_cells, 3), int64
-        Distances between coupled boundary cells, one of each (R, -R); 0 is the first.
+        Lattice vectors between coupled boundary cells, one of each (R, -R); 0 is the first.
     position, source : Tensor, shape (n,), int64
-        Which entry of ``[cells, boundary, boundary]`` receives which force constant.
+        Element of ``[cells, boundary, boundary]``, and the force constant added to it.
     pair_position, pair_source : Tensor, shape (n,), int64
-        The same for what elimination adds, from ``[images, images]``.
+        The same for the elements of ``[images, images]`` that elimination adds.
     """
 
     fronts: tuple[Front, ...]
@@ -97,12 +97,12 @@ class Elimination:
 
     @property
     def n_dof(self) -> int:
-        """Degrees of freedom of a cell."""
+        """Number of degrees of freedom of a cell."""
         return len(self.interior) + len(self.boundary)
 
     @property
     def n_numbers(self) -> int:
-        """Numbers in the factor of the interior."""
+        """Number of elements of the factor of the interior."""
         return sum((f.stop - f.start) * (f.stop - f.start + len(f.touched)) for f in self.fronts)
 
 
@@ -177,12 +177,12 @@ def boundary_bodies(a: Ints, b: Ints, cell: Ints) -> set[int]:
 
 
 def _encode(cell: Ints) -> Ints:
-    """Cells as numbers: sums are kept, and so is the order, first index first."""
+    """Encode cells as numbers, which preserves sums and the order (first index first)."""
     return cell @ np.array([CELL_BASE**2, CELL_BASE, 1])
 
 
 def _decode(code: Ints) -> Ints:
-    """Cells from their numbers, shape (n, 3)."""
+    """Inverse of `_encode`, shape (n, 3)."""
     digits = []
     for _ in range(3):
         digits.append((code + CELL_BASE // 2) % CELL_BASE - CELL_BASE // 2)
@@ -192,10 +192,10 @@ def _decode(code: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class _Links:
-    """Coupled nodes, in both directions. A node is a body, or ``n_bodies + image``.
+    """Pairs of coupled nodes, in both directions. A node is a body, or ``n_bodies + image``.
 
-    ``source`` says which block couples them, first the bodies' own and then the pairs';
-    transposed where ``transposed``.
+    ``source`` is the index of the block that couples them, onsite blocks first, then those of
+    pairs; it is transposed where ``transposed`` is true.
     """
 
     n_bodies: int
@@ -237,7 +237,7 @@ class _Links:
 
 
 def _groups(links: _Links, width: int) -> tuple[list[Group], list[Group]]:
-    """Groups of interior bodies in order of elimination, and the later nodes that each touches."""
+    """Groups of interior bodies in the order of elimination, and the later nodes each touches."""
     n = links.n_bodies
     near: list[set[int]] = [set() for _ in range(n)]
     for x, y in zip(links.head.tolist(), links.tail.tolist(), strict=True):
@@ -258,7 +258,7 @@ def _groups(links: _Links, width: int) -> tuple[list[Group], list[Group]]:
     for i, p in enumerate(parent):
         if p >= len(order):
             continue
-        # All that i touches is in p or touched by p; to join them stores this many zeros more.
+        # All nodes that i touches are in p or touched by p; merging stores this many more zeros.
         zeros = len(members[i]) * (len(members[p]) + len(touched[p]) - len(touched[i]))
         if zeros * width**2 <= ZEROS_FOR_A_GROUP:
             members[p] = members[i] + members[p]
@@ -268,13 +268,13 @@ def _groups(links: _Links, width: int) -> tuple[list[Group], list[Group]]:
 
 
 def _minimum_degree(near: list[set[int]], interior: list[int]) -> list[int]:
-    """Order the interior by minimum degree, as SuperLU does it for a matrix of this pattern."""
+    """Order the interior by minimum degree, with SuperLU and a matrix of this pattern."""
     if not interior:
         return []
     place = {x: i for i, x in enumerate(interior)}
     pairs = [(i, place[y]) for i, x in enumerate(interior) for y in near[x] | {x} if y in place]
     rows, columns = np.array(pairs).T
-    # Diagonally dominant, so that no pivoting disturbs the order.
+    # Diagonally dominant, so that pivoting does not change the order.
     values = np.where(rows == columns, 1.0 + len(interior), -1.0)
     matrix = csc_array((values, (rows, columns)), shape=(len(interior), len(interior)))
     options = {"SymmetricMode": True}
@@ -315,7 +315,7 @@ class _Rows:
         return cls(row, dof, n_interior, boundary, within[dof[n_interior:]], codes)
 
     def entries(self, links: _Links, which: Ints, head: Ints, tail: Ints) -> list[Ints]:
-        """Row, column, link and source of every element that the links add between two nodes."""
+        """Row, column, link and source of all elements that some links contribute."""
         width = self.row.shape[1]
         x, y = np.divmod(np.arange(width**2), width)
         within = np.where(links.transposed[which][:, None], y * width + x, x * width + y)
@@ -369,7 +369,7 @@ def _fronts(
 def _boundary_entries(
     links: _Links, rows: _Rows
 ) -> tuple[Ints, tuple[Ints, Ints], tuple[Ints, Ints]]:
-    """Distances between coupled boundary cells, and where force constants and images' pairs go."""
+    """Lattice vectors between boundary cells, and the positions of all elements there."""
     top = np.flatnonzero(links.is_boundary[links.head] & (links.code >= 0))
     top = top[links.is_boundary[links.tail[top]]]
     # The images in cell 0 come first: they are the boundary itself.

@@ -1,8 +1,8 @@
 """The quadratic form ``G^H K(k)^-1 G`` for many bodies, by condensation, and its adjoint.
 
 All q of all zone points share the factor of the interior, in products of real matrices; at each
-zone point only the boundary's S(k) is factored. Derivatives take ``v = K^-1 G`` from the same
-solve and each coupled pair; no D x D matrix is ever formed.
+zone point only the boundary's S(k) is factored. Derivatives need ``v = K^-1 G`` from the same solve
+and a sum over coupled pairs; no D x D matrix is ever formed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...bloch import Layout, phase
 from ...stiffness_matrix import factorize
 from .condensation import Condensed
 
-#: Elements of right-hand sides per batch; about ten arrays of this size exist at a time.
+#: Elements of right-hand sides per batch; about ten arrays of this size exist at once.
 NUMBERS_AT_A_TIME = 1_500_000
 
 REVERSE_ONLY = (
@@ -31,7 +31,7 @@ REVERSE_ONLY = (
     "solver='dense'"
 )
 
-#: Elements of patterns per batch while derivatives by pairs are summed.
+#: Elements of vectors per batch while derivatives with respect to pairs are summed.
 GATHERED_AT_A_TIME = 500_000
 
 
@@ -50,9 +50,9 @@ def condensed_form(
     Parameters
     ----------
     condensed : Condensed
-        From `condense`, of the same force constants; no gradient goes through it.
+        From `condense` with the same force constants; has no gradient.
     keep : bool
-        Keep the solutions for the backward pass, as large as G; else they are found again.
+        Keep the solutions, as large as G, for the backward pass; else they are recomputed.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def condensed_form(
 
 
 def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]:
-    """Zone points, and q of each, to handle at a time."""
+    """Batches of zone points, and of the q of each."""
     max_rows = max(1, NUMBERS_AT_A_TIME // n_dof)
     n, columns = max(1, max_rows // max(1, m)), max(1, min(m, max_rows))
     some = [slice(q, q + columns) for q in range(0, m, columns)]
@@ -85,7 +85,7 @@ def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]
 
 @dataclass(frozen=True)
 class CondensedFactors:
-    """A condensed crystal at some zone points.
+    """Factors of a condensed crystal at some zone points.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class CondensedFactors:
         return value, v
 
     def _some(self, k: slice) -> CondensedFactors:
-        """Those of some of the zone points."""
+        """The factors at some of the zone points."""
         return CondensedFactors(self.condensed, self.waves[:, k], self.factor[k])
 
     def reduce(self, G: Tensor) -> _Reduced:
@@ -198,7 +198,7 @@ class _Problem:
     points: Tensor
 
     def reduced(self, G: Tensor) -> Iterator[tuple[slice, slice, _Reduced]]:
-        """The right-hand sides from the list G (n, D), some zone points and q at a time."""
+        """Batches of right-hand sides from the list G (n, D)."""
         n_k, m = self.points.shape
         for k, some in _pieces(n_k, m, len(self.layout.dof)):
             factors = CondensedFactors.at(self.condensed, self.k_frac[k])
@@ -206,7 +206,7 @@ class _Problem:
                 yield k, q, factors.reduce(G[self.points[k, q]])
 
     def solutions(self, G: Tensor, kept: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-        """``K^-1 G`` of some zone points and q at a time: those kept, or found again."""
+        """Batches of ``K^-1 G``, kept or recomputed."""
         if not len(kept):
             yield from ((k, q, reduced.solution()) for k, q, reduced in self.reduced(G))
             return
@@ -288,7 +288,7 @@ class _Form(torch.autograd.Function):
 
 
 class _Solution(torch.autograd.Function):
-    """``v = K^-1 G``, shape (D, n_k, m), differentiable by itself."""
+    """``v = K^-1 G``, shape (D, n_k, m), as a differentiable function."""
 
     @staticmethod
     def forward(
@@ -331,9 +331,9 @@ class _Solution(torch.autograd.Function):
 def _pull_back(
     layout: Layout, coupling: Tensor, hkl: Tensor, x: Tensor, v: Tensor, by_k: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``-Re(x^H K v)`` by onsite and coupling blocks and by k, for x parallel to v.
+    """Gradients of ``-Re(x^H K v)`` for onsite and coupling blocks and k, for x parallel to v.
 
-    For any x they are the mean of those for (x, v) and (v, x).
+    For other x they are the mean of those for (x, v) and (v, x).
     """
     k = hkl.reshape(-1, 3)
     x, v = (layout.by_body_in_rows(rows.reshape(len(rows), -1)) for rows in (x, v))
@@ -342,7 +342,7 @@ def _pull_back(
 
 
 def _products(x: Tensor, v: Tensor) -> Tensor:
-    """``sum_q Re(conj(x_i) v_j)`` of patterns (n, width, n_q), shape (n, width, width)."""
+    """``sum_q Re(conj(x_i) v_j)`` of vectors (n, width, n_q), shape (n, width, width)."""
     x, v = (torch.view_as_real(u.resolve_conj().contiguous()).flatten(2) for u in (x, v))
     return x @ v.mT
 
@@ -350,7 +350,7 @@ def _products(x: Tensor, v: Tensor) -> Tensor:
 def _across(
     layout: Layout, coupling: Tensor, k: Tensor, x: Tensor, v: Tensor, by_k: bool
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of ``-Re sum_pairs x_a^H C exp(i k.R) v_b`` by the blocks C and by k."""
+    """Gradients of ``-Re sum_pairs x_a^H C exp(i k.R) v_b`` for the blocks C and for k."""
     away = (layout.cell != 0).any(1)
     order = torch.cat([(~away).nonzero()[:, 0], away.nonzero()[:, 0]])
     step = max(1, GATHERED_AT_A_TIME // max(1, x.shape[1] * x.shape[2]))

@@ -1,6 +1,6 @@
-"""`CondensedSolver`: the inside of the cell eliminated once, its boundary solved at each k.
+"""`CondensedSolver`: the interior of the cell eliminated once, its boundary solved at each k.
 
-Makes single atoms and residues possible as bodies. Derivatives are reverse-mode.
+For many bodies, such as single atoms and residues. Derivatives are reverse-mode.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ class CondensedSolver(Solver):
 
     @cached_property
     def condensed(self) -> Condensed:
-        """The crystal with its interior factored; without graph."""
+        """The crystal with its interior factored; without gradient."""
         with torch.no_grad():
             return condense(self.bodies, self.constants)
 
     @property
     def zone_batch(self) -> int:
-        """How many zone points to handle at a time."""
+        """Number of zone points per batch."""
         return max(1, zone_chunk(self.condensed.n_boundary) // 4)
 
     @property
     def q_batch(self) -> int:
-        """How many q to handle between two reports of progress, where G is at hand."""
+        """Number of q per batch, and between reports of progress, if G is given."""
         return Q_BATCH
 
     def quadratic_form(
         self, k_frac: Tensor, hkl: Tensor, G: Tensor, points: Tensor | None = None
     ) -> Tensor:
-        """``G^H K(k)^-1 G``; see `Solver`. In reverse mode only, not inside torch.func."""
+        """``G^H K(k)^-1 G``; see `Solver`. Reverse-mode derivatives, not inside torch.func."""
         return condensed_form(
             self.bodies, self.constants, self.condensed, k_frac, hkl, G, points, self.keep
         )
@@ -58,5 +58,5 @@ class CondensedSolver(Solver):
             return CondensedFactors.at(self.condensed, k_frac)
 
     def zone_mean(self, samples: Sequence[int], progress: Progress | None = None) -> Tensor:
-        """Mean of each body's own block of ``K(k)^-1``; see `Solver`."""
+        """Mean of each body's diagonal block of ``K(k)^-1``; see `Solver`."""
         return zone_mean_inverse(self.bodies, self.constants, samples, progress)

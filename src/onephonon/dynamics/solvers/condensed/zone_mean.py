@@ -1,4 +1,4 @@
-"""Zone means of ``K(k)^-1`` for many bodies, by condensation; they give the ADPs."""
+"""Means of ``K(k)^-1`` over the zone by condensation, for the ADPs of many bodies."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def zone_mean_inverse(
     samples: Sequence[int],
     progress: Progress | None = None,
 ) -> Tensor:
-    """`Solver.zone_mean` by condensation; derivatives, of any order, in reverse mode.
+    """`Solver.zone_mean` by condensation; reverse-mode derivatives of any order.
 
-    The mean of ``S^-1`` is propagated through the factor of the interior, so that of ``K^-1``
-    no more is formed than this factor has numbers.
+    The mean of ``S^-1`` is propagated through the factor of the interior, so only as many
+    elements of ``K^-1`` are computed as this factor has.
     """
     if not is_isotropic(constants):
         return _mean(bodies, condense(bodies, constants, components=1), samples, progress)
@@ -43,8 +43,8 @@ def zone_mean_inverse(
 class _IsotropicMean(torch.autograd.Function):
     """`zone_mean_inverse` where every block is a multiple of the identity.
 
-    The blocks of the mean are, too; and a change of the block (a, b) by any 3 x 3 matrix changes
-    each element of them as a change of that element alone changes the scalar problem.
+    Then the blocks of the mean are multiples of the identity, too, and the derivative of each of
+    their elements with respect to the same element of block (a, b) is that of the scalar problem.
     """
 
     @staticmethod
@@ -91,7 +91,7 @@ class _IsotropicMean(torch.autograd.Function):
 def _mean(
     bodies: Bodies, condensed: Condensed, samples: Sequence[int], progress: Progress | None
 ) -> Tensor:
-    """`zone_mean_inverse` by torch's own rules."""
+    """`zone_mean_inverse` differentiated by autograd."""
     drift = _Drift.of(bodies, condensed)
     n = samples[0] * samples[1] * samples[2]
     covariance = _boundary_covariance(condensed, samples, drift.factor, progress) / n
@@ -100,10 +100,10 @@ def _mean(
 
 @dataclass(frozen=True)
 class _Drift:
-    """Uniform translations at Gamma: translations T, and the metric that defines the mean.
+    """Projection of the uniform translations T out of the inverse at Gamma.
 
     ``X = (K + c P P^T)^-1``, with P the translations of the boundary alone, is an inverse of K
-    but for the drift; with ``A = (T^T W T)^-1 T^T W`` the one sought is
+    except for T; with ``A = (T^T W T)^-1 T^T W`` and the metric W, the result is
     ``(1 - T A) X (1 - T A)^T = X - T Y^T - Y T^T + T A Y T^T``, ``Y = X A^T``.
 
     Parameters
@@ -139,7 +139,7 @@ class _Drift:
         return cls(T, A.reshape(3, n, w), bodies.scatter(Y, 0).reshape(n, w, 3), factor)
 
     def share(self) -> Tensor:
-        """Contribution of the translation to each body's block, (n_bodies, width, width)."""
+        """Correction of each body's diagonal block, shape (n_bodies, width, width)."""
         across = self.T @ self.Y.mT
         inner = torch.einsum("xbw,bwy->xy", self.A, self.Y)
         return across + across.mT - self.T @ inner @ self.T.mT
@@ -148,7 +148,7 @@ class _Drift:
 def _boundary_covariance(
     condensed: Condensed, samples: Sequence[int], at_gamma: Tensor, progress: Progress | None
 ) -> Tensor:
-    """``sum_k S(k)^-1 exp(-i k.R)`` at the boundary's distances, given a factor at Gamma."""
+    """``sum_k S(k)^-1 exp(-i k.R)`` for the boundary's cells, given the factor at Gamma."""
     cells, n = condensed.plan.cells, condensed.n_boundary
     k_frac, weight = zone_mesh(samples, condensed.lattice)
 
@@ -191,7 +191,7 @@ class _Inverse(torch.autograd.Function):
 
 
 def _own_blocks(bodies: Bodies, condensed: Condensed, covariance: Tensor) -> Tensor:
-    """Each body's own block of an inverse, shape (n_bodies, width, width), from the boundary's.
+    """Diagonal blocks of the inverse, (n_bodies, width, width), from those of the boundary.
 
     Front by front from the last to the first, ``C_own,beyond = -L^-T X C_beyond`` and
     ``C_own = L^-T (1 + X C_beyond X^T) L^-1``.
@@ -217,7 +217,7 @@ def _own_blocks(bodies: Bodies, condensed: Condensed, covariance: Tensor) -> Ten
 
 
 def _between_images(condensed: Condensed, covariance: Tensor) -> Tensor:
-    """The boundary's covariance at distances, as one matrix of its images."""
+    """The boundary's covariance, by lattice vector, as one matrix of its images."""
     plan = condensed.plan
     n = len(plan.image)
     half = covariance.new_zeros(n * n).index_put(
@@ -230,7 +230,7 @@ def _between_images(condensed: Condensed, covariance: Tensor) -> Tensor:
 
 
 def _by_body(bodies: Bodies, components: int, found: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Own blocks of bodies from the diagonal blocks of groups of rows."""
+    """Diagonal blocks of bodies from the diagonal blocks of groups of rows."""
     n, w = bodies.n_bodies, bodies.width
     where, values = [], []
     for rows, block in found:

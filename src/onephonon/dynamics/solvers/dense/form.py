@@ -1,7 +1,7 @@
 """The quadratic form ``G^H K(k)^-1 G`` and its derivatives, used for intensities and gradients.
 
-With ``v = K^-1 G`` the change of the form is ``2 Re(v^H dG) - v^H dK v``: one solve serves the
-value and every first derivative. No eigenvectors are needed, so degenerate modes are no problem.
+With ``v = K^-1 G`` the change of the form is ``2 Re(v^H dG) - v^H dK v``: one solve is enough for
+the value and all first derivatives. Without eigenvectors, degenerate modes are no problem.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onephonon.network.force_constants import ForceConstants
 from ...bloch import bloch_sum
 from ...stiffness_matrix import factorize, inverse_factor
 
-#: Complex numbers per batch: about the size of the processor cache.
+#: Number of complex elements per batch: about the size of the processor cache.
 NUMBERS_AT_A_TIME = 200_000
 
 
@@ -33,7 +33,7 @@ def quadratic_form(
 ) -> Tensor:
     """`Solver.quadratic_form` by dense factorizations.
 
-    Kept for the backward pass are the arguments and, of `v` and the factors of K, what is smaller.
+    The backward pass keeps the arguments and either `v` or the factors of K, the smaller ones.
     """
     inputs = (constants.onsite, constants.coupling, hkl, G)
     # Inside torch.func it is not yet known which derivatives are needed.
@@ -62,7 +62,7 @@ def squared_lengths(half: Tensor) -> Tensor:
 def _pieces(n_k: int, m: int, n_dof: int) -> Iterator[tuple[slice, list[slice]]]:
     """Divide a table of (zone points, G) into batches that fit the cache.
 
-    Many G of one zone point are cut only where they share its inverse factor.
+    Many G of one zone point are divided only if they share its inverse factor.
     """
     max_rows = max(1, NUMBERS_AT_A_TIME // n_dof)
     each = max(n_dof, min(m, max_rows)) if shares_inverse(m, n_dof) else max(m, n_dof)
@@ -76,7 +76,7 @@ def _slices(n: int, step: int) -> Iterator[slice]:
 
 
 def _gather_rows(G: Tensor, points: Tensor | None, part: slice, some: slice) -> Tensor:
-    """Rows of G of some zone points, shape (n_k, m, D)."""
+    """Rows of G for some zone points, shape (n_k, m, D)."""
     if points is None:
         return G[part, some]
     chosen = points[part, some]
@@ -86,10 +86,10 @@ def _gather_rows(G: Tensor, points: Tensor | None, part: slice, some: slice) -> 
 def _scatter_add(
     total: Tensor, points: Tensor | None, part: slice, some: slice, rows: Tensor
 ) -> None:
-    """Add rows where `_gather_rows` took them."""
+    """Add rows at the positions that `_gather_rows` reads."""
     if points is None:
         total[part, some] = rows
-    elif points.shape[1] == 1:  # each has a zone point of its own
+    elif points.shape[1] == 1:  # one q per zone point
         total.index_copy_(0, points[part, 0], rows[:, 0])
     else:
         total.index_add_(0, points[part, some].reshape(-1), rows.flatten(0, 1))
@@ -152,7 +152,7 @@ class _QuadraticForm(torch.autograd.Function):
         points: Tensor | None = None,
         keep: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Values, and what is stored of K: v or, if enough G share it, inverse factors."""
+        """Values, and v or, if enough G share a K, its inverse factor."""
         sums = bloch_sum(onsite, coupling, a, b, cell, dof)
         n_k, m = (G if points is None else points).shape[:2]
         D = G.shape[-1]
@@ -209,7 +209,7 @@ class _QuadraticForm(torch.autograd.Function):
 class _QuadraticGradient(torch.autograd.Function):
     """The gradient of `_QuadraticForm` as a separate function, which does not store K either.
 
-    Its results are those wanted of the gradients by onsite and coupling (together), hkl and G.
+    Returns the requested gradients: for onsite and coupling (together), hkl and G.
     """
 
     @staticmethod
@@ -278,7 +278,7 @@ class _QuadraticGradient(torch.autograd.Function):
 def _gradients_by_torch(
     saved: tuple[Any, ...], wanted: tuple[bool, bool, bool]
 ) -> tuple[list[Tensor], Callable[..., tuple[Tensor, ...]]]:
-    """The five differentiable inputs of `_QuadraticGradient`, and itself by torch's own rules."""
+    """Differentiable inputs of `_QuadraticGradient`, and the same function by autograd."""
     *inputs, _, k_frac, a, b, cell, dof, points = saved
     by_K, by_k, by_G = wanted
     chosen = [i for i, w in enumerate((by_K, by_K, by_k, by_G)) if w]

@@ -1,6 +1,6 @@
 """`DenseSolver`: a dense Cholesky factorization of K at each wavevector.
 
-Quickest for few degrees of freedom, and differentiable at will, also inside torch.func.
+Fastest for few degrees of freedom; derivatives of any order, also inside torch.func.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class DenseSolver(Solver):
 
     @property
     def zone_batch(self) -> int:
-        """How many zone points to handle at a time."""
+        """Number of zone points per batch."""
         return zone_chunk(self.bodies.n_dof)
 
     @property
     def q_batch(self) -> int:
-        """All q at once: they are cut to the size of the cache inside."""
+        """All q at once: they are divided into batches of the cache's size later."""
         return sys.maxsize
 
     @cached_property
@@ -78,5 +78,5 @@ class DenseSolver(Solver):
             return DenseFactors(factorize(self._sum.stiffness(k_frac)))
 
     def zone_mean(self, samples: Sequence[int], progress: Progress | None = None) -> Tensor:
-        """Mean of each body's own block of ``K(k)^-1``; see `Solver`."""
+        """Mean of each body's diagonal block of ``K(k)^-1``; see `Solver`."""
         return zone_mean_inverse(self.bodies, self.constants, samples, progress)

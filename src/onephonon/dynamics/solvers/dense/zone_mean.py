@@ -34,7 +34,7 @@ def gamma_inverse(bodies: Bodies, constants: ForceConstants) -> Tensor:
     T = bodies.gather(T.reshape(-1, 3), 0)
     S_inverse = torch.linalg.inv(T.mT @ WT)
     drift = WT @ S_inverse @ WT.mT
-    # K itself vanishes at Gamma where a cell is one body; its onsite blocks never do.
+    # K vanishes at Gamma if the cell is one body; the onsite blocks never do.
     stiff = constants.onsite.diagonal(dim1=1, dim2=2).sum()
     c = (stiff / drift.diagonal().sum()).detach()
     return inverse_from(factorize((K + c * drift)[None])[0]) - T @ S_inverse @ T.mT / c
@@ -46,11 +46,12 @@ def mesh_inverses(
     samples: Sequence[int],
     progress: Progress | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """K^-1 over the zone mesh, some points at a time, Gamma first.
+    """Batches of K^-1 over the zone mesh, Gamma first.
 
     Parameters
     ----------
-    bodies, constants
+    bodies : Bodies
+    constants : ForceConstants
     samples, progress
         As for `Solver.zone_mean`.
 
@@ -58,7 +59,7 @@ def mesh_inverses(
     ------
     k_frac : Tensor, shape (n, 3)
     weight : Tensor, shape (n,)
-        As of `zone_mesh`.
+        See `zone_mesh`.
     inverse : Tensor, shape (n, D, D), complex
     """
     k_frac, weight = zone_mesh(samples, constants.onsite)

@@ -1,7 +1,7 @@
 """The scattering density of bodies on a regular mesh, so that its transforms are fast.
 
-Every atom is a sum of Gaussians: its scattering factor, spread by its displacements, and by a
-known extra blur that keeps the mesh's alias images out and is divided out of the transform.
+Every atom is a sum of Gaussians: its scattering factor, convoluted with its displacements and with
+an additional blur that suppresses the alias images of the mesh and is divided out of the transform.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from onephonon.core.errors import InputError
 from onephonon.core.units import EIGHT_PI_SQUARED, TWO_PI
 from onephonon.network.bodies import Bodies
 
-#: ``B / BLUR_UNIT`` multiplies |q|^2 in a Debye-Waller factor.
+#: A Debye-Waller factor is ``exp(-|q|^2 B / BLUR_UNIT)``.
 BLUR_UNIT = 16.0 * math.pi**2
 
 #: Largest alias image relative to an amplitude, in units of rtol (``dI = 2 |G| dG``, with margin).
 ALIAS_SHARE = 0.1
 
-#: Height, times the blur divided out, at which Gaussians may be cut, in rtol. The steps of a cut
-#: scatter far: at ten times this, slopes along q next to Bragg points were off by 2.6 rtol.
+#: Height at which Gaussians may be truncated, times the sharpening factor, in units of rtol.
+#: Truncation errors reach far in q: at ten times this value, derivatives along q next to Bragg
+#: points were wrong by 2.6 rtol.
 CUT_SHARE = 0.001
 
 #: Largest exponent of the sharpening factor, which also multiplies rounding errors.
@@ -33,13 +34,13 @@ AMPLIFICATION = {torch.float64: 6.0, torch.float32: 3.0}
 #: Smallest rtol that rounding allows.
 MIN_RTOL = {torch.float64: 1e-12, torch.float32: 1e-6}
 
-#: |q| at which scattering factors are tested for rising with |q|, 1/Å.
+#: |q| at which scattering factors are tested for an increase with |q|, 1/Å.
 RISING_Q = torch.linspace(0.0, 6.0, 25, dtype=torch.float64)
 
 #: Minimum |q| of a domain, 1/Å: meshes coarser than 10 Å gain nothing.
 MIN_Q = 0.3
 
-#: Smallest extent of a domain along a mesh axis, in its largest |q|.
+#: Smallest extent of a domain along a mesh axis, relative to its largest |q|.
 MIN_REACH = 0.4
 
 #: Oversampling factors tried, in units of the Nyquist rate.
@@ -53,7 +54,7 @@ class Domain:
     Parameters
     ----------
     corners : Tensor, shape (n, 3)
-        q of the corners of a parallelepiped around them, 1/Å.
+        Corners of a parallelepiped that contains the region, 1/Å.
     q_max : float
         Largest |q|, 1/Å.
     """
@@ -68,18 +69,18 @@ class Domain:
 
 @dataclass(frozen=True)
 class Mesh:
-    """Mesh on which densities are sampled, and their blur.
+    """Mesh on which densities are sampled, and the blur of the densities.
 
-    Mesh points are ``steps @ m`` for integers m, so one mesh serves all bodies.
+    Mesh points are ``steps @ m`` for integers m: all bodies use the same mesh.
 
     Parameters
     ----------
     steps : Tensor, shape (3, 3)
-        Columns are the steps along the mesh's axes, Å. A density is differentiable in it.
+        Columns are the steps along the mesh's axes, Å. Densities are differentiable in it.
     blur : float
         B-factor added to every atom, Å^2.
     reach : float
-        Where Gaussians are cut, in standard deviations.
+        Radius at which Gaussians are truncated, in standard deviations.
     """
 
     steps: Tensor
@@ -93,7 +94,7 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Box:
-    """The part of a mesh that a body fills: points ``start`` to ``start + shape - 1``."""
+    """Part of a mesh that contains a body: points ``start`` to ``start + shape - 1``."""
 
     start: tuple[int, int, int]
     shape: tuple[int, int, int]
@@ -109,10 +110,10 @@ def choose_mesh(
 ) -> Mesh:
     """Coarsest mesh and least blur that keep a transform within a tolerance.
 
-    A mesh sees, beside the density's transform at q, its images at ``q + g`` for every g of the
-    mesh's reciprocal lattice. Blurred by B, an image is smaller than the transform itself by
-    ``exp(-B (|q + g|^2 - |q|^2)/16 pi^2)`` or more, since scattering factors fall with |q|.
-    Finer meshes need less blur and so smaller boxes; the one with the fewest points wins.
+    The transform of the mesh at q also contains images from ``q + g`` for every g of the mesh's
+    reciprocal lattice. With a blur of B, an image is smaller than the transform itself by
+    ``exp(-B (|q + g|^2 - |q|^2)/16 pi^2)`` or more, since scattering factors decrease with |q|.
+    Finer meshes need less blur and so smaller boxes; the one with the fewest points is chosen.
 
     Parameters
     ----------
@@ -120,11 +121,11 @@ def choose_mesh(
         Columns point along the mesh's axes.
     domain : Domain
     rtol : float
-        Wanted relative accuracy of intensities.
+        Requested relative accuracy of intensities.
     min_B : float
         Smallest B-factor of the atoms, Å^2: blur that is already present.
     extent : float
-        Size of the body, Å, for the number of mesh points.
+        Size of the body, Å, to estimate the number of mesh points.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def choose_mesh(
     dtype = directions.dtype
     if rtol < MIN_RTOL[dtype]:
         raise InputError(
-            f"rtol={rtol:g} is beyond {dtype}, whose rounding is multiplied by sharpening; give "
+            f"rtol={rtol:g} is too small for {dtype}, whose rounding errors are amplified; give "
             f"{MIN_RTOL[dtype]:g} or more, or compute in float64"
         )
     domain = replace(domain, q_max=max(domain.q_max, MIN_Q))
@@ -171,16 +172,16 @@ def choose_mesh(
         if best is None or points < best[0]:
             best = points, Mesh(steps, blur, reach)
     if best is None:
-        raise InputError(f"rtol={rtol:g} not possible in {dtype}; use float64 or the direct sum")
+        raise InputError(f"rtol={rtol:g} is not possible in {dtype}; use float64 or the direct sum")
     return best[1]
 
 
 def mesh_tolerance(rtol: float, bodies: Bodies) -> float:
-    """Tolerance to choose a mesh by, for these atoms.
+    """Tolerance for which to choose a mesh, for these atoms.
 
-    Images are smaller than the transform because scattering factors fall with |q|. Those that
-    rise, for the solvent that is displaced, or of both signs, for neutrons, let G nearly cancel
-    where images do not: errors found were up to 3 rtol, so a tenth of it is aimed at.
+    Images are smaller than the transform because scattering factors decrease with |q|. If they
+    increase (displaced solvent) or have both signs (neutrons), G may nearly cancel where images
+    do not: errors of up to 3 rtol were observed, so a tenth of rtol is requested.
     """
     with torch.no_grad():
         f = bodies.crystal.form_factors.evaluate(RISING_Q.to(bodies.positions) ** 2)

@@ -32,13 +32,13 @@ def deposit_body(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tens
     """Blurred scattering density of one body, and its first moments about the body's centroid.
 
     Its transform, sharpened, is ``sum_j w_j occ_j f_j(|q|) exp(-q^T U_j q / 2) exp(i q.r_j)``
-    with ``w_j = 1, x_j, y_j, z_j``: what the body's amplitudes G are made of.
+    with ``w_j = 1, x_j, y_j, z_j``, from which the amplitudes G of the body follow.
 
     Parameters
     ----------
     bodies : Bodies
     body : int
-        Of the cell.
+        Index of the body in the cell.
     mesh : Mesh
     U : Tensor, shape (n_cell_atoms, 3, 3)
         Mean-square displacements in the Debye-Waller factors, Å^2.
@@ -46,11 +46,11 @@ def deposit_body(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tens
     Returns
     -------
     density : Tensor, shape (n_weights, n_1, n_2, n_3)
-        Times the volume of a mesh step. One weight for single atoms, four otherwise. First
-        derivatives in the crystal's coordinates, cell and occupancies, U and the mesh's steps.
-        Computed on the CPU in float64, wherever the tensors are.
+        Multiplied by the volume of a mesh cell. One weight for single atoms, four otherwise.
+        Once differentiable in the crystal's coordinates, cell and occupancies, U and the steps
+        of the mesh. Computed on the CPU in float64 for tensors of any device and dtype.
     box : Box
-        Where on the mesh.
+        Position on the mesh.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def deposit_body(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tens
 
 @dataclass(frozen=True)
 class _Gaussians:
-    """Every Gaussian of every atom, normalized to the volume of a mesh step; on the CPU, float64.
+    """All Gaussians of all atoms, normalized to the volume of a mesh cell; on the CPU, float64.
 
     At the mesh point m it is ``exp(log_height - (m - centre)^T metric (m - centre) / 2)``.
     """
@@ -94,7 +94,7 @@ class _Gaussians:
 
     @classmethod
     def of(cls, inputs: Sequence[Tensor], mesh: Mesh) -> _Gaussians:
-        """From positions, displacements, form factors' widths and the mesh's steps."""
+        """Create from positions, displacements, widths of form factors and steps of the mesh."""
         r, spread, b, steps = inputs
         width = (b + mesh.blur) / EIGHT_PI_SQUARED
         covariance = spread[:, None] + width[:, :, None, None] * torch.eye(3).to(r)
@@ -121,7 +121,7 @@ class _Gaussians:
         )
 
     def box(self) -> tuple[list[int], list[int]]:
-        """First mesh points that any reaches, and how many."""
+        """First mesh point of the box that contains all Gaussians, and its shape."""
         first = torch.floor((self.centre - self.half).min(0).values).long()
         last = torch.ceil((self.centre + self.half).max(0).values).long()
         return first.tolist(), (last - first + 1).tolist()
@@ -159,14 +159,15 @@ class _Deposit(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-        """By the moments of the gradient under each Gaussian.
+        """Gradient from the moments of the incoming gradient under each Gaussian.
 
-        Of ``L = sum_m along_m s g(d_m)``, s the strength and g a normalized Gaussian of covariance
-        C and inverse P, with ``S0, S1, S2`` the sums over m of ``along g`` times 1, d and d d^T:
+        For ``L = sum_m along_m s g(d_m)``, s the strength and g a normalized Gaussian with
+        covariance C and its inverse P, with ``S0, S1, S2`` the sums over m of ``along g`` times
+        1, d and d d^T:
 
             dL/ds = S0,   dL/dr = s P S1,   dL/dC = s (P S2 P - S0 P) / 2
 
-        and by the mesh's steps, ``d = steps m - r`` and the volume of a step,
+        and for the steps of the mesh, with ``d = steps m - r`` and the volume of a mesh cell,
         ``s (S0 - P (S2 + S1 r^T)) steps^-T``.
         """
         if torch.is_grad_enabled():
@@ -194,7 +195,7 @@ class _Deposit(torch.autograd.Function):
 
 
 def _plain(*tensors: Tensor) -> list[Tensor]:
-    """Move to the CPU and float64, without graph."""
+    """Move to the CPU and float64, without gradient."""
     return [t.detach().to("cpu", torch.float64).contiguous() for t in tensors]
 
 
@@ -212,9 +213,9 @@ def _moments(
     Returns
     -------
     zeroth, first, second : Tensor, shapes (n,), (n, 3), (n, 3, 3)
-        Of the gradient along the weights.
+        Of the gradient contracted with the weights.
     by_weight : Tensor, shape (n, n_weights)
-        Zeroth ones of each weight's own gradient.
+        Zeroth moments of the gradient of each weight.
     """
     arrays, weights = made.arrays(start), weight[made.atom].numpy()
     found, own = np.zeros((len(weights), 10)), np.zeros(weights.shape)
@@ -234,10 +235,10 @@ def _moments(
 def _row(
     u: float, v: float, z: float, metric: Floats, height: float, max_distance2: float, row: Floats
 ) -> tuple[int, int]:
-    """A Gaussian along the row at (u, v) from its centre; z is the centre along it.
+    """Values of a Gaussian along the row at (u, v) from its centre; z is the centre along the row.
 
     Values follow from ``v_(k+1) = v_k e_k, e_(k+1) = e_k c``: no exponential per point. `height`
-    is a logarithm and `max_distance2` the square of the reach. Returns which points have values.
+    is a logarithm and `max_distance2` the square of the reach. Returns the range of points.
     """
     xx, xy, xz, yy, yz, zz = metric
     across, slope = xx * u * u + 2 * xy * u * v + yy * v * v, xz * u + yz * v

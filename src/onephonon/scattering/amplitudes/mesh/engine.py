@@ -1,4 +1,4 @@
-"""`MeshEngine`: amplitudes transformed from densities on a mesh, exact to a tolerance."""
+"""`MeshEngine`: amplitudes as Fourier transforms of densities on a mesh, within a tolerance."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .scattered import scattered_amplitudes
 
 @dataclass(frozen=True)
 class MeshEngine:
-    """Amplitudes from densities on a mesh, with first derivatives.
+    """Amplitudes from densities on a mesh, once differentiable.
 
     Parameters
     ----------
     rtol : float
-        Wanted accuracy of intensities, relative to themselves and their rms, added.
+        Requested accuracy of intensities, relative to the sum of intensity and rms.
     reason : str
-        Why this engine.
+        Why this engine was chosen.
     """
 
     name: ClassVar[str] = "mesh"
@@ -40,14 +40,14 @@ class MeshEngine:
         bodies: Bodies,
         q: Tensor,
         U: Tensor,
-        batch_size: int | None = None,  # noqa: ARG002  (its transforms bound their own memory)
-        progress: Progress | None = None,  # noqa: ARG002  (one transform, done or not)
+        batch_size: int | None = None,  # noqa: ARG002  (the transforms limit their memory)
+        progress: Progress | None = None,  # noqa: ARG002  (a single transform)
     ) -> Tensor:
-        """G at a list of q, all at once; see `AmplitudeEngine.at`."""
+        """Amplitudes at a list of q, all at once; see `AmplitudeEngine.at`."""
         return scattered_amplitudes(bodies, q, U, self.rtol)
 
     def on_grid(self, bodies: Bodies, rows: GridRows, U: Tensor) -> GridAmplitudes:
-        """G on a regular grid, to be had row by row.
+        """Amplitudes on a regular grid, computed in blocks of rows.
 
         Parameters
         ----------

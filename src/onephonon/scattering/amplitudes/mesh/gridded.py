@@ -1,9 +1,9 @@
-"""Amplitudes G on a regular grid of hkl, by one matrix product for each axis.
+"""Amplitudes G on a regular grid of hkl, by one matrix product per axis.
 
 On a mesh along the cell's axes the phase factors of ``sum_x rho(x) exp(2 pi i hkl.x)`` separate,
 and the sum over the mesh is three small matrices applied one after the other, for any range and
 sampling of hkl. Points that share a zone point differ by whole Miller indices, so the grid is
-taken by residue classes: every tile needs K at one zone point for each class of l.
+traversed by residue classes: each tile needs K at one zone point for each class of l.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from .density import Box, Domain, Mesh, choose_mesh, mean_extent, mesh_tolerance
 from .deposit import deposit_body
 from .moments import amplitudes_from_moments
 
-#: Complex numbers held for a tile: about the size of a processor cache.
+#: Number of complex elements of a tile: about the size of a processor cache.
 MAX_TILE_NUMBERS = 400_000
 
 #: Wavevector used in place of a Bragg point, whose intensity is not defined.
 ELSEWHERE = (0.5, 0.5, 0.5)
 
-#: Bytes of the partial transform held for a block of rows.
+#: Bytes of the partial transforms of a block of rows.
 BLOCK_BYTES = 128 * 2**20
 
-#: Bytes of a block of rows whose graph is built at a time, in passes that are differentiated.
+#: Bytes of a block of rows in differentiable computations, which store a graph for each block.
 GRAPH_BYTES = 256 * 2**20
 
-#: Bytes of passing arrays while densities are deposited.
+#: Bytes of temporary arrays while densities are deposited.
 DEPOSIT_BYTES = 100 * 2**20
 
 
 @dataclass(frozen=True)
 class GridDensities:
-    """The bodies' densities on one mesh along the cell's axes.
+    """Densities of the bodies on one mesh along the cell's axes.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class GridDensities:
     fractions : tuple of three float
         Steps of the mesh in fractional coordinates.
     density : tuple of Tensor
-        Of each body, shape (n_weights, n_1, n_2, n_3).
+        Density of each body, shape (n_weights, n_1, n_2, n_3).
     boxes : tuple of Box
     """
 
@@ -66,7 +66,7 @@ class GridDensities:
 def grid_densities(
     bodies: Bodies, grid: HklGrid, U: Tensor, rtol: float, q_max: float = math.inf
 ) -> GridDensities:
-    """Sample every body on a mesh that is accurate enough for a grid of hkl.
+    """Sample the density of every body on a mesh that is accurate enough for a grid of hkl.
 
     Parameters
     ----------
@@ -75,9 +75,9 @@ def grid_densities(
     U : Tensor, shape (n_cell_atoms, 3, 3)
         Mean-square displacements in the Debye-Waller factors, Å^2.
     rtol : float
-        Wanted accuracy of intensities, relative to the map's rms.
+        Requested accuracy of intensities, relative to the rms of the map.
     q_max : float
-        Largest |q| that matters, 1/Å.
+        Largest |q| needed, 1/Å.
     """
     cell = bodies.crystal.cell
     mesh = mesh_for_grid(bodies, grid, U, rtol, q_max)
@@ -106,23 +106,23 @@ def mesh_for_grid(bodies: Bodies, grid: HklGrid, U: Tensor, rtol: float, q_max: 
 
 @dataclass(frozen=True)
 class Tile:
-    """Points of a grid whose l fall into classes, each with one zone point.
+    """Points of a grid by residue class of l; the points of a class share a zone point.
 
     Parameters
     ----------
     h, k : slice
         Indices along the first two axes, of one residue class each.
     l : tuple of two int
-        First and last + 1 index along the third; a whole number of periods from the start, so
-        that class c holds ``l[0] + c, l[0] + c + n, ...``. The last may lie beyond the axis.
+        First and last + 1 index along the third axis, a whole number of periods n: class c
+        contains ``l[0] + c, l[0] + c + n, ...``. The last ones may be beyond the axis.
     k_frac : Tensor, shape (n_classes, 3)
-        Zone points, folded; in place of a Bragg point, where nothing is valid, another.
+        Zone points, folded; a Bragg point, where no point is valid, is replaced by another.
     valid : Tensor, shape (n_classes, n_points)
         False beyond q_max, at Bragg points and beyond the axis.
     G : Tensor, shape (n_classes, D, n_points), complex
-        Points in the order l, h, k within the class.
+        Within a class the points are in the order l, h, k.
     shape : tuple of three int
-        Points along l, h and k within each class.
+        Number of points along l, h and k within each class.
     """
 
     h: slice
@@ -134,14 +134,14 @@ class Tile:
     shape: tuple[int, int, int]
 
     def in_order(self, values: Tensor) -> Tensor:
-        """Values (n_classes, n_points) of the tile by index along h, k and l."""
+        """Rearrange values (n_classes, n_points) of the tile to the axes h, k, l."""
         by_class = values.reshape(-1, *self.shape).permute(2, 3, 1, 0)
         return by_class.reshape(*self.shape[1:], -1)[:, :, : self.l[1] - self.l[0]]
 
 
 @dataclass(frozen=True)
 class GridAmplitudes:
-    """Amplitudes on a regular grid, formed block of rows by block of rows.
+    """Amplitudes on a regular grid, computed in blocks of rows.
 
     Parameters
     ----------
@@ -155,19 +155,19 @@ class GridAmplitudes:
     rows: GridRows
 
     def within(self, region: Region) -> GridAmplitudes:
-        """Those of another part of the grid."""
+        """The amplitudes on another part of the grid."""
         return replace(self, rows=replace(self.rows, region=region))
 
-    def memory(self) -> int:
-        """Bytes needed beside the result, about."""
+    def memory_bytes(self) -> int:
+        """Approximate number of bytes needed in addition to the result."""
         number = 2 * self.densities.mesh.steps.element_size()
         density = sum(d.numel() for d in self.densities.density) * number // 2
         transforms = 3 * BLOCK_BYTES + 8 * MAX_TILE_NUMBERS * number
         return 2 * density + transforms + DEPOSIT_BYTES
 
     def blocks(self) -> list[slice]:
-        """The rows of each step, one residue class of h at a time."""
-        # What is held for the partial transforms of a row.
+        """Blocks of rows, each of one residue class of h."""
+        # Memory for the partial transforms of a row.
         densities = self.densities.density
         per_row = sum(d.shape[0] * d.shape[2:].numel() * 2 * d.element_size() for d in densities)
         n_rows = max(1, min(64, BLOCK_BYTES // per_row))
@@ -178,19 +178,19 @@ class GridAmplitudes:
         return self.rows.blocks(n_rows)
 
     def tiles(self, block: slice) -> Iterator[Tile]:
-        """Amplitudes of a block of rows, tile by tile.
+        """Amplitudes of a block of rows, one tile after another.
 
         Yields
         ------
         Tile
-            Only those with a valid point. Neighbours that share their zone points have the very
-            same `k_frac`.
+            Only tiles with a valid point. Successive tiles with the same zone points share the
+            same `k_frac` object.
         """
         bodies, densities, grid = self.bodies, self.densities, self.rows.grid
         axes = [axis.to(densities.mesh.steps.device) for axis in self.rows.axes]
         n_k = grid.samples[1]
         parts = list(zip(densities.density, densities.boxes, strict=True))
-        depth = _Depth.of(densities, self.rows)
+        depth = _ThirdAxis.of(densities, self.rows)
         along_h = [_apply_real(_waves(axes[0][block], d, box, densities, 0), d) for d, box in parts]
         k_first, k_last, _ = self.rows.region[1].indices(len(axes[1]))
         held = bodies.n_bodies * (4 + bodies.width) + bodies.n_dof
@@ -213,7 +213,7 @@ class GridAmplitudes:
 
     def _tile(
         self,
-        depth: _Depth,
+        depth: _ThirdAxis,
         zone: tuple[Tensor, Tensor],
         where: tuple[slice, slice],
         along_k: list[Tensor],
@@ -223,7 +223,7 @@ class GridAmplitudes:
         (k_frac, bragg), like = zone, mesh.steps
         n = len(k_frac)
         h, k = (axis[part].to(like.device) for axis, part in zip(rows.axes, where, strict=False))
-        begin, end = rows.reach_of_l(h, k)
+        begin, end = rows.range_along_l(h, k)
         if end <= begin:
             return None
         periods = slice((begin - depth.first) // n, -(-(end - depth.first) // n))
@@ -248,8 +248,8 @@ class GridAmplitudes:
         G = bodies.gather(torch.stack(parts, dim=1).reshape(n, len(parts), -1), 1)
         return Tile(*where, (begin, end), k_frac, valid.reshape(n, -1), G, shape)
 
-    def every(self) -> Tensor:
-        """G at every point of the grid, shape (n_h n_k n_l, D); zero where not valid."""
+    def all_points(self) -> Tensor:
+        """G at all points of the grid, shape (n_h n_k n_l, D); zero where not valid."""
         shape = self.rows.grid.shape
         like = self.densities.mesh.steps
         index = torch.arange(math.prod(shape), device=like.device).reshape(shape)
@@ -266,10 +266,10 @@ class GridAmplitudes:
 
 
 @dataclass(frozen=True)
-class _Depth:
-    """The third axis by residue class: values, indices and phase factors of each body.
+class _ThirdAxis:
+    """The third axis by residue class: values, indices, and phase factors of each body.
 
-    Shapes (n_classes, m) and (n_classes, m, n_3); the last of a class may lie beyond the axis.
+    Shapes (n_classes, m) and (n_classes, m, n_3); the last ones may be beyond the axis.
     """
 
     first: int
@@ -280,7 +280,7 @@ class _Depth:
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, densities: GridDensities, rows: GridRows) -> _Depth:
+    def of(cls, densities: GridDensities, rows: GridRows) -> _ThirdAxis:
         axis, n = rows.axes[2].to(densities.mesh.steps.device), rows.grid.samples[2]
         first, last, _ = rows.region[2].indices(len(axis))
         m = -(-(last - first) // n)
@@ -295,7 +295,7 @@ class _Depth:
     def zone_points(
         self, h: Tensor, k: Tensor, bragg_tolerance: float | None
     ) -> tuple[Tensor, Tensor]:
-        """Zone points of the classes at one h and k as in `Tile`, and which are Bragg points."""
+        """Zone points of the classes at one h and k, and whether each is a Bragg point."""
         n = len(self.l)
         k_frac = fold(torch.stack([h.expand(n), k.expand(n), self.l[:, 0]], dim=1))
         bragg = is_bragg(k_frac, bragg_tolerance)
@@ -304,7 +304,7 @@ class _Depth:
 
 
 def _waves(hkl: Tensor, density: Tensor, box: Box, densities: GridDensities, axis: int) -> Tensor:
-    """``exp(2 pi i h x)`` for values of one index and the box's mesh points along its axis."""
+    """``exp(2 pi i h x)`` for values of one Miller index and the mesh points of a box."""
     m = box.start[axis] + torch.arange(box.shape[axis], device=density.device)
     angle = TWO_PI * torch.outer(hkl, m.to(hkl.dtype) * densities.fractions[axis])
     wave = torch.polar(torch.ones_like(angle), angle)

@@ -25,7 +25,7 @@ def amplitudes_from_moments(
     Returns
     -------
     list of Tensor, shape (...), complex
-        One for each degree of freedom in the padded layout.
+        One tensor per degree of freedom in the padded layout.
     """
     x, y, z = q
     wave = sums[0]

@@ -1,7 +1,7 @@
 """Amplitudes G at any list of q from the bodies' densities: a non-uniform fast Fourier transform.
 
-The densities are those of the regular grid, on a Cartesian mesh; FINUFFT (Barnett, Magland & af
-Klinteberg, SIAM J. Sci. Comput. 41, C479, 2019) sums them at every q.
+The densities are those used for regular grids, on a Cartesian mesh; FINUFFT (Barnett, Magland & af
+Klinteberg, SIAM J. Sci. Comput. 41, C479, 2019) transforms them at every q.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .slopes import slopes_along
 #: sharpening multiplies both alike. Observed errors grow only for 0.1 or more.
 TRANSFORM_SHARE = 0.03
 
-#: The same for its adjoint, in units of that: a gradient's errors at many q average out.
+#: Factor of the same for its adjoint: errors of the gradient at many q average out.
 ADJOINT_SHARE = 3.0
 
-#: Points per mesh point above which spreading takes longer than the FFT.
+#: Number of q per mesh point above which spreading takes longer than the FFT.
 MIN_DENSE_RATIO = 0.3
 
-#: Meshes of which slopes are found together: the four of a body.
+#: Number of meshes differentiated together: the four of a body.
 MESHES_AT_A_TIME = 4
 
 #: Bytes of densities transformed together.
@@ -52,8 +52,8 @@ def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> T
     Returns
     -------
     Tensor, shape (n_q, D), complex
-        First derivatives in q, the crystal's coordinates, cell and occupancies, and U. Computed
-        on the CPU, wherever the tensors are.
+        Once differentiable in q, the crystal's coordinates, cell and occupancies, and U.
+        Computed on the CPU for tensors of any device.
     """
     if not len(q):
         return torch.zeros(0, bodies.n_dof, dtype=q.dtype.to_complex(), device=q.device)
@@ -76,13 +76,13 @@ def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> T
 
 
 def _corners(q: Tensor) -> Tensor:
-    """Corners of the box around a list of q, shape (8, 3)."""
+    """Corners of the bounding box of a list of q, shape (8, 3)."""
     ends = torch.stack([q.min(0).values, q.max(0).values], dim=1)
     return torch.cartesian_prod(*ends)
 
 
 def _groups(made: list[tuple[Tensor, Box]]) -> list[list[tuple[Tensor, Box]]]:
-    """Densities to transform together, within the memory limit."""
+    """Groups of densities to transform together, within the memory limit."""
     largest = max(d.numel() * d.element_size() * 2 for d, _ in made)
     n = max(1, TRANSFORM_BYTES // largest)
     return [made[i : i + n] for i in range(0, len(made), n)]
@@ -110,8 +110,8 @@ def _transform(group: list[tuple[Tensor, Box]], x: Tensor, eps: float) -> list[T
 class _FourierSums(torch.autograd.Function):
     """``sum_m f_m exp(i m.x)`` of real f at every x, m counted from the middle of the box.
 
-    Of two real meshes one complex transform is made, at x and at -x, where that of a real mesh is
-    the complex conjugate: half as many fast Fourier transforms.
+    Two real meshes need one complex transform, at x and at -x, where the transform of a real mesh
+    is the complex conjugate. This halves the number of fast Fourier transforms.
     """
 
     @staticmethod
@@ -139,7 +139,7 @@ class _FourierSums(torch.autograd.Function):
 
 
 def _pack(f: Tensor) -> Tensor:
-    """Each two of n arrays as ``f_0 + i f_1``, the last with nothing if n is odd."""
+    """Pairs of arrays as ``f_0 + i f_1``; the last is paired with zeros if n is odd."""
     if len(f) % 2:
         f = torch.cat([f, torch.zeros_like(f[:1])])
     return f[0::2] + 1j * f[1::2]
@@ -160,7 +160,7 @@ def _plan(kind: int, f: Tensor, x: Tensor, eps: float) -> Callable[[Tensor], Ten
     """A transform of FINUFFT between pairs of meshes such as f and the points x and -x."""
     single = x.dtype == torch.float32
     n, both = (len(f) + 1) // 2, torch.cat([x.detach(), -x.detach()]).cpu()
-    # A finer mesh takes fewer of its points for each x; 0 leaves the choice to FINUFFT.
+    # A finer mesh needs fewer of its points for each x; 0 leaves the choice to FINUFFT.
     dense = len(both) > MIN_DENSE_RATIO * f[0].numel()
     plan = finufft.Plan(
         kind,
@@ -176,7 +176,7 @@ def _plan(kind: int, f: Tensor, x: Tensor, eps: float) -> Callable[[Tensor], Ten
 
     def apply(values: Tensor) -> Tensor:
         data = values.detach().cpu().to(x.dtype.to_complex()).contiguous().numpy()
-        # One transform comes without its leading axis.
+        # FINUFFT drops the leading axis of a single transform.
         out = plan.execute(data if n > 1 else data[0])
         result = torch.from_numpy(out).to(values.device)
         return result.reshape(n, *(f.shape[1:] if kind == 1 else (len(both),)))

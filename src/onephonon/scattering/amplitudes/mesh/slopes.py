@@ -1,9 +1,9 @@
 """Gradients of a non-uniform Fourier sum, at little more than the cost of one value.
 
-FINUFFT gives values only: its slopes along x are those of ``m_x f_m``, three more transforms for
-each mesh. Here one mesh is transformed, oversampled, and every point interpolates in it by a window
-and by the window's derivative (Kaiser-Bessel: Jackson et al., IEEE Trans. Med. Imaging 10, 473,
-1991; the error of its width: Beatty et al., ibid. 24, 799, 2005).
+FINUFFT gives values only; derivatives along x would need the transforms of ``m_x f_m``, three more
+for each mesh. Here an oversampled mesh is transformed once and interpolated at every point with the
+derivative of the window (Kaiser-Bessel: Jackson et al., IEEE Trans. Med. Imaging 10, 473, 1991;
+errors by width: Beatty et al., ibid. 24, 799, 2005).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from onephonon.core.units import TWO_PI
 #: Oversampling of the transformed mesh.
 OVERSAMPLING = 2.0
 
-#: Planes of the transformed mesh whose points are handled together, by one thread.
+#: Number of planes of the transformed mesh handled together, by one thread.
 PLANES = 16
 
-#: Points are sorted into cells of this many mesh steps for locality.
+#: Points are sorted into boxes of this many mesh steps, for locality.
 NEAR = 8
 
 
@@ -44,11 +44,11 @@ class Window:
     ----------
     width : int
     beta : float
-        Its shape.
+        Shape parameter.
     values, slopes : ndarray, shape (n, width)
-        Coefficients, of the highest power first, of the window and its derivative at each of the
-        points as polynomials in t: twice the way from where the window begins to the first point,
-        less one.
+        Coefficients, highest power first, of polynomials in t for the window and its derivative
+        at each of the points. (t + 1)/2 is the distance from the start of the window to its
+        first point.
     """
 
     width: int
@@ -58,11 +58,11 @@ class Window:
 
     @property
     def before(self) -> int:
-        """Points of the transformed mesh before x = 0 that it needs."""
+        """Number of points of the transformed mesh before x = 0 that it needs."""
         return self.width // 2 + 1
 
     def transform(self, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Fourier transform of the window at frequencies in cycles a mesh point."""
+        """Fourier transform of the window at frequencies in cycles per mesh point."""
         root = np.sqrt(self.beta**2 - (math.pi * self.width * frequency) ** 2)
         found: NDArray[np.float64] = self.width * np.sinh(root) / (root * i0(self.beta))
         return found
@@ -70,9 +70,9 @@ class Window:
 
 @lru_cache
 def window(eps: float) -> Window:
-    """The narrowest window whose derivative leaves alias images below eps."""
-    # Images fall as exp(-pi width sqrt(1 - 1/oversampling)); a slope multiplies them by their
-    # order, which is up to a hundred times that of what a small body's mesh holds.
+    """The narrowest window whose derivative has alias images below eps."""
+    # Images decrease as exp(-pi width sqrt(1 - 1/oversampling)); a derivative multiplies them by
+    # their frequency, up to a hundred times the frequencies on the mesh of a small body.
     rate = math.pi * math.sqrt(1 - 1 / OVERSAMPLING)
     width = min(16, max(4, math.ceil(math.log(100 / eps) / rate)))
     beta = math.pi * math.sqrt((width / OVERSAMPLING * (OVERSAMPLING - 0.5)) ** 2 - 0.8)
@@ -82,7 +82,7 @@ def window(eps: float) -> Window:
     samples = i0(beta * np.sqrt(np.maximum(0, 1 - (2 * z / width) ** 2))) / i0(beta)
     fitted = chebyshev.chebfit(t, samples, degree)
     values = np.stack([chebyshev.cheb2poly(c) for c in fitted.T], axis=1)
-    # One point of the mesh further is two less in t.
+    # The next point of the mesh is at t - 2.
     slopes = -2 * polynomial.polyder(values)
     return Window(width, beta, values[::-1].copy(), slopes[::-1].copy())
 
@@ -95,11 +95,11 @@ def slopes_along(f: Tensor, x: Tensor, grad: Tensor, eps: float) -> Tensor:
     f : Tensor, shape (n_w, n_1, n_2, n_3)
         m is counted from the middle of the box.
     x : Tensor, shape (n, 3)
-        Components within +-pi/1.1, as meshes sampled that much finer than they need be have them.
+        Components within +-pi/1.1, since meshes are oversampled by 1.1 or more.
     grad : Tensor, shape (n_w, n), complex
         g.
     eps : float
-        Relative accuracy, as FINUFFT's.
+        Relative accuracy, as for FINUFFT.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def slopes_along(f: Tensor, x: Tensor, grad: Tensor, eps: float) -> Tensor:
     """
     position = x.detach().cpu().numpy().astype(np.float64)
     g = grad.detach().cpu().numpy().T
-    # F of a real f at -x is the complex conjugate: half the mesh is enough.
+    # F(-x) is the complex conjugate of F(x) for real f: half the mesh is enough.
     sign = np.where(position[:, :1] < 0, -1.0, 1.0)
     position *= sign
     kernel, sizes = _sizes(f.shape[1:], position, eps)
@@ -122,7 +122,7 @@ def slopes_along(f: Tensor, x: Tensor, grad: Tensor, eps: float) -> Tensor:
 def _sizes(
     shape: Sequence[int], x: NDArray[np.float64], eps: float
 ) -> tuple[Window, NDArray[np.int64]]:
-    """A window, and points of the transformed mesh: even, with room for windows at its ends."""
+    """A window, and the even shape of the transformed mesh, with room for windows at its ends."""
     kernel = window(eps)
     margin = 0.5 - np.abs(x).max(0, initial=0.0) / TWO_PI
     assert margin.min() > 0.02, "q are too large for the mesh"
@@ -132,7 +132,7 @@ def _sizes(
 
 
 def _planes(f: NDArray[Any], sizes: NDArray[np.int64], kernel: Window) -> NDArray[Any]:
-    """Meshes over the window's transform, transformed along the first axis only.
+    """Meshes divided by the transform of the window, transformed along the first axis only.
 
     Returns
     -------
@@ -145,13 +145,13 @@ def _planes(f: NDArray[Any], sizes: NDArray[np.int64], kernel: Window) -> NDArra
         factor = 1 / kernel.transform(m / size) * (1.0 if axis == 0 else (-1.0) ** m)
         a *= factor.astype(a.dtype).reshape([-1 if i == axis else 1 for i in range(4)])
     a = scipy.fft.rfft(_spread(a, 0, sizes[0]), axis=0, workers=torch.get_num_threads())
-    # Beyond its ends the transform of a real mesh continues as its complex conjugate.
+    # Beyond its ends the transform of a real mesh is continued by its complex conjugate.
     e = kernel.before
     return np.concatenate([a[e:0:-1].conj(), a, a[-2 : -2 - e : -1].conj()])
 
 
 def _spread(a: NDArray[Any], axis: int, size: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Values counted from the middle of an axis where an FFT wants them, zeros between."""
+    """Reorder values counted from the middle of an axis for an FFT, padded with zeros."""
     n = a.shape[axis]
     if out is None:
         out = np.empty((*a.shape[:axis], size, *a.shape[axis + 1 :]), a.dtype)
@@ -169,7 +169,7 @@ def _interpolate(
     along: NDArray[Any],
     kernel: Window,
 ) -> NDArray[np.float64]:
-    """Slopes at positions in units of the transformed mesh, a few of its planes at a time."""
+    """Derivatives at positions in units of the transformed mesh, in batches of planes."""
     first = np.ceil(at - kernel.width / 2).astype(np.int64)
     if not len(at):
         return np.zeros((0, 3))
@@ -182,7 +182,7 @@ def _interpolate(
     def work(slab: tuple[int, NDArray[np.int64]]) -> None:
         start, members = slab[0] * PLANES, slab[1]
         part = planes[start : start + PLANES + kernel.width - 1]
-        if not hasattr(own, "mesh"):  # memory is reused, since allocation is slow
+        if not hasattr(own, "mesh"):  # reuse the memory, since allocation is slow
             n, m = (PLANES + kernel.width - 1, sizes[1]), part.shape[2:]
             own.half = np.empty((*n, *m), planes.dtype)
             own.mesh = np.empty((*n, sizes[2], m[1]), planes.dtype)
