@@ -1,4 +1,5 @@
 from .core.errors import (
+    FileError,
     GradientError,
     InputError,
     MapFileError,
@@ -25,6 +26,7 @@ __all__ = [
     "AtomLabel",
     "Crystal",
     "DiffuseMap",
+    "FileError",
     "FitSettings",
     "GradientError",
     "InputError",

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from commands import run_command
 from onephonon import (
     DiffuseMap,
+    FileError,
     InputError,
-    MapFileError,
     MapGrid,
     OnePhonon,
     SpringPlan,
@@ -107,20 +107,20 @@ def test_a_longer_series_continues_a_saved_fit(fitted, measured):
 
 
 def test_other_options_in_the_same_folder_raise(fitted, measured):
-    with pytest.raises(MapFileError, match="another structure or other options"):
+    with pytest.raises(FileError, match="another structure or other options"):
         run_command("fit", STRUCTURE, measured[0], "-o", fitted[0], *QUICK, "--seed", 5)
 
 
 def test_a_folder_with_other_files_is_not_changed(measured, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(MapFileError, match="is not empty"):
+    with pytest.raises(FileError, match="is not empty"):
         run_command("fit", STRUCTURE, measured[0], "-o", tmp_path, *QUICK)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_damaged_state_raises(measured, tmp_path):
     (tmp_path / "state.json").write_text('{"format": "onephonon fit", "version": 1}')
-    with pytest.raises(MapFileError, match="is not the state of a fit"):
+    with pytest.raises(FileError, match="is not the state of a fit"):
         run_command("fit", STRUCTURE, measured[0], "-o", tmp_path, *QUICK)
 
 

@@ -15,7 +15,7 @@ from matplotlib import image
 
 from commands import run_command
 from crystals import made_up
-from onephonon import InputError, MapFileError, OnePhonon, OnePhononError
+from onephonon import FileError, InputError, OnePhonon, OnePhononError
 from onephonon.core.units import thermal_frequency
 from onephonon.crystal.experiment import measured_temperature
 from onephonon.dynamics.spectra import density_of_states, dispersion
@@ -139,7 +139,7 @@ def test_pictures_are_written(folder: Path) -> None:
 
 
 def test_nothing_is_overwritten_unasked(folder: Path) -> None:
-    with pytest.raises(MapFileError, match="--force"):
+    with pytest.raises(FileError, match="--force"):
         run(DATA / "5zck.pdb", "-o", folder)
 
 

@@ -8,7 +8,14 @@ import torch
 from typer.testing import CliRunner
 
 from crystals import made_up
-from onephonon import Crystal, InputError, MapFileError, OnePhonon, StructureError, read_crystal
+from onephonon import (
+    Crystal,
+    FileError,
+    InputError,
+    OnePhonon,
+    StructureError,
+    read_crystal,
+)
 from onephonon.cli import app
 from onephonon.core.files import check_writable
 from onephonon.maps.io import read_map, read_q_vectors
@@ -110,7 +117,7 @@ def test_places_that_cannot_be_written_are_refused_before_work(tmp_path, monkeyp
     import os
 
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    with pytest.raises(MapFileError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         check_writable(tmp_path / "map.npz")
 
 

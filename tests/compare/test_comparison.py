@@ -141,7 +141,7 @@ def test_axes_named_otherwise() -> None:
     grid = MapGrid((-2, -1, 0), (1 / 3, 1 / 3, 1 / 3), (13, 10, 8))
     model = DiffuseMap.on_grid(smooth(grid.shape), grid, cell, spacegroup="P 1")
     data = reindex(model, "k,l,h")  # its h is the model's k
-    with pytest.raises(InputError, match="if the axes have other names"):
+    with pytest.raises(InputError, match="if the axes are named differently"):
         compare_maps(model, data)
     found = compare_maps(model, data, Settings(reindex="l,h,k"))
     assert found.overall.n == grid.size
@@ -260,7 +260,7 @@ def test_numbers_agree_in_every_report() -> None:
     assert len(rows) == 5
     assert rows[-1][headings.index("voxels")] == str(found.overall.n)
     assert [row[0] for row in trial_table(found)[1]] == ["h,k,l", "k,h,-l (used)"]
-    assert any("k,h,-l in place of" in line for line in summary(found))
+    assert any("k,h,-l instead of" in line for line in summary(found))
     plain = to_dict(found)
     assert plain["overall"]["cc"] == found.overall.cc
     assert plain["overall"]["cc_star"] is None
@@ -301,7 +301,7 @@ def test_no_number_is_cut_short_in_a_narrow_terminal(tmp_path: Path, width: int)
     write_map(replace(one, halves=(one.intensity + 1, one.intensity)), tmp_path / "a.h5")
     output = run(tmp_path / "a.h5", tmp_path / "a.h5", "--d-max", 20, "--shells", 2, width=width)
     assert "…" not in output
-    for heading in ("CC*", "CC½", "wR", "mean", "behind"):
+    for heading in ("CC*", "CC½", "wR", "mean", "below"):
         assert heading in output
     assert max(len(line) for line in output.splitlines()) <= width
 
@@ -329,7 +329,7 @@ def test_compare_a_structure_on_the_command_line(tmp_path: Path, measured: Diffu
     ("options", "message"),
     [
         (["--average", 2], "for structures"),
-        (["--d-min", 5, "--d-max", 3], "bound no range"),
+        (["--d-min", 5, "--d-max", 3], "not a resolution range"),
         (["--remove", "everything"], "is not one of"),
         (["--weights", "sigma"], "weights by sigma"),
         (["--reindex", "l,k,h"], "does not allow it"),

@@ -24,7 +24,7 @@ from foreign_maps import (
     write_lunus,
     write_mdx_lib,
 )
-from onephonon import DiffuseMap, InputError, MapFileError, MapGrid, read_map, write_map
+from onephonon import DiffuseMap, FileError, InputError, MapFileError, MapGrid, read_map, write_map
 from onephonon.crystal import numpy_cell
 from onephonon.maps.io import MapGuessWarning
 
@@ -96,9 +96,9 @@ def test_falling_axes_and_edges() -> None:
     assert diffuse.spacegroup == "P 1"
     assert diffuse.sigma is not None
     np.testing.assert_array_equal(diffuse.sigma, np.sqrt(diffuse.intensity))
-    said = " ".join(diffuse.history)
-    assert "h is descending and was reversed" in said
-    assert "l contains edges" in said
+    overrides = " ".join(diffuse.history)
+    assert "h is descending and was reversed" in overrides
+    assert "l contains edges" in overrides
 
 
 def test_old_and_other_ways_to_name_axes(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_lunus_in_both_byte_orders(tmp_path: Path, order: str) -> None:
     diffuse = read_map(tmp_path / "map.lat", cell=CELL)
     assert diffuse.grid == grid
     assert_tells(diffuse, grid.size - 1)
-    assert any("1 voxels of 0 taken as missing" in line for line in diffuse.history)
+    assert any("1 voxels of 0 treated as missing" in line for line in diffuse.history)
 
 
 def test_lunus_as_written_byte_by_byte(tmp_path: Path) -> None:
@@ -324,8 +324,8 @@ def test_lunus_cell_a_little_off_and_far_off(tmp_path: Path) -> None:
     far = (*(x * 1.2 for x in CELL[:3]), *CELL[3:])
     with pytest.raises(MapFileError, match="do not fit the cell"):
         read_map(tmp_path / "map.lat", cell=far)
-    said = read_map(tmp_path / "map.lat", cell=far, sampling=(2, 3, 1))
-    assert said.grid == GRID
+    overrides = read_map(tmp_path / "map.lat", cell=far, sampling=(2, 3, 1))
+    assert overrides.grid == GRID
 
 
 @pytest.mark.parametrize(
@@ -391,9 +391,9 @@ def test_eryx_arrays(tmp_path: Path) -> None:
         np.save(path, array)
         assert_tells(read_map(path, cell=CELL, sampling=sampling), GRID.size)
     assert_tells(read_map(path, cell=CELL, sampling=(2, 3, 1), origin=(4, 3, 0)))
-    with pytest.raises(MapFileError, match="does not say its sampling"):
+    with pytest.raises(MapFileError, match="without its sampling"):
         read_map(path, cell=CELL)
-    with pytest.raises(MapFileError, match=r"makes \(9, 7, 6\)"):
+    with pytest.raises(MapFileError, match=r"sampling has \(9, 7, 6\)"):
         read_map(path, cell=CELL, sampling=((-2, 2, 2), (-1, 1, 3), (0, 5, 1)))
     np.save(path, values.ravel())
     with pytest.raises(MapFileError, match="flat array of 315"):
@@ -607,8 +607,8 @@ def test_text_off_any_grid_is_a_list(tmp_path: Path) -> None:
     [
         ("", "no numbers"),
         ("# only words\n", "no numbers"),
-        ("1 2 3\n", "3 numbers a line"),
-        ("1 2 3 4 5 6\n", "6 numbers a line"),
+        ("1 2 3\n", "3 numbers per line"),
+        ("1 2 3 4 5 6\n", "6 numbers per line"),
         ("# columns h k l intensity weight\n1 2 3 4 5\n", "any of sigma counts"),
         ("# columns h k l sigma\n1 2 3 4\n", "columns are h k l intensity"),
         ("1 2 3 4\n1 2 3\n", "can be read"),
@@ -624,16 +624,16 @@ def test_text_off_any_grid_is_a_list(tmp_path: Path) -> None:
 def test_text_that_is_no_map(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "map.txt"
     path.write_text(content)
-    said: dict[str, Any] = {} if "cell" in content else {"cell": CELL}
+    overrides: dict[str, Any] = {} if "cell" in content else {"cell": CELL}
     with pytest.raises(MapFileError, match=message):
-        read_map(path, **said)
+        read_map(path, **overrides)
 
 
 # what the caller says
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("overrides", "message"),
     [
         ({"sampling": "dense"}, "sampling 'dense' is not"),
         ({"sampling": (1, 2)}, "is not one number"),
@@ -649,14 +649,14 @@ def test_text_that_is_no_map(tmp_path: Path, content: str, message: str) -> None
         ({"cell": (10, 10, 10, 30, 30, 90)}, "of no volume"),
     ],
 )
-def test_what_cannot_be_said(tmp_path: Path, said: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_said(tmp_path: Path, overrides: dict[str, Any], message: str) -> None:
     write_map(telling_map(), tmp_path / "map.lat")
     with pytest.raises(InputError, match=message):
-        read_map(tmp_path / "map.lat", **said)
+        read_map(tmp_path / "map.lat", **overrides)
 
 
 @pytest.mark.parametrize(
-    ("ending", "said"),
+    ("ending", "overrides"),
     [
         (".npz", {"sampling": 2}),
         (".h5", {"dataset": "intensity"}),
@@ -669,11 +669,11 @@ def test_what_cannot_be_said(tmp_path: Path, said: dict[str, Any], message: str)
     ],
 )
 def test_nothing_that_is_said_is_passed_over(
-    tmp_path: Path, ending: str, said: dict[str, Any]
+    tmp_path: Path, ending: str, overrides: dict[str, Any]
 ) -> None:
     write_map(telling_map(), tmp_path / f"map{ending}")
     with pytest.raises(MapFileError, match="leave it out"):
-        read_map(tmp_path / f"map{ending}", cell=CELL, **said)
+        read_map(tmp_path / f"map{ending}", cell=CELL, **overrides)
 
 
 def test_cells_from_other_files(tmp_path: Path, data: Path) -> None:
@@ -695,10 +695,10 @@ def test_cells_from_other_files(tmp_path: Path, data: Path) -> None:
         if cell is not None:
             np.testing.assert_allclose(diffuse.cell, cell, rtol=1e-6)  # MTZ: single precision
         assert f"cell of {name.name}" in diffuse.history
-    said = {"cell": GEOMETRY, "spacegroup": "P -1", "sampling": sampling}
-    assert read_map(tmp_path / "map.npy", **said).spacegroup == "P -1"
+    overrides = {"cell": GEOMETRY, "spacegroup": "P -1", "sampling": sampling}
+    assert read_map(tmp_path / "map.npy", **overrides).spacegroup == "P -1"
     for name in (tmp_path / "map.npy", tmp_path / "none.pdb", MAPS / "mdx2_merged.nxs"):
-        with pytest.raises(MapFileError, match="cell"):
+        with pytest.raises(FileError, match="cell"):
             read_map(tmp_path / "map.npy", cell=name, sampling=sampling)
 
 

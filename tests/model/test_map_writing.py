@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from onephonon import MapFileError, MapGrid, OnePhonon, read_map
+from onephonon import FileError, MapFileError, MapGrid, OnePhonon, read_map
 from onephonon.cli import app
 from onephonon.maps.io.streaming import partial_path, unfinished
 from onephonon.model import map_writing
@@ -118,7 +118,7 @@ def test_unfinished_map_of_something_else_is_not_continued(tmp_path):
     assert (values[2:] == 5).all()
     with h5py.File(path) as file:
         assert not dict(file.attrs)
-    with pytest.raises(MapFileError, match="exists"), begin(path, {"a": 1}):
+    with pytest.raises(FileError, match="exists"), begin(path, {"a": 1}):
         pass
 
 

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from onephonon import DiffuseMap, InputError, MapFileError, MapGrid, UnitCell
+from onephonon import DiffuseMap, InputError, MapGrid, UnitCell
 from onephonon.viz.plot import Plane, central_plane, cut, draw_slices, parse_plane
 
 TRICLINIC = (20.0, 25.0, 30.0, 75.0, 100.0, 118.0)
@@ -215,14 +215,14 @@ def test_names_of_planes(name: str, origin: object, along: object, up: object, t
     ("name", "message"),
     [
         ("hkl", "two variable indices"),
-        ("h00", "not understood"),
-        ("xk0", "not understood"),
-        ("hk", "not understood"),
+        ("h00", "is invalid"),
+        ("xk0", "is invalid"),
+        ("hk", "is invalid"),
         ("hk1/0", "1/0"),
-        ("0,0,0:1,0,0", "not understood"),
-        ("0,0,0:1,0,0:2,0,0", "span no plane"),
+        ("0,0,0:1,0,0", "is invalid"),
+        ("0,0,0:1,0,0:2,0,0", "do not span a plane"),
         ("0,0,nan:1,0,0:0,1,0", "finite"),
-        ("q=0,0,0:1,0,0:2,0,0", "span no plane"),
+        ("q=0,0,0:1,0,0:2,0,0", "do not span a plane"),
     ],
 )
 def test_what_is_no_plane_is_refused(name: str, message: str) -> None:
@@ -249,7 +249,7 @@ def test_planes_that_miss_the_map_are_named() -> None:
         cut(diffuse, Plane.named("hk7"))
     with pytest.raises(InputError, match="misses the map"):
         cut(diffuse, Plane.named("9,0,0:1,1,0:0,0,1"))
-    with pytest.raises(MapFileError, match="grid"):
+    with pytest.raises(InputError, match="grid"):
         draw_slices(DiffuseMap.at_points(np.ones((2, 3)), np.ones(2)), ["hk0"])
 
 

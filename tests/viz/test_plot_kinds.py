@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from commands import run_command
-from onephonon import DiffuseMap, InputError, MapFileError, MapGrid, OnePhonon, write_map
+from onephonon import DiffuseMap, FileError, InputError, MapGrid, OnePhonon, write_map
 from onephonon.crystal.crystal import AtomLabel
 from onephonon.maps import radial_average
 from onephonon.viz.plot import (
@@ -61,7 +61,7 @@ def test_strongest_halos_one_of_each_set_of_equivalents() -> None:
     cropped.volume[cropped.grid.axes[0] < -1] = np.nan  # type: ignore[union-attr]
     cropped.volume[:, cropped.grid.axes[1] > 1] = np.nan  # type: ignore[union-attr]
     assert (1, 1, 0) not in [tuple(x) for x in strongest_halos(cropped, 3).tolist()]
-    with pytest.raises(InputError, match="holds 13 Bragg points"):
+    with pytest.raises(InputError, match="has only 13 symmetry-independent Bragg points"):
         strongest_halos(halo_map(), 99)
     with pytest.raises(InputError, match="1 x 1 x 1 voxels per Miller index"):
         strongest_halos(halo_map(n=1), 1)
@@ -85,7 +85,7 @@ def test_halos_are_cut_around_their_bragg_points() -> None:
     assert len({id(p.images[0].norm) for p in panels}) == 1
     assert "strongest first" in captions(figure)
     chosen = draw_halos(halo_map(), [(0, 0, 1), (0, 1, 1)], axis=0)
-    assert "in the order given" in captions(chosen)
+    assert "in the given order" in captions(chosen)
     assert chosen.axes[0].get_ylabel() == "l"
 
 
@@ -132,7 +132,7 @@ def test_shells_draw_curves_and_limits() -> None:
     assert panel.get_ylim()[0] < -0.3
     with pytest.raises(InputError, match="CC has 2 values; 4 edges have 3 shells"):
         draw_shells(edges, {"CC": [1, 2]})
-    with pytest.raises(InputError, match="rising"):
+    with pytest.raises(InputError, match="increasing"):
         draw_shells([0.3, 0.2], {"CC": [1]})
     with pytest.raises(InputError, match="no curves"):
         draw_shells(edges, {})
@@ -209,10 +209,10 @@ def test_films_leave_layers_out_that_would_flicker_and_those_too_many() -> None:
 def test_films_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from onephonon.viz.plot import animation
 
-    with pytest.raises(MapFileError, match=r"films are written as \.gif or \.mp4"):
+    with pytest.raises(FileError, match=r"an animation is a \.gif or \.mp4 file"):
         animate(small_map(), tmp_path / "film.avi")
     monkeypatch.setattr(animation.FFMpegWriter, "isAvailable", lambda: False)
-    with pytest.raises(MapFileError, match=r"ffmpeg, which is not installed here; .* \.gif"):
+    with pytest.raises(FileError, match=r"ffmpeg, which is not installed; .* \.gif"):
         animate(small_map(), tmp_path / "film.mp4")
     with pytest.raises(InputError, match="axis 3"):
         animate(small_map(), tmp_path / "film.gif", axis=3)
@@ -255,22 +255,22 @@ def test_visualize_draws_what_is_asked_for(files: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--plane", "hkl"], "two letters"),
+        (["--plane", "hkl"], "two variable indices"),
         (["--plane", "hk9"], "l = 9 misses the map"),
         (["--halos", 99], "99 halos"),
         (["--scale", "loud"], "'loud'"),
         (["--range", 3, 1], "limits 3 to 1"),
         (["--dpi", 1], "dpi 1"),
         (["--animate", "film.mov"], "film.mov"),
-        (["--animate", "film.gif", "--plane", "hhl"], "--plane hhl is none"),
+        (["--animate", "film.gif", "--plane", "hhl"], "constant h, k or l, which hhl is not"),
         (["-o", "a.jpg"], "a.jpg"),
     ],
 )
-def test_visualize_names_what_cannot_be(
+def test_visualize_names_invalid_options(
     files: tuple[Path, Path], arguments: list[object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(files[0].parent)
-    with pytest.raises((InputError, MapFileError), match=message):
+    with pytest.raises((InputError, FileError), match=message):
         run(files[0], *arguments, "--quiet", "--force")
     with pytest.raises(InputError, match="both a second map"):
         run(*files, "--against", files[1])

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from onephonon import DiffuseMap, MapGrid, OnePhonon, SpringPlan, read_crystal
+from onephonon import DiffuseMap, FileError, MapGrid, OnePhonon, SpringPlan, read_crystal
 from onephonon.compare.agreement import Trial
-from onephonon.core.errors import MapFileError
 from onephonon.core.units import thermal_frequency
 from onephonon.crystal import Reindexing
 from onephonon.refine import FitSettings, fit_springs, predict, profile, spring_table
@@ -233,12 +232,12 @@ def test_voxels_are_the_fit(fit, folder):
 
 def test_files_are_not_overwritten_without_force(fit, folder, tmp_path):
     before = (folder / "fit.json").read_bytes()
-    with pytest.raises(MapFileError, match=r"report\.html exists"):
+    with pytest.raises(FileError, match=r"report\.html exists"):
         write_report(fit, folder)
     assert (folder / "fit.json").read_bytes() == before
     # One file in the way of many: none is written.
     (tmp_path / "voxels.npz").write_text("mine")
-    with pytest.raises(MapFileError, match=r"voxels\.npz exists"):
+    with pytest.raises(FileError, match=r"voxels\.npz exists"):
         write_report(fit, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["voxels.npz"]
     written = write_report(fit, tmp_path, force=True)

@@ -10,7 +10,7 @@ import typer
 
 from .groups import expand_options
 
-#: Former spellings of options, which go on to work, and what they are called now.
+#: Former spellings of options, which are still accepted, and the current ones.
 FORMER_SPELLINGS = {
     "dmin": "d-min",
     "dmax": "d-max",
@@ -39,12 +39,12 @@ app = typer.Typer(
 
 
 def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add a function to the application as a command, its groups of options expanded.
+    """Add a function to the application as a command, with its groups of options expanded.
 
     Parameters
     ----------
     *examples : str
-        Command lines that end the help, which begins with the function's docstring.
+        Command lines shown at the end of the help, after the docstring of the function.
     """
     heading = "Example:" if len(examples) == 1 else "Examples:"
     epilog = "\n\n".join([heading, *(f"[bold]{example}[/]" for example in examples)])
@@ -58,5 +58,5 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
 
 
 def _reflowed(text: str) -> str:
-    """A docstring in which only paragraphs and indented lines begin new lines, for any width."""
+    """Join the lines of each paragraph of a docstring, so that it fits any width."""
     return re.sub(r"(?<!\n)\n(?![\n ])", " ", inspect.cleandoc(text))

@@ -24,13 +24,13 @@ def contacts(
         str,
         typer.Option(
             metavar="CLASS",
-            help="Class springs together of all contacts (global), of those within and between "
-            "copies (copy), of each pair of copies (interface) or of residues (residue).",
+            help="Contacts that share a spring class: all (global), those within and those between "
+            "copies (copy), those of each pair of copies (interface) or of residues (residue).",
         ),
     ] = "interface",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Save every symmetry-unique contact: .csv or .json."),
+        typer.Option("--output", "-o", help="Save all symmetry-unique contacts: .csv or .json."),
     ] = None,
     writing: OutputOptions,
     structure: StructureOptions,
@@ -38,8 +38,8 @@ def contacts(
 ) -> None:
     """List the contacts between atoms and their spring classes.
 
-    The table on the terminal has a line for each class; the file has one for each contact. Edited,
-    it can be used as your own labelling (see docs/gradients.md).
+    The printed table has a line for each class, the file one for each contact. An edited file can
+    define your own classes (see docs/gradients.md).
     """
     from onephonon.core.files import check_writable
     from onephonon.network.bodies import gather_bodies
@@ -63,7 +63,7 @@ def contacts(
 
 
 def _print_classes(rows: list[ContactRow], title: str) -> None:
-    """One line for each class: how many contacts, and how long."""
+    """Print a line for each class: number and lengths of contacts."""
     from rich.console import Console
     from rich.table import Table
 

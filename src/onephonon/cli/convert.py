@@ -25,7 +25,7 @@ def convert(
     table: Annotated[
         bool,
         typer.Option(
-            "--table", help="Write a table of hkl to .nxs, as mdx2.merge does, in place of a map."
+            "--table", help="Write a table of hkl to .nxs, as mdx2.merge does, instead of a map."
         ),
     ] = False,
     writing: OutputOptions,
@@ -34,14 +34,14 @@ def convert(
     """Read a map and write it in another format.
 
     The ending of each file determines its format:
-        .npz, .h5: onephonon's own, which keep everything
-        .nxs: NeXus of mdx2 and NeXpy; NeXus of nxrefine is read
+        .npz, .h5: formats of onephonon, which store everything
+        .nxs: NeXus of mdx2 and NeXpy; NeXus of nxrefine is read only
         .h5 of mdx-lib and the CXIDB: read only
         .mtz: reflections of a supercell
         .ccp4, .mrc, .map: CCP4 and MRC maps
         .lat: lunus
-        .npy: plain arrays, as eryx writes them
-        .hkl, .txt: h k l intensity and sigma, a line each
+        .npy: plain arrays, as used by eryx
+        .hkl, .txt: text, one line of h, k, l, intensity and sigma per voxel
     """
     from onephonon.maps.io.registry import check_map_path, format_name, not_kept, write_map
 

@@ -14,7 +14,7 @@ from .models import build_model
 from .options.output import OutputOptions
 from .terminal import progress
 
-#: To 2 Å, with about the same step in 1/Å along the three axes.
+#: Samplings to 2 Å, with about the same step in 1/Å along the three axes.
 SAMPLINGS = {"hsampling": (-20, 20, 2), "ksampling": (-9, 9, 4), "lsampling": (-11, 11, 4)}
 
 
@@ -22,7 +22,7 @@ SAMPLINGS = {"hsampling": (-20, 20, 2), "ksampling": (-9, 9, 4), "lsampling": (-
 def demo(
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")
+        Path, typer.Option("--output", "-o", help="Folder for the results; created if missing.")
     ] = Path("demo"),
     writing: OutputOptions,
 ) -> None:

@@ -1,7 +1,7 @@
-"""Groups of options: frozen dataclasses whose fields are options, built for the commands.
+"""Groups of options: frozen dataclasses whose fields are options of commands.
 
 A command takes each group as one parameter; `expand_options` shows Typer the fields instead, so
-that an option is declared once and means the same in every command.
+that an option is declared once and has the same meaning in every command.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typer.models import OptionInfo
 
 @dataclass(frozen=True)
 class OptionGroup:
-    """Options that belong together.
+    """A group of related options.
 
     A group is a frozen dataclass derived from this class. Each field is
-    ``name: Annotated[kind, typer.Option(..., help=...)] = default``; its kind is plain (str, int,
-    float, bool, Path, None, tuples of these), and ``tuple[kind, ...]`` is an option that may be
-    repeated. For another default or help text in one command, derive from the group and declare
+    ``name: Annotated[kind, typer.Option(..., help=...)] = default``; the kind is str, int,
+    float, bool, Path, None or a tuple of these; ``tuple[kind, ...]`` is an option that may be
+    repeated. To change a default or help text in one command, derive from the group and declare
     the field again.
     """
 
@@ -32,17 +32,17 @@ class OptionGroup:
 
 
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn the parameters of a command that are groups into the options of their fields.
+    """Replace the parameters of a command that are groups by the options of their fields.
 
     Parameters
     ----------
     command : callable
-        Its other parameters are Typer's own. All are given by keyword.
+        Its other parameters are declared as usual in Typer. All are passed by keyword.
 
     Returns
     -------
     callable
-        With the expanded signature, for Typer. Called, it builds the groups and calls `command`.
+        Has the expanded signature, for Typer; builds the groups and calls `command`.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
             owner, found = groups[name].__name__, list(_options(groups[name]))
         else:
             plain = parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-            owner, found = "the command itself", [plain]
+            owner, found = "the command", [plain]
         for option in found:
             if option.name in parameters:
                 raise TypeError(
@@ -92,14 +92,14 @@ def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
         options = [extra for extra in extras if isinstance(extra, OptionInfo)]
         if len(options) != 1:
             raise TypeError(
-                f"{group.__name__}.{field.name} is no option: "
+                f"{group.__name__}.{field.name} is not an option: "
                 "annotate it as Annotated[kind, typer.Option(...)]"
             )
         option = copy(options[0])
         option.rich_help_panel = group.panel
         default: Any = inspect.Parameter.empty if field.default is MISSING else field.default
         if _is_repeated(kind):
-            # Typer knows options that may be repeated as lists.
+            # In Typer, options that may be repeated are lists.
             kind = list[get_args(kind)[0]]  # type: ignore[misc]
             default = list(default) if isinstance(default, tuple) else default
         yield inspect.Parameter(
@@ -111,7 +111,7 @@ def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
 
 
 def _build(group: type[OptionGroup], values: dict[str, Any]) -> OptionGroup:
-    """A group of the values that Typer found."""
+    """Create a group from the values parsed by Typer."""
     found = {field.name: values[field.name] for field in fields(group)}
     return group(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
 

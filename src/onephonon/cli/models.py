@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from onephonon.model.one_phonon import OnePhonon
 
-#: Points this close to a Bragg point, in Miller indices, are suspect: four decimals of q give 1e-3.
+#: Points this close to a Bragg point (in Miller indices) cause a warning: rounding of q to four
+#: decimals gives 1e-3.
 NEAR_BRAGG = 1e-3
 
 #: Default tolerance within which points are Bragg points.
@@ -18,14 +19,14 @@ BRAGG = 1e-6
 
 
 class DescribesModel(Protocol):
-    """A group of options that says something about a model."""
+    """A group of options with keywords of a model."""
 
     def model_arguments(self) -> dict[str, Any]:
         """Keywords of `OnePhonon`."""
 
 
 def model_arguments(*groups: DescribesModel) -> dict[str, Any]:
-    """What several groups say about a model, as a calculated map records it."""
+    """Keywords of `OnePhonon` from several groups, as recorded in calculated maps."""
     merged: dict[str, Any] = {}
     for group in groups:
         merged |= group.model_arguments()
@@ -33,7 +34,7 @@ def model_arguments(*groups: DescribesModel) -> dict[str, Any]:
 
 
 def build_model(structure: Path, arguments: dict[str, Any], **points: Any) -> OnePhonon:
-    """Build a model, and warn of points that are all but Bragg points.
+    """Build a model, and warn of points very close to Bragg points.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def build_model(structure: Path, arguments: dict[str, Any], **points: Any) -> On
     arguments : dict
         Keywords of `OnePhonon`.
     **points
-        Its samplings and q_vectors; without them the model is asked for no q.
+        Samplings or q_vectors; without them the model has no q-vectors.
     """
     import torch
 
@@ -54,7 +55,7 @@ def build_model(structure: Path, arguments: dict[str, Any], **points: Any) -> On
 
 
 def _warn_of_near_bragg_points(model: OnePhonon) -> None:
-    """Warn of points that are all but Bragg points, as in lists rounded to a few decimals."""
+    """Warn of points very close to Bragg points, as in lists rounded to a few decimals."""
     from onephonon.crystal.zone import is_bragg
 
     if not model.n_points:
@@ -70,7 +71,7 @@ def _warn_of_near_bragg_points(model: OnePhonon) -> None:
     if near:
         warnings.warn(
             f"{near} points are within {NEAR_BRAGG:g} of a Bragg point, where the intensity "
-            "diverges as 1/k²; if they are Bragg points in rounded numbers, mask them with "
+            "diverges as 1/k²; if they are rounded Bragg points, mask them with "
             f"--bragg-tolerance {NEAR_BRAGG:g}",
             stacklevel=2,
         )

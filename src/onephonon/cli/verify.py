@@ -29,22 +29,20 @@ def verify(
         typer.Option(
             metavar="NA NB NC",
             help="Number of cells along each axis.",
-            show_default="the largest of a few small boxes that is quick",
+            show_default="the largest small box that is quick",
         ),
     ] = None,
-    points: Annotated[
-        int, typer.Option(help="Number of points that are summed over the supercell.")
-    ] = 60,
+    points: Annotated[int, typer.Option(help="Number of points compared with the supercell.")] = 60,
     messages: MessageOptions,
     structure: StructureOptions,
     network: NetworkOptions,
     springs: SpringOptions,
 ) -> None:
-    """Compare the model with an explicit supercell, number by number.
+    """Compare the model with an explicit supercell.
 
     Builds a small periodic box of cells, inverts its full stiffness matrix, sums over all atoms,
-    and prints the largest relative difference to grid mode, arbitrary-q mode, the sum over modes
-    and the ADPs. Exit code 1 if one is over tolerance.
+    and prints the largest relative differences from grid mode, arbitrary-q mode, the sum over
+    modes and the ADPs. The exit code is 1 if one exceeds its tolerance.
     """
     from onephonon.model.verify import verify as run
 
@@ -60,7 +58,7 @@ def verify(
 
 
 def _print(result: Verification, what: str) -> None:
-    """One line for each comparison."""
+    """Print a line for each comparison."""
     from rich.console import Console
     from rich.table import Table
 

@@ -39,17 +39,18 @@ def view(
     anisotropic: Annotated[
         bool,
         typer.Option(
-            "--anisotropic", help="Show what is left without the average over shells of |q|."
+            "--anisotropic", help="Show the anisotropic part: subtract the mean over shells of |q|."
         ),
     ] = False,
     title: Annotated[
         str | None,
-        typer.Option(help="Heading of the page.", show_default="the files' names"),
+        typer.Option(help="Heading of the page.", show_default="names of the files"),
     ] = None,
     voxels: Annotated[
         int | None,
         typer.Option(
-            help="Reduce a map of more voxels by means over blocks.", show_default="4 million"
+            help="Reduce larger maps to this many voxels by means over blocks.",
+            show_default="4 million",
         ),
     ] = None,
     writing: OutputOptions,
@@ -57,7 +58,7 @@ def view(
 ) -> None:
     """Write a map as an interactive HTML page (3-D view, slices, values) that works offline.
 
-    With --against, the options under Map reading are about DATA.
+    With --against, the options under Map reading apply to DATA.
     """
     from onephonon.core.files import check_writable
     from onephonon.maps.isotropic import split_isotropic

@@ -56,7 +56,7 @@ class Pairs:
         return len(self.s)
 
     def part(self, keep: NDArray[np.bool_]) -> Pairs:
-        """Only some of the voxels, shape (N,), bool."""
+        """Select voxels by a mask, shape (N,), bool."""
 
         def cut(values: Any) -> Any:
             return None if values is None else values[..., keep]
@@ -73,12 +73,12 @@ class Statistics:
     d_max, d_min : float
         Limits of resolution, Å; d_max may be infinite.
     n : int
-        Voxels with a value in both.
+        Number of voxels with a value in both.
     cc, cc_anisotropic : float
-        Pearson's correlation of model and data, and of both without their isotropic parts.
+        Pearson correlation of model and data, and of both without their isotropic parts.
     r, wr, r_anisotropic : float
-        R factors of intensities and of anisotropic parts, each on its own scale over all voxels;
-        see `r_factor` and `weighted_r`. Not weighted but for multiplicities, except wr.
+        R factors of intensities and of anisotropic parts, each with the scale factor over all
+        voxels; see `r_factor` and `weighted_r`. Only wr is weighted beyond multiplicities.
     mean_model, mean_data : float
         Weighted means; the model on the data's scale.
     cc_half, cc_star, cc_half_anisotropic, cc_star_anisotropic : float
@@ -110,11 +110,11 @@ class Trial:
     reindexing : Reindexing
         From the data's indices to the model's.
     n : int
-        Voxels compared.
+        Number of voxels compared.
     cc, cc_anisotropic : float
     error : float
-        Standard error of cc_anisotropic, from leaving out blocks of voxels in turn; NaN if there
-        are too few.
+        Standard error of cc_anisotropic by a jackknife over blocks of voxels; NaN for too few
+        blocks.
     behind : float
         Difference of the best cc_anisotropic and this one.
     behind_error : float
@@ -138,13 +138,13 @@ class Agreement:
     ----------
     overall : Statistics
     shells : tuple of Statistics
-        From low to high resolution, of equal width in 1/d; shells without voxels included.
+        From low to high resolution, of equal width in 1/d, including those without voxels.
     scale, scale_anisotropic : float
-        Least-squares factors of the model, from intensities and from anisotropic parts.
+        Least-squares scale factors of the model, from intensities and from anisotropic parts.
     reindexing : Reindexing
         From the data's indices to the model's, as used.
     trials : tuple of Trial
-        All indexings tried, the data's own first.
+        All indexings that were tried, that of the data first.
     decision : str
         Why this indexing was used.
     isotropic : Isotropic
@@ -155,7 +155,7 @@ class Agreement:
         Remarks needed to interpret the numbers.
     pairs : Pairs
     model, data : DiffuseMap
-        As compared: on the data's points and in the data's indices.
+        The maps that were compared, on the points and in the indices of the data.
     """
 
     overall: Statistics
@@ -180,14 +180,14 @@ class Agreement:
 
     @property
     def has_halves(self) -> bool:
-        """Whether there were half-sets."""
+        """Whether the data have half-sets."""
         return self.pairs.halves is not None
 
     @property
     def contrast(self) -> float:
-        """Factor that gives the model's scaled anisotropic part the spread of the data's.
+        """Factor that gives the scaled anisotropic model the standard deviation of the data.
 
-        A least-squares scale makes a poor model look flat; this factor is for pictures.
+        It is for pictures, because a least-squares scale makes a poor model look flat.
         """
         model = self.scale_anisotropic * self.pairs.model_anisotropic
         spread = float(np.nanstd(model))
@@ -213,7 +213,7 @@ def shell_statistics(
 ) -> Iterator[Statistics]:
     """Statistics of shells of equal width in s, from low to high resolution."""
     edges = np.linspace(*limits, n_shells + 1)
-    # A voxel on an edge belongs to the outer shell; the last shell holds both its edges.
+    # A voxel on an edge belongs to the outer shell; the last shell includes both its edges.
     bounds = np.searchsorted(pairs.s, edges)
     bounds[-1] = pairs.n
     for i in range(n_shells):
@@ -225,7 +225,7 @@ def shell_statistics(
 def statistics(
     pairs: Pairs, limits: tuple[float, float], scales: tuple[float, float]
 ) -> Statistics:
-    """Agreement over voxels between two s (1/Å), with given scales."""
+    """Agreement over the voxels between two s (1/Å), with given scale factors."""
     weight, model = pairs.weight, scales[0] * pairs.model
     known = np.isfinite(pairs.model_anisotropic) & np.isfinite(pairs.data_anisotropic)
     rest = pairs.part(known)
@@ -261,7 +261,7 @@ def _half_statistics(pairs: Pairs) -> dict[str, float]:
 
 
 def scales_of(pairs: Pairs) -> tuple[float, float]:
-    """Least-squares factors of the model: for intensities and for anisotropic parts."""
+    """Least-squares scale factors of the model: for intensities and for anisotropic parts."""
     known = np.isfinite(pairs.model_anisotropic) & np.isfinite(pairs.data_anisotropic)
     rest = pairs.part(known)
     return (

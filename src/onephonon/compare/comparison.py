@@ -1,4 +1,4 @@
-"""Comparing data with a calculated map."""
+"""Comparison of data with a calculated map."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def compare_maps(
     Parameters
     ----------
     model : DiffuseMap
-        On a grid that goes through the data's points; a finer one is averaged over the data's
-        voxels. Missing values are taken from equivalent voxels. Or a list of the
-        data's own q-vectors.
+        On a grid that contains the points of the data; a finer one is averaged over the voxels
+        of the data. Missing values are taken from equivalent voxels. Or a list of the same
+        q-vectors as the data.
     data : DiffuseMap
-        With sigma, counts and half-sets if it has them.
+        Its sigma, counts and half-sets are used if present.
     settings : Settings, optional
     multiplicity : ndarray, shape of the data, optional
-        How often each voxel counts, such as that of `symmetrize`.
+        Weight of each voxel, such as that of `symmetrize`.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def compare_maps(
     Raises
     ------
     InputError
-        If the two have no voxel in common, or the cells, settings or weights do not fit.
+        If the two have no voxel in common, the cells differ, or the weights are not available.
     """
     settings = settings or Settings()
     data = with_cell(data, model.cell)
@@ -120,7 +120,7 @@ def candidates_for(
     cell: Sequence[float] | None,
     data_cell: Sequence[float] | None,
 ) -> tuple[Reindexing, ...]:
-    """The indexings to try, the data's own first."""
+    """The indexings to try, that of the data first."""
     own = Reindexing(np.eye(3))
     requested = settings.reindex
     if cell is None or data_cell is None:
@@ -129,14 +129,14 @@ def candidates_for(
         from_operator = parse_reindexing(requested, data_cell, cell)
         others = find_reindexings(cell, symmetry) if symmetry else (own,)
         if misfit_of(np.eye(3), data_cell, cell) > CELL_TOLERANCE:
-            return (from_operator,)  # the data's own indices belong to another setting of the cell
+            return (from_operator,)  # the data are indexed in another setting of the cell
         return (*(o for o in others if o.name != from_operator.name), from_operator)
     misfit = misfit_of(np.eye(3), data_cell, cell)
     if misfit > CELL_TOLERANCE:
         raise InputError(
             f"the data's cell {_shown(data_cell)} is not the model's {_shown(cell)}: 1/d of some "
-            f"hkl differs by {100 * misfit:.2g} %; if the axes have other names, give the "
-            "operator (reindex='l,h,k'), else the right structure"
+            f"hkl differs by {100 * misfit:.2g} %; if the axes are named differently, "
+            "give the operator (reindex='l,h,k'); otherwise give the right structure"
         )
     return find_reindexings(cell, symmetry) if symmetry and requested != "none" else (own,)
 
@@ -147,14 +147,14 @@ def comparison_notes(
     """Remarks needed to interpret the numbers."""
     notes = [f"resolution from the data's cell {_shown(data.cell or ())}"]
     if cell is not None and tuple(cell) != data.cell:
-        notes[0] += f"; the model's is {_shown(cell)}, and is taken at the same hkl"
+        notes[0] += f"; the model has {_shown(cell)} and is evaluated at the same hkl"
     if not symmetry and settings.reindex != "none":
-        notes.append("the space group is unknown, so no other indexing was tried")
+        notes.append("no other indexing was tried, because the space group is unknown")
     return notes
 
 
 def with_cell(data: DiffuseMap, cell: Sequence[float] | None) -> DiffuseMap:
-    """The data with their own cell, or else the model's."""
+    """The data with their own cell, or that of the model if they have none."""
     if data.cell is not None or cell is None:
         return data
     return data.changed("cell of the model", cell=tuple(cell))

@@ -15,7 +15,7 @@ from .target import Target
 
 Float64 = NDArray[np.float64]
 
-#: Voxels looked up at a time.
+#: Number of voxels processed at a time.
 VOXELS_AT_A_TIME = 1_000_000
 
 
@@ -27,7 +27,7 @@ def values_of(
     Parameters
     ----------
     model : DiffuseMap
-        On a grid; or a list of the very q-vectors of the data.
+        On a grid, or a list of the same q-vectors as the data.
     target : Target
     reindexing : Reindexing
         From the data's indices to the model's.
@@ -38,7 +38,7 @@ def values_of(
     Returns
     -------
     ndarray
-        NaN where the model has none.
+        NaN where the model has no value.
 
     Raises
     ------
@@ -67,20 +67,20 @@ def values_of(
         raise InputError(
             f"no voxel of the data ({target.data.grid or 'a list'}) is at a point of the model's "
             f"grid ({model.grid}) under {reindexing.name}; resample one to the other's grid, or "
-            "give the structure in place of the map"
+            "give the structure instead of the map"
         )
     return found
 
 
 def at_data_voxels(model: DiffuseMap, data: DiffuseMap) -> tuple[DiffuseMap, str]:
-    """Average a model over the data's voxels if its own are finer.
+    """Average a model over the voxels of the data if its own are smaller.
 
     Returns
     -------
     model : DiffuseMap
-        On a grid of the data's step that goes through the data's points; or as it was.
+        On the lattice of the data's points; or the unchanged model.
     how : str
-        Text: how the model is evaluated at the voxels.
+        Describes how the model is evaluated at the voxels.
     """
     if model.grid is None or data.grid is None:
         return model, "the given map, point by point"
@@ -89,18 +89,19 @@ def at_data_voxels(model: DiffuseMap, data: DiffuseMap) -> tuple[DiffuseMap, str
         return model, "the given map, voxel by voxel"
     inside = " x ".join(f"{x:.3g}" for x in np.divide(data.grid.step, model.grid.step))
     return averaged, (
-        f"the given map, averaged over the data's voxels ({inside} of its own in each; missing "
-        "ones, such as Bragg points, take no part)"
+        f"the given map, averaged over the data's voxels ({inside} voxels of the map in each; "
+        "missing ones, such as Bragg points, are ignored)"
     )
 
 
 def _of_list(model: DiffuseMap, target: Target, reindexing: Reindexing) -> Float64:
-    """Values of a list of the data's own q-vectors."""
+    """Values of a model that is a list of the q-vectors of the data."""
     data = target.data
     same = data.intensity.size == model.intensity.size and reindexing.is_identity
     if not same or not np.allclose(model.q_vectors, data.q_vectors, rtol=0, atol=1e-6):
         raise InputError(
-            f"the model is a list of {model.intensity.size} q-vectors that are not the data's "
-            f"{data.intensity.size} points; lists are compared point by point, without reindexing"
+            f"the model is a list of {model.intensity.size} q-vectors that differ from the "
+            f"{data.intensity.size} points of the data; lists are compared point by point, "
+            "without reindexing"
         )
     return np.asarray(model.intensity.reshape(-1)[target.voxel_index], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""A comparison as a table, as CSV and as JSON."""
+"""Results of a comparison as a table, as CSV and as JSON."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REST: tuple[Column, ...] = (
 
 
 def table(agreement: Agreement) -> tuple[list[str], list[list[str]]]:
-    """Headings, and a row for each shell and one over all of them, as text."""
+    """Headings, and rows for each shell and for all shells, as text."""
     columns = (*BASE, *(HALVES if agreement.has_halves else ()), *REST)
 
     def row(name: str, found: Statistics) -> list[str]:
@@ -60,7 +60,7 @@ def trial_table(agreement: Agreement) -> tuple[list[str], list[list[str]]]:
         ]
         for trial in agreement.trials
     ]
-    return ["indices", "cell off by", "voxels", "CC", "CC aniso", "behind the best"], rows
+    return ["indices", "cell misfit", "voxels", "CC", "CC aniso", "below best"], rows
 
 
 def summary(agreement: Agreement) -> list[str]:
@@ -68,7 +68,7 @@ def summary(agreement: Agreement) -> list[str]:
     return [
         f"indexing: {agreement.decision}",
         f"model: {agreement.quadrature}",
-        f"isotropic part: {agreement.isotropic}, from model and data alike",
+        f"isotropic part: {agreement.isotropic}, from both model and data",
         f"weights: {agreement.weighting}",
         f"scale of the model: {agreement.scale:.5g} for intensities, "
         f"{agreement.scale_anisotropic:.5g} for anisotropic parts; R aniso is on the latter",
@@ -116,7 +116,7 @@ def write_json(agreement: Agreement, path: str | os.PathLike[str], force: bool =
 
     Raises
     ------
-    MapFileError
+    FileError
         If the file exists and `force` is not set, or cannot be written.
     """
     with replacing(path, force) as temporary:
@@ -125,13 +125,13 @@ def write_json(agreement: Agreement, path: str | os.PathLike[str], force: bool =
 
 
 def write_csv(agreement: Agreement, path: str | os.PathLike[str], force: bool = False) -> None:
-    """Write the shells of a comparison and the line over all of them as CSV, in full precision.
+    """Write the statistics of all shells as CSV, in full precision; the last line is over all.
 
-    d in Å; unknown numbers are empty. The last line is over all shells.
+    d is in Å; unknown numbers are empty.
 
     Raises
     ------
-    MapFileError
+    FileError
         If the file exists and `force` is not set, or cannot be written.
     """
     rows = [asdict(found) for found in (*agreement.shells, agreement.overall)]

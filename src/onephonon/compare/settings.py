@@ -23,13 +23,13 @@ class Settings:
     Parameters
     ----------
     d_min, d_max : float
-        Range of resolution, Å.
+        Resolution range, Å.
     shells : int
-        Shells of equal width in 1/d to report.
+        Number of shells of equal width in 1/d to report.
     isotropic : Isotropic
-        What is taken out of both for the anisotropic statistics.
+        The part of both maps that is subtracted for the anisotropic statistics.
     weighting : {'unit', 'sigma', 'counts'}
-        'sigma': 1/sigma^2; voxels without a positive sigma are left out.
+        'sigma': 1/sigma^2; voxels without a positive sigma are excluded.
     reindex : str
         'auto': try all indexings of the lattice and use the best if it is clearly better; 'best':
         use the best in any case; 'none': keep the indexing of the data and try no other; or
@@ -55,8 +55,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.d_min < self.d_max:
             raise InputError(
-                f"d_min {self.d_min:g} Å and d_max {self.d_max:g} Å bound no range of resolution; "
-                "give 0 <= d_min < d_max (d_min is the finer one)"
+                f"d_min {self.d_min:g} Å and d_max {self.d_max:g} Å are not a resolution range; "
+                "give 0 <= d_min < d_max"
             )
         if self.shells < 1 or self.shells != int(self.shells):
             raise InputError(f"{self.shells} shells: give a whole number, 1 or more")

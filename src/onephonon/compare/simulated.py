@@ -1,4 +1,4 @@
-"""Comparing data with a model that is computed at the data's voxels."""
+"""Comparison of data with a model computed at the voxels of the data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def compare_model(
     progress: ProgressLike | None = None,
     **run: Any,
 ) -> Agreement:
-    """Compute a model at the voxels of data, and compare.
+    """Compute a model at the voxels of the data, and compare.
 
     Parameters
     ----------
@@ -52,13 +52,13 @@ def compare_model(
     data : DiffuseMap
     settings : Settings, optional
     average : int, optional
-        Average the model over each voxel, to this order; 0 takes it at the voxels' centres. By
+        Average the model over each voxel, to this order; 0 evaluates it at the voxel centres. By
         default 2 for voxels of half an index or more, else 0; see `choose_quadrature`.
     leave_out : float
-        Share of the way from a Bragg point to the faces of its voxel that takes no part in the
-        average; see `Quadrature`.
+        Fraction of the distance from a Bragg point to the faces of its voxel that is excluded
+        from the average; see `Quadrature`.
     use_data_adp : bool
-        Debye-Waller factors from the file's B or U.
+        Compute Debye-Waller factors from the B or U of the file.
     multiplicity : ndarray, shape of the data, optional
     progress : Progress or callable, optional
     **run
@@ -72,7 +72,7 @@ def compare_model(
     Raises
     ------
     InputError
-        As `compare_maps`; or if a list is to be averaged, which has no voxels.
+        As in `compare_maps`; or if a list, which has no voxels, is to be averaged.
     """
     settings = settings or Settings()
     crystal = model.crystal
@@ -91,7 +91,7 @@ def compare_model(
     )
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters)
     notes = comparison_notes(settings, crystal.spacegroup, crystal.cell.parameters, data)
-    how = "taken at the voxels' centres" if quadrature is None else str(quadrature)
+    how = "evaluated at the voxel centres" if quadrature is None else str(quadrature)
     return compare_values(target, lambda r: found[r.name], candidates, settings, laue, how, notes)
 
 
@@ -115,7 +115,8 @@ def simulate_at(
     reindexings : sequence of Reindexing
         From the data's indices to the model's.
     quadrature : Quadrature, optional
-        Average over voxels, along the data's axes; by default the model is taken at the centres.
+        Average over voxels, along the axes of the data; by default the model is evaluated at the
+        voxel centres.
     use_data_adp : bool
     progress, **run
         See `voxel_average`.
@@ -123,7 +124,7 @@ def simulate_at(
     Returns
     -------
     dict
-        By the reindexing's name: intensities, shape (N,); NaN at Bragg points and beyond the
+        By name of the reindexing: intensities, shape (N,); NaN at Bragg points and beyond the
         model's resolution limit.
     """
     laue = symmetry_of(model, use_data_adp)
@@ -158,8 +159,8 @@ def simulate_at(
 def symmetry_of(model: OnePhonon, use_data_adp: bool = False) -> Float64:
     """Operators on rows of hkl that leave a model's intensity unchanged, shape (n, 3, 3).
 
-    Those of the crystal's Laue group, if springs and displacements have its symmetry too; else
-    the inversion (Friedel's law).
+    Those of the crystal's Laue group if springs and displacements have its symmetry, otherwise
+    the identity and the inversion (Friedel's law).
     """
     every = model.crystal.laue_operators
     with torch.no_grad():

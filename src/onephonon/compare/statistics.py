@@ -1,4 +1,4 @@
-"""Statistics of agreement between two lists of intensities: weighted, and block by block."""
+"""Statistics of agreement between two lists of intensities: weighted, and by blocks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cc_star(cc_half: float) -> float:
 
 
 def least_squares_scale(model: Float64, data: Float64, weight: Float64 | None = None) -> float:
-    """Factor k of the model that makes ``sum w (data - k model)^2`` smallest; NaN if it is zero."""
+    """Scale factor k that minimizes ``sum w (data - k model)^2``; NaN for a model of zero."""
     w = np.ones(len(model)) if weight is None else weight
     square = float((w * model) @ model)
     return float((w * model) @ data) / square if square > 0 else math.nan
@@ -54,7 +54,7 @@ class BlockSums:
     Parameters
     ----------
     sums : ndarray, shape (6, n_blocks)
-        Of w, w x, w y, w x^2, w y^2 and w x y, with x and y counted from their means.
+        Of w, w x, w y, w x^2, w y^2 and w x y, where x and y are deviations from their means.
     """
 
     sums: Float64
@@ -68,7 +68,7 @@ class BlockSums:
         block: NDArray[np.int64],
         n_blocks: int,
     ) -> BlockSums:
-        """Sum over blocks; `block` holds each value's, shape (N,), from 0."""
+        """Sum over blocks; `block` is the block index of each value, shape (N,), from 0."""
         w = np.ones(len(x)) if weight is None else weight
         x, y = centred(x, y, w)
         terms = (w, w * x, w * y, w * x * x, w * y * y, w * x * y)
@@ -94,8 +94,8 @@ class BlockSums:
 def jackknife_error(left_out: Float64) -> float:
     """Standard error of a statistic from its values with each block left out in turn.
 
-    ``sqrt((n - 1)/n sum (value - mean)^2)``, the delete-one jackknife. Blocks much larger than
-    the distance over which errors are alike make it hold for voxels that are not independent.
+    ``sqrt((n - 1)/n sum (value - mean)^2)``, the delete-one jackknife. Blocks
+    much larger than the correlation length of the errors make it valid for dependent voxels.
     NaN for fewer than `MIN_BLOCKS` blocks.
     """
     n = len(left_out)

@@ -26,7 +26,7 @@ BLOCKS_ACROSS = 11
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Voxels of data to compare with, in the order of their resolution.
+    """Voxels of the data to compare with, sorted by 1/d.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Target:
     voxel_index : ndarray, shape (N,), int64
         Flat indices of the voxels in the data.
     s : ndarray, shape (N,)
-        1/d, 1/Å, rising.
+        1/d, 1/Å, in increasing order.
     weight, multiplicity : ndarray, shape (N,)
     limits : (float, float)
         Lowest and highest s of shells.
@@ -51,12 +51,12 @@ class Target:
     def of(
         cls, data: DiffuseMap, settings: Settings, multiplicity: NDArray[np.float64] | None = None
     ) -> Target:
-        """Choose the voxels that have a value and a weight and are in the range of resolution.
+        """Select the voxels that have a value and a weight and are in the resolution range.
 
         Raises
         ------
         InputError
-            If there are none, or the map lacks what the weights need.
+            If there are none, or the map lacks the sigmas or counts for the weights.
         """
         every = _weights(data, settings.weighting)
         repeats = np.ones(data.intensity.shape) if multiplicity is None else multiplicity
@@ -94,24 +94,24 @@ class Target:
         Raises
         ------
         InputError
-            If it has none.
+            If the model has no value.
         """
         known = np.isfinite(model)
         if not known.any():
             raise InputError(
                 f"the model has no value at any of the {self.n} voxels of data that are compared: "
-                "it does not reach there, or they are all Bragg points; average it over the voxels"
+                "they are outside its grid, or all are Bragg points; average it over the voxels"
             )
         voxel_index, s, weight = self.voxel_index[known], self.s[known], self.weight[known]
         values = np.asarray(model[known], dtype=np.float64)
-        measured = self._taken(self.data.intensity, voxel_index)
+        measured = self._select(self.data.intensity, voxel_index)
 
         def rest(intensities: Float64) -> Float64:
             return isotropic.remove(intensities, s, self.limits, weight)
 
         halves = rest_of_halves = None
         if self.data.halves is not None:
-            halves = np.stack([self._taken(half, voxel_index) for half in self.data.halves])
+            halves = np.stack([self._select(half, voxel_index) for half in self.data.halves])
             rest_of_halves = np.full(halves.shape, np.nan)
             both = np.isfinite(halves).all(axis=0)
             for half, left in zip(halves, rest_of_halves, strict=True):
@@ -130,7 +130,7 @@ class Target:
         )
 
     @staticmethod
-    def _taken(values: NDArray[np.float64], voxel_index: NDArray[np.int64]) -> Float64:
+    def _select(values: NDArray[np.float64], voxel_index: NDArray[np.int64]) -> Float64:
         return values.reshape(-1)[voxel_index].astype(np.float64)
 
     def to_map_shape(self, values: Float64) -> Float64:
@@ -142,7 +142,7 @@ class Target:
     def blocks(self, operators: Sequence[Float64]) -> NDArray[np.int64]:
         """Block index of each voxel, shape (N,), from 0.
 
-        Blocks are boxes of about equal size in 1/Å; boxes that an operator (on rows of hkl) takes
+        Blocks are boxes of about equal size in 1/Å; boxes that an operator (on rows of hkl) maps
         onto each other form one block, because their contents are not independent.
         """
         cell = self.data.cell
@@ -164,7 +164,7 @@ class Target:
 
 
 def hkl_of_voxels(data: DiffuseMap, voxel_index: NDArray[np.int64]) -> Float64:
-    """Miller indices of voxels of a map counted flat, shape (n, 3)."""
+    """Miller indices of voxels with given flat indices, shape (n, 3)."""
     if data.grid is None:
         return np.asarray(data.hkl[voxel_index])
     index = np.unravel_index(voxel_index, data.grid.shape)
@@ -174,7 +174,7 @@ def hkl_of_voxels(data: DiffuseMap, voxel_index: NDArray[np.int64]) -> Float64:
 def _in_range(
     data: DiffuseMap, keep: NDArray[np.bool_], limits: tuple[float, float]
 ) -> tuple[NDArray[np.int64], Float64]:
-    """Flat places of the voxels kept whose s is within limits, and their s."""
+    """Flat indices and s of the kept voxels whose s is within limits."""
     places, found, before = [], [], 0
     for part, s in data.slabs():
         chosen = keep[part] & (s >= limits[0]) & (s <= limits[1])
@@ -185,12 +185,12 @@ def _in_range(
 
 
 def _weights(data: DiffuseMap, weighting: str) -> Float64:
-    """Weight of every voxel, NaN or 0 where there is none."""
+    """Weight of every voxel; NaN or 0 if it has none."""
     if weighting == "unit":
         return np.ones(data.intensity.shape)
     source = {"sigma": data.sigma, "counts": data.counts}[weighting]
     if source is None:
-        raise InputError(f"weights by {weighting}, but the data have none; take weighting='unit'")
+        raise InputError(f"weights by {weighting}, but the data have none; use weighting='unit'")
     values = source.astype(np.float64)
     if weighting == "counts":
         return values

@@ -1,4 +1,4 @@
-"""Tests of the possible indexings, and the choice between them."""
+"""Comparison of the possible indexings, and the choice between them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def run_trials(
     candidates : sequence of Reindexing
     settings : Settings
     operators : sequence of ndarray, shape (3, 3)
-        On rows of hkl: what makes voxels equivalent, or possibly so; see `Target.blocks`.
+        Operators on rows of hkl that relate equivalent, or possibly equivalent, voxels; see
+        `Target.blocks`.
     """
     block = target.blocks(operators)
     n_blocks = int(block.max()) + 1
@@ -75,9 +76,9 @@ def choose(trials: Sequence[Trial], settings: Settings) -> tuple[Trial, str]:
     if requested not in ("auto", "best"):
         return trials[-1], f"{trials[-1].reindexing.name}, as requested"
     if len(trials) == 1:
-        return own, "the data's own indices; there is no other way to index this lattice"
+        return own, "the data's own indices; the lattice allows no other"
     best = trials[_best([t.cc_anisotropic for t in trials])]
-    ways = f"of {len(trials)} ways to index the lattice"
+    ways = f"of {len(trials)} indexings of the lattice"
     if requested == "best":
         return best, f"{best.reindexing.name}, the one with the highest CC {ways}, as requested"
     rivals = [t for t in trials if t is not best]
@@ -91,11 +92,11 @@ def choose(trials: Sequence[Trial], settings: Settings) -> tuple[Trial, str]:
         return own, f"the data's own indices, the best {ways}: {margin}"
     if lead >= settings.clearly:
         return best, (
-            f"{best.reindexing.name} in place of the data's own indices, clearly the best {ways}: "
+            f"{best.reindexing.name} instead of the data's own indices, clearly the best {ways}: "
             f"{margin} ({settings.clearly:g} are required)"
         )
     return own, (
-        f"the data's own indices, although {best.reindexing.name} is ahead: {margin}, which is "
+        f"the data's own indices, although {best.reindexing.name} is better: {margin}, which is "
         f"not clear ({settings.clearly:g} are required); reindex='best' would use it"
     )
 

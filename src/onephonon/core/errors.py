@@ -17,8 +17,12 @@ class NetworkError(OnePhononError):
     """The springs do not hold the crystal together."""
 
 
-class MapFileError(OnePhononError):
-    """A file of intensities or q-vectors cannot be read or written."""
+class FileError(OnePhononError):
+    """A file cannot be read or written."""
+
+
+class MapFileError(FileError):
+    """A file cannot be used as a map, or a map cannot be written in a file's format."""
 
 
 class GradientError(OnePhononError, RuntimeError):

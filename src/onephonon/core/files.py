@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import MapFileError
+from .errors import FileError
 
 
 def check_writable(path: str | os.PathLike[str], force: bool = False) -> Path:
@@ -15,18 +15,18 @@ def check_writable(path: str | os.PathLike[str], force: bool = False) -> Path:
 
     Raises
     ------
-    MapFileError
+    FileError
         If the file exists and `force` is not set, or its folder is missing.
     """
     path = Path(path)
     if path.is_dir():
-        raise MapFileError(f"{path} is a folder; name a file in it")
+        raise FileError(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
-        raise MapFileError(f"{path}: there is no folder {path.parent}; make it first")
+        raise FileError(f"{path}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
-        raise MapFileError(f"{path}: the folder {path.parent} cannot be written to; choose another")
+        raise FileError(f"{path}: the folder {path.parent} cannot be written to; choose another")
     if path.exists() and not force:
-        raise MapFileError(f"{path} exists; choose another name, or overwrite it with --force")
+        raise FileError(f"{path} exists; choose another name, or overwrite it with --force")
     return path
 
 
@@ -42,7 +42,7 @@ def replacing(path: str | os.PathLike[str], force: bool = False) -> Iterator[Pat
             yield temporary
             temporary.replace(path)
     except OSError as error:
-        raise MapFileError(f"{path}: cannot be written ({error}); choose another place") from error
+        raise FileError(f"{path}: cannot be written ({error}); choose another place") from error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, MapFileError
+from .errors import FileError, InputError, MapFileError
 
 #: Exceptions that libraries raise on damaged files.
 READ_ERRORS = (
@@ -53,7 +53,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except MapFileError:
+    except FileError:
         raise
     except InputError as error:
         raise MapFileError(f"{path}: {error}") from error

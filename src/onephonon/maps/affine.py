@@ -25,7 +25,7 @@ class IndexMap:
     matrix : ndarray, shape (3, 3)
         Whole numbers (int64) if exact, float64 otherwise.
     shift : ndarray, shape (3,)
-        The same.
+        Of the same type.
     exact : bool
         Whether every target voxel falls on a point of the source's lattice.
     """
@@ -37,7 +37,7 @@ class IndexMap:
     def source(self, rows: slice, shape: tuple[int, int, int]) -> list[NDArray[Any]]:
         """Source indices along the three axes for some rows of a target of a given shape.
 
-        Each array has three axes and broadcasts with the others to the rows' own shape.
+        The three arrays broadcast to the shape of the rows.
         """
         target = np.ogrid[rows, : shape[1], : shape[2]]
         return [

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import check_cell, numpy_cell
 from onephonon.crystal.grid import SLAB, HklGrid
@@ -26,18 +26,17 @@ ARRAYS = ("intensity", "sigma", "counts", "half1", "half2")
 class DiffuseMap:
     """Diffuse intensities with grid, cell, uncertainties and history.
 
-    `DiffuseMap.on_grid` and `DiffuseMap.at_points` make one; everything is checked then.
+    Create maps with `DiffuseMap.on_grid` and `DiffuseMap.at_points`; all arguments are checked.
 
     Parameters
     ----------
     intensity : ndarray, shape (n_h, n_k, n_l) on a grid or (N,) of a list
-        float32 or float64 (kept; other real numbers become float64). NaN where there is none:
-        that is the mask.
+        float32 or float64 (kept; other real numbers become float64). NaN where it is
+        missing; there is no separate mask.
     grid : HklGrid, optional
         None for a list.
     points : ndarray, shape (N, 3), float64, optional
-        The list's q-vectors, 1/Å, 2*pi included; None on a grid, whose q-vectors follow from
-        it. Read them as `q_vectors`, which both have.
+        q-vectors of a list, 1/Å, 2*pi included; None on a grid. `q_vectors` gives them for both.
     cell : tuple of six float, optional
         a, b, c in Å; alpha, beta, gamma in degrees. Needed on a grid.
     spacegroup : str
@@ -45,7 +44,7 @@ class DiffuseMap:
     sigma : ndarray, optional
         Standard uncertainty of the intensity, shape of `intensity`; may be NaN.
     counts : ndarray, optional
-        Observations behind each voxel, shape of `intensity`; may be NaN.
+        Number of observations of each voxel, shape of `intensity`; may be NaN.
     halves : pair of ndarray, optional
         Intensities from two random halves of the data, each of the shape of `intensity`.
     units : str
@@ -55,15 +54,15 @@ class DiffuseMap:
     parameters : dict
         Parameters of the calculation, JSON-compatible.
     version : str
-        Of the program that made it.
+        Version of the program that computed the map.
     list_shape : tuple of three int, optional
         How a list is arranged (frames, rows and columns of a detector), last fastest.
 
     Raises
     ------
     InputError
-        If shapes do not agree, a number is infinite, a sigma negative, the cell flat, or a grid
-        has no cell.
+        If shapes do not agree, a number is infinite, a sigma is negative, the cell has no
+        volume, or a grid has no cell.
     """
 
     intensity: Array
@@ -85,19 +84,19 @@ class DiffuseMap:
             object.__setattr__(self, name, value)
 
         keep("intensity", _numbers("intensity", self.intensity))
-        self._check_place(keep)
+        self._check_points(keep)
         for name in ("sigma", "counts"):
             values = getattr(self, name)
             if values is not None:
-                keep(name, self._beside(name, values, minimum=0.0))
+                keep(name, self._check_array(name, values, minimum=0.0))
         if self.halves is not None:
             if len(self.halves) != 2:
                 raise InputError(f"halves are two arrays of intensities, got {len(self.halves)}")
-            keep("halves", tuple(self._beside("halves", values) for values in self.halves))
+            keep("halves", tuple(self._check_array("halves", values) for values in self.halves))
         keep("history", tuple(self.history))
 
-    def _check_place(self, keep: Any) -> None:
-        """Check grid, list and cell."""
+    def _check_points(self, keep: Any) -> None:
+        """Check the grid or the q-vectors, and the cell."""
         shape = self.intensity.shape
         if self.cell is not None:
             keep("cell", check_cell(self.cell))
@@ -133,7 +132,7 @@ class DiffuseMap:
                 )
             keep("list_shape", arranged)
 
-    def _beside(self, name: str, values: Any, minimum: float = -math.inf) -> Array:
+    def _check_array(self, name: str, values: Any, minimum: float = -math.inf) -> Array:
         """Check an array that accompanies the intensities."""
         values = _numbers(name, values)
         if values.shape != self.intensity.shape:
@@ -158,12 +157,12 @@ class DiffuseMap:
         parameters: Mapping[str, Any] | None = None,
         version: str = "",
     ) -> DiffuseMap:
-        """Map on a regular grid; arrays of its shape, or flat with l fastest.
+        """Create a map on a regular grid from arrays of its shape, or flat ones with l fastest.
 
         Raises
         ------
         InputError
-            As the class says.
+            See the class.
         """
 
         def shaped(values: ArrayLike | None) -> Any:
@@ -202,12 +201,12 @@ class DiffuseMap:
         version: str = "",
         list_shape: Sequence[int] | None = None,
     ) -> DiffuseMap:
-        """List of intensities (N,) at q-vectors (N, 3), 1/Å, 2*pi included.
+        """Create a list of intensities (N,) at q-vectors (N, 3), 1/Å, 2*pi included.
 
         Raises
         ------
         InputError
-            As the class says.
+            See the class.
         """
         return cls(
             intensity=np.asarray(intensity),
@@ -235,7 +234,7 @@ class DiffuseMap:
 
         Raises
         ------
-        MapFileError
+        InputError
             For a list.
         """
         self.require_grid()
@@ -246,11 +245,11 @@ class DiffuseMap:
 
         Raises
         ------
-        MapFileError
+        InputError
             For a list.
         """
         if self.grid is None or self.cell is None:
-            raise MapFileError(
+            raise InputError(
                 f"{self.intensity.size} intensities are a list of q-vectors and not a map on a "
                 "grid of hkl, which this needs"
             )
@@ -258,22 +257,22 @@ class DiffuseMap:
 
     @property
     def hkl(self) -> NDArray[np.float64]:
-        """Miller indices, shape (N, 3), l fastest; computed on access, 24 bytes a voxel.
+        """Miller indices, shape (N, 3), l fastest; computed on access, 24 bytes per voxel.
 
         Raises
         ------
-        MapFileError
+        InputError
             For a list without a cell.
         """
         if self.grid is not None:
             return self.grid.hkl
         if self.cell is None:
-            raise MapFileError("a list of q-vectors without a cell has no hkl; give it a cell")
+            raise InputError("a list of q-vectors without a cell has no hkl; give it a cell")
         return np.asarray(numpy_cell(self.cell).hkl_from_q(self.q_vectors))
 
     @property
     def q_vectors(self) -> NDArray[np.float64]:
-        """Scattering vectors, shape (N, 3), 1/Å, 2*pi included; of a grid computed on access."""
+        """Scattering vectors, shape (N, 3), 1/Å, 2*pi included; for a grid computed on access."""
         if self.points is not None:
             return self.points
         grid, cell = self.require_grid()
@@ -326,7 +325,7 @@ class DiffuseMap:
 
     @property
     def coverage(self) -> float:
-        """Share of the voxels that have an intensity."""
+        """Fraction of the voxels that have an intensity."""
         return self.n_valid / self.intensity.size if self.intensity.size else 0.0
 
     @property

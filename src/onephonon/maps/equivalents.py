@@ -21,10 +21,10 @@ Float64 = NDArray[np.float64]
 #: Maximum number of voxels compared; more do not change two decimals.
 MAX_VOXELS = 1_000_000
 
-#: Fewer pairs than this have no correlation worth a number: two always lie on a line.
+#: Minimum number of pairs for a correlation: two points always lie on a line.
 MIN_PAIRS = 3
 
-#: Shells of resolution whose profile is the isotropic part.
+#: Number of resolution shells whose means are the isotropic part.
 N_SHELLS = 50
 
 
@@ -42,7 +42,7 @@ class Agreement:
         The same after subtraction of the mean over each resolution shell: the common fall-off
         with resolution alone gives a high correlation.
     r : float
-        Sum of |a - b| over sum of |a| + |b|: the R-factor of merging two.
+        Sum of |a - b| over sum of |a| + |b|: the R-factor of merging pairs.
     """
 
     pairs: int
@@ -60,7 +60,7 @@ class SymmetryAgreement:
     symmetry : str
         As requested.
     n_operators : int
-        Of the Laue group, the inversion included.
+        Number of operators of the Laue group, the inversion included.
     friedel : Agreement
         Of voxels at hkl and -hkl.
     rotations : Agreement
@@ -118,7 +118,7 @@ def _some_voxels(diffuse: DiffuseMap) -> NDArray[np.intp]:
 
 
 def _isotropic(diffuse: DiffuseMap, voxels: NDArray[np.intp], own: Float64) -> Float64:
-    """Mean intensity around the resolution of each voxel, which it shares with its equivalents."""
+    """Mean intensity at the resolution of each voxel, the same for its equivalents."""
     grid, cell = diffuse.require_grid()
     s = np.linalg.norm(grid.hkl_of_voxels(voxels) @ numpy_cell(cell).inverse, axis=1)
     limits = (0.0, float(s.max(initial=0.0)))

@@ -13,7 +13,7 @@ from .diffuse import Array, DiffuseMap
 
 Float64 = NDArray[np.float64]
 
-#: Points closer to a voxel than this (in voxels) take its value: rounding of hkl computed from q.
+#: Points closer to a voxel than this (in voxels) are on it: hkl computed from q are rounded.
 ON_VOXEL = 1e-6
 
 
@@ -34,7 +34,7 @@ def interpolate(diffuse: DiffuseMap, hkl: ArrayLike) -> Float64:
 
     Raises
     ------
-    MapFileError
+    InputError
         For a list.
     """
     index = diffuse.require_grid()[0].index_of(hkl)
@@ -92,7 +92,7 @@ def trilinear(values: Array, index: Sequence[NDArray[Any]], sigma: bool = False)
         (i, w_i), (j, w_j), (k, w_k) = (axis[c] for axis, c in zip(axes, corner, strict=True))
         weight = w_i * w_j * w_k
         share = values[i, j, k] * weight
-        # A missing voxel of weight zero takes no part; NaN * 0 would be NaN.
+        # A missing voxel of weight zero is ignored; NaN * 0 would be NaN.
         total += np.where(weight == 0, 0.0, share**2 if sigma else share)
     return np.sqrt(total) if sigma else total
 

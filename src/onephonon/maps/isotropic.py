@@ -1,13 +1,12 @@
-"""The isotropic part of intensities: what depends on |q| alone, and what is left without it.
+"""The isotropic part of intensities, which depends on |q| only, and the anisotropic rest.
 
-Two choices are in use, and their anisotropic parts are not the same numbers:
+Two definitions are used, and their anisotropic parts differ:
 
-- maps and pictures (`split_isotropic`, `symmetry_agreement`) take out the **profile**, the mean
-  intensity of each shell interpolated between shells: a curve without steps, which may be read off
-  and drawn;
-- comparing and fitting (`compare`, `refine`) take out a **line** per shell, fitted by least
-  squares, from model and data alike: what goes linearly with |q| inside a shell would correlate
-  anything with anything.
+- maps and pictures (`split_isotropic`, `symmetry_agreement`) subtract the **profile**, the mean
+  intensity of each shell interpolated between shells: a curve without steps, which can be drawn;
+- comparisons and fits (`compare`, `refine`) subtract a **line** per shell, fitted by least
+  squares, from both model and data: a common linear trend in |q| within a shell would correlate
+  even unrelated maps.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from .radial import RadialProfile, radial_average
 Float64 = NDArray[np.float64]
 
 #: Kinds of isotropic part, and number of parameters per shell. A profile is one
-#: curve through all shells, and takes none from any by itself.
+#: curve through all shells and has no parameters of its own in a shell.
 KINDS = {"none": 0, "mean": 1, "line": 2, "profile": 0}
 
-#: The kinds in words.
+#: Descriptions of the kinds.
 DESCRIBED = {
-    "mean": "the mean taken out",
-    "line": "a line in |q| taken out",
-    "profile": "the mean, interpolated between shells, taken out",
+    "mean": "the mean",
+    "line": "a line in |q|",
+    "profile": "the mean, interpolated between shells,",
 }
 
 
@@ -45,9 +44,9 @@ class Isotropic:
     kind : {'line', 'profile', 'mean', 'none'}
         A straight line in |q| in each shell, fitted by (weighted) least squares; the (weighted)
         means of the shells, interpolated between the mean |q| of each; the mean of each shell in
-        steps; or nothing at all.
+        steps; or nothing.
     shells : int
-        Shells of equal width in |q| between the limits of what is compared.
+        Number of shells of equal width in |q| between the limits of the comparison.
 
     Raises
     ------
@@ -66,13 +65,13 @@ class Isotropic:
 
     def __str__(self) -> str:
         if self.kind == "none":
-            return "nothing taken out"
-        return f"{DESCRIBED[self.kind]} of each of {self.shells} shells in |q|"
+            return "nothing subtracted"
+        return f"{DESCRIBED[self.kind]} subtracted in {self.shells} shells of |q|"
 
     def remove(
         self, values: Float64, s: Float64, limits: tuple[float, float], weight: Float64
     ) -> Float64:
-        """Values without their isotropic part.
+        """Subtract the isotropic part from values.
 
         Parameters
         ----------
@@ -110,7 +109,7 @@ class Isotropic:
 
 
 def shell_of(s: Float64, limits: tuple[float, float], shells: int) -> NDArray[np.int64]:
-    """Shell of equal width that each s lies in, shape (N,); the outermost holds its upper edge."""
+    """Index of the shell of each s, shape (N,); the outermost shell includes its upper edge."""
     low, high = limits
     width = (high - low) / shells
     if width <= 0:
@@ -128,7 +127,7 @@ def shell_profile(
     values, s, limits, weight
         As for `Isotropic.remove`.
     shells : int
-        Of equal width in s; values beyond the limits belong to the first and last.
+        Number of shells of equal width in s; values beyond the limits belong to the first and last.
     """
     if not len(values):
         return values
@@ -151,8 +150,7 @@ def split_isotropic(
 ) -> tuple[DiffuseMap, DiffuseMap]:
     """Split a map into a part that depends on |q| alone and the rest.
 
-    The part is the map's radial profile: the choice 'profile' of `Isotropic`, unless asked
-    otherwise.
+    By default the isotropic part is the map's radial profile, the kind 'profile' of `Isotropic`.
 
     Parameters
     ----------
@@ -161,19 +159,20 @@ def split_isotropic(
     n_bins : int
         See `radial_average`.
     profile : RadialProfile, optional
-        Isotropic part to take instead of the map's own.
+        Isotropic part to subtract instead of the map's own.
     interpolate : bool
-        Between the bins, so that the isotropic part has no steps; see `RadialProfile.at`. In
-        whole bins the mean of the rest is zero in each.
+        Interpolate between the bins, so that the isotropic part has no steps; see
+        `RadialProfile.at`. Otherwise it is constant in each bin, and the mean of the rest is zero
+        there.
     of : {'mean', 'median'}
-        What the isotropic part is in each bin.
+        Statistic of each bin.
 
     Returns
     -------
     isotropic : DiffuseMap
         Missing where the map is. Without sigma, counts and halves.
     anisotropic : DiffuseMap
-        The 'variational' part: intensity - isotropic, with the map's sigma and counts; both
+        The 'variational' part: intensity - isotropic, with the map's sigma and counts; the
         same isotropic part is subtracted from both half-sets.
     """
     taken = profile or radial_average(diffuse, n_bins)

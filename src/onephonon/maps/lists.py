@@ -15,14 +15,14 @@ from onephonon.crystal.grid import HklGrid
 
 from .diffuse import DiffuseMap
 
-#: q-vectors of a list may differ by this much, in Miller indices, from those of the grid.
+#: Tolerance between the q-vectors of a list and those of the grid, in Miller indices.
 SAME_HKL = 1e-3
 
 
 def gridded(
     listed: DiffuseMap, shape: tuple[int, int, int], hkl: NDArray[Any] | None = None
 ) -> DiffuseMap:
-    """Convert a list to the grid of hkl that it forms, l fastest.
+    """Convert a list whose points form a grid of hkl, l fastest, to a map on that grid.
 
     Parameters
     ----------

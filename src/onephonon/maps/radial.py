@@ -25,13 +25,13 @@ class RadialProfile:
     Parameters
     ----------
     edges : ndarray, shape (n + 1,)
-        Of the bins, 1/Å. A bin holds its lower edge; the last holds its upper one too.
+        Edges of the bins, 1/Å. A bin includes its lower edge; the last also its upper edge.
     count : ndarray, shape (n,), int64
-        Voxels with an intensity.
+        Number of voxels with an intensity.
     position : ndarray, shape (n,)
         Mean s of these voxels, 1/Å; the middle of the bin if it is empty.
     mean, median : ndarray, shape (n,)
-        Of their intensities; NaN if the bin is empty.
+        Mean and median of their intensities; NaN if the bin is empty.
     std : ndarray, shape (n,)
         Their standard deviation (divided by n - 1); NaN for fewer than two.
     """
@@ -60,8 +60,8 @@ class RadialProfile:
         ----------
         s : ndarray
         interpolate : bool
-            Linearly between the bins' positions and constant beyond the first and last, empty
-            bins left out; otherwise the value of the bin that s lies in, NaN outside.
+            Interpolate linearly between the positions of the bins that are not empty, constant
+            beyond the first and last; otherwise take the value of the bin of s, NaN outside.
         of : {'mean', 'median'}
 
         Raises
@@ -92,14 +92,14 @@ def radial_average(
     diffuse : DiffuseMap
         On a grid or a list.
     n_bins : int
-        Bins of equal width from the smallest to the largest s of a valid voxel.
+        Number of bins of equal width from the smallest to the largest s of a valid voxel.
     edges : sequence of float, optional
-        Bins to use instead, rising, 1/Å.
+        Increasing edges of the bins to use instead, 1/Å.
 
     Raises
     ------
     InputError
-        If no voxel has an intensity, or edges do not rise.
+        If no voxel has an intensity, or the edges do not increase.
     """
     bin_edges = shell_edges(diffuse, n_bins) if edges is None else _check_edges(edges)
     n = len(bin_edges) - 1
@@ -152,7 +152,7 @@ def shell_edges(diffuse: DiffuseMap, n_bins: int) -> Float64:
 
 
 def bin_of(s: Float64, edges: Float64) -> NDArray[np.int16]:
-    """Bin of each s: as NumPy's histogram has them; ``len(edges) - 1`` for what is in none."""
+    """Bin of each s: as in NumPy's histogram; ``len(edges) - 1`` outside all bins."""
     n = len(edges) - 1
     index = np.searchsorted(edges, s, side="right") - 1
     index[s == edges[-1]] = n - 1
@@ -163,5 +163,5 @@ def bin_of(s: Float64, edges: Float64) -> NDArray[np.int16]:
 def _check_edges(edges: Sequence[float] | Float64) -> Float64:
     checked = np.asarray(edges, dtype=np.float64).reshape(-1)
     if not 2 <= len(checked) <= MAX_BINS or not (np.diff(checked) > 0).all():
-        raise InputError(f"edges of shells are two or more rising numbers (1/Å), got {edges}")
+        raise InputError(f"edges of shells are two or more increasing numbers (1/Å), got {edges}")
     return checked

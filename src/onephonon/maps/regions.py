@@ -43,7 +43,7 @@ def crop(
     Raises
     ------
     InputError
-        If bounds hold no voxel.
+        If no voxel is within the bounds.
     """
     grid, _ = diffuse.require_grid()
     slices, ranges = [], []
@@ -68,7 +68,7 @@ def crop(
 def crop_resolution(
     diffuse: DiffuseMap, d_min: float = 0.0, d_max: float = math.inf, *, shrink: bool = False
 ) -> DiffuseMap:
-    """Mask what lies outside a range of resolution.
+    """Mask the voxels outside a resolution range.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def crop_resolution(
     d_min, d_max : float
         Smallest and largest d to keep, Å.
     shrink : bool
-        Also cut the grid down to the smallest block that holds the range, or drop the list's
+        Also cut the grid down to the smallest block that contains the range, or drop the list's
         other points.
 
     Raises
@@ -118,10 +118,10 @@ def slice_plane(diffuse: DiffuseMap, axis: str | int, value: float = 0.0) -> Dif
     diffuse : DiffuseMap
         On a grid.
     axis : {'h', 'k', 'l'} or 0, 1, 2
-        Across the plane.
+        The index that is constant on the plane.
     value : float
-        Its index there; between two planes of voxels they are interpolated, and where either is
-        missing nothing is.
+        Value of that index; between two layers of voxels, values are interpolated, and are
+        missing where either voxel is missing.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def _block(
     step: str,
     arrays: dict[str, NDArray[Any]] | None = None,
 ) -> DiffuseMap:
-    """Cut a block of voxels, from other arrays than the map's own if given."""
+    """Cut a block of voxels from the map's arrays, or from other arrays if given."""
     grid, _ = diffuse.require_grid()
     cut = {name: a[slices] for name, a in (arrays or diffuse.arrays).items()}
     return diffuse.changed(step, cut, grid=grid.sub(slices))

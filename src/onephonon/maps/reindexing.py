@@ -1,4 +1,4 @@
-"""The same map under other Miller indices."""
+"""Reindexing of maps: changing their Miller indices."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .diffuse import Array, DiffuseMap
 
 
 def reindex(diffuse: DiffuseMap, matrix: ArrayLike | str) -> DiffuseMap:
-    """Give every voxel new indices, ``hkl_new = matrix @ hkl_old``; cell and axes follow.
+    """Reindex a map, ``hkl_new = matrix @ hkl_old``; cell and axes change accordingly.
 
     Parameters
     ----------
     diffuse : DiffuseMap
         On a grid.
     matrix : ndarray, shape (3, 3), or str
-        Whole numbers of determinant 1 or -1; or written out, as 'k,h,-l'.
+        Whole numbers of determinant 1 or -1; or a triplet such as 'k,h,-l'.
 
     Returns
     -------
     DiffuseMap
-        All voxels unchanged, none interpolated. Where axes are mixed (h + k) the voxels fill an
+        The same voxels; nothing is interpolated. Where axes are mixed (h + k) the voxels fill an
         oblique part of the new grid; the rest is missing. The space group is the old one
         in the new axes, or "" if that setting has no symbol.
 

@@ -1,4 +1,4 @@
-"""The same map on another grid."""
+"""Resampling of maps on other grids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Float64 = NDArray[np.float64]
 
 METHODS = ("linear", "nearest", "average")
 
-#: A map this much finer than a grid, in every direction, is averaged over the grid's voxels.
+#: A map is averaged over the voxels of a grid if it is finer by this factor in every direction.
 FINER = 1.5
 
 
@@ -29,15 +29,15 @@ def resample(diffuse: DiffuseMap, grid: HklGrid, method: str = "linear") -> Diff
     grid : HklGrid
     method : {'linear', 'nearest', 'average'}
         'linear' interpolates between the eight voxels around a point, and is missing where one
-        with weight is. 'nearest' takes the voxel that the point lies in. 'average' takes the mean
-        of the voxels inside each new voxel, each weighted by its share of volume inside; those
-        that are missing take no part. It is for coarser grids.
+        with weight is. 'nearest' takes the voxel that contains the point. 'average' takes the
+        mean of the voxels inside each new voxel, weighted by the fraction of their volume inside;
+        missing ones are ignored. It is for coarser grids.
 
     Returns
     -------
     DiffuseMap
-        Missing outside the old grid. Sigma follows as that of independent voxels. Counts are
-        interpolated, or in an average summed; without any, an average counts its voxels.
+        Missing outside the old grid. Sigma is propagated for independent voxels. Counts are
+        interpolated, or summed by an average; without counts, an average counts the voxels.
 
     Raises
     ------
@@ -72,8 +72,8 @@ def onto_coarser(diffuse: DiffuseMap, grid: HklGrid) -> DiffuseMap:
     Returns
     -------
     DiffuseMap
-        On the grid's lattice, over the extent of the map; or the very map, if it is not finer or
-        lies between two voxels of the grid.
+        On the grid's lattice, over the extent of the map; or the unchanged map, if it is not finer
+        or lies between two voxels of the grid.
     """
     own, _ = diffuse.require_grid()
     fine, coarse = np.array(own.step), np.array(grid.step)
@@ -111,7 +111,7 @@ def _sample(values: Array, at: tuple[Float64, ...], method: str, uncertain: bool
 
 
 def _average(diffuse: DiffuseMap, old: HklGrid, new: HklGrid) -> dict[str, Array]:
-    """Mean over each new voxel of what the old ones inside it have."""
+    """Mean over each new voxel of the old voxels inside it."""
     weights = [
         _overlaps(centres, new.step[a] / old.step[a], old.shape[a])
         for a, centres in enumerate(_indices(new, old))
@@ -151,16 +151,16 @@ def _average(diffuse: DiffuseMap, old: HklGrid, new: HklGrid) -> dict[str, Array
 
 
 def _overlaps(centres: Float64, width: float, n: int) -> Float64:
-    """Share of each old voxel that lies in each new one along an axis, shape (n_new, n).
+    """Fraction of each old voxel that lies in each new one along an axis, shape (n_new, n).
 
     Parameters
     ----------
     centres : ndarray, shape (n_new,)
-        Of the new voxels, in old voxels.
+        Centres of the new voxels, in old voxels.
     width : float
-        Of a new voxel, in old voxels.
+        Width of a new voxel, in old voxels.
     n : int
-        Old voxels.
+        Number of old voxels.
     """
     low, high = centres[:, None] - 0.5 * width, centres[:, None] + 0.5 * width
     old = np.arange(n)

@@ -29,7 +29,7 @@ class ShellSummary:
     edges : ndarray, shape (n + 1,)
         1/Å.
     voxels, valid : ndarray of int, shape (n,)
-        Of the map's voxels in each shell: all, and those that have an intensity.
+        Number of voxels of the map in each shell: all, and those that have an intensity.
     mean : ndarray, shape (n,)
         Mean intensity.
     signal : ndarray, shape (n,)
@@ -53,15 +53,15 @@ class MapSummary:
     Parameters
     ----------
     percentiles : ndarray
-        Intensities at `PERCENTILES`; those between least and largest from a million voxels.
+        Intensities at `PERCENTILES`; all but the lowest and highest from at most a million voxels.
     mean : float
     negative : float
-        Share of the valid intensities below zero.
+        Fraction of the valid intensities below zero.
     d_max, d_min : float
         Largest (of voxels off hkl = 0) and smallest d of a valid voxel, Å.
     shells : ShellSummary
     cc_half : float
-        Of all voxels; NaN without half-sets.
+        Correlation of the half-sets over all voxels; NaN without half-sets.
     """
 
     percentiles: Float64
@@ -74,7 +74,7 @@ class MapSummary:
 
 
 def summarize(diffuse: DiffuseMap, n_shells: int = 10) -> MapSummary:
-    """Describe a map on a grid or a list.
+    """Summarize a map on a grid or a list.
 
     Raises
     ------

@@ -25,7 +25,7 @@ class Symmetrized:
     ----------
     map : DiffuseMap
     multiplicity : ndarray of uint8, shape of the map
-        Distinct equivalent voxels that had an intensity.
+        Number of distinct equivalent voxels that have an intensity.
     spread : ndarray, shape of the map
         Their standard deviation (divided by n - 1); NaN for fewer than two.
     """
@@ -48,12 +48,12 @@ def symmetrize(
     Parameters
     ----------
     diffuse : DiffuseMap
-        On a grid, which need not be symmetric about the origin: equivalents outside it, and
-        missing ones, take no part.
+        On a grid, which need not be symmetric about the origin: equivalents outside it
+        and missing ones are ignored.
     laue : str, optional
         Space group or Laue class; by default the map's space group. See `laue_operators`.
     weighted : bool
-        Weight each voxel by 1/sigma^2; voxels without a positive sigma then take no part.
+        Weight each voxel by 1/sigma^2; voxels without a positive sigma are then ignored.
     fill : bool
         Enlarge the grid to hold all equivalents of its voxels.
     interpolate : bool
@@ -68,8 +68,8 @@ def symmetrize(
     Raises
     ------
     InputError
-        If the symmetry is not known or not the cell's, an operator does not map the grid's points
-        onto its points and `interpolate` is not set, or weights lack sigmas.
+        If the symmetry is unknown or incompatible with the cell, an operator does not map the
+        points of the grid onto each other and `interpolate` is not set, or weights lack sigmas.
     """
     grid, cell = diffuse.require_grid()
     symmetry = laue or diffuse.spacegroup
@@ -87,7 +87,7 @@ def symmetrize(
     spread = np.empty(new.shape, dtype=diffuse.intensity.dtype)
     for rows in new.slabs(SLAB // len(maps)):
         found = _equivalents(diffuse, maps, rows, new.shape)
-        own = _times_each_is_found(maps, rows, new.shape)
+        own = _site_multiplicity(maps, rows, new.shape)
         mean, multiplicity[rows], spread[rows] = _average(found, own, weighted)
         for name, values in mean.items():
             arrays[name][rows] = values
@@ -124,7 +124,7 @@ def _equivalents(
     return found
 
 
-def _times_each_is_found(
+def _site_multiplicity(
     maps: list[IndexMap], rows: slice, shape: tuple[int, int, int]
 ) -> NDArray[np.int64]:
     """Number of operators that leave each voxel in place (each equivalent occurs as often)."""
@@ -141,7 +141,7 @@ def _times_each_is_found(
 def _average(
     found: dict[str, NDArray[np.float64]], times: NDArray[np.int64], weighted: bool
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[Any], NDArray[np.float64]]:
-    """Mean of equivalents by name, their number and their spread; first axis of `found` gone."""
+    """Mean of equivalents by name, their number and spread, over the first axis of `found`."""
     intensity = found["intensity"]
     valid = ~np.isnan(intensity)
     weight = valid.astype(np.float64)

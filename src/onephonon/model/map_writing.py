@@ -153,7 +153,7 @@ def write_map(
 
     Raises
     ------
-    InputError, MapFileError
+    InputError, FileError
         If options contradict each other, or the file cannot be written.
     """
     output, progress = Path(path), Progress.of(progress)

@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from onephonon.core.errors import MapFileError
+from onephonon.core.errors import FileError
 from onephonon.core.files import replacing
 
 from .interfaces import ContactRow, ContactTable
@@ -35,7 +35,7 @@ def write_contact_table(
 
     Raises
     ------
-    MapFileError
+    FileError
         If the ending is neither, or the file exists and `force` is not set.
     """
     path = _check(path)
@@ -62,12 +62,12 @@ def read_contact_table(path: str | os.PathLike[str]) -> ContactTable:
 
     Raises
     ------
-    MapFileError
+    FileError
         If the file is missing, damaged, or lacks a column.
     """
     path = _check(path)
     if not path.is_file():
-        raise MapFileError(f"{path}: there is no such file; check the path")
+        raise FileError(f"{path}: there is no such file; check the path")
     try:
         text = path.read_text(encoding="utf-8")
         table: Any = (
@@ -75,7 +75,7 @@ def read_contact_table(path: str | os.PathLike[str]) -> ContactTable:
         )
         return ContactTable(_row(entry, path, n + 1) for n, entry in enumerate(table))
     except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, TypeError) as error:
-        raise MapFileError(f"{path}: not a readable table ({error})") from error
+        raise FileError(f"{path}: not a readable table ({error})") from error
 
 
 def labelling(rows: Sequence[ContactRow]) -> dict[tuple[str, str, str], str]:
@@ -93,14 +93,14 @@ def start_values(rows: Sequence[ContactRow], kind: str) -> dict[str, tuple[float
 
     Raises
     ------
-    MapFileError
+    FileError
         If contacts of one class have different constants.
     """
     start: dict[str, tuple[float, ...]] = {}
     for row in rows:
         value = (row.k_par, row.k_perp) if kind == "hybrid" else (row.k_par,)
         if start.setdefault(row.spring_class, value) != value:
-            raise MapFileError(
+            raise FileError(
                 f"contacts of class {row.spring_class!r} have constants {value} and "
                 f"{start[row.spring_class]}; give all contacts of a class the same constants"
             )
@@ -110,15 +110,15 @@ def start_values(rows: Sequence[ContactRow], kind: str) -> dict[str, tuple[float
 def _row(entry: dict[str, Any], path: Path, number: int) -> ContactRow:
     missing = [name for name in _NAMES if entry.get(name) is None]
     if missing:
-        raise MapFileError(f"{path}: row {number} has no {', '.join(missing)}")
+        raise FileError(f"{path}: row {number} has no {', '.join(missing)}")
     try:
         return ContactRow(**{name: _TYPES.get(name, str)(entry[name]) for name in _NAMES})
     except ValueError as error:
-        raise MapFileError(f"{path}: row {number}: {error}; correct the number") from error
+        raise FileError(f"{path}: row {number}: {error}; correct the number") from error
 
 
 def _check(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.suffix not in (".csv", ".json"):
-        raise MapFileError(f"{path}: ending {path.suffix!r} is neither .csv nor .json")
+        raise FileError(f"{path}: ending {path.suffix!r} is neither .csv nor .json")
     return path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onephonon.core.errors import MapFileError
+from onephonon.core.errors import FileError
 from onephonon.core.files import replacing
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, SavedLe
 
     Raises
     ------
-    MapFileError
+    FileError
         If the file is not the state of a fit, or is damaged.
     """
     import torch
@@ -81,6 +81,6 @@ def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, SavedLe
         }
         return str(state["fingerprint"]), levels
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MapFileError(
+        raise FileError(
             f"{path} is not the state of a fit ({error}); remove it to start again"
         ) from error

@@ -1,3 +1,3 @@
-"""``onephonon compare``: a model against data."""
+"""``onephonon compare``: comparison of a model with data."""
 
 from . import command  # noqa: F401  (adds the command)

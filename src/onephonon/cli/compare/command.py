@@ -45,7 +45,7 @@ def compare(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A calculated map; or a structure, computed at the data's voxels.",
+            help="A calculated map, or a structure to compute at the voxels of the data.",
         ),
     ],
     data_file: Annotated[
@@ -65,11 +65,11 @@ def compare(
     numerics: NumericsOptions,
     reading: MapReadingOptions,
 ) -> None:
-    """Compare a model with data: correlation overall and by shell of resolution.
+    """Compare a model with data: correlation overall and by resolution shell.
 
-    A structure is computed at the data's voxels. Correlations are given for the intensities and
-    for their anisotropic parts. All possible indexings of the lattice are tried. The
-    options from Structure to Numerics are for structures; those under Map reading are about DATA.
+    A structure is computed at the voxels of the data. Correlations are given for the intensities
+    and for their anisotropic parts. All possible indexings of the lattice are tried. The options
+    from Structure to Numerics are for structures; those under Map reading apply to DATA.
     """
     from onephonon.compare.comparison import compare_maps
     from onephonon.maps.io.registry import read_map
@@ -79,8 +79,8 @@ def compare(
     if not is_structure(model_file):
         if voxels.average or voxels.leave_out or displacements.use_data_adp:
             raise InputError(
-                f"--average, --leave-out and --use-data-adp are for structures; {model_file} is "
-                "taken for a map"
+                f"--average, --leave-out and --use-data-adp are for structures, but {model_file} "
+                "is read as a map"
             )
         model_map = read_map(model_file)
         found = compare_maps(model_map, reading.read_for(data_file, model_file), settings)
@@ -99,13 +99,13 @@ def compare(
 
 
 def is_structure(path: Path) -> bool:
-    """Whether a file's ending means a structure, plain or compressed."""
+    """Whether the ending of a file is that of a structure, plain or compressed."""
     name = path.name.lower().removesuffix(".gz")
     return name.endswith(STRUCTURES)
 
 
 def _averaging(voxels: VoxelOptions, data: DiffuseMap) -> dict[str, Any]:
-    """How the model is averaged over the voxels of data."""
+    """How the model is averaged over the voxels of the data."""
     from onephonon.scattering.quadrature import choose_quadrature
 
     quadrature = choose_quadrature(data.grid, voxels.average, voxels.leave_out)
@@ -122,7 +122,7 @@ def _compare_model(
 
 
 def _with_parameters(found: Agreement, model: OnePhonon, parameters: dict[str, Any]) -> Agreement:
-    """The same, its map saying how it was made."""
+    """Add the parameters of the calculation to the map of the model."""
     from onephonon import __version__
 
     found_scale = {"thermal_scale": float(model.thermal_scale.detach()), "mesh": list(model.mesh)}

@@ -1,4 +1,4 @@
-"""What is compared, and what is saved."""
+"""Options of a comparison and of its output."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComparisonOptions(OptionGroup):
-    """What is compared."""
+    """Settings of a comparison."""
 
     panel: ClassVar[str] = "Comparison"
 
-    shells: Annotated[int, typer.Option(help="Number of shells of resolution to report.")] = 10
+    shells: Annotated[int, typer.Option(help="Number of resolution shells to report.")] = 10
     remove: Annotated[
         str,
         typer.Option(
-            metavar="line|mean|none",
-            help="Isotropic part that is removed from both: in each shell of |q| a line in |q|, "
-            "the mean, or nothing.",
+            metavar="line|mean|profile|none",
+            help="Isotropic part subtracted from both maps: in each shell of |q| a line in |q| "
+            "or the mean; the profile; or nothing.",
         ),
     ] = "line"
     remove_shells: Annotated[int, typer.Option(help="Number of shells of |q| for --remove.")] = 50
@@ -36,12 +36,12 @@ class ComparisonOptions(OptionGroup):
         str,
         typer.Option(
             metavar="unit|sigma|counts",
-            help="Weight voxels alike, by 1/sigma², or by the number of observations.",
+            help="Weights of voxels: unit, 1/sigma², or the number of observations.",
         ),
     ] = "unit"
 
     def settings(self, resolution: ResolutionOptions, reindex: str) -> Settings:
-        """What `compare_maps` takes.
+        """Settings of `compare_maps`.
 
         Raises
         ------
@@ -63,14 +63,16 @@ class ComparisonOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class ResultOptions(OptionGroup):
-    """What is saved of a comparison."""
+    """Files to which the results are saved."""
 
     panel: ClassVar[str] = "Results"
 
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Save the table of shells.")] = (
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save the table of shells as CSV.")
+    ] = None
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Save all numbers as JSON.")] = (
         None
     )
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Save all numbers.")] = None
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture.")] = None
     output: Annotated[
         Path | None,
@@ -78,23 +80,23 @@ class ResultOptions(OptionGroup):
             "--output",
             "-o",
             metavar="FILE",
-            help="Save the model at the data's voxels, in the data's indices, as a map.",
+            help="Save the model as a map on the voxels and in the indices of the data.",
         ),
     ] = None
 
     @property
     def files(self) -> list[Path]:
-        """Everything that is saved."""
+        """All files to be written."""
         files = (self.csv, self.json, self.png, self.output)
         return [path for path in files if path is not None]
 
     def check(self, force: bool) -> None:
-        """Check before long work that everything can be written.
+        """Check, before long computations, that all files can be written.
 
         Raises
         ------
-        MapFileError, InputError
-            If something cannot.
+        FileError
+            If a file cannot be written.
         """
         from onephonon.core.files import check_writable
 

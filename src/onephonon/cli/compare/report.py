@@ -1,4 +1,4 @@
-"""An agreement as tables in the terminal, and as files."""
+"""Results of a comparison as tables in the terminal and as files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_agreement(found: Agreement, title: str) -> None:
-    """Print tables of shells and of ways of indexing, and what must be known with them."""
+    """Print tables of shells and of indexings, and remarks."""
     from rich.console import Console
 
     from onephonon.compare.report import summary, table, trial_table
@@ -24,7 +24,7 @@ def print_agreement(found: Agreement, title: str) -> None:
         console.print(part, "")
     headings, rows = trial_table(found)
     if len(rows) > 1:
-        for part in tables_that_fit("ways to index the lattice", headings, rows, console.width):
+        for part in tables_that_fit("indexings of the lattice", headings, rows, console.width):
             console.print(part, "")
     for line in summary(found):
         console.print(f"- {line}", markup=False, highlight=False)
@@ -33,7 +33,7 @@ def print_agreement(found: Agreement, title: str) -> None:
 def save_agreement(
     found: Agreement, title: str, results: ResultOptions, force: bool, quiet: bool
 ) -> None:
-    """Save what was asked for, and name the files."""
+    """Save the requested files, and print their names."""
     from onephonon.compare.report import write_csv, write_json
 
     if results.csv is not None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onephonon.core.errors import MapFileError
+from onephonon.core.errors import FileError
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
@@ -47,13 +47,13 @@ class FitFolder:
 
         Raises
         ------
-        MapFileError
+        FileError
             If the folder contains other files, or a fit with other data or options.
         """
         from onephonon.refine.state import fingerprint, read_fit_state
 
         if path.exists() and not path.is_dir():
-            raise MapFileError(f"{path} is a file; name a folder for the results")
+            raise FileError(f"{path} is a file; name a folder for the results")
         fingerprinted = asdict(settings) | arguments
         # A longer series has the same first levels if both begin, or neither begins, with "global".
         fingerprinted["levels"] = settings.levels[0] == "global"
@@ -65,12 +65,12 @@ class FitFolder:
         if state.exists() and not force:
             other, saved_levels = read_fit_state(state)
             if other != own:
-                raise MapFileError(
+                raise FileError(
                     f"{path} contains a fit with other data, another structure or other options; "
                     "choose another folder, or overwrite it with --force"
                 )
         elif path.is_dir() and any(path.iterdir()) and not force:
-            raise MapFileError(
+            raise FileError(
                 f"{path} is not empty and contains no fit to continue; choose another folder, or "
                 "write into it with --force"
             )

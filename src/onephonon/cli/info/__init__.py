@@ -1,3 +1,3 @@
-"""``onephonon info``: what is in a map, in words, numbers and a small picture."""
+"""``onephonon info``: description of a map in numbers and a small picture."""
 
 from . import command  # noqa: F401  (adds the command)

@@ -21,36 +21,36 @@ if TYPE_CHECKING:
 @command("onephonon info snase.lat --cell-from 1stn.pdb --laue 4/mmm")
 def info(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A map in any of the formats that are read.")
+        Path, typer.Argument(metavar="FILE", help="A map in any of the supported formats.")
     ],
     *,
     laue: Annotated[
         str,
         typer.Option(
             metavar="GROUP",
-            help="Laue class or space group under which equivalent voxels are compared.",
-            show_default="the map's own",
+            help="Laue class or space group for the comparison of equivalent voxels.",
+            show_default="that of the map",
         ),
     ] = "",
     picture: Annotated[
         bool | None,
         typer.Option(
             "--picture/--no-picture",
-            help="Draw the map here, in the terminal.",
+            help="Draw the map in the terminal.",
             show_default="on a terminal",
         ),
     ] = None,
     png: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the map into this PNG.")
+        Path | None, typer.Option(metavar="FILE", help="Draw the map into a PNG, PDF or SVG file.")
     ] = None,
     writing: OutputOptions,
     reading: MapReadingOptions,
 ) -> None:
     """Describe a map: grid, coverage, resolution, intensities, agreement of symmetry equivalents.
 
-    Equivalent voxels are compared before any averaging: their correlation CC, that of
-    the anisotropic part (without the mean over each shell of resolution, which alone correlates
-    anything), and R = Σ|a - b| / Σ(|a| + |b|).
+    Equivalent voxels are compared before any averaging, by their correlation CC, that of the
+    anisotropic part (without the mean of each resolution shell, whose fall-off alone gives a high
+    correlation), and R = Σ|a - b| / Σ(|a| + |b|).
     """
     from onephonon.core.files import check_writable
 
@@ -72,7 +72,7 @@ def info(
 
 
 def _print(file: Path, diffuse: DiffuseMap, laue: str, picture: bool | None) -> None:
-    """Everything in words and numbers, and a picture where one is wanted."""
+    """Print the description, and a picture if requested."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -98,7 +98,7 @@ def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
     from . import facts
 
     rows, summary = facts.where(diffuse), None
-    with status("looking at the intensities", quiet=False):
+    with status("analysing the intensities", quiet=False):
         if diffuse.n_valid:
             summary = summarize(diffuse)
             rows += facts.values(diffuse, summary) + facts.symmetry(diffuse, laue)
@@ -121,7 +121,7 @@ def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
 
 
 def _print_picture(console: Console, diffuse: DiffuseMap) -> None:
-    """Central sections side by side, or the first alone on a narrow terminal."""
+    """Print central sections side by side, or only the first on a narrow terminal."""
     from rich.table import Table
     from rich.text import Text
 

@@ -26,8 +26,8 @@ def where(diffuse: DiffuseMap) -> Rows:
         rows += [("" if axis else "grid", _axis(diffuse.grid, axis)) for axis in range(3)]
     else:
         rows.append(("list", f"{diffuse.intensity.size:,} q-vectors"))
-    share = f"{100 * diffuse.coverage:.1f} %"
-    rows.append(("values", f"{diffuse.n_valid:,} of {diffuse.intensity.size:,} ({share})"))
+    fraction = f"{100 * diffuse.coverage:.1f} %"
+    rows.append(("values", f"{diffuse.n_valid:,} of {diffuse.intensity.size:,} ({fraction})"))
     if diffuse.cell is not None:
         lengths = ", ".join(f"{x:g}" for x in diffuse.cell[:3])
         rows.append(("cell", f"{lengths} Å; {', '.join(f'{x:g}' for x in diffuse.cell[3:])}°"))
@@ -72,7 +72,7 @@ def _mean_count(diffuse: DiffuseMap) -> str:
     if diffuse.counts is None:
         return ""
     known = diffuse.counts[diffuse.mask & ~np.isnan(diffuse.counts)]
-    return f"{known.mean(dtype=np.float64):.3g} a voxel" if len(known) else "none"
+    return f"{known.mean(dtype=np.float64):.3g} per voxel" if len(known) else "none"
 
 
 def symmetry(diffuse: DiffuseMap, laue: str) -> Rows:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
 
-#: Viridis at equal steps: perceptually even and readable by the colour-blind.
+#: Viridis at equal steps: perceptually uniform and readable with colour blindness.
 COLOURS = np.array(
     [
         (68, 1, 84), (71, 26, 107), (70, 50, 126), (62, 73, 137), (53, 94, 140), (44, 114, 142),
@@ -30,26 +30,26 @@ MIN_LOG_RATIO = 30.0
 #: Maximum width of a section, characters.
 MAX_SECTION_WIDTH = 44
 
-#: Upper half of a character cell in the foreground's colour, the lower in the background's.
+#: The upper half of a character cell has the foreground colour, the lower the background colour.
 UPPER_HALF_BLOCK = "▀"
 
 
 @dataclass(frozen=True)
 class Section:
-    """A central section: brightness from 0 to 1, NaN for no value; first row on top."""
+    """A central section: brightness from 0 to 1, NaN where there is no value; first row on top."""
 
     title: str
     pixels: NDArray[np.float64]
 
 
 def sections(diffuse: DiffuseMap, width: int) -> tuple[list[Section], str]:
-    """Central sections of a map on a grid, and a text that explains the colours.
+    """Central sections of a map on a grid, and a description of the colour scale.
 
     Parameters
     ----------
     diffuse : DiffuseMap
     width : int
-        Characters that all of them may take.
+        Total width, characters.
     """
     normals = (2, 1, 0) if width >= 60 else (2,)
     section_width = min(MAX_SECTION_WIDTH, (width - 2 * (len(normals) - 1)) // len(normals))
@@ -89,7 +89,7 @@ def _level(diffuse: DiffuseMap, normal: int) -> tuple[int, float]:
 
 
 def _section(diffuse: DiffuseMap, normal: int, width: int) -> NDArray[np.float64]:
-    """Mean intensity in each pixel, pixels being squares in 1/Å."""
+    """Mean intensity in each pixel; pixels are squares in 1/Å."""
     grid, cell = diffuse.require_grid()
     from onephonon.crystal.cell import numpy_cell
 

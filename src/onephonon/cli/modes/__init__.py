@@ -1,3 +1,3 @@
-"""``onephonon modes``: the vibrations of a crystal, in tables, pictures and films."""
+"""``onephonon modes``: vibrations of a crystal as tables, pictures and animations."""
 
 from . import command  # noqa: F401  (adds the command)

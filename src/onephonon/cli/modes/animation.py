@@ -1,4 +1,4 @@
-"""One mode as a film of atoms."""
+"""Animation of one mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onephonon.model.one_phonon import OnePhonon
 
 
-def write_film(
+def write_mode_animation(
     model: OnePhonon, name: str, file: Path, kelvin: float, wanted: AnimationOptions, force: bool
 ) -> str:
     """Write the animation, and describe what it shows."""
@@ -38,13 +38,13 @@ def write_film(
     nu = ", ".join(f"{p.frequency * thermal_frequency(kelvin):.3g}" for p in patterns)
     size = f"up to {one.largest:.2g} Å"
     if one.thermal > 0:
-        size += f" ({one.thermal:.2g} times thermal)"
+        size += f" ({one.thermal:.2g} times the thermal amplitude)"
     ends = "" if one.repeats else "; the wave does not repeat in this block"
     return f"{title}, {nu} THz, {block} cells, {len(one.displacements)} atoms, {size}{ends}"
 
 
 def _wavevector(text: str, model: OnePhonon) -> tuple[float, float, float]:
-    """A named point of the path, or three numbers."""
+    """Wavevector of a named point of the path, or of three numbers."""
     from onephonon.crystal.brillouin_path import zone_path
 
     try:

@@ -18,7 +18,7 @@ from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
 from ..terminal import status
-from .animation import write_film
+from .animation import write_mode_animation
 from .options import AnimationOptions, SpectrumOptions
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def modes(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for tables and pictures; made if missing."),
+        typer.Option("--output", "-o", help="Folder for tables and pictures; created if missing."),
     ] = None,
     writing: OutputOptions,
     temperature: TemperatureOptions,
@@ -57,10 +57,11 @@ def modes(
     springs: SpringOptions,
     displacements: DisplacementOptions,
 ) -> None:
-    """Show the vibrations: dispersion, density of states, sound, rigid-body motion, one mode.
+    """Show vibrations: dispersion, density of states, speeds of sound, rigid-body motion, one mode.
 
-    Frequencies follow from the file's B-factors, which set the thermal scale, and the temperature
-    at which they were measured. With --animate and no --output only the animation is made.
+    Frequencies follow from the B-factors of the file, which determine the thermal scale, and the
+    temperature at which they were measured. With --animate and no --output, only the animation is
+    written.
     """
     import torch
 
@@ -74,7 +75,7 @@ def modes(
             _report(model, file.name, kelvin, spectra, output, writing)
         if animation.animate is not None:
             film = animation.animate
-            shown = write_film(model, file.stem, film, kelvin, animation, writing.force)
+            shown = write_mode_animation(model, file.stem, film, kelvin, animation, writing.force)
             if not writing.quiet:
                 typer.echo(f"wrote {film}: {shown}")
 

@@ -1,4 +1,4 @@
-"""Which spectra are computed, and which mode is animated."""
+"""Options of the spectra and of the animation of a mode."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class SpectrumOptions(OptionGroup):
     points: Annotated[
         int | None,
         typer.Option(
-            help="Number of wavevectors along the path, roughly.",
-            show_default="by the size of the model",
+            help="Approximate number of wavevectors along the path.",
+            show_default="from the size of the model",
         ),
     ] = None
     dos_mesh: Annotated[
@@ -31,7 +31,7 @@ class SpectrumOptions(OptionGroup):
         typer.Option(
             metavar="NH NK NL",
             help="Mesh in the Brillouin zone for the density of states.",
-            show_default="by the size of the model",
+            show_default="from the size of the model",
         ),
     ] = None
     width: Annotated[
@@ -42,13 +42,14 @@ class SpectrumOptions(OptionGroup):
         ),
     ] = None
     histogram: Annotated[
-        bool, typer.Option("--histogram", help="Density of states in bins, without broadening.")
+        bool,
+        typer.Option("--histogram", help="Density of states as a histogram, not broadened."),
     ] = False
     folded: Annotated[
         bool,
         typer.Option(
             "--folded",
-            help="In centred cells, show every mode of the whole cell at each wavevector.",
+            help="In centred cells, show all modes of the conventional cell at each wavevector.",
         ),
     ] = False
 
@@ -65,7 +66,7 @@ class SpectrumOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class AnimationOptions(OptionGroup):
-    """One mode as a film of atoms."""
+    """Animation of one mode."""
 
     panel: ClassVar[str] = "Animation of one mode"
 
@@ -88,7 +89,7 @@ class AnimationOptions(OptionGroup):
             "--mode",
             metavar="NUMBER",
             help="Number of the mode, counted from 0 for the softest; may be repeated for .nmd.",
-            show_default="0; at Γ 3, above the drifts",
+            show_default="0; at Γ 3, above the translations",
         ),
     ] = ()
     cells: Annotated[
@@ -102,35 +103,33 @@ class AnimationOptions(OptionGroup):
     amplitude: Annotated[
         float | None,
         typer.Option(
-            help="Displacement of the atom that moves most, in Å.",
-            show_default="1, or by --thermal",
+            help="Largest displacement of an atom, in Å.",
+            show_default="1, or from --thermal",
         ),
     ] = None
     thermal: Annotated[
         float | None,
         typer.Option(
-            help="Amplitude in units of the thermal one, of energy kT, instead of --amplitude."
+            help="Amplitude in units of the thermal amplitude (energy kT), instead of --amplitude."
         ),
     ] = None
     travelling: Annotated[
         bool,
-        typer.Option("--travelling", help="Show a wave that travels instead of one that stands."),
+        typer.Option("--travelling", help="Show a travelling instead of a standing wave."),
     ] = False
-    frames: Annotated[int, typer.Option(help="Number of frames in a period.")] = 24
+    frames: Annotated[int, typer.Option(help="Number of frames per period.")] = 24
     atoms: Annotated[
         str,
-        typer.Option(
-            metavar="all|backbone|ca", help="Atoms shown; ca stands for C-alpha and phosphorus."
-        ),
+        typer.Option(metavar="all|backbone|ca", help="Atoms shown; ca: C-alpha and phosphorus."),
     ] = "all"
 
     def check(self, force: bool) -> None:
-        """Check before anything is computed that the film can be written.
+        """Check, before anything is computed, that the animation can be written.
 
         Raises
         ------
-        InputError, MapFileError
-            If it cannot.
+        InputError, FileError
+            If an option is invalid, or the file cannot be written.
         """
         from onephonon.core.files import check_writable
         from onephonon.viz.trajectory.structure_files import CIF_ENDINGS, PDB_ENDINGS
@@ -140,9 +139,9 @@ class AnimationOptions(OptionGroup):
             return
         endings = (*PDB_ENDINGS, *CIF_ENDINGS, ".nmd")
         if file.suffix.lower() not in endings:
-            raise InputError(f"--animate {file}: name it {', '.join(endings)}")
+            raise InputError(f"--animate {file}: the ending must be one of {', '.join(endings)}")
         if len(self.modes) > 1 and file.suffix.lower() != ".nmd":
-            raise InputError(f"--animate {file}: several modes go into .nmd only; give one")
+            raise InputError(f"--animate {file}: give one --mode, or write .nmd for several")
         check_writable(file, force)
 
     def pattern_arguments(self) -> dict[str, Any]:

@@ -45,24 +45,24 @@ N_MODES, N_BODIES = 6, 12
 
 @dataclass(frozen=True)
 class ModeReport:
-    """All results of the command.
+    """Results of the command.
 
     Parameters
     ----------
     model : OnePhonon
     name : str
-        The structure's.
+        Name of the structure.
     temperature : float
     dispersion : Dispersion
     states : DensityOfStates
     sound : list of dict
-        Speeds in m/s along the path's directions from Gamma.
+        Speeds in m/s along the directions of the path from Gamma.
     tls : TLS
-        The model's.
+        Of the model.
     fitted : FittedTLS
-        To the file's U.
+        Fitted to the U of the file.
     B : dict of str to Tensor
-        Of each atom: 'file', 'model' and 'tls'.
+        B of each atom from 'file', 'model' and 'tls'.
     """
 
     model: OnePhonon
@@ -80,10 +80,10 @@ class ModeReport:
         console = Console()
         for table in (self._frequencies(), self._speeds(), self._rigid_motion()):
             console.print(table)
-        file, ours, fitted = (self.B[name] for name in ("file", "model", "tls"))
+        file, own, fitted = (self.B[name] for name in ("file", "model", "tls"))
         console.print(
-            f"B-factors: mean {float(file.mean()):.1f} Å² in the file, {float(ours.mean()):.1f} in "
-            f"the model; correlation over {len(file)} atoms {_correlation(file, ours)}, "
+            f"B-factors: mean {float(file.mean()):.1f} Å² in the file, {float(own.mean()):.1f} in "
+            f"the model; correlation over {len(file)} atoms {_correlation(file, own)}, "
             f"of the fitted T, L, S {_correlation(file, fitted)}",
             highlight=False,
         )
@@ -163,10 +163,10 @@ class ModeReport:
         return table
 
     def _rigid_motion(self) -> Table:
-        """Root mean squares of translation and libration, by model and file."""
+        """Root-mean-square translation and libration, of model and file."""
         names = self.model.bodies.names
         table = Table(
-            title="rigid-body motion along its principal axes, about centroids",
+            title="rms rigid-body motion along principal axes, about centroids",
             caption=f"file: T, L and S fitted to its U; {self.fitted.undetermined()}. A negative "
             "number means a negative mean square, which is unphysical.",
         )
@@ -212,7 +212,7 @@ def make_report(
     histogram: bool,
     unfold: bool,
 ) -> ModeReport:
-    """Compute everything."""
+    """Compute all results."""
     found = dispersion(model, n_points=points, unfold=unfold)
     states = density_of_states(
         model,

@@ -1,1 +1,1 @@
-"""Options that several commands share: one group, one module."""
+"""Groups of options that several commands share, one per module."""

@@ -1,4 +1,4 @@
-"""How far atoms move, and their Debye-Waller factors."""
+"""Options of atomic displacements and Debye-Waller factors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..groups import OptionGroup
 
 @dataclass(frozen=True)
 class DisplacementOptions(OptionGroup):
-    """How far atoms move: the thermal scale, and the zone mesh that is averaged over."""
+    """Thermal scale, and mesh in the Brillouin zone for displacements."""
 
     panel: ClassVar[str] = "Displacements"
 
@@ -20,7 +20,7 @@ class DisplacementOptions(OptionGroup):
         float | None,
         typer.Option(
             help="Thermal scale s, which multiplies intensities and mean-square displacements.",
-            show_default="the mean B of the model is the file's",
+            show_default="mean B of the model equal to that of the file",
         ),
     ] = None
     mesh: Annotated[
@@ -28,7 +28,7 @@ class DisplacementOptions(OptionGroup):
         typer.Option(
             metavar="NH NK NL",
             help="Mesh in the Brillouin zone over which displacements are averaged.",
-            show_default="the samples per index of a grid, or a box of 60 Å",
+            show_default="samples per index of the grid; else a box of 60 Å",
         ),
     ] = None
 
@@ -39,12 +39,12 @@ class DisplacementOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class DebyeWallerOptions(DisplacementOptions):
-    """The same, and where the Debye-Waller factors come from."""
+    """The same, and the source of the Debye-Waller factors."""
 
     use_data_adp: Annotated[
         bool,
         typer.Option(
             "--use-data-adp",
-            help="Take the Debye-Waller factors from the file's B or U, not from the model.",
+            help="Compute Debye-Waller factors from B or U of the file, not from the model.",
         ),
     ] = False

@@ -1,4 +1,4 @@
-"""What a user says of a map because its file may not."""
+"""Options for information that the file of a map may lack."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MapReadingOptions(OptionGroup):
-    """What a user says of a map because its file may not."""
+    """Options for information that the file of a map may lack."""
 
-    panel: ClassVar[str] = "Map reading: what the file may not say"
+    panel: ClassVar[str] = "Map reading: information that the file may lack"
 
     cell: Annotated[
         tuple[float, float, float, float, float, float] | None,
@@ -51,9 +51,7 @@ class MapReadingOptions(OptionGroup):
     ] = None
     per_index: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(
-            metavar="NH NK NL", help="Voxels per Miller index, where only these are missing."
-        ),
+        typer.Option(metavar="NH NK NL", help="Voxels per Miller index, if only they are missing."),
     ] = None
     origin: Annotated[
         tuple[int, int, int] | None,
@@ -75,7 +73,7 @@ class MapReadingOptions(OptionGroup):
         Raises
         ------
         InputError
-            If options contradict one another.
+            If options contradict each other.
         """
         if self.cell is not None and self.cell_from is not None:
             raise InputError("--cell and --cell-from both set the cell; give one")
@@ -99,7 +97,7 @@ class MapReadingOptions(OptionGroup):
         return read_map(file, **self.map_overrides())
 
     def read_for(self, file: Path, model: Path) -> DiffuseMap:
-        """Read data; a cell that neither their file nor the user says is that of the model."""
+        """Read data; the cell is that of the model if neither their file nor an option has one."""
         from onephonon.maps.io.registry import read_map
 
         overrides = self.map_overrides()
@@ -111,7 +109,7 @@ class MapReadingOptions(OptionGroup):
             return read_map(file, **overrides | {"cell": model})
 
     def read_pair(self, first: Path, second: Path | None) -> tuple[DiffuseMap, DiffuseMap | None]:
-        """Read one map, or two, of which the second is the one that the options are about."""
+        """Read one map, or two, where the options apply to the second."""
         from onephonon.maps.io.registry import read_map
 
         if second is None:

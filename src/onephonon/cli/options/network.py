@@ -1,4 +1,4 @@
-"""What moves, and which atoms touch."""
+"""Options of the elastic network: bodies and contacts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..groups import OptionGroup
 
 @dataclass(frozen=True)
 class NetworkOptions(OptionGroup):
-    """What moves as one body, and which atoms springs join."""
+    """Rigid bodies, and the longest contact."""
 
     panel: ClassVar[str] = "Network"
 
@@ -20,12 +20,12 @@ class NetworkOptions(OptionGroup):
         str,
         typer.Option(
             metavar="BODIES",
-            help="What moves as one body: asu (the asymmetric unit), chain, residue, atom, or "
-            "ranges of residues such as 'A:1-60 A:61-129,B', where a last word 'rest' is one more "
-            "body of all other atoms.",
+            help="Rigid bodies: asu (the asymmetric unit), chain, residue, atom, or ranges of "
+            "residues such as 'A:1-60 A:61-129,B'; a last word 'rest' adds a body of all other "
+            "atoms.",
         ),
     ] = "asu"
-    cutoff: Annotated[float, typer.Option(help="Longest contact that a spring joins, in Å.")] = 4.0
+    cutoff: Annotated[float, typer.Option(help="Maximum length of contacts, in Å.")] = 4.0
 
     def model_arguments(self) -> dict[str, Any]:
         """Keywords of `OnePhonon`."""

@@ -1,4 +1,4 @@
-"""Where, how and how exactly a model is computed."""
+"""Options of the computation: device, precision, engine and accuracy."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ DTYPES = ("float64", "float32")
 
 @dataclass(frozen=True)
 class DeviceOptions(OptionGroup):
-    """Where a model is computed."""
+    """Device of the computation."""
 
     panel: ClassVar[str] = "Numerics"
 
-    device: Annotated[
-        str, typer.Option(help="Device of PyTorch that computes, such as cpu or cuda.")
-    ] = "cpu"
+    device: Annotated[str, typer.Option(help="PyTorch device, such as cpu or cuda.")] = "cpu"
 
     def tensor_arguments(self) -> dict[str, Any]:
         """Keywords dtype and device of `OnePhonon`.
@@ -30,30 +28,30 @@ class DeviceOptions(OptionGroup):
         Raises
         ------
         InputError
-            If the device cannot be used here.
+            If the device is not available.
         """
         import torch
 
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
-            raise InputError(f"--device {self.device!r} cannot be used here ({error})") from error
+            raise InputError(f"--device {self.device!r} is not available ({error})") from error
         return {"dtype": torch.float64, "device": torch.device(self.device)}
 
 
 @dataclass(frozen=True)
 class NumericsOptions(DeviceOptions):
-    """Where, how and how exactly a model is computed."""
+    """Options of the computation: device, precision, engine and accuracy."""
 
     dtype: Annotated[
-        str, typer.Option(metavar="|".join(DTYPES), help="Floating-point numbers computed with.")
+        str, typer.Option(metavar="|".join(DTYPES), help="Floating-point type of the computation.")
     ] = "float64"
     engine: Annotated[
         str,
         typer.Option(
             metavar="auto|direct|mesh",
-            help="Sum over the atoms (direct), transform densities on a mesh (fast, exact to "
-            "--rtol), or whichever suits.",
+            help="direct: sum over atoms; mesh: transform densities on a mesh (fast, accurate to "
+            "--rtol); auto: choose one.",
         ),
     ] = "auto"
     rtol: Annotated[
@@ -63,13 +61,13 @@ class NumericsOptions(DeviceOptions):
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Largest number of q-vectors handled at a time.",
-            show_default="by the model's size",
+            help="Maximum number of q-vectors at a time.",
+            show_default="from the size of the model",
         ),
     ] = None
 
     def model_arguments(self) -> dict[str, Any]:
-        """Keywords of `OnePhonon` that a calculated map records."""
+        """Keywords of `OnePhonon` that are recorded in calculated maps."""
         return {"batch_size": self.batch_size, "engine": self.engine, "rtol": self.rtol}
 
     def tensor_arguments(self) -> dict[str, Any]:
@@ -78,7 +76,7 @@ class NumericsOptions(DeviceOptions):
         Raises
         ------
         InputError
-            If there is no such dtype, or the device cannot be used here.
+            If there is no such dtype, or the device is not available.
         """
         import torch
 

@@ -1,4 +1,4 @@
-"""What a command may overwrite, and whether it prints."""
+"""Options of the output: overwriting and messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..groups import OptionGroup
 class MessageOptions(OptionGroup):
     """Whether a command prints."""
 
-    #: Where Typer puts --help, and each command its --output.
+    #: Panel of --help, and of --output of each command.
     panel: ClassVar[str] = "Options"
 
     quiet: Annotated[

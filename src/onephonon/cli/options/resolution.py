@@ -1,4 +1,4 @@
-"""The range of resolution in which data are compared or fitted."""
+"""Options of the resolution range of comparisons and fits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..groups import OptionGroup
 
 @dataclass(frozen=True)
 class ResolutionOptions(OptionGroup):
-    """The range of resolution; None where there is no limit."""
+    """Resolution range; None means no limit."""
 
     panel: ClassVar[str] = "Resolution"
 

@@ -1,4 +1,4 @@
-"""The springs of a model."""
+"""Options of the springs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..groups import OptionGroup
 
 @dataclass(frozen=True)
 class SpringOptions(OptionGroup):
-    """Kind and constants of the springs, which are known up to the thermal scale."""
+    """Kind and constants of the springs, which the thermal scale multiplies."""
 
     panel: ClassVar[str] = "Springs"
 
@@ -20,8 +20,8 @@ class SpringOptions(OptionGroup):
         str,
         typer.Option(
             metavar="gnm|anm|hybrid",
-            help="Springs that resist any motion alike (gnm), motion along the contact (anm), or "
-            "motion along and across it with constants of their own (hybrid).",
+            help="Springs that resist relative motion equally in all directions (gnm), only along "
+            "the contact (anm), or with separate constants along and across it (hybrid).",
         ),
     ] = "gnm"
     gamma_intra: Annotated[

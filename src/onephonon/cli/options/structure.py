@@ -1,4 +1,4 @@
-"""How a structure file is read."""
+"""Options for reading a structure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ StructureFile = Annotated[
 
 @dataclass(frozen=True)
 class StructureOptions(OptionGroup):
-    """How a structure file is read."""
+    """Options for reading a structure."""
 
     panel: ClassVar[str] = "Structure"
 
@@ -31,13 +31,13 @@ class StructureOptions(OptionGroup):
         str,
         typer.Option(
             metavar="highest|all",
-            help="Of alternative conformers, keep the one of highest occupancy, or all.",
+            help="Alternative conformers to keep: the one of highest occupancy, or all.",
         ),
     ] = "highest"
     isotropic: Annotated[
         bool,
         typer.Option(
-            "--isotropic", help="Use B-factors alone where the file has anisotropic displacements."
+            "--isotropic", help="Ignore anisotropic displacements of the file and use B-factors."
         ),
     ] = False
     model_number: Annotated[
@@ -46,26 +46,26 @@ class StructureOptions(OptionGroup):
     whole_cell: Annotated[
         bool,
         typer.Option(
-            "--whole-cell", help="Apply no symmetry: the file holds the atoms of a whole unit cell."
+            "--whole-cell", help="Apply no symmetry: the file contains the whole unit cell."
         ),
     ] = False
     radiation: Annotated[
         str,
         typer.Option(
-            metavar="KIND", help="Radiation that form factors are for: xray, electron or neutron."
+            metavar="KIND", help="Radiation of the form factors: xray, electron or neutron."
         ),
     ] = "xray"
     solvent: Annotated[
         float,
         typer.Option(
             metavar="DENSITY",
-            help="Electron density of the solvent that atoms displace, in e/Å³: 0.334 for water, 0 "
-            "for none.",
+            help="Electron density of the solvent displaced by the atoms, in e/Å³: 0.334 for "
+            "water, 0 for none.",
         ),
     ] = 0.0
     solvent_smoothing: Annotated[
         float,
-        typer.Option(metavar="B", help="B-factor that blurs the displaced solvent further, in Å²."),
+        typer.Option(metavar="B", help="Additional B-factor of the displaced solvent, in Å²."),
     ] = 0.0
 
     def model_arguments(self) -> dict[str, Any]:
@@ -74,12 +74,12 @@ class StructureOptions(OptionGroup):
         return self._reading_arguments() | solvent
 
     def read_crystal(self, file: Path) -> Crystal:
-        """Read a structure, with the solvent that it displaces.
+        """Read a structure, with the displaced solvent.
 
         Raises
         ------
         StructureError, InputError
-            As `onephonon.read_crystal` and `with_solvent`.
+            As in `onephonon.read_crystal` and `with_solvent`.
         """
         from onephonon.crystal.reading import read_crystal
         from onephonon.crystal.solvent import with_solvent

@@ -1,4 +1,4 @@
-"""The temperature of an experiment."""
+"""Option of the temperature."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOM = 295.0
 
 @dataclass(frozen=True)
 class TemperatureOptions(OptionGroup):
-    """The temperature that turns displacements into frequencies."""
+    """Temperature that relates displacements to frequencies."""
 
     panel: ClassVar[str] = "Temperature"
 
@@ -28,19 +28,19 @@ class TemperatureOptions(OptionGroup):
             "--temperature",
             "-T",
             metavar="K",
-            help="Temperature at which the B-factors were measured, in K, for frequencies and "
-            "speeds of sound.",
-            show_default="the file's, or 295",
+            help="Temperature at which the B-factors were measured, in K; frequencies and speeds "
+            "of sound depend on it.",
+            show_default="from the file, or 295",
         ),
     ] = None
 
     def kelvin(self, structure: Path, quiet: bool) -> float:
-        """The temperature given, or the file's, or that of a room, which is printed.
+        """The given temperature, that of the file, or room temperature with a message.
 
         Raises
         ------
         InputError
-            If the one given is not positive.
+            If the given temperature is not positive.
         """
         from onephonon.crystal.experiment import measured_temperature
 
@@ -49,7 +49,7 @@ class TemperatureOptions(OptionGroup):
         known = self.temperature or measured_temperature(structure)
         if known is None and not quiet and structure.exists():
             typer.echo(
-                f"{structure.name} does not say the temperature of its B-factors: {ROOM:g} K "
-                "assumed; say --temperature"
+                f"{structure.name} does not state the temperature of its B-factors: "
+                f"{ROOM:g} K is assumed; change it with --temperature"
             )
         return known or ROOM

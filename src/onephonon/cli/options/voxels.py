@@ -1,4 +1,4 @@
-"""How a model is put onto the voxels of data."""
+"""Options of averages over voxels, and of the indexing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..groups import OptionGroup
 
 @dataclass(frozen=True)
 class VoxelOptions(OptionGroup):
-    """How a model is averaged over the voxels of data, and in which indices."""
+    """How a model is averaged over the voxels of data, and indexed."""
 
     panel: ClassVar[str] = "Voxels and indexing"
 
@@ -20,25 +20,25 @@ class VoxelOptions(OptionGroup):
         int | None,
         typer.Option(
             metavar="ORDER",
-            help="Average the model over each voxel, with this many nodes along an axis (2 or "
-            "more), or take it at the centres of voxels (0).",
+            help="Average the model over each voxel with this many nodes per axis (2 or more), or "
+            "evaluate it at the voxel centres (0).",
             show_default="2 for voxels of half an index or more, else 0",
         ),
     ] = None
     leave_out: Annotated[
         float,
         typer.Option(
-            metavar="SHARE",
-            help="Leave out of the average the part of a voxel within this share of the way from "
-            "its Bragg point to its faces, for data whose Bragg peaks were removed.",
+            metavar="FRACTION",
+            help="Exclude from the average the part of a voxel within this fraction of the "
+            "distance from its Bragg point to its faces, for data whose Bragg peaks were removed.",
         ),
     ] = 0.0
     reindex: Annotated[
         str,
         typer.Option(
             metavar="auto|best|none|OP",
-            help="Of the ways of indexing that the lattice allows, take one that is clearly better "
-            "than the data's own (auto), the best one, none but the data's own, or an operator "
-            "such as k,h,-l (the model's indices in terms of the data's).",
+            help="Indexing of the data: auto changes it if another that the lattice allows is "
+            "clearly better, best uses the best, none keeps it; or an operator such as k,h,-l "
+            "(the indices of the model in terms of those of the data).",
         ),
     ] = "auto"

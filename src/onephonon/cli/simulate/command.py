@@ -34,7 +34,8 @@ def simulate(
     file: StructureFile,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .npz or .h5, by its ending.")
+        Path,
+        typer.Option("--output", "-o", help="File to write; its ending gives the format."),
     ],
     writing: OutputOptions,
     points: PointOptions,
@@ -48,8 +49,8 @@ def simulate(
 ) -> None:
     """Compute the diffuse intensity on a grid, or at a list of q-vectors.
 
-    Maps computed on the mesh (see --engine) are written to .h5 as they grow: give the command of
-    an interrupted one again, and it continues where it stopped.
+    Maps computed on the mesh (see --engine) are written to .h5 in parts: repeat an interrupted
+    command, and it continues where it stopped.
     """
     from onephonon.maps.io.registry import check_map_path
 
@@ -85,28 +86,28 @@ def simulate(
 
 
 def _check_streaming(model: OnePhonon, output: Path, how: dict[str, Any], unique: bool) -> None:
-    """Check that what is asked for agrees with how the map is written.
+    """Check that the options agree with the way in which the map is written.
 
     Raises
     ------
     InputError
-        If something is asked for that only streamed maps can have, or only others.
+        If an option requires that the map is written in parts and it is not, or the reverse.
     """
     on_mesh = model.chosen_engine.name == "mesh" and model.grid is not None and how["rank"] == -1
     if unique and not on_mesh:
         raise InputError("--unique is for whole maps from the mesh; add --engine mesh and ranges")
     streamed = on_mesh and output.suffix.lower() in (".h5", ".hdf5")
     if unique and not streamed:
-        raise InputError(f"--unique writes as it computes, to .h5; {output} is something else")
+        raise InputError(f"--unique is only for .h5; change the ending of {output}")
     if "softest" in how and streamed:
         raise InputError(
-            "--softest needs all amplitudes at once, and maps on the mesh are streamed to .h5; "
-            "write .npz, or add --engine direct"
+            "--softest needs all amplitudes at once, but maps on the mesh are written to .h5 in "
+            "parts; write .npz, or add --engine direct"
         )
 
 
 def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Tensor:
-    """Intensities of the softest modes; what the others have is printed, also when quiet."""
+    """Intensity of the softest modes; prints the neglected fraction, also with --quiet."""
     from onephonon.scattering.softest import softest_intensity
 
     with progress(quiet) as report:
@@ -117,7 +118,7 @@ def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Tenso
     )
     if found.n_split:
         typer.echo(
-            f"at {found.n_split} wavevectors {n} modes end within a set of equal frequencies: "
-            "their share is an arbitrary part of the set's"
+            f"at {found.n_split} wavevectors the {n} softest modes include only some modes of "
+            "equal frequency: their intensity there is arbitrary"
         )
     return found.intensity

@@ -1,4 +1,4 @@
-"""Where the intensity is computed, of which modes, and how it is stored."""
+"""Options of the points, of the modes and of the stored map."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class PointOptions(OptionGroup):
         typer.Option(
             "--q",
             metavar="FILE",
-            help="Compute at the q-vectors of a file (.npy, .npz or text), in 1/Å with 2π, instead "
-            "of on a grid; the shape that a map has in an .npz is passed on.",
+            help="Compute at the q-vectors of a file (.npy, .npz, .h5 or text; 1/Å, 2π included) "
+            "instead of on a grid; map_shape in an .npz is copied.",
         ),
     ] = None
     d_min: Annotated[
         float,
         typer.Option(
-            help="Finest resolution, in Å: points beyond are masked.", show_default="no limit"
+            help="Finest resolution, in Å; points beyond it are masked.", show_default="no limit"
         ),
     ] = 0.0
     bragg_tolerance: Annotated[
@@ -55,16 +55,16 @@ class PointOptions(OptionGroup):
     ] = None
 
     def model_arguments(self) -> dict[str, Any]:
-        """Keywords of `OnePhonon` that a calculated map records."""
+        """Keywords of `OnePhonon` that are recorded in calculated maps."""
         return {"res_limit": self.d_min, "bragg_tolerance": self.bragg_tolerance}
 
     def read(self) -> tuple[dict[str, Any], tuple[int, int, int] | None]:
-        """Samplings or q-vectors for `OnePhonon`; of a list, the shape that it has as a map.
+        """Samplings or q-vectors for `OnePhonon`, and the `map_shape` of a list.
 
         Raises
         ------
         InputError
-            If options contradict one another, or one is missing.
+            If options contradict each other, or one is missing.
         """
         ranges = {"h": self.h, "k": self.k, "l": self.l}
         ranges_set = [f"--{axis}" for axis, value in ranges.items() if value is not None]
@@ -93,30 +93,30 @@ class PointOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class ModeOptions(OptionGroup):
-    """Which modes scatter."""
+    """Selection of modes."""
 
     panel: ClassVar[str] = "Modes"
 
     rank: Annotated[
-        int, typer.Option(help="Share of this mode alone, counted from 0; -1 for all modes.")
+        int, typer.Option(help="Compute only this mode, counted from 0; -1: all modes.")
     ] = -1
     softest: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="Share of the N softest modes at each wavevector, for models of many bodies; what "
-            "that neglects is printed.",
+            help="Compute only the N softest modes at each wavevector, for models of many bodies; "
+            "prints the neglected fraction.",
             show_default="all",
         ),
     ] = None
 
     def arguments(self) -> dict[str, Any]:
-        """What is asked of the model, as a calculated map records it.
+        """Arguments of the calculation, as recorded in calculated maps.
 
         Raises
         ------
         InputError
-            If modes are chosen in two ways.
+            If both options are given.
         """
         if self.softest is None:
             return {"rank": self.rank}
@@ -127,32 +127,30 @@ class ModeOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class MapFileOptions(OptionGroup):
-    """How a map is stored."""
+    """Storage of the map."""
 
     panel: ClassVar[str] = "Map file"
 
     unique: Annotated[
         bool,
-        typer.Option(
-            "--unique", help="Write only the part of the map that symmetry leaves independent."
-        ),
+        typer.Option("--unique", help="Write only the symmetry-independent part of the map."),
     ] = False
     store: Annotated[
         str | None,
         typer.Option(
             metavar="float32|float64",
-            help="Floating-point numbers in the file.",
-            show_default="float32 from the mesh, else float64",
+            help="Floating-point type in the file.",
+            show_default="float32 for the mesh, else float64",
         ),
     ] = None
 
     def stored(self, default: str) -> str:
-        """The number type of values in the file.
+        """Floating-point type of the values in the file.
 
         Raises
         ------
         InputError
-            If it is none.
+            If it is neither float32 nor float64.
         """
         if self.store not in (None, "float32", "float64"):
             raise InputError(f"--store {self.store!r} is neither float32 nor float64")

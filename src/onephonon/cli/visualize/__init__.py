@@ -1,3 +1,3 @@
-"""``onephonon visualize``: pictures and films of maps."""
+"""``onephonon visualize``: pictures and animations of maps."""
 
 from . import command  # noqa: F401  (adds the command)

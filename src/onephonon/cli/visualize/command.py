@@ -29,7 +29,7 @@ def visualize(
         Path, typer.Argument(metavar="FILE", help="A map in any of the formats, or a list.")
     ],
     data: Annotated[
-        Path | None, typer.Argument(metavar="DATA", help="A measured map to draw beside it.")
+        Path | None, typer.Argument(metavar="DATA", help="A measured map to compare with.")
     ] = None,
     *,
     against: Annotated[
@@ -52,7 +52,7 @@ def visualize(
     """Draw a map: slices and a histogram; a list: its histogram and I(|q|).
 
     With DATA, the first map, the second and their difference are drawn side by side, and the
-    options under Map reading are about DATA. With --halos, --profile or --animate, and no
+    options under Map reading apply to DATA. With --halos, --profile or --animate and without
     --plane, only these are drawn.
     """
     from onephonon.core.files import check_writable
@@ -68,7 +68,7 @@ def visualize(
     first, second = reading.read_pair(file, second_file)
     names = f"model {file.name}, data {second_file.name}" if second_file else file.name
     if first.grid is None and not writing.quiet:
-        _print_why_list(first)
+        _print_reason_for_list(first)
     for kind, path in files.items():
         with status(f"drawing {path.name}", writing.quiet):
             figure = draw_kind(kind, pictures, looks, names, first, second)
@@ -107,8 +107,8 @@ def _check_looks(animate: Path | None, looks: LookOptions, force: bool) -> None:
         check_writable(check_film_path(animate), force)
 
 
-def _print_why_list(diffuse: DiffuseMap) -> None:
-    """Print that a list is drawn as one, and why."""
+def _print_reason_for_list(diffuse: DiffuseMap) -> None:
+    """Print why the data are drawn as a list."""
     tried = diffuse.list_shape and diffuse.history
     why = diffuse.history[-1] if tried else "no map_shape: a list of q-vectors"
     typer.echo(f"{why}; drawing the histogram and I against |q|")

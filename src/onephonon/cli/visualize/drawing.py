@@ -1,4 +1,4 @@
-"""Pictures and films as the options ask for them."""
+"""Drawing of pictures and animations from the options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def draw_kind(
     first: DiffuseMap,
     second: DiffuseMap | None,
 ) -> Any:
-    """Draw one kind of picture, of one map or of two; `names` is the heading by default."""
+    """Draw one kind of picture of one or two maps; `names` is the default heading."""
     from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz import plot
 
@@ -67,12 +67,12 @@ def write_film(
     diffuse: DiffuseMap,
     writing: OutputOptions,
 ) -> int:
-    """Write the film along the index that the first plane fixes; the number of its frames.
+    """Write an animation through layers parallel to the first plane; return the number of frames.
 
     Raises
     ------
     InputError
-        If that plane fixes none.
+        If that plane is not one of constant h, k or l.
     """
     from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz.plot.animation import animate
@@ -83,8 +83,8 @@ def write_film(
         fixed = parse_plane(pictures.planes[0], diffuse.cell).fixed
         if fixed is None:
             raise InputError(
-                f"--animate goes through layers, and --plane {pictures.planes[0]} is none; name "
-                "one as hk0, h0l or 0kl first"
+                f"--animate needs a plane of constant h, k or l, which {pictures.planes[0]} is "
+                "not; give --plane hk0, h0l or 0kl first"
             )
         axis = fixed[0]
     if looks.anisotropic:

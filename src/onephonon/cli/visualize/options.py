@@ -1,4 +1,4 @@
-"""What is drawn, and how it looks."""
+"""Options of the pictures and of their style."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import typer
 
 from ..groups import OptionGroup
 
-#: Kinds of pictures; the files of all but slices end so.
+#: Kinds of pictures; all but slices are appended to the names of files.
 SLICES, HALOS, PROFILE = "slices", "halos", "profile"
 
 
 @dataclass(frozen=True)
 class PictureOptions(OptionGroup):
-    """What is drawn."""
+    """Pictures to draw."""
 
     panel: ClassVar[str] = "Pictures"
 
@@ -26,7 +26,7 @@ class PictureOptions(OptionGroup):
             "--plane",
             metavar="PLANE",
             help="Plane to draw, may be repeated: hk0, h0l, hk0.5, hhl; origin:along:up in Miller "
-            "indices, as 0,0,0:1,1,0:0,0,1; or q=origin:along:up, Cartesian, in 1/Å with 2π.",
+            "indices, such as 0,0,0:1,1,0:0,0,1; or q=origin:along:up, Cartesian, in 1/Å with 2π.",
             show_default="central slices",
         ),
     ] = ()
@@ -41,14 +41,14 @@ class PictureOptions(OptionGroup):
     animate: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILM",
-            help="Film (.gif, .mp4) through the layers parallel to the first --plane.",
+            metavar="FILE",
+            help="Animation (.gif, .mp4) through the layers parallel to the first --plane.",
         ),
     ] = None
 
     @property
     def kinds(self) -> list[str]:
-        """Kinds of pictures asked for; slices unless something else alone is."""
+        """Requested kinds of pictures; slices if nothing else is requested."""
         draw_options = {HALOS: self.halos, PROFILE: self.profile}
         kinds = [kind for kind, value in draw_options.items() if value]
         return [SLICES, *kinds] if self.planes or not (kinds or self.animate) else kinds
@@ -56,14 +56,14 @@ class PictureOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class LookOptions(OptionGroup):
-    """How it is drawn."""
+    """Style of the pictures."""
 
-    panel: ClassVar[str] = "Looks"
+    panel: ClassVar[str] = "Style"
 
     anisotropic: Annotated[
         bool,
         typer.Option(
-            "--anisotropic", help="Draw what is left without the average over shells of |q|."
+            "--anisotropic", help="Draw the anisotropic part: subtract the mean over shells of |q|."
         ),
     ] = False
     limits: Annotated[
@@ -71,19 +71,19 @@ class LookOptions(OptionGroup):
         typer.Option(
             "--range",
             metavar="LOW HIGH",
-            help="Intensities of the first and last colour.",
-            show_default="by the map's own",
+            help="Intensities of the lowest and highest colour.",
+            show_default="from the map",
         ),
     ] = None
     scale: Annotated[
-        str, typer.Option(metavar="KIND", help="Scale of colours: auto, log, linear or diverging.")
+        str, typer.Option(metavar="KIND", help="Colour scale: auto, log, linear or diverging.")
     ] = "auto"
     dpi: Annotated[float, typer.Option(help="Resolution of the picture, in dots per inch.")] = 200
     title: Annotated[
-        str | None, typer.Option(help="Heading of the picture.", show_default="the files' names")
+        str | None, typer.Option(help="Heading of the picture.", show_default="names of the files")
     ] = None
 
     def arguments(self, files: str) -> dict[str, Any]:
-        """Keywords of everything that draws intensities; `files` is the heading by default."""
+        """Keywords of the drawing functions; `files` is the default heading."""
         title = files if self.title is None else self.title
         return {"title": title, "limits": self.limits, "scale": self.scale}

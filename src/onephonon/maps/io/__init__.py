@@ -1,4 +1,4 @@
-"""Files of diffuse maps, q-vectors and contacts; the format follows from the ending."""
+"""Files of diffuse maps and of q-vectors; the format follows from the ending."""
 
 import lazy_loader as lazy
 

@@ -1,4 +1,4 @@
-"""The arrays of a map under the names used in .npz and .h5, and the checks on reading."""
+"""Arrays of a map under their names in .npz and .h5 files, with checks on reading."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def from_arrays(arrays: dict[str, NDArray[Any]], source: str) -> DiffuseMap:
     Raises
     ------
     MapFileError
-        If something needed is missing, has the wrong shape or kind, or contradicts another.
+        If a required array is missing, has the wrong shape or type, or contradicts another.
     """
     gridded = "grid_origin" in arrays and "grid_step" in arrays
     missing = [
@@ -81,13 +81,13 @@ def from_arrays(arrays: dict[str, NDArray[Any]], source: str) -> DiffuseMap:
     ]
     if missing:
         held = ", ".join(sorted(arrays)) or "nothing"
-        raise MapFileError(f"{source}: {' and '.join(missing)} missing; it holds {held}")
+        raise MapFileError(f"{source}: {' and '.join(missing)} missing; it contains {held}")
     for name in ("q_vectors", "hkl", "cell", "grid_origin", "grid_step"):
         if name in arrays and arrays[name].dtype.kind not in "fiu":
             raise MapFileError(f"{source}: {name} holds {arrays[name].dtype}, not real numbers")
     half1, half2 = arrays.get("half1"), arrays.get("half2")
     if (half1 is None) != (half2 is None):
-        raise MapFileError(f"{source}: it holds one of half1 and half2; both or none are needed")
+        raise MapFileError(f"{source}: it contains only one of half1 and half2; both are needed")
     details: dict[str, Any] = {
         "cell": arrays["cell"].reshape(-1).tolist() if "cell" in arrays else None,
         "spacegroup": read_text(arrays, "spacegroup"),
@@ -124,7 +124,7 @@ def _on_its_grid(
         q, cell = arrays["q_vectors"], diffuse.require_grid()[1]
         if q.shape != (grid.size, 3) or not q_agree(grid, cell, q):
             raise MapFileError(
-                f"{source}: q_vectors are not those of grid_origin, grid_step and cell; remove one"
+                f"{source}: q_vectors do not match grid_origin, grid_step and cell; remove either"
             )
     return diffuse
 

@@ -1,10 +1,10 @@
-"""Maps in CCP4 and MRC files: X, Y, Z are h, k, l, the header's cell is in 1/Å.
+"""Maps in CCP4 and MRC files: X, Y, Z are h, k, l, and the cell in the header is in 1/Å.
 
-A voxel lies at hkl = (start + index) * step. The header's cell is that of the whole grid in
+A voxel is at hkl = (start + index) * step. The header's cell is that of the whole grid in
 reciprocal space, as mdx-lib writes it: its lengths are |a*|, |b*|, |c*| times the Miller indices
-that the grid's M voxels span, its angles those of the reciprocal cell. With the crystal's cell the
-steps in Miller indices follow. Values are in single precision, missing ones NaN; in files
-written by onephonon the labels keep grid and cell exactly.
+spanned by the M voxels of the grid, its angles those of the reciprocal cell. The steps in Miller
+indices follow from it and the cell of the crystal. Values are in single precision, missing ones
+NaN; files written by onephonon contain the exact grid and cell in the labels.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ BYTES = {0: 1, 1: 2, 2: 4, 6: 2}
 HEADER_BYTES = 1024
 MAX_LABELS, LABEL_WIDTH = 10, 80
 
-#: Angles of two cells of the same crystal, degrees.
+#: Tolerance of cell angles, degrees.
 SAME_ANGLE = 2.0
 
 
 def read(path: Path, overrides: Overrides) -> DiffuseMap:
-    """Read a map; see `onephonon.formats.read_map`."""
+    """Read a map; see `onephonon.read_map`."""
     overrides.allow(path, "a CCP4 map has its own origin", "sampling")
     with reading(path, "a CCP4 or MRC map"):
         _check_header(path)
@@ -49,7 +49,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         axis_order = [order.index(axis) for axis in (1, 2, 3)]
         values = np.ascontiguousarray(np.transpose(np.array(file.grid.array), axis_order))
         start = [file.header_i32(START + i) for i in axis_order]
-        history = [f"read from {path.name}: CCP4/MRC, X, Y, Z taken as h, k, l"]
+        history = [f"read from {path.name}: CCP4/MRC, X, Y, Z are h, k, l"]
         own_header = Header.find(_labels(file), path)
         if (
             own_header is not None
@@ -77,16 +77,19 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
     Raises
     ------
+    InputError
+        For a list.
     MapFileError
-        For a list, a grid that does not go through hkl = 0, 0, 0, or values beyond single
-        precision.
+        If the grid does not go through hkl = 0, 0, 0, or values exceed single precision.
+    FileError
+        If the file exists and `force` is not set.
     """
     grid, cell = diffuse.require_grid()
     first = [o / s for o, s in zip(grid.origin, grid.step, strict=True)]
     if any(abs(x - round(x)) > 1e-6 for x in first):
         raise MapFileError(
-            f"{path}: CCP4 maps count voxels from hkl = 0, 0, 0, through which this grid does not "
-            f"go: {grid}; resample it"
+            f"{path}: a CCP4 map needs a grid that contains hkl = 0, 0, 0, and {grid} "
+            "does not; resample it"
         )
     with np.errstate(over="ignore"):
         values = diffuse.intensity.astype(np.float32)
@@ -117,13 +120,15 @@ def _check_header(path: Path) -> None:
     shape = [head.header_i32(SHAPE + i) for i in range(3)]
     mode, symmetry = head.header_i32(MODE), head.header_i32(SYMMETRY)
     if mode not in BYTES:
-        raise MapFileError(f"{path}: values of mode {mode} are not real numbers that are read here")
+        raise MapFileError(
+            f"{path}: values of mode {mode} are not supported; write real numbers (mode 2)"
+        )
     size = path.stat().st_size
     claimed = HEADER_BYTES + symmetry + BYTES[mode] * math.prod(shape)
     if min(shape) < 1 or symmetry < 0 or claimed > size:
         raise MapFileError(
-            f"{path}: its header says {'x'.join(map(str, shape))} voxels, {claimed} bytes with all "
-            f"else, the file has {size}; it is damaged or cut short"
+            f"{path}: its header states {'x'.join(map(str, shape))} voxels, {claimed} bytes in "
+            f"all, but the file has {size}; it is damaged or truncated"
         )
 
 
@@ -153,7 +158,7 @@ def _grid(
     angles = [file.header_float(ANGLES + i) for i in range(3)]
     m = [file.header_i32(M + i) for i in range(3)]
     if min(m) < 1 or not all(math.isfinite(x) and x > 0 for x in (*lengths, *angles)):
-        raise MapFileError(f"{path}: its cell {lengths}, {angles} of {m} voxels is none")
+        raise MapFileError(f"{path}: its cell {lengths}, {angles} of {m} voxels is invalid")
     expected, expected_angles = _reciprocal(cell)
     spacings = [length / n for length, n in zip(lengths, m, strict=True)]
     if overrides.per_index is not None:

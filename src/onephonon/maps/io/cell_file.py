@@ -7,7 +7,7 @@ from pathlib import Path
 import gemmi
 import h5py
 
-from onephonon.core.errors import MapFileError
+from onephonon.core.errors import FileError
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.cell import check_cell
 from onephonon.crystal.symmetry import spacegroup_name
@@ -30,11 +30,11 @@ def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
 
     Raises
     ------
-    MapFileError
-        If the file is missing or holds no cell.
+    FileError
+        If the file is missing, damaged or contains no cell.
     """
     if not path.is_file():
-        raise MapFileError(f"{path}: there is no such file to take the cell from; check the path")
+        raise FileError(f"{path}: there is no such file to take the cell from; check the path")
     endings = [x.lower() for x in path.suffixes]
     ending = endings[-2] if endings[-1:] == [".gz"] and len(endings) > 1 else path.suffix.lower()
     with reading(path, "a file with a cell"):
@@ -42,7 +42,7 @@ def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
             with h5py.File(path, "r") as file:
                 found = hdf5_kind.crystal(file)
             if found is None:
-                raise MapFileError(f"{path}: it holds no cell; take the structure's file")
+                raise FileError(f"{path}: it contains no cell; give the file of the structure")
             cell, group = found
         elif ending == ".mtz":
             mtz = gemmi.read_mtz_file(str(path), with_data=False)
@@ -55,11 +55,11 @@ def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
                 else gemmi.read_structure(str(path))
             )
             if not structure.cell.is_crystal():
-                raise MapFileError(f"{path}: it has no cell, only the placeholder 1, 1, 1")
+                raise FileError(f"{path}: it has no cell, only the placeholder 1, 1, 1")
             cell, group = structure.cell.parameters, structure.spacegroup_hm
         else:
-            raise MapFileError(
-                f"{path}: ending {path.suffix!r} is none that a cell is taken from "
+            raise FileError(
+                f"{path}: ending {path.suffix!r} is not one from which a cell is read "
                 f"({', '.join((*STRUCTURES, '.mtz', *HDF5))})"
             )
         return check_cell(cell), spacegroup_name(group) if group else ""

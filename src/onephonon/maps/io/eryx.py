@@ -17,7 +17,7 @@ from .overrides import SAMPLING_HINT, Overrides, guess
 
 
 def read(path: Path, overrides: Overrides) -> DiffuseMap:
-    """Read a map; see `onephonon.formats.read_map`."""
+    """Read a map; see `onephonon.read_map`."""
     overrides.allow(path, "a .npy holds one array", "sampling", "origin")
     with reading(path, "a NumPy array"):
         # Memory-mapped, so that a wrong size in the header allocates nothing.
@@ -34,7 +34,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
             values = np.array(mapped, order="C")
         grid, how = overrides.need_grid(path, values.shape)
         if how.startswith("assumed"):
-            guess(path, f"{how} ({grid}); give (min, max, n) of each axis if it is not")
+            guess(path, f"{how} ({grid}); otherwise give (min, max, n) of each axis")
         return DiffuseMap.on_grid(
             values,
             grid,
@@ -45,12 +45,14 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
 
 
 def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
-    """Write the intensities of a map on a grid, and nothing else.
+    """Write only the intensities of a map on a grid.
 
     Raises
     ------
-    MapFileError
-        For a list, or if the file exists and `force` is not set.
+    InputError
+        For a list.
+    FileError
+        If the file exists and `force` is not set.
     """
     diffuse.require_grid()
     with replacing(path, force) as temporary, temporary.open("wb") as file:
@@ -70,6 +72,6 @@ def _shape_of_flat(path: Path, overrides: Overrides, size: int) -> tuple[int, in
         raise MapFileError(f"{path}: {error}") from error
     if math.prod(shape) != size:
         raise MapFileError(
-            f"{path}: a flat array of {size}, the sampling as given makes {shape}; correct it"
+            f"{path}: a flat array of {size}, but the sampling gives {shape}; correct it"
         )
     return shape

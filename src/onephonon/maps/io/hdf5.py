@@ -1,17 +1,17 @@
 """Maps in HDF5: three-dimensional, l fastest, float32 or float64, chunked and compressed.
 
-| dataset | shape | holds |
+| dataset | shape | content |
 |---|---|---|
-| `intensity` | (n_h, n_k, n_l); (N,) for a list | NaN where there is none |
+| `intensity` | (n_h, n_k, n_l); (N,) for a list | NaN where missing |
 | `sigma`, `counts`, `half1`, `half2` | as `intensity` | optional |
 | `grid_origin`, `grid_step` | (3,) | hkl of voxel (0, 0, 0); Miller indices per voxel |
-| `q_vectors` | (N, 3) | of a list only: 1/Å, 2*pi included |
-| `map_shape` | (3,) | of a list only, optional: how it is arranged |
+| `q_vectors` | (N, 3) | only of a list: 1/Å, 2*pi included |
+| `map_shape` | (3,) | only of a list, optional: its arrangement |
 | `cell` | (6,) | a, b, c in Å; alpha, beta, gamma in degrees |
 | `spacegroup`, `units`, `version` | text | |
 | `parameters`, `history` | text | JSON: a dictionary; a list of lines, oldest first |
 
-Files of version 0.1, flat with `q_vectors`, `hkl` and `map_shape`, are read too.
+Files of version 0.1, with flat arrays and `q_vectors`, `hkl` and `map_shape`, can also be read.
 
 A map too large for memory is written in parts::
 
@@ -41,7 +41,7 @@ from onephonon.crystal.grid import HklGrid
 from ..diffuse import ARRAYS, DiffuseMap
 from .arrays import from_arrays, header, header_of
 
-#: Bytes per chunk: HDF5's own recommendation is below a megabyte, its chunk cache's size.
+#: Bytes per chunk: HDF5 recommends less than a megabyte, the size of its chunk cache.
 CHUNK_BYTES = 524_288
 
 #: Items that contain text.
@@ -67,7 +67,7 @@ GZIP_LEVEL = 1
 
 
 def read(path: Path) -> DiffuseMap:
-    """Read a map; see `onephonon.formats.read_map`."""
+    """Read a map; see `onephonon.read_map`."""
     with reading(path, "an HDF5 map"):
         with h5py.File(path, "r") as file:
             found = {name: file[name] for name in ITEMS if name in file}
@@ -132,7 +132,7 @@ def create(
     Parameters
     ----------
     file : h5py.File
-        Open for writing and empty, best by `new_file`.
+        Open for writing and empty; see `new_file`.
     grid : HklGrid
     cell : sequence of six float
     dtype : float32 or float64
@@ -163,8 +163,8 @@ def create(
 def create_volume(
     file: h5py.File, name: str, shape: tuple[int, ...], dtype: DTypeLike
 ) -> h5py.Dataset:
-    """Make a chunked, compressed dataset, NaN until written: ``intensity``, ``sigma`` and so on."""
-    if not math.prod(shape):  # a list of nothing cannot be chunked
+    """Create a chunked, compressed dataset such as ``intensity``, NaN until written."""
+    if not math.prod(shape):  # an empty list cannot be chunked
         return file.create_dataset(name, shape, dtype)
     return file.create_dataset(
         name,
@@ -180,11 +180,11 @@ def create_volume(
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Chunks as near to cubes as the array allows, of `CHUNK_BYTES` at most."""
+    """Shape of chunks: as cubic as the array allows, of at most `CHUNK_BYTES`."""
     items_left = float(CHUNK_BYTES // itemsize)
     chunks = [1] * len(shape)
     by_length = sorted(range(len(shape)), key=lambda axis: shape[axis])
-    for done, axis in enumerate(by_length):  # unused room of a short axis goes to the longer ones
+    for done, axis in enumerate(by_length):  # longer axes get what short axes do not use
         side = max(1, int(items_left ** (1 / (len(shape) - done)) + 1e-9))
         chunks[axis] = min(shape[axis], side)
         items_left /= chunks[axis]

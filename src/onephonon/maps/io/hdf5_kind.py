@@ -33,7 +33,7 @@ def kind_of(path: Path) -> str:
     Raises
     ------
     MapFileError
-        If it is no HDF5 file, or none of these.
+        If it is not an HDF5 file, or of another kind.
     """
     if not h5py.is_hdf5(path):
         with path.open("rb") as file:
@@ -82,7 +82,7 @@ def attribute(item: Any, name: str) -> NDArray[Any] | None:
     Raises
     ------
     ValueError
-        If it claims to be larger than attributes are: the file is damaged.
+        If it is implausibly large: the file is damaged.
     """
     if name not in item.attrs:
         return None
@@ -116,16 +116,16 @@ def _text(values: NDArray[Any]) -> str:
 
 
 def crystal(file: h5py.File) -> Crystal | None:
-    """Cell and space group from any of their possible places; None if missing."""
+    """Cell and space group from any of their possible locations; None if missing."""
     for _, group in iter_groups(file):
-        for look in (_of_ours, _of_mdx_lib, _of_nexus):
+        for look in (_of_onephonon, _of_mdx_lib, _of_nexus):
             found = look(group)
             if found is not None:
                 return found
     return None
 
 
-def _of_ours(group: h5py.Group) -> Crystal | None:
+def _of_onephonon(group: h5py.Group) -> Crystal | None:
     if group.name != "/" or not isinstance(group.get("cell"), h5py.Dataset):
         return None
     return _six([_values(group, "cell")]), _name(group, "spacegroup")
@@ -141,7 +141,7 @@ def _of_mdx_lib(group: h5py.Group) -> Crystal | None:
 
 
 def _of_nexus(group: h5py.Group) -> Crystal | None:
-    """Cell of an NXsample, as mdx2, the NeXus standard or nxrefine write it."""
+    """Cell of an NXsample as written by mdx2, the NeXus standard or nxrefine."""
     letters = ("a", "b", "c", "alpha", "beta", "gamma")
     choices = (
         ("unit_cell",),

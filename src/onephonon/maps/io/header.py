@@ -1,4 +1,4 @@
-"""Header of a map as lines of text, for formats that store only text: MTZ, CCP4, text."""
+"""Header of a map as lines of text, for formats with text headers: MTZ, CCP4, text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINE_PREFIX = "onephonon"
 
 @dataclass(frozen=True)
 class Header:
-    """Grid, cell and names of a map, exactly; without grid for a list."""
+    """Exact grid, cell and metadata of a map; the grid is None for a list."""
 
     cell: tuple[float, ...]
     grid: HklGrid | None = None
@@ -33,7 +33,7 @@ class Header:
 
         Raises
         ------
-        MapFileError
+        InputError
             For a list.
         """
         grid, cell = diffuse.require_grid()

@@ -50,7 +50,7 @@ def map_of_rows(
     path : path
         For messages.
     hkl : ndarray, shape (N, 3)
-        Miller indices of the rows, in any order, each once.
+        Miller indices of the rows, in any order, without duplicates.
     columns : dict
         ``intensity`` (N,) and optionally ``sigma``, ``counts`` and ``halves`` (a pair).
     cell : sequence of six float
@@ -131,7 +131,7 @@ def _span(
         steps = [s for s in (_step(hkl[:, axis]) for axis in range(3)) if s is not None]
         how = "grid found from the indices"
         if len(steps) < 3:
-            return None, "kept as a list: the indices lie on no regular grid"
+            return None, "kept as a list: the indices are not on a regular grid"
     low, high = hkl.min(axis=0).tolist(), hkl.max(axis=0).tolist()
     # Python integers: a damaged index must not overflow.
     shape = [round((b - a) / s) + 1 for a, b, s in zip(low, high, steps, strict=True)]
@@ -173,7 +173,7 @@ def _step(values: Float64) -> float | None:
 
 
 def _voxels(path: Path, hkl: Float64, grid: HklGrid) -> NDArray[np.int64]:
-    """Flat voxel index of every row, checked to be on the grid and to occur once."""
+    """Flat voxel index of every row; checks that each is on the grid and occurs once."""
     index = grid.index_of(hkl)
     whole = np.rint(index)
     off = np.abs(index - whole).max(axis=1) > GRID_TOLERANCE

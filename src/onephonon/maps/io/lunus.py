@@ -1,11 +1,10 @@
 """Maps of lunus: .lat, three 32-bit integers, six and many 32-bit floats.
 
 The header holds nx, ny, nz, then xmin, xmax, ymin, ymax, zmin, zmax in 1/Å without 2*pi; x (along
-h) is fastest. Between xmin and xmax lie nx - 1 steps. lunus takes a step of one voxel per Miller
-index to be 1/a long (1/b, 1/c), also for oblique cells, so that the cell converts steps to
-Miller indices. The voxel of hkl = 0, 0, 0 follows from xmin. Byte order is that of the machine
-that wrote the file; it is detected from the file's length. Missing values are -32768, in older
-files 0: zeros are treated as missing if no voxel is -32768.
+h) is fastest. There are nx - 1 steps between xmin and xmax. In lunus one Miller index is 1/a long
+(1/b, 1/c), also for oblique cells, so the cell converts steps to Miller indices. The voxel of
+hkl = 0, 0, 0 follows from xmin. The byte order is detected from the length of the file. Missing
+values are -32768, in older files 0: zeros are treated as missing if no voxel is -32768.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from .overrides import SAMPLING_HINT, Overrides, close_step
 HEADER = "3I6f"
 HEADER_BYTES = struct.calcsize("<" + HEADER)
 
-#: lunus's mark of a voxel without data.
+#: Value by which lunus marks a voxel without data.
 MISSING = np.float32(-32768)
 
 #: Tolerance of the voxel of hkl = 0, in voxels: headers have single precision.
@@ -35,7 +34,7 @@ WHOLE_TOLERANCE = 0.02
 
 
 def read(path: Path, overrides: Overrides) -> DiffuseMap:
-    """Read a map; see `onephonon.formats.read_map`."""
+    """Read a map; see `onephonon.read_map`."""
     overrides.allow(path, "a .lat holds one map", "sampling", "origin")
     with reading(path, "a lunus .lat"):
         order, shape, bounds = _header(path)
@@ -52,7 +51,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         history = [
             f"read from {path.name}: lunus, {ends}-endian, x fastest",
             how,
-            f"{int(tagged.sum())} voxels of {absent} taken as missing",
+            f"{int(tagged.sum())} voxels of {absent} treated as missing",
         ]
         return DiffuseMap.on_grid(
             volume, grid, cell, spacegroup=overrides.spacegroup, history=history
@@ -64,16 +63,20 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
     Raises
     ------
+    InputError
+        For a list.
     MapFileError
-        For a list, a grid that does not go through hkl = 0, 0, 0, intensities beyond single
-        precision, or a map without missing voxels that has zeros: they would be read as missing.
+        If the grid does not go through hkl = 0, 0, 0, intensities exceed single precision, or a
+        map without missing voxels has zeros: they would be read as missing.
+    FileError
+        If the file exists and `force` is not set.
     """
     grid, cell = diffuse.require_grid()
     index = [-o / s for o, s in zip(grid.origin, grid.step, strict=True)]
     if any(abs(i - round(i)) > 1e-6 for i in index):
         raise MapFileError(
-            f"{path}: lunus counts voxels from hkl = 0, 0, 0, through which this grid does not "
-            f"go: {grid}; resample it"
+            f"{path}: a .lat needs a grid that contains hkl = 0, 0, 0, and {grid} does not; "
+            "resample it"
         )
     bounds = []
     for axis, (low, step, n) in enumerate(zip(grid.origin, grid.step, grid.shape, strict=True)):
@@ -82,8 +85,8 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
     missing = np.isnan(values)
     if not missing.any() and (values == 0).any():
         raise MapFileError(
-            f"{path}: {int((values == 0).sum())} voxels are exactly 0, which a .lat without "
-            "missing voxels means by 'no data'; write another format"
+            f"{path}: {int((values == 0).sum())} voxels are exactly 0, which means 'no data' in a "
+            ".lat without missing voxels; write another format"
         )
     with replacing(path, force) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("=" + HEADER, *grid.shape, *bounds))
@@ -95,8 +98,8 @@ def _single(diffuse: DiffuseMap, path: Path) -> np.ndarray:
         values = diffuse.intensity.astype(np.float32)
     if np.isinf(values).any() or (values == MISSING).any():
         raise MapFileError(
-            f"{path}: intensities up to {np.nanmax(np.abs(diffuse.intensity)):.3g} do not fit into "
-            "single precision, or are -32768, lunus's mark of missing data; scale the map"
+            f"{path}: intensities up to {np.nanmax(np.abs(diffuse.intensity)):.3g} exceed "
+            "single precision, or are -32768, which means missing in lunus; scale the map"
         )
     return values
 
@@ -107,7 +110,9 @@ def _header(path: Path) -> tuple[str, tuple[int, int, int], tuple[float, ...]]:
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
     if len(head) < HEADER_BYTES:
-        raise MapFileError(f"{path}: {size} bytes are no lunus .lat, whose header has 36")
+        raise MapFileError(
+            f"{path}: {size} bytes are less than the 36 of the header of a lunus .lat"
+        )
     claims = []
     for order in "<>":
         (*numbers,) = struct.unpack(order + HEADER, head)
@@ -116,8 +121,8 @@ def _header(path: Path) -> tuple[str, tuple[int, int, int], tuple[float, ...]]:
             return order, shape, tuple(float(x) for x in numbers[3:])
         claims.append("x".join(str(n) for n in shape))
     raise MapFileError(
-        f"{path}: its header says {claims[0]} voxels (or {claims[1]} in the other byte order), but "
-        f"its {size} bytes hold {(size - HEADER_BYTES) / 4:g}; it is cut short, or no lunus .lat"
+        f"{path}: its header states {claims[0]} voxels (or {claims[1]} in the other byte order), "
+        f"but its {size} bytes hold {(size - HEADER_BYTES) / 4:g}; it is truncated or no .lat"
     )
 
 

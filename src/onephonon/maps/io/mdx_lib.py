@@ -1,10 +1,10 @@
 """Maps of mdx-lib (MATLAB), as deposited in the CXIDB, in HDF5; read only.
 
-A file holds one map or more, each a group below ``/maps`` with datasets ``I``, ``sigma`` and the
-random half-sets ``I1`` and ``I2``, and attributes ``grid_size``, ``grid_ori`` (hkl of the first
+A file contains one or more maps, each a group below ``/maps`` with datasets ``I``, ``sigma`` and
+the random half-sets ``I1`` and ``I2``, and attributes ``grid_size``, ``grid_ori`` (hkl of the first
 voxel) and ``grid_delta`` (Miller indices per voxel), in the order h, k, l. ``/crystal`` has the
-cell and the space group's number as attributes. MATLAB stores its first index fastest, HDF5
-its last, so that the datasets have the shape of ``grid_size`` backwards: l slowest, h fastest.
+cell and the number of the space group as attributes. MATLAB stores its first index fastest, HDF5
+its last, so the shape of the datasets is ``grid_size`` reversed: l slowest, h fastest.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_AXIS_LENGTH = 1_000_000
 
 
 def read(path: Path, overrides: Overrides) -> DiffuseMap:
-    """Read a map; see `onephonon.formats.read_map`."""
+    """Read a map; see `onephonon.read_map`."""
     overrides.allow(path, "mdx-lib files contain the grid", "dataset")
     with reading(path, "an mdx-lib map"), h5py.File(path, "r") as file:
         group = _choose(path, file, overrides.dataset)
@@ -45,7 +45,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         if sigma is not None:
             sigma, infinite = without_infinite(sigma)
             if infinite:
-                history.append(f"{infinite} infinite sigma taken as unknown")
+                history.append(f"{infinite} infinite sigma treated as unknown")
         halves = [_volume(path, group, name, grid, history) for name in ("I1", "I2")]
         whole = halves[0] is not None and halves[1] is not None
         units = hdf5_kind.attribute_text(group, "units")
@@ -83,9 +83,8 @@ def _choose(path: Path, file: h5py.File, dataset: str | None) -> h5py.Group:
         names += f"; not maps of intensities: {', '.join(others)}"
     raise MapFileError(
         f"{path}: it holds {len(found)} maps ({names}); "
-        + (f"{dataset!r} is not one" if dataset is not None else "choose one with")
-        + (", choose with" if dataset is not None else "")
-        + " dataset= (--dataset)"
+        + (f"{dataset!r} is not one of them; " if dataset is not None else "")
+        + "choose one with dataset= (--dataset)"
     )
 
 
@@ -111,7 +110,7 @@ def _grid(path: Path, group: h5py.Group) -> HklGrid:
     size, origin, delta = (values[name] for name in hdf5_kind.GRID_ATTRIBUTES)
     if not all(1 <= n <= MAX_AXIS_LENGTH and n == int(n) for n in size) or min(delta) <= 0:
         raise MapFileError(
-            f"{path}: grid_size {size} and grid_delta {delta} of {group.name} make no grid"
+            f"{path}: grid_size {size} and grid_delta {delta} of {group.name} do not define a grid"
         )
     # Converting through the axes rounds single precision to simple fractions.
     lines = zip(origin, delta, size, strict=True)

@@ -1,8 +1,8 @@
-"""Maps as reflections of a supercell, in MTZ: H = h n_h, cell axes times n.
+"""Maps as reflections of a supercell in MTZ files: H = n_h h, with cell axes n times as long.
 
 A voxel of a map with n voxels per Miller index is a reflection of the cell that is n times as
-long. Columns are those of mdx2.to_mtz: IMEAN, SIGIMEAN, IMEAN_half1, IMEAN_half2; and NOBS. All
-values are in single precision. The file's history keeps grid and cell exactly.
+long. Columns are those of mdx2.to_mtz (IMEAN, SIGIMEAN, IMEAN_half1, IMEAN_half2) and NOBS. All
+values are in single precision. The history of the file contains the exact grid and cell.
 
 The header's space group is the symmorphic primitive group of the same class (P 4 for P 41, P 2 for
 C 2): the voxels between Bragg points obey no screw axis, glide plane or centring.
@@ -37,12 +37,12 @@ COLUMNS = {
     "counts": ("NOBS", "R"),
 }
 
-#: Largest whole number that single precision, in which MTZ keeps indices, holds exactly.
+#: Largest whole number that is exact in single precision, the type of indices in MTZ.
 MAX_INDEX = 2**24
 
 
 def read(path: Path, overrides: Overrides) -> DiffuseMap:
-    """Read a map; see `onephonon.formats.read_map`."""
+    """Read a map; see `onephonon.read_map`."""
     overrides.allow(path, "an MTZ has no origin", "sampling", "dataset")
     with reading(path, "an MTZ file"):
         mtz = _open(path)
@@ -83,8 +83,12 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
     Raises
     ------
+    InputError
+        For a list.
     MapFileError
-        For a list, a grid that is no supercell's, or values beyond single precision.
+        If the grid is not that of a supercell, or values exceed single precision.
+    FileError
+        If the file exists and `force` is not set.
     """
     grid, cell = diffuse.require_grid()
     per_index = _whole(grid, path)
@@ -131,14 +135,14 @@ def _open(path: Path) -> gemmi.Mtz:
     size = path.stat().st_size
     if claimed > size or head.nreflections < 1 or len(head.columns) < 4:
         raise MapFileError(
-            f"{path}: its header says {head.nreflections} reflections of {len(head.columns)} "
-            f"columns, for which {size} bytes are too few or which are no map; it is damaged or "
-            "cut short"
+            f"{path}: its header states {head.nreflections} reflections of {len(head.columns)} "
+            f"columns, which do not fit into {size} bytes or are not a map; it is damaged or "
+            "truncated"
         )
     with path.open("rb") as file:
         file.seek(claimed)
         if b"MTZENDOFHEADERS" not in file.read():
-            raise MapFileError(f"{path}: its header has no end; it is cut short")
+            raise MapFileError(f"{path}: its header has no end; the file is truncated")
     mtz = gemmi.read_mtz_file(str(path))
     if [column.type for column in list(mtz.columns)[:3]] != ["H", "H", "H"]:
         raise MapFileError(f"{path}: its first three columns are not H, K and L")
@@ -193,19 +197,19 @@ def _supercell(
     off = [abs(x / n - 1) for x, n in zip(ratios, per_index, strict=True) if n]
     if len(off) < 3 or max(off) > STEP_TOLERANCE or angle_error > 2:
         raise MapFileError(
-            f"{path}: its cell {tuple(round(x, 3) for x in cell)} is no supercell of the cell "
-            f"given, {overrides.cell}; correct it, or give sampling= (--per-index NH NK NL)"
+            f"{path}: its cell {tuple(round(x, 3) for x in cell)} is no supercell of the cell, "
+            f"{overrides.cell}, that was given; correct it, or give sampling= (--per-index)"
         )
     description = ", ".join(f"{n:g}" for n in per_index)
     return (
         per_index,
         overrides.cell,
-        f"{description} voxels per index: its cell over the cell given",
+        f"{description} voxels per index: its cell divided by the given cell",
     )
 
 
 def _whole(grid: HklGrid, path: Path) -> list[int]:
-    """Voxels per index, whole, of a grid through hkl = 0, 0, 0."""
+    """Whole numbers of voxels per index; the grid must contain hkl = 0, 0, 0."""
     per_index = [1 / step for step in grid.step]
     first = [o / s for o, s in zip(grid.origin, grid.step, strict=True)]
     ends = [f + n for f, n in zip(first, grid.shape, strict=True)]
@@ -213,8 +217,9 @@ def _whole(grid: HklGrid, path: Path) -> list[int]:
         abs(x - round(x)) > 1e-6 for x in first
     ):
         raise MapFileError(
-            f"{path}: an MTZ holds maps with a whole number of voxels per index, through 0, 0, 0; "
-            f"this one has {', '.join(f'{n:g}' for n in per_index)}: {grid}; resample it"
+            f"{path}: an MTZ needs a whole number of voxels per index and a grid that contains "
+            f"hkl = 0, 0, 0; this map has {', '.join(f'{n:g}' for n in per_index)}: {grid}; "
+            "resample it"
         )
     if max(abs(x) for x in (*first, *ends)) > MAX_INDEX:
         raise MapFileError(f"{path}: the indices of {grid} are too large for an MTZ; crop the map")

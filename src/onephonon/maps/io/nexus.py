@@ -4,7 +4,7 @@ A map is a table or an NXdata group. A table is a group with columns ``h``, ``k`
 ``intensity`` (mdx2's ``hkl_table``: also ``intensity_error``, ``count``, ``group_0_intensity`` and
 ``group_1_intensity``, and ``ndiv``, the voxels per Miller index). An NXdata group has a
 three-dimensional signal and its axes, identified by name, in any order. mdx2 stores each
-column of a map as a separate NXdata, and cell and space group in a group ``crystal``, mostly of
+column of a map as a separate NXdata, and cell and space group in a group ``crystal``, usually in
 another file (geometry.nxs).
 """
 
@@ -40,11 +40,11 @@ INDICES = ("h", "k", "l", "ndiv")
 
 
 def read(path: Path, overrides: Overrides) -> DiffuseMap:
-    """Read a map; see `onephonon.formats.read_map`."""
+    """Read a map; see `onephonon.read_map`."""
     with reading(path, "a NeXus file"), h5py.File(path, "r") as file:
         group, column = _choose(path, file, overrides.dataset)
         cell, spacegroup = hdf5_kind.crystal(file) or (None, "")
-        details = _ours(path, group)
+        details = _own_metadata(path, group)
         details["spacegroup"] = overrides.spacegroup or spacegroup
         details["history"].append(
             f"read from {path.name}: NeXus, {group.name}{f', column {column}' * bool(column)}"
@@ -101,7 +101,7 @@ def _matching(
 
 
 def _default(file: h5py.File) -> str:
-    """Path that the NeXus attributes `default` lead to."""
+    """Path to which the NeXus attributes `default` lead."""
     at: Any = file
     for _ in range(hdf5_kind.MAX_DEPTH):
         below = at.get(hdf5_kind.attribute_text(at, "default") or ".")
@@ -128,7 +128,7 @@ def _describe(group: h5py.Group) -> str:
 
 
 def _instead(file: h5py.File) -> str:
-    """Text: content of a file without a map."""
+    """Describe the content of a file without a map."""
     kinds = []
     for name, group in hdf5_kind.iter_groups(file):
         kind = hdf5_kind.attribute_text(group, "NX_class")
@@ -192,7 +192,7 @@ def _columns_of_table(
     if "sigma" in columns:
         columns["sigma"], infinite = without_infinite(columns["sigma"])
         if infinite:
-            history.append(f"{infinite} infinite sigma taken as unknown")
+            history.append(f"{infinite} infinite sigma treated as unknown")
     for name in ("count", "multiplicity"):
         if name in group and "counts" not in columns:
             columns["counts"] = _column(path, group, name)
@@ -203,7 +203,7 @@ def _columns_of_table(
 
 
 def _column(path: Path, group: h5py.Group, name: str) -> NDArray[Any]:
-    """Values of a column, checked to be as many as h."""
+    """Values of a column; checks that there are as many as of h."""
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
         raise MapFileError(f"{path}: {group.name}/{name} is not a column of numbers")
@@ -238,7 +238,7 @@ def _of_volume(
     if sigma is not None:
         beside["sigma"], infinite = without_infinite(values(sigma))
         if infinite:
-            details["history"].append(f"{infinite} infinite sigma taken as unknown")
+            details["history"].append(f"{infinite} infinite sigma treated as unknown")
     if "count" in companions:
         beside["counts"] = values(companions["count"])
     if all(name in companions for name in HALVES):
@@ -257,13 +257,13 @@ def _companions(group: h5py.Group, grid: HklGrid, path: Path) -> dict[str, h5py.
             signal = signal_of(other)
             if signal is not None and axis_names(other) == axis_names(group):
                 if not grid_of(path, other)[0].matches(grid):
-                    raise MapFileError(f"{path}: {other.name} lies on another grid than intensity")
+                    raise MapFileError(f"{path}: {other.name} is on another grid than intensity")
                 found[name] = signal
     return found
 
 
-def _ours(path: Path, group: h5py.Group) -> dict[str, Any]:
-    """Content of onephonon's own group, if the file has one."""
+def _own_metadata(path: Path, group: h5py.Group) -> dict[str, Any]:
+    """Metadata from the group written by onephonon, if the file has one."""
     details: dict[str, Any] = {"history": [], "grid": None, "points": None}
     kept = group.parent.get(OWN_GROUP)
     if not isinstance(kept, h5py.Group):

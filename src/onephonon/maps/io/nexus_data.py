@@ -33,7 +33,7 @@ def signal_of(group: h5py.Group) -> h5py.Dataset | None:
 
 
 def is_volume(group: h5py.Group) -> bool:
-    """Whether a group is an NXdata of three axes that are h, k and l."""
+    """Whether a group is an NXdata with the three axes h, k and l."""
     signal = signal_of(group)
     if signal is None or signal.ndim != 3:
         return False
@@ -57,7 +57,7 @@ def axis_names(group: h5py.Group) -> list[str]:
 
 
 def letter(name: str) -> str:
-    """h, k or l, if a name of an axis means one of them."""
+    """The index, h, k or l, meant by the name of an axis; empty if none."""
     match = AXIS_NAME.fullmatch(name)
     return match.group(1).lower() if match else ""
 
@@ -69,19 +69,19 @@ def grid_of(path: Path, group: h5py.Group) -> tuple[HklGrid, tuple[int, ...], li
     -------
     grid : HklGrid
     order : tuple of int
-        The signal's dimensions that are h, k and l.
+        Dimensions of the signal along h, k and l.
     falling : list of int
         Axes (0 for h, 1 for k, 2 for l) that run from high to low.
-    attribute_value : str
-        Text for the history; empty if nothing was changed.
+    changes : str
+        Description for the history; empty if nothing was changed.
     """
     signal, names = signal_of(group), axis_names(group)
     assert signal is not None
     letters = [letter(name) for name in names]
     order = tuple(letters.index(x) for x in "hkl")
-    lines, falling, attribute_value = [], [], []
+    lines, falling, changes = [], [], []
     if order != (0, 1, 2):
-        attribute_value.append(f"axes in the file {', '.join(names)}, transposed to h, k, l")
+        changes.append(f"axes in the file {', '.join(names)}, transposed to h, k, l")
     for axis, dimension in enumerate(order):
         line, what = _axis(path, group, names[dimension], signal.shape[dimension])
         if len(line) > 1 and line[0] > line[-1]:
@@ -89,19 +89,19 @@ def grid_of(path: Path, group: h5py.Group) -> tuple[HklGrid, tuple[int, ...], li
             line = line[::-1]
             what = f"{names[dimension]} is descending and was reversed"
         lines.append(line)
-        attribute_value += [what] if what else []
-    return HklGrid.from_axes(*lines), order, falling, "; ".join(attribute_value)
+        changes += [what] if what else []
+    return HklGrid.from_axes(*lines), order, falling, "; ".join(changes)
 
 
 def _axis(path: Path, group: h5py.Group, name: str, n: int) -> tuple[NDArray[np.float64], str]:
-    """Values along one axis: the voxels' centres."""
+    """Voxel centres along one axis."""
     axis = group.get(name)
     if not isinstance(axis, h5py.Dataset) or axis.ndim != 1:
         raise MapFileError(f"{path}: {group.name} has no axis {name}, which its attributes name")
     unit = hdf5_kind.attribute_text(axis, "units").lower()
     if "ang" in unit or "å" in unit or "nm" in unit:
         raise MapFileError(
-            f"{path}: {axis.name} is in {unit} and not in Miller indices; a map on axes of q "
+            f"{path}: {axis.name} is in {unit}, not in Miller indices; a map on axes of q "
             "cannot be converted to a grid of hkl"
         )
     values = load(axis, path).astype(np.float64)
@@ -121,7 +121,7 @@ def read_volume(
 
 
 def errors_of(group: h5py.Group, signal: h5py.Dataset) -> h5py.Dataset | None:
-    """Uncertainties of the signal by NeXus's names, in the same group."""
+    """Uncertainties of the signal in the same group, under the names defined by NeXus."""
     base = str(signal.name).rsplit("/", 1)[-1]
     for name in (f"{base}_errors", "errors", hdf5_kind.attribute_text(signal, "uncertainties")):
         found = group.get(name) if name else None

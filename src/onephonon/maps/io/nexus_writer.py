@@ -1,4 +1,4 @@
-"""Writing maps as NeXus files that open in mdx2 and in NeXpy."""
+"""Writing of maps as NeXus files for mdx2 and NeXpy."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ MDX2_VERSION = "1.0.5"
 def write(diffuse: DiffuseMap, path: Path, force: bool, table: bool = False) -> None:
     """Write a map.
 
-    A map on a grid becomes NXdata groups as mdx2.map makes them, each with its axes: ``intensity``
-    and, if there are, ``intensity_error``, ``count``, ``group_0_intensity`` and
-    ``group_1_intensity``. A list becomes an ``hkl_table`` as mdx2.merge makes it.
+    A map on a grid becomes NXdata groups as in mdx2.map, each with its axes: ``intensity``
+    and, if present, ``intensity_error``, ``count``, ``group_0_intensity`` and
+    ``group_1_intensity``. A list becomes an ``hkl_table`` as in mdx2.merge.
 
     Parameters
     ----------
@@ -37,12 +37,14 @@ def write(diffuse: DiffuseMap, path: Path, force: bool, table: bool = False) -> 
     force : bool
         Overwrite an existing file.
     table : bool
-        Write a map on a grid as an ``hkl_table`` too: a row for each voxel that has a value.
+        Write also a map on a grid as an ``hkl_table``: a row for each voxel that has a value.
 
     Raises
     ------
     MapFileError
-        If a list has no cell, or the file exists and `force` is not set.
+        If a list has no cell.
+    FileError
+        If the file exists and `force` is not set.
     """
     if diffuse.cell is None:
         raise MapFileError(
@@ -56,7 +58,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool, table: bool = False) -> 
         entry = _group(file, "entry", "NXentry")
         entry.attrs["default"] = "crystal" if write_as_table else "intensity"
         _write_crystal(entry, diffuse)
-        _write_ours(entry, diffuse)
+        _write_own_metadata(entry, diffuse)
         if write_as_table:
             _write_table(entry, diffuse, path)
         else:
@@ -64,7 +66,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool, table: bool = False) -> 
 
 
 def _group(parent: h5py.Group, name: str, kind: str, mdx2: str = "") -> h5py.Group:
-    """A group of a NeXus class, and of the class that mdx2 makes of it."""
+    """Create a group of a NeXus class and, if given, of a class of mdx2."""
     group = parent.create_group(name)
     group.attrs["NX_class"] = kind
     if mdx2:
@@ -95,7 +97,7 @@ def _write_crystal(entry: h5py.Group, diffuse: DiffuseMap) -> None:
     sample["ub_matrix"] = numpy_cell(diffuse.cell).inverse.T  # columns a*, b*, c*, without 2*pi
 
 
-def _write_ours(entry: h5py.Group, diffuse: DiffuseMap) -> None:
+def _write_own_metadata(entry: h5py.Group, diffuse: DiffuseMap) -> None:
     kept = _group(entry, OWN_GROUP, "NXcollection")
     stored: dict[str, Any] = {
         "history": list(diffuse.history),
@@ -122,7 +124,7 @@ def _write_volumes(entry: h5py.Group, diffuse: DiffuseMap) -> None:
             data[letter] = line
             data.attrs[f"{letter}_indices"] = "hkl".index(letter)
         create_volume(data, name, values.shape, values.dtype)[...] = values
-    if diffuse.sigma is not None:  # the same dataset by the name that NeXus gives uncertainties
+    if diffuse.sigma is not None:  # the same dataset under the name defined by NeXus
         entry["intensity/intensity_errors"] = entry["intensity_error/intensity_error"]
 
 
@@ -152,7 +154,7 @@ def _write_column(table: h5py.Group, name: str, values: NDArray[Any]) -> None:
 
 
 def _ndiv(grid: HklGrid, path: Path) -> list[int]:
-    """Voxels per Miller index, which mdx2 needs to be whole and through 0, 0, 0."""
+    """Voxels per Miller index; mdx2 needs whole numbers and a grid that contains 0, 0, 0."""
     per_index = [1 / step for step in grid.step]
     whole = [round(n) for n in per_index]
     first = [o * n for o, n in zip(grid.origin, per_index, strict=True)]
@@ -160,8 +162,8 @@ def _ndiv(grid: HklGrid, path: Path) -> list[int]:
         abs(x - round(x)) > 1e-6 for x in first
     ):
         raise MapFileError(
-            f"{path}: mdx2's tables have whole numbers of voxels per Miller index, through 0, 0, "
-            f"0; this grid has {', '.join(f'{n:g}' for n in per_index)}: {grid}; resample it, or "
-            "write it as a map (without --table)"
+            f"{path}: mdx2's tables need whole numbers of voxels per Miller index and a grid that "
+            f"contains 0, 0, 0; this grid has {', '.join(f'{n:g}' for n in per_index)}: {grid}; "
+            "resample it, or write it as a map (without --table)"
         )
     return whole

@@ -19,22 +19,22 @@ from .arrays import from_arrays, header_of
 
 
 def read(path: Path) -> DiffuseMap:
-    """Read a map; see `onephonon.formats.read_map`."""
+    """Read a map; see `onephonon.read_map`."""
     arrays = read_arrays(path)
     with reading(path, "a map"):
         return from_arrays(arrays, str(path))
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of an archive.
+    """Read all arrays of an archive.
 
     Raises
     ------
     MapFileError
-        If it is not a whole .npz archive of plain arrays.
+        If it is not a complete .npz archive of plain arrays.
     """
     if not zipfile.is_zipfile(path):
-        raise MapFileError(f"{path}: not an .npz archive, or cut short; write it again")
+        raise MapFileError(f"{path}: not an .npz archive, or truncated; write it again")
     with reading(path, "an .npz archive"), path.open("rb") as file:
         try:
             with np.load(file, allow_pickle=False) as archive:

@@ -58,9 +58,9 @@ class Overrides:
     limits : tuple of three (min, max), optional
         First and last Miller index along each axis; requires `per_index`.
     origin : tuple of three int, optional
-        Voxel at which hkl = 0, 0, 0 lies, counted from 0 along h, k and l.
+        Voxel of hkl = 0, 0, 0, counted from 0 along h, k and l.
     dataset : str, optional
-        Which of a file's maps (a path in HDF5, a column of an MTZ).
+        Which map of the file (a path in HDF5, a column of an MTZ).
     """
 
     cell: tuple[float, ...] | None = None
@@ -112,7 +112,7 @@ class Overrides:
         """
         if self.per_index is None:
             raise MapFileError(
-                f"{path}: the file is a bare array of {tuple(shape)} and does not say its "
+                f"{path}: the file is a plain array of {tuple(shape)} without its "
                 f"sampling; {SAMPLING_HINT}"
             )
         try:
@@ -133,7 +133,7 @@ class Overrides:
             raise MapFileError(f"{path}: {error}") from error
         if grid.shape != tuple(shape):
             raise MapFileError(
-                f"{path}: the array has shape {tuple(shape)}, the sampling as given makes "
+                f"{path}: the array has shape {tuple(shape)}, the given sampling has "
                 f"{grid.shape} ({grid}); correct the sampling"
             )
         return grid, how

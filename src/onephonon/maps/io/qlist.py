@@ -1,4 +1,4 @@
-"""Lists of q-vectors in .npy, .npz or text."""
+"""Reading of lists of q-vectors: .npy, .npz, .h5 or text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onephonon.core.errors import MapFileError
+from onephonon.core.errors import FileError
 
 from ..diffuse import Array
 from . import hdf5
@@ -24,8 +24,8 @@ def read_q_vectors(
     ----------
     path : path
         .npy: an array (N, 3). .npz: the array under ``q_vectors`` or the only one, and
-        optionally ``map_shape``. .h5: a map of ours. Anything else: text, three numbers a
-        line, # for comments, spaces or commas between.
+        optionally ``map_shape``. .h5: a map written by onephonon. Others: text, three numbers
+        per line separated by spaces or commas; # begins comments.
 
     Returns
     -------
@@ -35,12 +35,12 @@ def read_q_vectors(
 
     Raises
     ------
-    MapFileError
+    FileError
         If the file is missing or damaged, or the array is not (N, 3) of finite numbers.
     """
     path = Path(path)
     if not path.is_file():
-        raise MapFileError(f"{path}: there is no such file; check the path")
+        raise FileError(f"{path}: there is no such file; check the path")
     shape = None
     try:
         if path.suffix == ".npz":
@@ -55,25 +55,25 @@ def read_q_vectors(
         else:
             lines = path.read_text().replace(",", " ").splitlines()
             q = np.loadtxt(lines, ndmin=2) if any(x.strip() for x in lines) else np.empty(0)
-    except MapFileError:
+    except FileError:
         raise
     except (ValueError, OSError, EOFError) as error:
-        raise MapFileError(f"{path}: not readable as q-vectors ({error})") from error
+        raise FileError(f"{path}: not readable as q-vectors ({error})") from error
     if q.ndim != 2 or q.shape[1] != 3 or q.dtype.kind not in "fiu" or not len(q):
-        raise MapFileError(
+        raise FileError(
             f"{path}: q-vectors are real numbers of shape (N, 3), found {q.dtype} of {q.shape}"
         )
     if not np.isfinite(q).all():
         row = int(np.flatnonzero(~np.isfinite(q).all(1))[0])
-        raise MapFileError(f"{path}: q-vector {row} is {q[row].tolist()}; remove it")
+        raise FileError(f"{path}: q-vector {row} is {q[row].tolist()}; remove it")
     if shape is not None and np.prod(shape) != len(q):
-        raise MapFileError(f"{path}: map_shape {shape} does not fit {len(q)} q-vectors")
+        raise FileError(f"{path}: map_shape {shape} does not fit {len(q)} q-vectors")
     return q.astype(np.float64), shape
 
 
 def _only(arrays: dict[str, Array], path: Path) -> Array:
     if len(arrays) != 1:
-        raise MapFileError(
-            f"{path}: holds {', '.join(sorted(arrays))} but no q_vectors; name the array so"
+        raise FileError(
+            f"{path}: holds {', '.join(sorted(arrays))} but no q_vectors; rename the array"
         )
     return next(iter(arrays.values()))

@@ -64,17 +64,17 @@ def read_map(
 ) -> DiffuseMap:
     """Read a map; the format follows from the ending, in HDF5 from the content.
 
-    .npz and .h5 are onephonon's own. Others: NeXus of mdx2, NeXpy and nxrefine (.nxs), mdx-lib's
-    HDF5 (.h5), lunus (.lat), bare arrays as eryx keeps them (.npy), MTZ of a supercell (.mtz),
-    CCP4 and MRC (.ccp4, .mrc, .map), text (.hkl, .txt). The map's history records what was read
-    and assumed.
+    .npz and .h5 are the formats of onephonon. Others: NeXus of mdx2, NeXpy and nxrefine (.nxs),
+    HDF5 of mdx-lib (.h5), lunus (.lat), plain arrays as used by eryx (.npy), MTZ of a supercell
+    (.mtz), CCP4 and MRC (.ccp4, .mrc, .map), text (.hkl, .txt). The history of the map records
+    what was read and assumed.
 
     Parameters
     ----------
     path : path
     cell : sequence of six float, or path, optional
-        a, b, c in Å; alpha, beta, gamma in degrees; or a file that has them: a structure (.pdb,
-        .cif), .mtz, mdx2's geometry.nxs, another map. Overrides the map's file; required for
+        a, b, c in Å; alpha, beta, gamma in degrees; or a file that contains them: a structure
+        (.pdb, .cif), .mtz, mdx2's geometry.nxs, another map. Overrides the map's file; required for
         .lat, .npy, most .nxs, .ccp4 and text of other programs.
     spacegroup : str
         Hermann-Mauguin symbol; overrides the files.
@@ -95,6 +95,8 @@ def read_map(
     MapFileError
         If the file is missing, of another kind, damaged, or contains no map; if required
         information is missing, or an option repeats what the file specifies.
+    FileError
+        If `cell` names a file from which no cell can be read.
     InputError
         If an argument is invalid.
 
@@ -138,18 +140,21 @@ def write_map(
     force : bool
         Overwrite an existing file.
     table : bool
-        In .nxs: a table of hkl as mdx2.merge makes it, not a map as mdx2.map does.
+        In .nxs: write a table of hkl as in mdx2.merge, not a map as in mdx2.map.
 
     Raises
     ------
     MapFileError
-        If the ending is unknown, the format cannot hold the map, or the file exists and `force`
-        is not set.
+        If the ending is unknown, or the format cannot hold the map.
+    FileError
+        If the file exists and `force` is not set, or cannot be written.
+    InputError
+        If a list is written in a format for maps on grids.
     """
     path = Path(path)
     writer = _writer(path)
     if table and writer is not nexus_writer:
-        raise MapFileError(f"{path}: tables of hkl are written as .nxs; name the file so")
+        raise MapFileError(f"{path}: a table of hkl is a .nxs file; change the ending")
     if writer is nexus_writer:
         nexus_writer.write(diffuse, path, force, table)
     else:
@@ -167,7 +172,7 @@ def not_kept(diffuse: DiffuseMap, path: str | os.PathLike[str]) -> tuple[str, ..
     keeps = _format(Path(path)).keeps
     has = {
         "the cell and space group": ("cell", diffuse.cell is not None),
-        "where the voxels are": ("grid", True),
+        "the positions of the voxels": ("grid", True),
         "sigma": ("sigma", diffuse.sigma is not None),
         "counts": ("counts", diffuse.counts is not None),
         "half-sets": ("half-sets", diffuse.halves is not None),
@@ -178,7 +183,7 @@ def not_kept(diffuse: DiffuseMap, path: str | os.PathLike[str]) -> tuple[str, ..
 
 
 def format_name(path: str | os.PathLike[str]) -> str:
-    """Name of the format that a map file has."""
+    """Name of the format of a map file."""
     path = Path(path)
     if path.suffix.lower() in HDF5_ENDINGS:
         kind = kind_of(path)
@@ -197,10 +202,10 @@ def _check_overrides(
         except (TypeError, ValueError):
             voxel = ()
         if len(voxel) != 3 or any(a != b for a, b in zip(voxel, origin, strict=True)):
-            raise InputError(f"origin {origin!r} is three whole numbers, a voxel")
+            raise InputError(f"origin {origin!r} is not a voxel, three whole numbers")
         if limits is not None:
             raise InputError(
-                "origin and the limits of the sampling both define the position of the map"
+                "origin and the limits of the sampling both define the position; give one of them"
             )
         origin = voxel
     group = spacegroup_name(spacegroup) if spacegroup else ""

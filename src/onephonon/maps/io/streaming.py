@@ -1,4 +1,4 @@
-"""Writing a map to HDF5 while it is computed; it can be stopped and continued."""
+"""Writing of a map to HDF5 while it is computed; interrupted calculations can be continued."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from onephonon.crystal.grid import HklGrid
 
 from . import hdf5
 
-#: The attribute of an unfinished file that counts the steps done.
+#: Attribute of an unfinished file: number of completed steps.
 STEPS_DONE = "steps_done"
 
 
@@ -41,8 +41,8 @@ def unfinished(
 ) -> Iterator[UnfinishedMap]:
     """Open a map for writing in steps; it is renamed to `path` when the block ends.
 
-    If the block raises or is interrupted, what was written stays beside `path` under
-    `partial_path`, and the same call continues it.
+    If the block raises or is interrupted, what was written stays in `partial_path`,
+    and the same call continues it.
 
     Parameters
     ----------
@@ -59,8 +59,10 @@ def unfinished(
 
     Raises
     ------
+    FileError
+        If the file exists.
     MapFileError
-        If the file exists, or an unfinished one belongs to another calculation.
+        If an unfinished file belongs to another calculation.
     """
     path = check_writable(path, force)
     partial = partial_path(path)
@@ -90,7 +92,7 @@ def unfinished(
 
 
 def _continues(partial: Path, wanted: str) -> bool:
-    """Whether an unfinished file is whole and made with the same parameters."""
+    """Whether an unfinished file is intact and has the same parameters."""
     try:
         with h5py.File(partial, "r") as file:
             return file.attrs.get("made_with") == wanted and STEPS_DONE in file.attrs
@@ -99,7 +101,7 @@ def _continues(partial: Path, wanted: str) -> bool:
 
 
 class UnfinishedMap:
-    """An unfinished map: its values, and the number of steps done."""
+    """An unfinished map: its values, and the number of completed steps."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
@@ -111,7 +113,7 @@ class UnfinishedMap:
         return int(self._file.attrs[STEPS_DONE])
 
     def count(self) -> int:
-        """Values in the file that are not NaN."""
+        """Number of values in the file that are not NaN."""
         total = 0
         for start in range(0, self.values.shape[0], self.rows_per_chunk):
             total += int(np.isfinite(self.values[start : start + self.rows_per_chunk]).sum())
@@ -119,11 +121,11 @@ class UnfinishedMap:
 
     @property
     def rows_per_chunk(self) -> int:
-        """Rows that are best written together."""
+        """Number of rows per chunk, which are best written together."""
         return int(self.values.chunks[0])
 
     def step(self, rows: slice, values: Callable[[], NDArray[np.floating[Any]]], n: int) -> None:
-        """Do step n: compute some rows and write them, unless already done."""
+        """Compute some rows and write them as step n, unless that was done before."""
         if n < self.steps_done:
             return
         self.values[rows] = values()

@@ -1,6 +1,7 @@
-"""Maps as text: h k l intensity [sigma] a line, # for comments, blanks or commas between.
+"""Maps as text: one line per voxel, h k l intensity [sigma], separated by blanks or commas.
 
-Files written by onephonon begin with comments that describe the map and name the columns::
+Comments start with #. Files written by onephonon begin with comments that describe the map and
+name the columns::
 
     # cell 27.26 31.98 34.29 88.53 108.57 111.85
     # spacegroup P 1
@@ -37,7 +38,7 @@ DIGITS = {"float32": 9, "float64": 17}
 
 
 def read(path: Path, overrides: Overrides) -> DiffuseMap:
-    """Read a map; see `onephonon.formats.read_map`."""
+    """Read a map; see `onephonon.read_map`."""
     overrides.allow(path, "a text file is one table", "sampling")
     with reading(path, "a table of h k l intensity"):
         comments: list[str] = []
@@ -50,7 +51,9 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         names = _names(path, table, header)
         own_header = Header.find(comments, path)
         if "rows" in header and header["rows"] != str(len(table)):
-            raise MapFileError(f"{path}: {header['rows']} rows were written, {len(table)} are left")
+            raise MapFileError(
+                f"{path}: its header states {header['rows']} rows, but it has {len(table)}"
+            )
         dtype = (
             own_header.dtype if own_header is not None and own_header.dtype in DIGITS else "float64"
         )
@@ -85,8 +88,10 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
     Raises
     ------
-    MapFileError
-        For a list, or if the file exists and `force` is not set.
+    InputError
+        For a list.
+    FileError
+        If the file exists and `force` is not set.
     """
     grid, _ = diffuse.require_grid()
     halves = diffuse.halves or (None, None)
@@ -156,7 +161,7 @@ def _names(path: Path, table: NDArray[np.float64], header: dict[str, str]) -> tu
     if not names:
         if width not in (4, 5):
             raise MapFileError(
-                f"{path}: {width} numbers a line; a table has h k l intensity [sigma], or a "
+                f"{path}: {width} numbers per line; a table has h k l intensity [sigma], or a "
                 "comment '# columns h k l intensity ...' that lists its columns"
             )
         return COLUMNS[:width]

@@ -20,8 +20,8 @@ Factors = tuple[int, int, int]
 def block_factors(grid: HklGrid, cell: tuple[float, ...], voxels: int) -> Factors:
     """Choose the number of voxels along h, k and l that are combined.
 
-    The axis whose voxels are the shortest in 1/Å is coarsened first, so that blocks come out about
-    as long as they are wide.
+    The axis with the shortest voxels in 1/Å is coarsened first, so that blocks become roughly
+    isometric.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def block_factors(grid: HklGrid, cell: tuple[float, ...], voxels: int) -> Factor
 
 
 def block_grid(grid: HklGrid, factors: Factors) -> HklGrid:
-    """Grid of the blocks: each is at the centre of its voxels."""
+    """Grid of the centres of the blocks."""
     if factors == (1, 1, 1):
         return grid
     placed = zip(grid.origin, grid.step, grid.shape, factors, strict=True)
@@ -56,13 +56,13 @@ def block_means(values: Array, factors: Factors) -> NDArray[np.float64]:
     Parameters
     ----------
     values : ndarray, shape (n_h, n_k, n_l)
-        NaN where there is none.
+        NaN where missing.
     factors : tuple of three int
-        Voxels of a block along h, k and l; the last blocks may have fewer.
+        Number of voxels per block along h, k and l; the last blocks may have fewer.
 
     Notes
     -----
-    Works block row by block row, so that a map of 1e8 voxels needs no second copy of itself.
+    Works one row of blocks at a time, so that a map of 1e8 voxels is not copied.
     """
     starts = [np.arange(0, n, f) for n, f in zip(values.shape, factors, strict=True)]
     means = np.empty([len(s) for s in starts])

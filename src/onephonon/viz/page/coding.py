@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: Codes of values run from 1 to this; 0 is a missing value.
+#: Codes of values are from 1 to this; 0 is a missing value.
 MAX_CODE = 65535
 
-#: Below this fraction of the median values are coded in equal steps, above in equal ratios.
+#: Fraction of the median below which steps are equal; above it, ratios are equal.
 WIDTH = 0.1
 
 
 @dataclass(frozen=True)
 class QuantizedValues:
-    """Values in equal steps of their inverse hyperbolic sine.
+    """Values quantized in equal steps of their inverse hyperbolic sine.
 
     ``value = width * sinh(low + (code - 1) / 65534 * (high - low))``; code 0 is missing.
 
@@ -26,7 +26,7 @@ class QuantizedValues:
     ----------
     codes : ndarray of uint16
     width : float
-        Where equal steps become equal ratios, in the unit of the values.
+        Value at which equal steps become equal ratios, in the unit of the values.
     low, high : float
         asinh(value / width) of the smallest and the largest value.
     """
@@ -38,7 +38,7 @@ class QuantizedValues:
 
     @property
     def precision(self) -> float:
-        """Largest error of a value, as a share of ``sqrt(value**2 + width**2)``."""
+        """Largest error of a value, relative to ``sqrt(value**2 + width**2)``."""
         return (self.high - self.low) / (MAX_CODE - 1) / 2
 
     def values(self) -> NDArray[np.float64]:
@@ -57,13 +57,13 @@ def encode(values: ArrayLike) -> QuantizedValues:
     width = WIDTH * float(np.median(size[size > 0])) if size.any() else 1.0
     scaled = np.arcsinh(numbers / width)
     low, high = float(np.nanmin(scaled)), float(np.nanmax(scaled))
-    share = (scaled - low) / ((high - low) or 1.0)
-    codes = np.where(present, 1 + np.rint(np.where(present, share, 0.0) * (MAX_CODE - 1)), 0)
+    fraction = (scaled - low) / ((high - low) or 1.0)
+    codes = np.where(present, 1 + np.rint(np.where(present, fraction, 0.0) * (MAX_CODE - 1)), 0)
     return QuantizedValues(codes.astype(np.uint16), width, low, high)
 
 
 def packed(codes: NDArray[np.uint16]) -> str:
-    """Codes as text: all low bytes, then all high bytes (which compress well), zlib, base64."""
+    """Codes as text: all low bytes, then all high bytes (compresses better), zlib, base64."""
     octets = codes.astype("<u2").reshape(-1).view(np.uint8).reshape(-1, 2)
     shuffled = np.ascontiguousarray(octets.T).tobytes()
     return base64.b64encode(zlib.compress(shuffled, 6)).decode("ascii")

@@ -1,8 +1,8 @@
-"""The interactive page: template, style, scripts, library and data in one HTML file.
+"""Writing of the interactive page: template, style, scripts and data in one HTML file.
 
-The 3-D drawing uses three.js (MIT; ``page/vendor``), a well maintained WebGL library that is small
-if bundled selectively and can draw oblique reciprocal cells. The page makes no network requests;
-its content-security policy forbids them.
+The 3-D drawing uses three.js (MIT; ``assets/vendor``), a well maintained WebGL library that is small
+when bundled selectively and can draw oblique reciprocal cells. The page makes no network requests;
+its content security policy forbids them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from onephonon import __version__
-from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.errors import FileError, InputError
 from onephonon.core.files import replacing
 from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.grid import HklGrid
@@ -29,7 +29,7 @@ from onephonon.maps.resampling import resample
 from .blocks import Factors, block_factors, block_grid, block_means
 from .coding import encode, packed
 
-#: Maximum number of blocks of a page: 160 along each axis, about 8 MB per map.
+#: Maximum number of voxels of a page: about 160 along each axis, and 8 MB per map.
 VOXELS = 4_000_000
 
 #: Relative tolerance of equal cells.
@@ -60,12 +60,12 @@ def check_page_path(path: str | os.PathLike[str]) -> Path:
 
     Raises
     ------
-    MapFileError
+    FileError
         If not.
     """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
-        raise MapFileError(f"{path}: pages are written as .html; name the file so")
+        raise FileError(f"{path}: a page is an .html file; change the ending")
     return path
 
 
@@ -79,7 +79,7 @@ def write_page(
     voxels: int = VOXELS,
     force: bool = False,
 ) -> None:
-    """Write a map, or two to compare, as one HTML file that opens in any browser, offline.
+    """Write a map, or two maps to compare, as one interactive HTML file that works offline.
 
     Parameters
     ----------
@@ -92,29 +92,28 @@ def write_page(
     title : str
         Heading of the page.
     names : tuple of two str
-        What the maps are called.
+        Names of the maps.
     voxels : int
-        Larger maps are reduced to at most this number, each the mean over a block, with a note on
-        the page. Intensities are stored in 16 bits, good to about four digits.
+        Larger maps are reduced to at most this number by means over blocks, with a note on the
+        page. Intensities are stored in 16 bits, accurate to about four digits.
     force : bool
         Overwrite an existing file.
 
     Raises
     ------
-    MapFileError
-        If a map is a list of q-vectors, the name has another ending, or the file cannot be
-        written.
+    FileError
+        If the name has another ending, or the file cannot be written.
     InputError
-        If a map has no values there, or `voxels` is not positive.
+        If a map is a list of q-vectors or has no values, or `voxels` is not positive.
     """
     path = check_page_path(path)
     if voxels < 1:
-        raise InputError(f"voxels {voxels} must be positive: it is the maximum number on the page")
+        raise InputError(f"voxels {voxels}: the maximum number on the page must be positive")
     grid, cell = diffuse.require_grid()
     factors = block_factors(grid, cell, voxels)
     shown = [_entry(diffuse, _reduced(diffuse.volume, factors), names[0], "")]
     if second is not None:
-        values, note = _beside(second, grid, cell, factors)
+        values, note = _second_values(second, grid, cell, factors)
         shown.append(_entry(second, values, names[1], note))
     head = {
         "title": title,
@@ -140,7 +139,7 @@ def _reduced(volume: Array, factors: Factors) -> Array:
     return volume if factors == (1, 1, 1) else block_means(volume, factors)
 
 
-def _beside(
+def _second_values(
     second: DiffuseMap, grid: HklGrid, cell: tuple[float, ...], factors: Factors
 ) -> tuple[Array, str]:
     """Values of a second map at the blocks of the first, and a description of the conversion."""
@@ -148,13 +147,13 @@ def _beside(
     notes = []
     if not np.allclose(own_cell, cell, rtol=CELL_TOLERANCE):
         numbers = ", ".join(f"{x:.6g}" for x in own_cell)
-        notes.append(f"its own cell is {numbers}: voxels of the same hkl are compared")
+        notes.append(f"its cell is {numbers}; voxels of the same hkl are compared")
     if own.matches(grid):
         return _reduced(second.volume, factors), "; ".join(notes)
     blocks = block_grid(grid, factors)
     finer = math.prod(blocks.step) > MIN_FINENESS * math.prod(own.step)
     done = "averaged" if finer else "interpolated linearly"
-    notes.append(f"{done} on the grid of the first map; its own is {own}")
+    notes.append(f"{done} on the grid of the first map; its own grid is {own}")
     values = resample(second, blocks, "average" if finer else "linear").volume
     return values, "; ".join(notes)
 
@@ -162,7 +161,7 @@ def _beside(
 def _entry(diffuse: DiffuseMap, values: Array, name: str, note: str) -> tuple[dict[str, Any], str]:
     """Metadata of a map for the page, and its values as text."""
     if np.isnan(values).all():
-        raise InputError(f"{name} has no values on the grid of the page; there is nothing to show")
+        raise InputError(f"{name} has no values on the grid of the page: nothing to show")
     coded = encode(values)
     entry = {
         "name": name,
@@ -194,7 +193,7 @@ def _joined(title: str, head: dict[str, Any], data: list[str]) -> str:
         "style": read("style.css"),
         "licence": read("vendor/LICENSE"),
         "imports": json.dumps({"imports": {key: address(name) for key, name in MODULES.items()}}),
-        # A "</script>" in a title would end the element; in JSON a slash may be escaped.
+        # A "</script>" in a title would end the element; JSON allows escaped slashes.
         "head": json.dumps(head).replace("</", "<\\/").replace("<!--", "<\\u0021--"),
         "data": "\n".join(
             f'<script type="text/plain" id="map-{i}">{text}</script>' for i, text in enumerate(data)

@@ -1,7 +1,7 @@
 """Pictures of diffuse maps.
 
-Figures are matplotlib's, of the width of a journal page, and are not shown in a window; use
-`save`. Colours are perceptually uniform and safe for the colour-blind; hatched grey means no value.
+Figures are matplotlib figures of the width of a journal page that do not open a window; use `save`.
+Colours are perceptually uniform and readable with colour blindness; hatched grey means no value.
 Maps on a grid are drawn in true reciprocal-space geometry, oblique for oblique cells.
 """
 

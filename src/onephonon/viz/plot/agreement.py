@@ -1,4 +1,4 @@
-"""A comparison of model and data in one picture."""
+"""Picture of a comparison of model and data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .style import (
 if TYPE_CHECKING:
     from onephonon.compare.agreement import Agreement
 
-#: Percentiles shown in a scatter plot: a few points next to Bragg peaks would compress the rest.
+#: Percentiles shown in the scatter plot: a few points next to Bragg peaks would compress the rest.
 SHOWN_PERCENTILES = (0.3, 99.7)
 
 #: Characters per line of the caption.
@@ -43,7 +43,7 @@ def draw_agreement(agreement: Agreement, *, title: str = "") -> Figure:
     Parameters
     ----------
     agreement : Agreement
-        From `compare_maps` or `compare_model`. Sections are drawn of maps on grids only.
+        From `compare_maps` or `compare_model`. Sections are only drawn for maps on grids.
     title : str
 
     Returns
@@ -64,19 +64,19 @@ def draw_agreement(agreement: Agreement, *, title: str = "") -> Figure:
     _draw_scatter(figure, panels[2], agreement)
     _draw_trials(panels[3], agreement)
     figure.suptitle(title, parse_math=False)
-    title_text = f"model {agreement.quadrature};  anisotropic: {agreement.isotropic}"
-    drawn = "no value;  model drawn with the data's contrast in the sections" if on_grid else ""
-    lines = [drawn, *textwrap.wrap(title_text, CAPTION_WIDTH)]
+    description = f"model {agreement.quadrature};  anisotropic: {agreement.isotropic}"
+    drawn = "no value;  in the sections the model has the contrast of the data" if on_grid else ""
+    lines = [drawn, *textwrap.wrap(description, CAPTION_WIDTH)]
     caption(figure, lines, missing=on_grid)
     return figure
 
 
 def _draw_sections(figure: Figure, layout: GridSpec, agreement: Agreement) -> None:
-    """Model and data without their isotropic parts, side by side on one scale of colours."""
+    """Anisotropic parts of model and data, side by side on one colour scale."""
     model, data = agreement.anisotropic_maps()
     _, cell = data.require_grid()
     plane = central_plane(data, 2)
-    # A model is drawn with the data's contrast, which a least-squares scale would not give it.
+    # A least-squares scale would make a poor model look flat.
     contrast = agreement.contrast
     model = model.changed("contrast", {"intensity": contrast * model.intensity})
     sections = [cut(m, plane) for m in (model, data)]
@@ -91,7 +91,7 @@ def _draw_sections(figure: Figure, layout: GridSpec, agreement: Agreement) -> No
 
 
 def _draw_correlations(panel: Axes, agreement: Agreement) -> None:
-    """Correlation coefficients by shell of resolution."""
+    """Correlation coefficients by resolution shell."""
     shells = agreement.shells
     s = np.array([[1 / x.d_max, 1 / x.d_min] for x in shells])
     curves = [("cc", "CC", "-o"), ("cc_anisotropic", "CC anisotropic", "-s")]
@@ -131,7 +131,7 @@ def _draw_profile(panel: Axes, agreement: Agreement) -> None:
 
 
 def _draw_scatter(figure: Figure, panel: Axes, agreement: Agreement) -> None:
-    """Anisotropic part of data against model, as density of voxels."""
+    """Anisotropic part of the data against that of the model, as a density of voxels."""
     pairs = agreement.pairs
     x = agreement.scale_anisotropic * pairs.model_anisotropic
     y = pairs.data_anisotropic
@@ -166,7 +166,7 @@ def _draw_trials(panel: Axes, agreement: Agreement) -> None:
     panel.set_yticks(rows, [t.reindexing.name for t in trials])
     panel.set_ylim(len(trials) - 0.4, -0.6)
     panel.axvline(0, color="0.4", lw=0.6)
-    panel.set(xlabel="CC anisotropic", title="indices tried; coloured: used")
+    panel.set(xlabel="CC anisotropic", title="indexings tried; coloured: used")
 
 
 def _range(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Film through the layers of a map."""
+"""Animation through the layers of a map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.animation import FFMpegWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.errors import FileError, InputError
 from onephonon.core.files import replacing
 from onephonon.core.progress import Progress, ProgressLike
 from onephonon.maps.diffuse import DiffuseMap
@@ -32,7 +32,7 @@ from .style import (
     styled,
 )
 
-#: Allowed endings of film names.
+#: Allowed endings of file names.
 FILMS = (".gif", ".mp4")
 
 #: Number of layers from which the colours are chosen.
@@ -41,7 +41,7 @@ N_SAMPLED_LAYERS = 9
 #: Maximum number of frames; longer sweeps omit layers evenly.
 MAX_FRAMES = 200
 
-#: Width of a film, inches.
+#: Width of an animation, inches.
 FILM_WIDTH = 5.6
 
 
@@ -59,7 +59,7 @@ def animate(
     force: bool = False,
     progress: ProgressLike | None = None,
 ) -> int:
-    """Write a film through the layers of a map on one colour scale.
+    """Write an animation through the layers of a map on one colour scale.
 
     Layers without any value are omitted, and in coarsely sampled maps also the layers of Bragg
     points, which would flicker; see `central_plane`.
@@ -69,15 +69,15 @@ def animate(
     diffuse : DiffuseMap
         On a grid.
     path : path
-        Ends in .gif, or in .mp4 if the program ffmpeg is there.
+        Ends in .gif, or in .mp4 if ffmpeg is installed.
     axis : int
         The index that changes from frame to frame: 0, 1 or 2.
     title : str
     limits, scale
-        See `choose_colours`; by default from some layers of the sweep.
+        See `choose_colours`; by default from some of the layers.
     frames_per_second : float
     dpi : float
-        Dots per inch; the film is 5.6 inches wide.
+        Dots per inch; the animation is 5.6 inches wide.
     force : bool
         Overwrite an existing file.
     progress : Progress or callable, optional
@@ -89,7 +89,7 @@ def animate(
 
     Raises
     ------
-    MapFileError
+    FileError
         If the ending is another, ffmpeg is missing, or the file exists and `force` is not set.
     InputError
         If no layer has a value.
@@ -118,21 +118,20 @@ def animate(
 
 
 def check_film_path(path: str | os.PathLike[str]) -> Path:
-    """Check that a path names a film that can be written here."""
+    """Check that a path names an animation that can be written."""
     path = Path(path)
     ending = path.suffix.lower()
     if ending not in FILMS:
-        raise MapFileError(f"{path}: films are written as {' or '.join(FILMS)}; name the file so")
+        raise FileError(f"{path}: an animation is a {' or '.join(FILMS)} file; change the ending")
     if ending == ".mp4" and not FFMpegWriter.isAvailable():
-        raise MapFileError(
-            f"{path}: an mp4 needs the program ffmpeg, which is not installed here; install it, or "
-            "name the file .gif"
+        raise FileError(
+            f"{path}: an mp4 needs ffmpeg, which is not installed; install it, or write a .gif"
         )
     return path
 
 
 def sweep(diffuse: DiffuseMap, axis: int) -> list[Plane]:
-    """Layers of a map that a film shows, in order.
+    """Layers of a map in the order of the animation.
 
     Raises
     ------
@@ -141,14 +140,14 @@ def sweep(diffuse: DiffuseMap, axis: int) -> list[Plane]:
     """
     grid, _ = diffuse.require_grid()
     if axis not in (0, 1, 2):
-        raise InputError(f"axis {axis} of a sweep is not 0, 1 or 2 (h, k or l)")
+        raise InputError(f"axis {axis} is not 0, 1 or 2 (h, k or l)")
     values = grid.axes[axis]
     if has_bragg_holes(diffuse, axis):
         values = values[values % 1 != 0]
     planes = [Plane.normal_to(axis, float(value)) for value in values]
     held = [p for p in planes if np.isfinite(cut(diffuse, p).values).any()]
     if not held:
-        raise InputError("no layer of the map has a value: there is nothing to sweep through")
+        raise InputError("no layer of the map has a value: nothing to draw")
     return [held[i] for i in _spread(len(held), MAX_FRAMES)]
 
 
@@ -209,7 +208,7 @@ class _Film:
 
 
 def _head(plane: Plane) -> str:
-    """Title of a frame, of constant width, so that it does not move between frames."""
+    """Title of a frame, of constant width."""
     axis, value = plane.fixed or (2, 0.0)
     sign = "−" if value < 0 else "\N{FIGURE SPACE}"
     return f"{italic(AXES[axis])} = {sign}{abs(value):.2f}"

@@ -51,7 +51,7 @@ def draw_b_factors(
     title: str = "",
     names: tuple[str, str] = ("model", "file"),
 ) -> Figure:
-    """Draw B-factors by residue, and atom by atom against each other.
+    """Draw B-factors by residue, and of all atoms against each other.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def _residue_ticks(panel: Axes, numbers: Sequence[str]) -> None:
 
 
 def _by_atom(panel: Axes, first: Float64, second: Float64, names: Sequence[str]) -> None:
-    """Atom by atom, with the line of equality and the correlation."""
+    """Scatter plot of all atoms, with the line of equality and the correlation."""
     panel.plot(second, first, ".", ms=3, mew=0, alpha=0.5, color=LINES[0], rasterized=True)
     top = 1.05 * max(float(first.max()), float(second.max()), 1e-6)
     panel.plot([0, top], [0, top], color="0.5", lw=0.6)

@@ -1,4 +1,4 @@
-"""Curves against resolution: radial profiles, and agreement by shell."""
+"""Curves against resolution: radial profiles, and agreement by resolution shell."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw_profiles(
         From `radial_average`; in the same units.
     title : str
     label : str
-        Of the vertical axis, with its unit.
+        Label of the vertical axis, with its unit.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def draw_profiles(
     for i, (name, profile) in enumerate(profiles.items()):
         held = profile.count > 0
         if not held.any():
-            raise InputError(f"the profile of {name} holds no values")
+            raise InputError(f"the profile of {name} has no values")
         s, mean = profile.position[held], profile.mean[held]
         spread = np.nan_to_num(profile.std[held])
         colour, dash = LINES[i % len(LINES)], ("-", "--", "-.", ":")[i % 4]
@@ -68,14 +68,14 @@ def draw_shells(
     title: str = "",
     label: str = "correlation coefficient",
 ) -> Figure:
-    """Draw statistics of agreement by shell of resolution.
+    """Draw statistics of agreement by resolution shell.
 
     Parameters
     ----------
     edges : array, shape (n + 1,)
-        Of the shells, 1/d in 1/Å, rising.
+        Edges of the shells, 1/d in 1/Å, increasing.
     curves : mapping of name to array, shape (n,)
-        One value a shell, such as a correlation coefficient; NaN where there is none.
+        One value per shell, such as a correlation coefficient; NaN where there is none.
     limits : mapping of name to array, shape (n,), optional
         Upper limits, such as CC*, drawn as dashed lines.
     title, label : str
@@ -87,7 +87,7 @@ def draw_shells(
     """
     rim = np.asarray(edges, dtype=np.float64).reshape(-1)
     if len(rim) < 2 or not (np.diff(rim) > 0).all():
-        raise InputError(f"edges of shells are two or more rising numbers (1/Å), got {rim}")
+        raise InputError(f"edges of shells are two or more increasing numbers (1/Å), got {rim}")
     lines = {name: np.asarray(c, dtype=np.float64) for name, c in curves.items()}
     best = {name: np.asarray(c, dtype=np.float64) for name, c in (limits or {}).items()}
     for name, values in (lines | best).items():

@@ -27,8 +27,8 @@ Float64 = NDArray[np.float64]
 #: Ratio of chi-squares from which the axis is logarithmic.
 MIN_LOG_RATIO = 5.0
 
-#: Intervals of springs are drawn up to this factor beyond the outermost values: some reach from
-#: zero to infinity.
+#: Intervals of springs are drawn up to this factor beyond the outermost values, because some extend
+#: from zero to infinity.
 MAX_INTERVAL_FACTOR = 6.0
 
 #: Correlations below this are drawn from zero.
@@ -37,7 +37,7 @@ NEAR_ZERO = 0.4
 #: Lower limit of the drawn information, relative to the prior.
 MIN_PRIOR_SHARE = 1e-2
 
-#: Bins of the profile over |q|.
+#: Maximum number of bins of the profile.
 BINS = 60
 
 #: Colours of the directions of springs, by the first word of their names.
@@ -121,7 +121,7 @@ def draw_springs(rows: Sequence[SpringRow], *, title: str = "") -> Figure:
     Parameters
     ----------
     rows : sequence of SpringRow
-        One or more. Librations, in other units, get a separate panel.
+        One or more; librations, whose units differ, are drawn in a separate panel.
     title : str
     """
     kinds = [
@@ -179,7 +179,7 @@ def _forest(panel: Axes, rows: Sequence[SpringRow]) -> None:
 
 @styled
 def draw_spectrum(uncertainty: Uncertainty, *, title: str = "") -> Figure:
-    """Draw the information of the data on each direction of the springs, against the prior.
+    """Draw the information of the data on each combination of springs, compared with the prior.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def draw_spectrum(uncertainty: Uncertainty, *, title: str = "") -> Figure:
         panel.axhline(uncertainty.prior, color=LINES[1], lw=1.0, label="prior")
     panel.set_yscale("log")
     panel.set(xlim=(0.4, len(values) + 0.6), ylim=(lowest, 3 * float(shown.max())))
-    panel.set(xlabel="direction, best determined first", ylabel="information")
+    panel.set(xlabel="combination of springs, best determined first", ylabel="information")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     right = panel.secondary_yaxis(
         "right",
@@ -236,7 +236,7 @@ def draw_fit_profile(
         1/d, 1/Å.
     data, model, background : ndarray, shape (N,)
     label : str
-        Of the intensities, with their unit.
+        Name of the intensities, with their unit.
     title : str
     """
     n = int(np.clip(len(s) // 30, 4, BINS))
@@ -264,7 +264,7 @@ def draw_fit_profile(
 
 @styled
 def draw_spring_profiles(profiles: Sequence[Profile], *, title: str = "") -> Figure:
-    """Draw the rise of chi-square as single springs are fixed at other values.
+    """Draw the increase of chi-square when single springs are fixed at other values.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def draw_spring_profiles(profiles: Sequence[Profile], *, title: str = "") -> Fig
         panel.set_axis_off()
     for panel, found in zip(panels, profiles, strict=False):
         panel.plot(found.value, found.parabola, ":", color=FAINT, label="Gauss-Newton")
-        panel.plot(found.value, found.chi2, "-o", ms=3, color=LINES[0], label="fitted again")
+        panel.plot(found.value, found.chi2, "-o", ms=3, color=LINES[0], label="others refitted")
         for level, name in ((1.0, "68 %"), (4.0, "95 %")):
             panel.axhline(level, color="0.8", lw=0.6, zorder=0)
             panel.text(1.0, level, name, transform=panel.get_yaxis_transform(), ha="right",
@@ -288,14 +288,14 @@ def draw_spring_profiles(profiles: Sequence[Profile], *, title: str = "") -> Fig
         _log_ticks(panel, float(found.value.min()), float(found.value.max()))
         panel.set_title(found.name, parse_math=False)
         panel.set_xlabel("spring constant / kT Å⁻²")
-    panels[0].set_ylabel("rise of chi-square, dispersions")
+    panels[0].set_ylabel("increase of chi-square / dispersion")
     panels[0].legend(frameon=False)
     figure.suptitle(title, parse_math=False)
     return figure
 
 
 def _log_ticks(panel: Axes, low: float, high: float) -> None:
-    """Round tick values on a logarithmic axis, also if it is shorter than a decade."""
+    """Set round ticks on a logarithmic axis, also if it spans less than a decade."""
     decades = math.log10(high / low)
     if decades < 0.6:
         panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -320,7 +320,7 @@ def _by_shell(shells: Sequence[Quality], what: str) -> tuple[Float64, Float64]:
 
 
 def _chi2_axis(panel: Axes, values: Float64) -> None:
-    """Logarithmic axis if chi-squares differ much, else linear from zero."""
+    """Set a logarithmic axis if chi-squares differ strongly, else a linear one from zero."""
     known = values[np.isfinite(values) & (values > 0)]
     panel.set_ylabel("chi-square per voxel")
     if len(known) and known.max() > MIN_LOG_RATIO * known.min():

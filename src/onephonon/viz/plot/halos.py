@@ -44,17 +44,17 @@ def draw_halos(
     limits: tuple[float, float] | None = None,
     scale: str = "auto",
 ) -> Figure:
-    """Draw the neighbourhood of Bragg points, each a small cut through the map.
+    """Draw the neighbourhood of Bragg points as small sections of the map.
 
-    All are drawn on one colour scale and in true proportions, half the longer reciprocal
-    axis to each side of the Bragg point.
+    All are drawn on one colour scale and in true proportions, and extend by half the longer
+    reciprocal axis to each side of the Bragg point.
 
     Parameters
     ----------
     diffuse : DiffuseMap
         On a grid.
     peaks : int or sequence of three int
-        Number of the strongest (see `strongest_halos`), or Miller indices.
+        Number of strongest halos (see `strongest_halos`), or Miller indices.
     axis : int, optional
         The index that is fixed, 0, 1 or 2; by default the most coarsely sampled.
     title : str
@@ -64,13 +64,13 @@ def draw_halos(
     Raises
     ------
     InputError
-        If the map is too coarse, there are fewer Bragg points, or one is outside the map.
+        If the map is too coarse, has fewer Bragg points, or a Bragg point is outside the map.
     """
     grid, cell = diffuse.require_grid()
     is_list = not isinstance(peaks, int)
     chosen = strongest_halos(diffuse, peaks) if isinstance(peaks, int) else np.asarray(peaks)
     if chosen.ndim != 2 or chosen.shape[1] != 3 or (chosen % 1).any() or not len(chosen):
-        raise InputError(f"peaks {peaks} are not the whole Miller indices of Bragg points")
+        raise InputError(f"peaks {peaks} are not whole Miller indices of Bragg points")
     normal = int(np.argmax(np.round(grid.step, 9)[::-1]))
     normal = 2 - normal if axis is None else axis
     sections = [_close_up(diffuse, peak, normal) for peak in chosen]
@@ -90,10 +90,10 @@ def draw_halos(
             panel.set_xlabel("")
     colour_bar(figure, image, panels, colours, intensity_label(diffuse), shrink=0.8)
     figure.suptitle(title, parse_math=False)
-    order = "in the order given" if is_list else "strongest first, one of each set of equivalents"
+    order = "in the given order" if is_list else "strongest first, without symmetry equivalents"
     lines = [
         f"no value: Bragg points, masked or not measured;  {colours.description}",
-        f"cuts at constant ${AXES[normal]}$ through the Bragg points, {order}",
+        f"sections at constant ${AXES[normal]}$ through the Bragg points, {order}",
     ]
     caption(figure, lines)
     return figure
@@ -108,15 +108,14 @@ def draw_halo_comparison(
     title: str = "",
     names: tuple[str, str] = ("model", "data"),
 ) -> Figure:
-    """Draw the neighbourhood of Bragg points in model, data and their difference, a row for each.
+    """Draw the neighbourhood of Bragg points in model, data and their difference, one row each.
 
-    Each row has its own colour scale, and one for the difference that is symmetric
-    about zero.
+    Each row has its own colour scales; that of the difference is symmetric about zero.
 
     Parameters
     ----------
     model, data : DiffuseMap
-        On one grid, on one scale.
+        On the same grid and scale.
     peaks : sequence of three int
         Miller indices, one or more.
     title : str
@@ -152,19 +151,19 @@ def draw_halo_comparison(
     figure.suptitle(title, parse_math=False)
     unit = intensity_label(data)
     caption(
-        figure, [f"no value;  {unit};  cuts at constant ${AXES[normal]}$; a scale for each row"]
+        figure, [f"no value;  {unit};  sections at constant ${AXES[normal]}$; one scale per row"]
     )
     return figure
 
 
 def strongest_halos(diffuse: DiffuseMap, n: int) -> NDArray[np.int64]:
-    """Find the Bragg points with the strongest halos: the mean of the voxels next to each.
+    """Find the Bragg points with the strongest halos, by the mean of the neighbouring voxels.
 
     Parameters
     ----------
     diffuse : DiffuseMap
-        On a grid, with two voxels or more per Miller index. Its space group says which points
-        are equivalent; without one only Friedel's law does.
+        On a grid with at least two voxels per Miller index. Its space group defines equivalent
+        points; without one, only Friedel's law is used.
     n : int
 
     Returns
@@ -184,10 +183,10 @@ def strongest_halos(diffuse: DiffuseMap, n: int) -> NDArray[np.int64]:
         per_index = " x ".join(f"{1 / s:.3g}" for s in grid.step)
         raise InputError(
             f"a map of {per_index} voxels per Miller index has no voxels between the Bragg points "
-            "along each axis; halos need 2 or more"
+            "along each axis; simulate or resample it with 2 or more"
         )
     lines = [_bragg_lines(grid, axis) for axis in range(3)]
-    strength = _mean_beside(diffuse.volume, [places for _, places in lines])
+    strength = _mean_of_neighbours(diffuse.volume, [places for _, places in lines])
     index = np.nonzero(np.isfinite(strength))
     hkl = np.stack([whole[i] for (whole, _), i in zip(lines, index, strict=True)], axis=1)
     # Equal by symmetry up to rounding: keep the last in the order of h, k, l.
@@ -201,11 +200,11 @@ def strongest_halos(diffuse: DiffuseMap, n: int) -> NDArray[np.int64]:
         found.setdefault(orbit, peak)
         if len(found) == n:
             return np.array(list(found.values()))
-    raise InputError(f"{n} halos: the map holds {len(found)} Bragg points that differ by symmetry")
+    raise InputError(f"{n} halos: the map has only {len(found)} symmetry-independent Bragg points")
 
 
 def _bragg_lines(grid: HklGrid, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Whole indices along an axis that have voxels on both sides, and the voxels nearest them."""
+    """Whole indices along an axis with voxels on both sides, and the nearest voxels."""
     low, high = grid.origin[axis], grid.end[axis]
     whole = np.arange(np.ceil(low - 1e-9), np.floor(high + 1e-9) + 1)
     places = np.rint((whole - low) / grid.step[axis])
@@ -213,8 +212,8 @@ def _bragg_lines(grid: HklGrid, axis: int) -> tuple[NDArray[np.int64], NDArray[n
     return whole[inner].astype(np.int64), places[inner].astype(np.int64)
 
 
-def _mean_beside(volume: Array, places: list[NDArray[np.int64]]) -> NDArray[np.float64]:
-    """Mean of the voxels on both sides of each place along each axis; NaN if too few have one."""
+def _mean_of_neighbours(volume: Array, places: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Mean of the six neighbours of each place; NaN if too few of them have a value."""
     shape = tuple(len(p) for p in places)
     total, count = np.zeros(shape), np.zeros(shape)
     for axis in range(3):
@@ -228,7 +227,7 @@ def _mean_beside(volume: Array, places: list[NDArray[np.int64]]) -> NDArray[np.f
 
 
 def _close_up(diffuse: DiffuseMap, peak: NDArray[np.int64], axis: int) -> Section:
-    """The cut around one Bragg point."""
+    """Section around one Bragg point."""
     grid, cell = diffuse.require_grid()
     section = cut(diffuse, Plane.normal_to(axis, float(peak[axis])))
     across = [i for i in range(3) if i != axis]

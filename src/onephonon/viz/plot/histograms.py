@@ -27,7 +27,7 @@ def draw_histogram(diffuse: DiffuseMap, *, title: str = "") -> Figure:
     Raises
     ------
     InputError
-        If nothing has a value.
+        If no point has a value.
     """
     figure = new_figure(PAGE / 2, PAGE / 2.6)
     draw_histogram_panel(figure.subplots(), diffuse)
@@ -43,7 +43,7 @@ def draw_histogram_panel(panel: Axes, diffuse: DiffuseMap, colours: Colours | No
     Raises
     ------
     InputError
-        If nothing has a value.
+        If no point has a value.
     """
     n, low, high = _range(diffuse)
     if not n:

@@ -21,7 +21,7 @@ def panel_figure(
     beside: float = 0.0,
     below: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:
-    """Make a page-wide figure with rows of panels.
+    """Create a page-wide figure with rows of panels.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ def panel_figure(
         Height of each panel over its width.
     columns : int
     margins : pair of float
-        Room for the labels of one panel, beside and above it, inches.
+        Space for the labels of one panel, beside and above it, inches.
     beside, below : float
-        Room for colour bars and captions, inches.
+        Space for colour bars and captions, inches.
 
     Returns
     -------

@@ -43,10 +43,10 @@ def draw_modes(
     dispersion : Dispersion
     states : DensityOfStates, optional
     temperature : float
-        K, to convert reduced frequencies to THz.
+        In K; converts reduced frequencies to THz.
     title : str
     band : pair of ndarray, shape (n, m), optional
-        Between which reduced frequencies the branches lie, drawn behind them.
+        Lower and upper limits of the reduced frequencies, drawn behind the branches.
     """
     unit = thermal_frequency(temperature)
     figure = new_figure(PAGE, 0.5 * PAGE)
@@ -68,10 +68,10 @@ def draw_modes(
     reduced.tick_params(colors=FAINT)
     figure.suptitle(title)
     if mixed:
-        signs = [Patch(color=TRANSLATION), Patch(color=MIXED_COLOUR), Patch(color=LIBRATION)]
+        handles = [Patch(color=TRANSLATION), Patch(color=MIXED_COLOUR), Patch(color=LIBRATION)]
         names = ["translation of the bodies", "both", "libration"]
         figure.legend(
-            signs, names, loc="outside lower center", ncols=3, frameon=False, labelcolor=FAINT
+            handles, names, loc="outside lower center", ncols=3, frameon=False, labelcolor=FAINT
         )
     return figure
 
@@ -79,13 +79,13 @@ def draw_modes(
 def _branches(panel: Axes, dispersion: Dispersion, unit: float) -> bool:
     """Draw branches coloured by their character; return whether characters differ."""
     w = unit * dispersion.frequencies.numpy(force=True)
-    share = dispersion.translation.numpy(force=True)
+    fraction = dispersion.translation.numpy(force=True)
     piece = dispersion.piece.numpy(force=True)
-    x, corners = _drawn_way(dispersion)
+    x, corners = _abscissae(dispersion)
     together = piece[1:] == piece[:-1]
     ends = np.stack([np.broadcast_to(x[:, None], w.shape), w], axis=-1)
     lines = np.stack([ends[:-1], ends[1:]], axis=2)[together].reshape(-1, 2, 2)
-    colour = (0.5 * (share[:-1] + share[1:]))[together].reshape(-1)
+    colour = (0.5 * (fraction[:-1] + fraction[1:]))[together].reshape(-1)
     mixed = bool(colour.min() < 1 - 1e-6)
     is_dense = w.shape[1] > 60
     branches = LineCollection(
@@ -109,8 +109,8 @@ def _branches(panel: Axes, dispersion: Dispersion, unit: float) -> bool:
 
 
 def _band(panel: Axes, dispersion: Dispersion, low: Float64, high: Float64) -> None:
-    """Uncertainty band of every branch, piece by piece."""
-    x, _ = _drawn_way(dispersion)
+    """Uncertainty bands of all branches, for each piece of the path."""
+    x, _ = _abscissae(dispersion)
     piece = dispersion.piece.numpy(force=True)
     for own in (piece == number for number in np.unique(piece)):
         for branch in range(low.shape[1]):
@@ -119,29 +119,29 @@ def _band(panel: Axes, dispersion: Dispersion, low: Float64, high: Float64) -> N
             )
 
 
-def _drawn_way(dispersion: Dispersion) -> tuple[Float64, list[tuple[float, str]]]:
-    """Abscissae of the points, with short segments widened, and the corners' with their names.
+def _abscissae(dispersion: Dispersion) -> tuple[Float64, list[tuple[float, str]]]:
+    """Abscissae of the points, with short segments widened, and those of the labelled corners.
 
-    Where a piece ends and the next begins, both names are at one position.
+    Where one piece ends and the next begins, both names are at one position.
     """
-    way = dispersion.distance.numpy(force=True)
+    distance = dispersion.distance.numpy(force=True)
     marks: list[tuple[float, str]] = []
     for index, label in dispersion.corners:
-        at, name = float(way[index]), label.translate(SUBSCRIPTS)
-        if marks and abs(marks[-1][0] - at) < 1e-9 * way[-1]:
+        at, name = float(distance[index]), label.translate(SUBSCRIPTS)
+        if marks and abs(marks[-1][0] - at) < 1e-9 * distance[-1]:
             marks[-1] = (at, f"{marks[-1][1]}|{name}")
         else:
             marks.append((at, name))
     place = np.array([at for at, _ in marks])
-    widths = np.maximum(np.diff(place), MIN_SEGMENT_WIDTH * way[-1])
+    widths = np.maximum(np.diff(place), MIN_SEGMENT_WIDTH * distance[-1])
     drawn = np.concatenate([[0.0], np.cumsum(widths)])
-    return np.interp(way, place, drawn), list(
+    return np.interp(distance, place, drawn), list(
         zip(drawn.tolist(), [name for _, name in marks], strict=True)
     )
 
 
 def _states(panel: Axes, states: DensityOfStates, unit: float) -> bool:
-    """The density of states along the frequency axis: translation, and libration added to it."""
+    """Density of states along the frequency axis, stacked from translation and libration."""
     nu = unit * states.frequencies.numpy(force=True)
     total, part = (x.numpy(force=True) / unit for x in (states.density, states.translation))
     panel.fill_betweenx(nu, 0.0, part, color=TRANSLATION, alpha=0.75, lw=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from onephonon.core.errors import MapFileError
+from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
 from onephonon.maps.diffuse import DiffuseMap
 
@@ -13,7 +13,7 @@ from .histograms import draw_histogram_panel
 from .slices import draw_slices
 from .style import LINES, PAGE, SEQUENTIAL, intensity_label, new_figure, resolution_scale, styled
 
-#: Longer lists are drawn as a point density.
+#: Longer lists are drawn as a density of points.
 MAX_SCATTER_POINTS = 20_000
 
 
@@ -38,11 +38,11 @@ def draw(
 
     Raises
     ------
-    MapFileError
+    InputError
         If there is no intensity.
     """
     if np.isnan(diffuse.intensity).all():
-        raise MapFileError(
+        raise InputError(
             f"none of the {diffuse.intensity.size} intensities is finite: nothing to draw"
         )
     if diffuse.grid is None:

@@ -1,4 +1,4 @@
-"""One section on one pair of axes, in true reciprocal-space geometry."""
+"""Drawing of one section in true reciprocal-space geometry."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def draw_section(
     window: Window | None = None,
     ticks: int = 7,
 ) -> Any:
-    """Draw a section as it lies in reciprocal space.
+    """Draw a section in true reciprocal-space geometry.
 
-    The data coordinates of the axes are Cartesian, 1/Å with 2*pi; the ticks below and to the
-    left count x and y of the plane (Miller indices), those above and to the right 1/Å.
+    The data coordinates of the axes are Cartesian, 1/Å with 2*pi; the ticks below and to the left
+    show x and y of the plane (Miller indices), those above and to the right 1/Å.
 
     Parameters
     ----------
@@ -63,14 +63,14 @@ def draw_section(
     cell : sequence of six float
     colours : Colours
     circles : bool or sequence of float
-        Draw circles of equal resolution, at round numbers or at those given, Å; and the axes,
-        where they are oblique.
+        Draw circles of equal resolution at round numbers or at the given ones, Å, and oblique
+        axes.
     scales : bool
         Draw the scales in 1/Å.
     title : str, optional
-        By default the plane.
+        By default the title of the plane.
     window : pair of ndarray, shape (2,), optional
-        Lower left and upper right corner of what is shown; see `window_of`.
+        Lower left and upper right corner of the shown region; see `window_of`.
     ticks : int
         Maximum number of ticks along an axis.
 
@@ -114,10 +114,10 @@ Window = tuple[Float64, Float64]
 
 
 def whole_window(section: Section, cell: Sequence[float]) -> Window:
-    """Lower left and upper right corner of all of a section, 1/Å with 2*pi.
+    """Lower left and upper right corner of a whole section, 1/Å with 2*pi.
 
-    For a nearly rectangular section, the rectangle inside it: narrow wedges at the edges would
-    look like a second frame.
+    For a nearly rectangular section, the rectangle inside it, because narrow wedges at the edges
+    would look like a second frame.
     """
     matrix = section.plane.shear(cell)
     outline = Affine2D(matrix).transform(section.outline)
@@ -155,7 +155,7 @@ def aspect_of(window: Window) -> float:
 
 
 def round_resolutions(sections: Sequence[Section], cell: Sequence[float]) -> list[float]:
-    """Up to three resolutions for circles, well apart as far as there are values, Å."""
+    """Up to three well separated resolutions for circles within the region with values, Å."""
     reach, height = 0.0, np.inf
     for section in sections:
         rows, columns = np.nonzero(np.isfinite(section.values))
@@ -167,20 +167,20 @@ def round_resolutions(sections: Sequence[Section], cell: Sequence[float]) -> lis
         height = min(height, section.plane.height(cell))
     chosen: list[float] = []
     radii = {float(d): _radius(d, height) for d in ROUND_D}
-    for share in (0.36, 0.68, 1.0):
-        fitting = [d for d, r in radii.items() if 0.15 * reach < r <= 1.02 * share * reach]
+    for fraction in (0.36, 0.68, 1.0):
+        fitting = [d for d, r in radii.items() if 0.15 * reach < r <= 1.02 * fraction * reach]
         if fitting and all(radii[fitting[-1]] - radii[d] > 0.18 * reach for d in chosen):
             chosen.append(fitting[-1])
     return chosen
 
 
 def _radius(d: float, height: float) -> float:
-    """Radius of the circle that a sphere of resolution cuts out of a plane, 1/Å with 2*pi."""
+    """Radius of the intersection of a resolution sphere with a plane, 1/Å with 2*pi."""
     return math.sqrt(max((TWO_PI / d) ** 2 - height**2, 0.0))
 
 
 def _ticks(panel: Axes, section: Section, matrix: Float64, window: Window, maximum: int) -> None:
-    """Count x along the lower edge and y along the left one; x ticks point along y."""
+    """Set ticks of x along the lower edge and of y along the left one; x ticks point along y."""
     plane, placed = section.plane, Affine2D(matrix)
     (left, low), (right, high) = section.outline.min(axis=0), section.outline.max(axis=0)
     corners = np.array([window[0], [window[1][0], window[0][1]], window[1]])
@@ -207,7 +207,7 @@ def _oblique(matrix: Float64) -> bool:
 
 
 def _axes_lines(panel: Axes, section: Section, matrix: Float64, colour: str) -> None:
-    """The lines x = 0 and y = 0, which show the angle between the axes."""
+    """Draw the lines x = 0 and y = 0, which show the angle between the axes."""
     (left, low), (right, high) = section.outline.min(axis=0), section.outline.max(axis=0)
     for ends in (((0, low), (0, high)), ((left, 0), (right, 0))):
         line = Affine2D(matrix).transform(ends)
@@ -215,7 +215,7 @@ def _axes_lines(panel: Axes, section: Section, matrix: Float64, colour: str) -> 
 
 
 def _round_ticks(low: float, high: float, indexed: bool, maximum: int) -> list[float]:
-    """Round numbers between two bounds; whole ones if they are indices and there are a few."""
+    """Round numbers between two bounds; whole ones for indices over a range above 2."""
     locate = MaxNLocator(nbins=maximum, steps=[1, 2, 4, 5, 10], integer=indexed and high - low > 2)
     if high < low:
         return []
@@ -227,7 +227,7 @@ def _number(value: float) -> str:
 
 
 def _scales(panel: Axes) -> None:
-    """Cartesian scales above and to the right."""
+    """Draw Cartesian scales above and to the right."""
     top, right = panel.secondary_xaxis("top"), panel.secondary_yaxis("right")
     for scale, axis in ((top, top.xaxis), (right, right.yaxis)):
         axis.set_major_locator(MaxNLocator(nbins=5))
@@ -237,7 +237,7 @@ def _scales(panel: Axes) -> None:
 def _circles(
     panel: Axes, outline: Float64, resolutions: Sequence[float], height: float, colour: str
 ) -> None:
-    """Circles of equal resolution, labelled with d in Å."""
+    """Draw circles of equal resolution, labelled with d in Å."""
     (left, right), (low, high) = panel.get_xlim(), panel.get_ylim()
     inside = (Path(outline), Path([(left, low), (right, low), (right, high), (left, high)]))
     stroke = [withStroke(linewidth=1.6, foreground="black" if colour == "white" else "white")]

@@ -22,7 +22,7 @@ AXES = "hkl"
 #: One of the three places of a plane's name: a letter or a number, with a sign.
 _PLACE = re.compile(r"([+-]?)(?:([hkl])|(\d+/\d+|\d*\.?\d+|½))")
 
-_HELP = "use hk0, h0l, hk0.5, hhl, or three triples origin:along:up, as 0,0,0:1,1,0:0,0,1"
+_HELP = "use hk0, h0l, hk0.5, hhl, or three triples origin:along:up such as 0,0,0:1,1,0:0,0,1"
 
 #: Indices are written as fractions up to this denominator.
 MAX_DENOMINATOR = 24
@@ -35,7 +35,7 @@ FLAT = 1e-6
 class Plane:
     """A plane of points ``hkl = origin + x along + y up``.
 
-    `Plane.named`, `Plane.through` and `Plane.cartesian` make one.
+    Create planes with `Plane.named`, `Plane.through` and `Plane.cartesian`.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Plane:
     title : str
         Title of the plane.
     indexed : bool
-        Whether x and y count Miller indices; else they are 1/Å.
+        Whether x and y are Miller indices; otherwise they are in 1/Å.
     note : str
         Remark for the caption.
     """
@@ -70,8 +70,8 @@ class Plane:
         normal = np.linalg.norm(np.cross(values[1], values[2]))
         if not normal > FLAT * lengths.prod():
             raise InputError(
-                f"directions {_triple(self.along)} and {_triple(self.up)} span no plane; give two "
-                "that are not parallel"
+                f"directions {_triple(self.along)} and {_triple(self.up)} do not span a plane; "
+                "give two that are not parallel"
             )
 
     @classmethod
@@ -87,14 +87,14 @@ class Plane:
         Raises
         ------
         InputError
-            If it is no name of a plane.
+            If the name is not that of a plane.
         """
         if ":" in name:
             return cls.through(*_triples(name))
         text = re.sub(r"[\s,()]", "", name.lower())
         places = list(_PLACE.finditer(text))
         if len(places) != 3 or "".join(m[0] for m in places) != text:
-            raise InputError(f"plane {name!r} is not understood; {_HELP}")
+            raise InputError(f"plane {name!r} is invalid; {_HELP}")
         letters = list(dict.fromkeys(m[2] for m in places if m[2]))
         if len(letters) != 2:
             raise InputError(f"plane {name!r} must have two variable indices; {_HELP}")
@@ -115,7 +115,7 @@ class Plane:
 
     @classmethod
     def normal_to(cls, axis: int, value: float) -> Plane:
-        """Plane on which one index is fixed: ``normal_to(2, 0.5)`` is hk0.5."""
+        """Plane of one constant index: ``normal_to(2, 0.5)`` is hk0.5."""
         origin = np.zeros(3)
         origin[axis] = value
         across, up = (i for i in range(3) if i != axis)
@@ -145,7 +145,7 @@ class Plane:
         up: ArrayLike,
         cell: Sequence[float],
     ) -> Plane:
-        """Plane given by Cartesian vectors.
+        """Plane through a point and along two directions, all Cartesian.
 
         Parameters
         ----------
@@ -153,21 +153,21 @@ class Plane:
             A point of the plane, 1/Å, 2*pi included, in the frame of the cell: a along x, b in
             the xy plane.
         along, up : array, shape (3,)
-            Directions of any length; the second is taken at right angles to the first.
+            Directions of any length; of the second, the part perpendicular to the first is used.
         cell : sequence of six float
             a, b, c in Å; alpha, beta, gamma in degrees.
 
         Raises
         ------
         InputError
-            If the directions span no plane.
+            If the directions do not span a plane.
         """
         q, e, f = (np.asarray(v, dtype=np.float64).reshape(-1) for v in (origin, along, up))
         if not all(v.shape == (3,) and np.isfinite(v).all() for v in (q, e, f)):
             raise InputError("origin and directions of a plane are three finite numbers each")
         sine = np.linalg.norm(np.cross(e, f))
         if not sine > FLAT * np.linalg.norm(e) * np.linalg.norm(f):
-            raise InputError(f"directions {_triple(e)} and {_triple(f)} span no plane")
+            raise InputError(f"directions {_triple(e)} and {_triple(f)} do not span a plane")
         e = e / np.linalg.norm(e)
         f = f - (f @ e) * e
         f = f / np.linalg.norm(f)
@@ -184,7 +184,7 @@ class Plane:
 
     @property
     def fixed(self) -> tuple[int, float] | None:
-        """Which index is fixed at which value, if x and y are the other two; else None."""
+        """The constant index and its value, if x and y are the other two indices; else None."""
         unit = np.eye(3)
         for axis in range(3):
             across, up = (i for i in range(3) if i != axis)
@@ -200,9 +200,9 @@ class Plane:
     def shear(self, cell: Sequence[float]) -> Float64:
         """Matrix from plane to drawing coordinates: ``(X, Y, 1) = matrix @ (x, y, 1)``.
 
-        X and Y are Cartesian, 1/Å with 2*pi; X runs along `along`. Their zero is the point of
-        the plane next to the origin of reciprocal space, so that circles of equal resolution
-        are centred on it.
+        X and Y are Cartesian, 1/Å with 2*pi; X is parallel to `along`. Their zero is the point of
+        the plane closest to the origin of reciprocal space, the centre of circles of equal
+        resolution.
 
         Returns
         -------
@@ -237,7 +237,7 @@ def parse_plane(text: str, cell: Sequence[float] | None = None) -> Plane:
     Raises
     ------
     InputError
-        If it is not understood, or Cartesian and there is no cell.
+        If it is invalid, or Cartesian and there is no cell.
     """
     if not text.startswith("q="):
         return Plane.named(text)
@@ -256,7 +256,7 @@ def _triples(text: str) -> tuple[Triple, Triple, Triple]:
         if not np.isfinite([origin, along, up]).all():
             raise ValueError("not finite")
     except ValueError as error:
-        raise InputError(f"plane {text!r} is not understood ({error}); {_HELP}") from error
+        raise InputError(f"plane {text!r} is invalid ({error}); {_HELP}") from error
     return origin, along, up
 
 

@@ -1,4 +1,4 @@
-"""Writing figures."""
+"""Writing of figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.errors import FileError, InputError
 from onephonon.core.files import replacing
 
 from .style import styled
@@ -30,7 +30,7 @@ DPI = 200
 def save(
     figure: Figure, path: str | os.PathLike[str], force: bool = False, dpi: float = DPI
 ) -> None:
-    """Write a figure as PNG, PDF or SVG, by the name's ending.
+    """Write a figure as PNG, PDF or SVG, depending on the ending.
 
     PDF and SVG contain vector lines and text; maps are embedded images.
 
@@ -45,7 +45,7 @@ def save(
 
     Raises
     ------
-    MapFileError
+    FileError
         If the ending is another, or the file exists and `force` is not set.
     InputError
         If dpi is not between 20 and 2400.
@@ -83,14 +83,12 @@ def to_svg(figure: Figure, dpi: float = DPI) -> bytes:
 def check_dpi(dpi: float) -> None:
     """Check that dots per inch are between 20 and 2400."""
     if not 20 <= dpi <= 2400:
-        raise InputError(f"dpi {dpi:g}: give dots per inch from 20 to 2400")
+        raise InputError(f"dpi {dpi:g} is not between 20 and 2400 dots per inch")
 
 
 def check_picture_path(path: str | os.PathLike[str]) -> Path:
     """Check the ending of a picture's file name."""
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
-        raise MapFileError(
-            f"{path}: pictures are written as {', '.join(FORMATS)}; name the file so"
-        )
+        raise FileError(f"{path}: pictures are {', '.join(FORMATS)} files; change the ending")
     return path

@@ -31,13 +31,13 @@ class Section:
     ----------
     plane : Plane
     values : ndarray, shape (n_y, n_x)
-        NaN where there is none.
+        NaN where missing.
     x, y : ndarray, shapes (n_x,) and (n_y,)
-        Coordinates of the columns and rows in the plane, rising in equal steps.
+        Coordinates of the columns and rows in the plane, increasing in equal steps.
     outline : ndarray, shape (n, 2)
-        Corners, in x and y, of the part of the plane that the map's grid reaches.
+        Corners, in x and y, of the part of the plane inside the grid.
     interpolated : bool
-        Whether the values lie between voxels.
+        Whether values are interpolated between voxels.
     """
 
     plane: Plane
@@ -62,9 +62,9 @@ class Section:
 def cut(diffuse: DiffuseMap, plane: Plane, like: Section | None = None) -> Section:
     """Take the values of a map on a plane.
 
-    A layer of voxels is used without copying. Between layers and on other planes,
-    values are interpolated linearly between the voxels around a point that have one; where the
-    voxel that the point lies in has none, there is none.
+    A layer of voxels is used without copying. Between layers and on other planes, values are
+    interpolated linearly between the surrounding voxels that have a value; a point whose own voxel
+    is missing has none.
 
     Parameters
     ----------
@@ -76,10 +76,8 @@ def cut(diffuse: DiffuseMap, plane: Plane, like: Section | None = None) -> Secti
 
     Raises
     ------
-    MapFileError
-        For a list.
     InputError
-        If the plane misses the map.
+        For a list, or if the plane misses the map.
     """
     grid, _ = diffuse.require_grid()
     if like is not None and not _same_points(grid, like):
@@ -91,18 +89,17 @@ def cut(diffuse: DiffuseMap, plane: Plane, like: Section | None = None) -> Secti
 
 
 def central_plane(diffuse: DiffuseMap, axis: int) -> Plane:
-    """Choose the plane through the middle of a map on which an index is fixed.
+    """Choose the plane of one constant index through the middle of a map.
 
-    That is index 0 (or the middle of the map's range, if 0 is not in it), unless missing Bragg
-    points would dominate the picture; then it is the layer half an index above, which has no
-    Bragg points.
+    The index is 0 (or the middle of the range, if it does not include 0). If missing Bragg points
+    would dominate the picture, it is half an index higher, where there are no Bragg points.
 
     Parameters
     ----------
     diffuse : DiffuseMap
         On a grid.
     axis : int
-        The index that is fixed: 0, 1 or 2.
+        The constant index: 0, 1 or 2.
     """
     middle, between = _middle_layers(diffuse, axis)
     return Plane.normal_to(axis, between if has_bragg_holes(diffuse, axis) else middle)
@@ -111,8 +108,8 @@ def central_plane(diffuse: DiffuseMap, axis: int) -> Plane:
 def has_bragg_holes(diffuse: DiffuseMap, axis: int) -> bool:
     """Whether missing Bragg points dominate the middle layer.
 
-    Compared with the layer half an index above, and with other missing points of the layer, as in
-    a wedge that was not measured.
+    They are counted relative to the layer half an index above, and to other missing points of the
+    layer, such as a wedge that was not measured.
     """
     middle, between = _middle_layers(diffuse, axis)
     layer = cut(diffuse, Plane.normal_to(axis, middle))
@@ -147,14 +144,14 @@ def _same_points(grid: HklGrid, like: Section) -> bool:
 
 
 def _view(diffuse: DiffuseMap, axis: int, layer: int) -> Array:
-    """One layer of voxels, (n_y, n_x), not copied."""
+    """View of one layer of voxels, (n_y, n_x)."""
     index: list[slice | int] = [slice(None)] * 3
     index[axis] = layer
     return diffuse.volume[tuple(index)].T
 
 
 def _layer(diffuse: DiffuseMap, grid: HklGrid, plane: Plane, axis: int, value: float) -> Section:
-    """Section on which one index is fixed."""
+    """Section of one constant index."""
     x, y = (a for i, a in enumerate(grid.axes) if i != axis)
     where = (value - grid.origin[axis]) / grid.step[axis]
     last = grid.shape[axis] - 1
@@ -177,7 +174,7 @@ def _oblique(diffuse: DiffuseMap, grid: HklGrid, plane: Plane) -> Section:
     outline = _reach(grid, plane)
     lines = []
     for direction, reach in zip((plane.along, plane.up), outline.T, strict=True):
-        # Two points for each voxel that the line passes.
+        # Two points for each voxel along the line.
         step = 0.5 / np.abs(np.divide(direction, grid.step)).max()
         step = max(step, (reach.max() - reach.min()) / MAX_SECTION_POINTS)
         first, last = np.ceil(reach.min() / step - 1e-6), np.floor(reach.max() / step + 1e-6)
@@ -187,22 +184,21 @@ def _oblique(diffuse: DiffuseMap, grid: HklGrid, plane: Plane) -> Section:
 
 
 def _sample(diffuse: DiffuseMap, grid: HklGrid, plane: Plane, x: Float64, y: Float64) -> Array:
-    """Values at points of a plane, (n_y, n_x), linear between the voxels that have one.
+    """Values at points of a plane, (n_y, n_x), linear between the voxels that have a value.
 
-    For pictures: a missing voxel appears in its own size, not in that of the eight cells around
-    it.
+    For pictures: a missing voxel appears as one voxel, not as the eight cells around it.
     """
     index = grid.index_of(plane.hkl(x[None, :], y[:, None]))
     last = np.array(grid.shape) - 1
     inside = ((index >= -0.5) & (index <= last + 0.5)).all(axis=-1)
     at = np.clip(index[inside], 0, last)
     below = np.minimum(np.floor(at).astype(np.intp), np.maximum(last - 1, 0))
-    share = at - below
+    fraction = at - below
     h, k, l = np.rint(at).astype(np.intp).T  # noqa: E741
     own = diffuse.volume[h, k, l]
     total, weights = np.zeros(len(at)), np.zeros(len(at))
     for corner in product((0, 1), repeat=3):
-        weight = np.where(corner, share, 1 - share).prod(axis=1)
+        weight = np.where(corner, fraction, 1 - fraction).prod(axis=1)
         h, k, l = np.minimum(below + corner, last).T  # noqa: E741
         found = diffuse.volume[h, k, l]
         weight[np.isnan(found) | np.isnan(own)] = 0
@@ -244,14 +240,14 @@ def _clip(outline: Float64, x: tuple[float, float], y: tuple[float, float]) -> F
 
 
 def _half_plane(corners: Float64, slope: Float64, limit: float) -> Float64:
-    """Cut a convex polygon, keeping what has ``slope . xy <= most`` (Sutherland and Hodgman)."""
+    """Part of a convex polygon with ``slope . xy <= limit`` (Sutherland and Hodgman)."""
     kept = []
     excess = corners @ slope - limit
     for i in range(len(corners)):
         j = i - 1
         if (excess[i] <= 0) != (excess[j] <= 0):
-            share = excess[j] / (excess[j] - excess[i])
-            kept.append(corners[j] + share * (corners[i] - corners[j]))
+            fraction = excess[j] / (excess[j] - excess[i])
+            kept.append(corners[j] + fraction * (corners[i] - corners[j]))
         if excess[i] <= 0:
             kept.append(corners[i])
     return np.array(kept).reshape(-1, 2)

@@ -63,14 +63,12 @@ def draw_slices(
         Lowest and highest colour; see `choose_colours`.
     scale : {'auto', 'log', 'linear', 'diverging'}
     with_histogram : bool
-        Add a panel that shows how often each intensity occurs in the whole map.
+        Add a histogram of the intensities of the whole map.
 
     Raises
     ------
-    MapFileError
-        For a list.
     InputError
-        If a plane misses the map, or nothing on the planes has a value.
+        For a list, if a plane misses the map, or if nothing on the planes has a value.
     """
     _, cell = diffuse.require_grid()
     chosen = _to_planes(planes) or [central_plane(diffuse, axis) for axis in (2, 1, 0)]
@@ -110,23 +108,23 @@ def draw_comparison(
     limits: tuple[float, float] | None = None,
     scale: str = "auto",
 ) -> Figure:
-    """Draw model, data and data - model side by side, a row for each plane.
+    """Draw model, data and data - model side by side, one row per plane.
 
-    All are drawn at the data's points and both maps on one colour scale. The difference uses the
-    same scale if it is symmetric about zero, else a symmetric scale of its own.
+    All are drawn at the points of the data, and both maps on one colour scale. The difference uses
+    the same scale if that is symmetric about zero, otherwise a separate symmetric scale.
 
     Parameters
     ----------
     model, data : DiffuseMap
-        On grids, which may differ: the model is interpolated at the data's points, or averaged
-        over the data's voxels if it is finer than they are in every direction.
+        On grids, which may differ: the model is interpolated at the points of the data, or
+        averaged over the voxels of the data if it is finer in every direction.
     planes, limits, scale
         See `draw_slices`; by default the data's central plane hk.
     title : str
     names : pair of str
     factor : float, optional
-        Factor of the model; by default it makes the root mean squares equal, see
-        `match`.
+        Scale factor of the model; by default that of `match`, which makes the root mean squares
+        equal.
     anisotropic : bool
         Draw the anisotropic parts of both (without their means over resolution shells).
 
@@ -150,7 +148,7 @@ def draw_comparison(
     figure = _draw_rows(rows, data, names, both, apart, unit)
     figure.suptitle(title, parse_math=False)
     lines = [
-        f"no value in one or the other;  {both.description};  {CIRCLES}",
+        f"no value in one of the two;  {both.description};  {CIRCLES}",
         f"{names[0]} multiplied by {factor:.4g}{averaged};  CC overall {cc:.3f}",
         _between_voxels([row[1] for row in rows]),
         "" if planes else _between_bragg_layers(chosen),
@@ -167,7 +165,7 @@ def _draw_rows(
     apart: Colours,
     unit: str,
 ) -> Figure:
-    """Rows of three panels, and the colour bars below them: one, or another for differences."""
+    """Draw rows of three panels, with one colour bar below, or a second one for differences."""
     _, cell = data.require_grid()
     heads = (*names, f"{names[1]} − {names[0]}")
     windows = [window_of(row[2], cell) for row in rows]
@@ -202,15 +200,15 @@ def _draw_rows(
 def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
     """Scale factor of a model relative to data for pictures, and their correlation.
 
-    From up to 500,000 voxels, chosen at random. The factor makes the root mean squares equal: it
-    shows both with the same contrast also where they do not agree, which that of least squares
-    would not. The model is averaged over the data's voxels as in `draw_comparison`.
+    Both are determined from at most 500,000 random voxels. The factor makes the root mean squares
+    equal and so gives both the same contrast even where they disagree, unlike a least-squares
+    scale. The model is averaged over the voxels of the data as in `draw_comparison`.
 
     Returns
     -------
     factor : float
     cc : float
-        Pearson's correlation coefficient; NaN if one of the two is constant.
+        Pearson correlation coefficient; NaN if one of the two is constant.
 
     Raises
     ------
@@ -230,15 +228,15 @@ def match(model: DiffuseMap, data: DiffuseMap) -> tuple[float, float]:
     m, d = m[both], d[both]
     if len(d) < 2 or not m.any() or not d.any():
         raise InputError(
-            "the two maps have no voxels that have a value in both; do their indices and "
-            "resolutions overlap? A model at Bragg points has none: simulate it at 3 or more "
-            "points per Miller index, and it is averaged"
+            "no voxel has a value in both maps; check that their indices and resolutions overlap. "
+            "A model has no values at Bragg points: simulate it at 3 or more points per Miller "
+            "index, so that it is averaged over the voxels"
         )
     return math.sqrt(float(d @ d) / float(m @ m)), pearson(m, d)
 
 
 def _between_voxels(sections: Sequence[Section]) -> str:
-    """Caption text: which planes are interpolated, and remarks on planes."""
+    """Caption that names interpolated planes, with remarks on planes."""
     names = ", ".join(s.plane.title for s in sections if s.interpolated)
     description = [f"{names}: interpolated between voxels"] if names else []
     notes = dict.fromkeys(s.plane.note for s in sections if s.plane.note)
@@ -246,12 +244,12 @@ def _between_voxels(sections: Sequence[Section]) -> str:
 
 
 def _between_bragg_layers(planes: Sequence[Plane]) -> str:
-    """Caption text: why planes between Bragg layers were chosen, if so."""
+    """Caption that explains why planes between Bragg layers were chosen, if so."""
     off = [p for p in planes if p.fixed and p.fixed[1] % 1]
     if not off:
         return ""
     names = italic(", ".join(p.title for p in off))
-    return f"{names}: between Bragg layers, whose missing points would hide the rest"
+    return f"{names}: drawn between Bragg layers, whose missing points would dominate the picture"
 
 
 def _to_planes(planes: Sequence[Plane | str] | None) -> list[Plane]:

@@ -21,27 +21,27 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from onephonon.core.errors import InputError
 from onephonon.maps.diffuse import Array, DiffuseMap
 
-#: Perceptually uniform and readable by the colour-blind.
+#: Perceptually uniform and readable with colour blindness.
 SEQUENTIAL = "viridis"
 
-#: Blue to red through white: safe for the colour-blind.
+#: Blue to red through white, readable with colour blindness.
 DIVERGING = "RdBu_r"
 
 #: Missing values: a hatched grey that is on neither colour scale.
 MISSING, HATCH, HATCHING = "0.82", "0.66", "//////"
 
-#: Lines and points, from the palette of Okabe and Ito for all kinds of colour vision.
+#: Lines and points: the palette of Okabe and Ito for all types of colour vision.
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 #: Text and thin lines of lesser importance.
 FAINT = "0.35"
 
 #: Intensities outside these percentiles saturate, so that a few points next to Bragg peaks do not
-#: darken the rest.
+#: determine the colours.
 PERCENTILES = (1.0, 99.7)
 
-#: A range of intensities wider than this is drawn logarithmically.
-DECADES = 5.0
+#: Colours are logarithmic if positive intensities span more than this factor.
+MIN_LOG_RATIO = 5.0
 
 #: Kinds of colour scales.
 SCALES = ("auto", "log", "linear", "diverging")
@@ -49,7 +49,7 @@ SCALES = ("auto", "log", "linear", "diverging")
 #: Width of a page, inches: 183 mm, two columns of a journal.
 PAGE = 7.2
 
-#: Type for pictures of that width.
+#: Settings of matplotlib for pictures of that width.
 RC: dict[Any, Any] = {
     "font.size": 8.0,
     "axes.titlesize": 8.5,
@@ -84,11 +84,11 @@ class Colours:
     ----------
     norm : Normalize
     name : str
-        The colour map.
+        Name of the colour map.
     extend : {'neither', 'min', 'max', 'both'}
-        On which sides there are values beyond the limits.
+        Sides on which values exceed the limits.
     description : str
-        Text with the limits, for captions.
+        Description of the limits, for captions.
     """
 
     norm: Normalize
@@ -107,7 +107,7 @@ class Colours:
         return "black" if self.name == DIVERGING else "white"
 
     def shown(self, values: Array) -> Any:
-        """Values for an image: missing ones masked, and none invalid for the norm.
+        """Values for an image, with missing ones masked and all others valid for the norm.
 
         On a logarithmic scale zero and negative values are set to the lower limit, not masked.
         """
@@ -122,18 +122,18 @@ def choose_colours(
     limits: tuple[float, float] | None = None,
     scale: str = "auto",
 ) -> Colours:
-    """Choose one colour scale for all the arrays given.
+    """Choose one colour scale for all given arrays.
 
     Parameters
     ----------
     values : sequence of ndarray
-        What will be drawn; NaN is missing.
+        Values to draw; NaN if missing.
     limits : pair of float, optional
-        Lowest and highest colour; by default the 1st and 99.7th percentile of what is drawn,
-        on a diverging scale symmetric about zero.
+        Lowest and highest colour; by default the 1st and 99.7th percentile of the drawn
+        values; symmetric about zero on a diverging scale.
     scale : {'auto', 'log', 'linear', 'diverging'}
-        'auto': logarithmic where all is positive and spans more than a factor of 5, diverging
-        where the values lie on both sides of zero, else linear.
+        'auto': logarithmic if all values are positive and span more than a factor of 5, diverging
+        if they are on both sides of zero, otherwise linear.
 
     Raises
     ------
@@ -150,9 +150,9 @@ def choose_colours(
         chosen = "symmetric about zero" if scale == "diverging" else "1st to 99.7th percentile"
     else:
         low, high = (float(x) for x in limits)
-        chosen = "limits as given"
+        chosen = "given limits"
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise InputError(f"limits {low:g} to {high:g} of the colours: the first must be lower")
+            raise InputError(f"colour limits {low:g} to {high:g}: the first must be the lower")
         if scale == "log" and low <= 0:
             scale = "linear"
     norm = LogNorm(low, high) if scale == "log" else Normalize(low, high)
@@ -168,13 +168,13 @@ def choose_colours(
 
 
 def check_scale(scale: str) -> None:
-    """Check that a scale of colours is known."""
+    """Check the kind of a colour scale."""
     if scale not in SCALES:
         raise InputError(f"scale {scale!r} is not one of {', '.join(SCALES)}")
 
 
 def _span(low: float, high: float) -> str:
-    """Limits in words."""
+    """Limits as text."""
     numbers = [written(float(f"{x:.3g}")) for x in (low, high)]
     return f"±{numbers[1]}" if low == -high else f"{numbers[0]} to {numbers[1]}"
 
@@ -185,14 +185,14 @@ def _finite(values: Array) -> Array:
 
 
 def _scale_of(finite: Array, scale: str) -> str:
-    """The scale to use; 'auto' chooses by the values."""
+    """Kind of the colour scale; 'auto' depends on the values."""
     low, middle, high = np.percentile(finite, (PERCENTILES[0], 50.0, PERCENTILES[1]))
     if scale == "log" and not high > 0:
         raise InputError("a logarithmic scale needs positive intensities; choose scale='linear'")
     if scale != "auto":
         return scale
     if low > 0:
-        return "log" if high > DECADES * low else "linear"
+        return "log" if high > MIN_LOG_RATIO * low else "linear"
     # Significant values on both sides of zero, not only noise about the background.
     return "diverging" if -low > 0.2 * high and abs(middle) < 0.5 * high else "linear"
 
@@ -216,7 +216,7 @@ def intensity_label(diffuse: DiffuseMap, what: str = "I") -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure that is not registered in pyplot, so that none stays open."""
+    """Create an empty figure outside pyplot, so that none stays open."""
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.07, compress=True)
     return Figure(figsize=(width, height), layout=layout)
 
@@ -224,7 +224,7 @@ def new_figure(width: float, height: float) -> Figure:
 def colour_bar(
     figure: Figure, image: Any, panels: Any, colours: Colours, label: str, **options: Any
 ) -> Colorbar:
-    """Colour scale beside panels, with arrows where values lie beyond it and few round numbers."""
+    """Add a colour bar with few round numbers, and arrows where values exceed the limits."""
     bar = figure.colorbar(image, ax=panels, extend=colours.extend, **options)
     bar.set_label(label)
     axis = bar.ax.xaxis if options.get("location") in ("top", "bottom") else bar.ax.yaxis
@@ -276,7 +276,7 @@ def caption(figure: Figure, lines: Sequence[str], missing: bool = True) -> None:
 
 
 def resolution_scale(panel: Axes, factor: float = 1.0) -> None:
-    """A second scale on top: d = factor / x, in Å."""
+    """Add a second scale on top: d = factor / x, in Å."""
     low, high = panel.get_xlim()
     top = panel.twiny()
     top.set_xlim(low, high)

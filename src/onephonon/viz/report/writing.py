@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onephonon.core.errors import MapFileError
+from onephonon.core.errors import FileError
 from onephonon.core.files import check_writable, replacing
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
@@ -59,7 +59,7 @@ def write_report(
 
     Raises
     ------
-    MapFileError
+    FileError
         If a file exists and `force` is not set, or cannot be written.
     """
     folder = Path(folder)
@@ -69,9 +69,7 @@ def write_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MapFileError(
-            f"{folder} cannot be created ({error}); choose another folder"
-        ) from error
+        raise FileError(f"{folder} cannot be created ({error}); choose another folder") from error
     paths = {name: check_writable(folder / name, force) for name in names}
     contents: dict[str, Callable[[], bytes]] = {
         "report.html": lambda: report_page(report_data, tuple(names), maps).encode("utf-8"),

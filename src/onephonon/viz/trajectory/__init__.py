@@ -1,1 +1,1 @@
-"""A mode as moving atoms, written as structure files."""
+"""Animations of modes, written as structure files."""

@@ -1,8 +1,8 @@
 """Animation of one mode: displacements of the atoms of a few cells.
 
 A mode of wavevector k displaces atom j of the cell at R by ``Re[c z_j exp(i (k.R - phi))]``, with
-``z = A V`` its pattern in one cell. phi runs over a period. A travelling wave is this; a standing
-wave, k and -k together, is ``sin(phi) Re[c z_j exp(i k.R)]`` and passes through rest.
+``z = A V`` its pattern in one cell. phi runs over one period. This is a travelling wave; a standing
+wave, the sum of k and -k, is ``sin(phi) Re[c z_j exp(i k.R)]`` and passes through rest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from onephonon.network.bodies import Bodies
 #: Maximum number of cells along an axis; longer waves are shown over two cells.
 MAX_CELLS = 6
 
-#: How far from a fraction of such a denominator an index may be: typed with four decimals.
+#: Tolerance between an index and a fraction with a denominator up to `MAX_CELLS`: users type four
+#: decimals.
 COMMENSURATE = 1e-4
 
 ATOMS = ("all", "backbone", "ca")
@@ -36,7 +37,7 @@ ATOMS = ("all", "backbone", "ca")
 BACKBONE = ("N", "CA", "C", "O", "P", "O5'", "C5'", "C4'", "C3'", "O3'")
 TRACE = ("CA", "P")
 
-#: Displacements and steps in memory, numbers.
+#: Maximum number of values in memory: displacements times frames.
 MAX_NUMBERS = 300_000_000
 
 
@@ -47,20 +48,20 @@ class Block:
     Parameters
     ----------
     crystal : Crystal
-        Of one cell: labels, B-factors and so on by `atom`.
+        The asymmetric unit, with labels, B-factors etc., indexed by `atom`.
     box : UnitCell
-        The block as a cell.
+        The unit cell of the block.
     cells : three int
-        How many cells along each axis.
+        Number of cells along each axis.
     positions : Tensor, shape (n, 3), Å
-        Those of the first copy in the first cell are the structure's own; other copies are moved
-        by whole cells, to have their centroids in one.
+        Those of the first copy in the first cell are as in the structure; other copies are shifted
+        by whole cells so that all centroids are in the same cell.
     atom : Tensor, shape (n,), int64
-        The asymmetric unit's atom.
+        Index of the atom in the asymmetric unit.
     copy : Tensor, shape (n,), int64
-        Its operator.
+        Index of its symmetry operator.
     cell : Tensor, shape (n, 3), int64
-        Its cell, counted from the first.
+        Its cell, relative to the first.
     shift : Tensor, shape (n, 3), int64
         Shift of the copy from the position that the operator gives in the first cell, in cells.
     """
@@ -77,7 +78,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Pattern:
-    """How a mode displaces the atoms of a block.
+    """Displacements of the atoms of a block in one mode.
 
     Parameters
     ----------
@@ -85,15 +86,15 @@ class Pattern:
     displacements : Tensor, shape (n, 3), complex
         ``c z_j exp(i k.R)``, Å.
     k_frac : three float
-        In the reciprocal axes of the crystal's own cell.
+        Wavevector in the reciprocal axes of the crystal's own cell.
     mode : int
-        Counted from the softest at this wavevector.
+        Index of the mode, from 0 for the softest at this wavevector.
     frequency : float
-        Reduced; see `spectra`.
+        In reduced units; see `spectra`.
     travelling : bool
-        Whether the wave travels or stands.
+        Whether the wave is travelling or standing.
     repeats : bool
-        Whether it fits the block.
+        Whether the wave is periodic in the block.
     thermal : float
         Amplitude in units of the thermal amplitude; zero for uniform translations.
     """
@@ -131,9 +132,9 @@ class Pattern:
 
 
 def commensurate_cells(k_frac: Sequence[float]) -> tuple[int, int, int]:
-    """The fewest cells along each axis after which a wave repeats.
+    """Minimum number of cells along each axis after which a wave repeats.
 
-    Along an axis that would need more than six it is two, and the wave does not repeat.
+    Two along an axis that would need more than six; the wave then does not repeat.
     """
     cells = []
     for x in k_frac:
@@ -155,7 +156,7 @@ def make_block(bodies: Bodies, cells: Sequence[int], atoms: str = "all") -> Bloc
     Raises
     ------
     InputError
-        If numbers are not positive, or no atom is left.
+        If a number is not positive, or no atom is selected.
     """
     if atoms not in ATOMS:
         raise InputError(f"atoms {atoms!r} is not one of {', '.join(ATOMS)}")
@@ -209,15 +210,16 @@ def mode_pattern(
         In the reciprocal axes of the crystal's own cell. In a centred cell the modes are those
         of the primitive cell, as in `dispersion`.
     mode : int
-        Counted from the softest; at Gamma the first three are the drifts along x, y and z.
+        Index of the mode, from 0 for the softest; at Gamma the first three are the translations
+        along x, y and z.
     cells : three int, optional
         By default as many as the wave needs to repeat; see `commensurate_cells`.
     amplitude : float, optional
-        The largest displacement of an atom that is shown, Å; by default 1.
+        Largest displacement of the shown atoms, Å; by default 1.
     thermal : float, optional
-        Instead: amplitude in units of the thermal amplitude, at which the vibration has the energy
-        kT in a crystal that is this block. By equipartition ``w^2 sum m |z|^2 = 2``, in reduced
-        units and over all atoms of the block.
+        Alternatively, the amplitude in units of the thermal amplitude, at which the vibration has
+        the energy kT in a crystal of the size of the block. By equipartition
+        ``w^2 sum m |z|^2 = 2``, in reduced units and over all atoms of the block.
     travelling : bool
     atoms : {'all', 'backbone', 'ca'}
         Which atoms to show.
@@ -229,7 +231,8 @@ def mode_pattern(
     Raises
     ------
     InputError
-        If there is no such mode, a drift is to have a thermal amplitude, or a choice is wrong.
+        If there is no such mode, a translation is given a thermal amplitude, or an option is
+        invalid.
     """
     k = torch.tensor([[float(x) for x in k_frac]], dtype=torch.float64)
     if k.shape != (1, 3) or not bool(torch.isfinite(k).all()):
@@ -282,7 +285,7 @@ def _in_one_cell(lattice: LatticeModel, k: Tensor, mode: int) -> tuple[Tensor, f
 
 
 def _over_block(z: Tensor, block: Block, k: Tensor) -> Tensor:
-    """Displacements of the block's atoms from those of one cell's."""
+    """Displacements of the atoms of the block from those of one cell."""
     angle = TWO_PI * (block.shift.to(k.dtype) @ k)
     waves = torch.polar(torch.ones_like(angle), angle)
     return waves[:, None] * z[block.copy * block.crystal.n_atoms + block.atom]
@@ -292,7 +295,7 @@ def _reach(displacements: Tensor, travelling: bool) -> Tensor:
     """Largest displacement of each atom, shape (n,)."""
     if not travelling:
         return torch.linalg.vector_norm(displacements.real, dim=1)
-    # Half the long axis of the ellipse that Re[z exp(-i phi)] goes around.
+    # Semi-major axis of the ellipse traced by Re[z exp(-i phi)].
     along = (displacements * displacements).sum(1).abs()
     return ((displacements.abs().square().sum(1) + along) / 2).sqrt()
 

@@ -1,7 +1,7 @@
 """Writing modes as NMD, the format of NMWiz and ProDy.
 
-One line for each property of the atoms, and one for each mode: its number, its size, and a unit
-vector over all atoms, of which size times vector is the displacement in Å
+The file has one line per property of the atoms and one per mode: its number, its size, and a unit
+vector over all atoms; size times vector is the displacement in Å
 (http://www.bahargroup.org/prody/manual/reference/dynamics/nmdfile.html).
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.errors import FileError, InputError
 from onephonon.core.files import replacing
 
 from .mode_trajectory import Pattern
@@ -32,7 +32,7 @@ def write_nmd(
     Parameters
     ----------
     patterns : sequence of Pattern
-        Over the same block; viewers move the atoms along the real part.
+        Modes of the same block; viewers displace the atoms along the real part.
     path : path
         Ending in .nmd.
     title : str
@@ -43,12 +43,12 @@ def write_nmd(
     ------
     InputError
         If the patterns are of different blocks.
-    MapFileError
+    FileError
         If the ending is another, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".nmd":
-        raise MapFileError(f"{path}: modes for viewers are written as .nmd; name the file so")
+        raise FileError(f"{path}: modes for viewers are written as .nmd; name the file so")
     block = patterns[0].block
     if any(p.block.positions.shape != block.positions.shape or p.block.cells != block.cells
            for p in patterns):  # fmt: skip

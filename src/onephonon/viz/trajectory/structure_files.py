@@ -11,7 +11,7 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
-from onephonon.core.errors import MapFileError
+from onephonon.core.errors import FileError
 from onephonon.core.files import replacing
 from onephonon.crystal.cell import UnitCell
 
@@ -37,10 +37,10 @@ def write_animation(
     title: str = "",
     force: bool = False,
 ) -> None:
-    """Write a mode as a structure of several models, one for each step of its period.
+    """Write a mode as a structure with several models, one for each step of its period.
 
-    The cell of the file is the block of cells shown. Every copy of a chain has a name of its
-    own; those of the first keep theirs. B-factors are the structure's.
+    The unit cell of the file is the block of cells. Every copy of a chain has a unique name; the
+    first copies keep their names. B-factors are those of the structure.
 
     Parameters
     ----------
@@ -54,14 +54,14 @@ def write_animation(
 
     Raises
     ------
-    MapFileError
-        If the ending is none of these, the file cannot be written, or the format has no names
-        for so many chains.
+    FileError
+        If the ending is none of these, the file cannot be written, or PDB format has too few
+        names for the chains.
     """
     path = Path(path)
     ending = path.suffix.lower()
     if ending not in PDB_ENDINGS + CIF_ENDINGS:
-        raise MapFileError(f"{path}: an animation is written as .pdb or .cif; name the file so")
+        raise FileError(f"{path}: an animation is written as .pdb or .cif; name the file so")
     structure = gemmi.Structure()
     structure.name = pattern.block.crystal.labels[0].chain or "mode"
     structure.info["_struct.title"] = title or "a vibration"
@@ -69,8 +69,8 @@ def write_animation(
     rest = pattern.block.positions.numpy(force=True)
     first, names = _model_at_rest(pattern.block)
     if ending in PDB_ENDINGS and names > MAX_PDB_CHAINS:
-        raise MapFileError(
-            f"{path}: {names} chains have no names in PDB format; write .cif, or fewer cells"
+        raise FileError(
+            f"{path}: PDB format has no names for {names} chains; write .cif, or fewer cells"
         )
     for number, moved in enumerate(pattern.frames(n_frames).numpy(force=True), start=1):
         model = first.clone()

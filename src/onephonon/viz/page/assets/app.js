@@ -1,6 +1,6 @@
-// The page: what is shown (state), the controls that change it, and the pictures that follow.
-import { Field, agreement, farthest, minus, times, unpack } from "onephonon/data";
-import { describe, tellFacts } from "onephonon/facts";
+// The page: its state, the controls that change it, and the panels that show it.
+import { Field, agreement, largestS, minus, times, unpack } from "onephonon/data";
+import { describe, showFacts } from "onephonon/facts";
 import { Geometry, indexText, norm, numberText, resolutionText } from "onephonon/geometry";
 import { DIVERGING, SEQUENTIAL, colours as paletteOf } from "onephonon/palettes";
 import { firstLook, makeScale, suitable } from "onephonon/scales";
@@ -14,7 +14,7 @@ const head = JSON.parse($("head").textContent);
 const geometry = new Geometry(head);
 const two = head.maps.length === 2;
 const MINUS = "−";
-const REST = 160; // milliseconds of quiet before the fine picture
+const REST = 160; // milliseconds without changes before the fine picture is drawn
 
 const state = {
   show: two ? "both" : "first", // first, second, difference, both
@@ -22,15 +22,15 @@ const state = {
   picture: "volume", // volume, surface, maximum, slices
   density: 0.5,
   range: [0, 0], // 1/d from and to, 1/Å
-  cross: geometry.nearest(beginning()),
+  cross: geometry.nearest(initialCross()),
   rings: true,
   planes: true,
   cut: true,
   large: null, // the panel that fills the page
 };
 
-/** The origin, or the middle of a grid that does not hold it. */
-function beginning() {
+/** The origin, or the middle of a grid that does not contain it. */
+function initialCross() {
   const origin = geometry.toIndex([0, 0, 0]);
   const inside = origin.every((i, axis) => i > -0.5 && i < geometry.shape[axis] - 0.5);
   return inside ? origin : geometry.shape.map((n) => (n - 1) / 2);
@@ -43,13 +43,13 @@ const values = [];
 const panels = {};
 const widgets = {};
 const camera = makeCamera();
-let sMost = 0; // the largest 1/d of a voxel with data
+let sMax = 0; // the largest 1/d of a voxel with data
 
 async function start() {
   const size = geometry.shape[0] * geometry.shape[1] * geometry.shape[2];
   for (const [n, map] of head.maps.entries()) values.push(await unpack($(`map-${n}`), map, size));
-  sMost = Math.max(...values.map((map) => farthest(geometry, map)));
-  state.range[1] = sMost;
+  sMax = Math.max(...values.map((map) => largestS(geometry, map)));
+  state.range[1] = sMax;
   if (two) {
     const [a, b] = head.maps;
     state.factor = a.units && a.units === b.units ? 1 : tidy(agreement(geometry, ...values, state.range).factor);
@@ -57,7 +57,7 @@ async function start() {
   makeFields();
   makePanels();
   makeControls();
-  tellFacts(head, geometry);
+  showFacts(head, geometry);
   $("message").hidden = true;
   document.querySelector("main").hidden = false;
   new ResizeObserver(() => changed()).observe(document.querySelector("main"));
@@ -66,7 +66,7 @@ async function start() {
   changed({ agreement: true });
 }
 
-/** Four digits are enough, and shorter to read. */
+/** Round a factor to four digits. */
 const tidy = (x) => (Number.isFinite(x) && x !== 0 ? Number(x.toPrecision(4)) : 1);
 
 function makeFields() {
@@ -88,7 +88,7 @@ function difference() {
   return fields.difference;
 }
 
-/** What scale and colours are made from: both maps share one, so that they can be compared. */
+/** Fields that determine scale and colours: both maps share one scale, so that they can be compared. */
 function basis(which) {
   if (which === "difference") return [difference()];
   return two ? [fields.first, fields.second] : [fields.first];
@@ -122,8 +122,8 @@ function makePanels() {
     const row = figure.appendChild(document.createElement("div"));
     row.className = "panes";
     const button = figure.querySelector("figcaption").appendChild(document.createElement("button"));
-    Object.assign(button, { type: "button", textContent: "⤢", title: "Large, or all pictures" });
-    button.setAttribute("aria-label", "Show this picture large, or all pictures");
+    Object.assign(button, { type: "button", textContent: "⤢", title: "Enlarge, or show all panels" });
+    button.setAttribute("aria-label", "Enlarge this panel, or show all panels");
     button.addEventListener("click", () => enlarge(name));
     row.addEventListener("dblclick", () => enlarge(name));
     row.addEventListener("keydown", (event) => { if (event.key === "Enter") enlarge(name); });
@@ -139,7 +139,7 @@ function enlarge(name) {
   changed();
 }
 
-/** As many panes in each panel as maps are shown. */
+/** Give each panel as many panes as maps are shown. */
 function fitPanes() {
   const names = shown().map((field) => field.name);
   for (const [key, panel] of Object.entries(panels)) {
@@ -164,10 +164,10 @@ function newPane(key, panel) {
   };
   let pane;
   try {
-    pane = key === "solid" ? new SolidPane(host, geometry, camera, sMost, on) : new SlicePane(host, geometry, Number(key), on);
+    pane = key === "solid" ? new SolidPane(host, geometry, camera, sMax, on) : new SlicePane(host, geometry, Number(key), on);
   } catch (error) {
     host.classList.add("note");
-    host.textContent = `This browser does not draw in three dimensions (${error.message}). The slices work all the same.`;
+    host.textContent = `This browser cannot draw the 3-D view (${error.message}). The slices are not affected.`;
     pane = { host, draw() {}, lookFrom() {} };
   }
   pane.title = host.appendChild(document.createElement("span"));
@@ -179,7 +179,7 @@ let waiting = false;
 let resting = 0;
 const dirty = { agreement: false };
 
-/** Something changed: draw quickly now, finely once it is quiet. */
+/** Something changed: draw a coarse picture now, and a fine one when changes have stopped. */
 function changed(what = {}) {
   Object.assign(dirty, what);
   document.body.dataset.state = "drawing";
@@ -193,13 +193,13 @@ function changed(what = {}) {
     resting = setTimeout(() => {
       resting = 0;
       draw(false);
-      if (dirty.agreement) tellAgreement();
+      if (dirty.agreement) updateAgreement();
       settled();
     }, REST);
   });
 }
 
-/** Nothing is left to draw. */
+/** Mark the page as ready when nothing is left to draw. */
 function settled() {
   if (!resting && !waiting && !panels.solid.panes.some((pane) => pane.busy)) document.body.dataset.state = "ready";
 }
@@ -221,17 +221,17 @@ function draw(moving) {
   });
   for (const axis of [0, 1, 2]) panels[axis].caption.textContent = panels[axis].panes[0].caption();
   drawHistogram($("histogram"), basis(whichLook()), scale, window, table, colours);
-  tellControls();
-  tellReadout();
+  updateControls();
+  updateReadout();
 }
 
 /** Four rings at even steps of 1/d, at round d. */
 function rings() {
   const outer = state.range[1];
-  return [0.25, 0.5, 0.75, 1].map((share) => (share === 1 ? outer : 1 / Number((1 / (share * outer)).toPrecision(2))));
+  return [0.25, 0.5, 0.75, 1].map((fraction) => (fraction === 1 ? outer : 1 / Number((1 / (fraction * outer)).toPrecision(2))));
 }
 
-// ---- pointer and cross-hair ----------------------------------------------------------------
+// ---- pointer and crosshair ----------------------------------------------------------------
 
 function stepTo(index) {
   const cross = geometry.nearest(index);
@@ -267,22 +267,22 @@ const valueText = (field, voxel) => numberText(field.values[geometry.offset(voxe
 
 function makeControls() {
   if (two) makeCompare();
-  widgets.scale = new Choice($("scale"), [["linear", "Linear"], ["log", "Log"], ["asinh", "Asinh", "Linear near zero, logarithmic beyond"]], (kind) => {
+  widgets.scale = new Choice($("scale"), [["linear", "Linear"], ["log", "Log"], ["asinh", "Asinh", "Inverse hyperbolic sine: linear near zero, logarithmic beyond"]], (kind) => {
     looks[whichLook()] = newLook(whichLook(), kind, look());
     changed();
   });
-  widgets.picture = new Choice($("picture"), [["volume", "Volume"], ["surface", "Surface"], ["maximum", "Maximum", "The highest value along each line of sight"], ["slices", "Slices"]], (picture) => {
+  widgets.picture = new Choice($("picture"), [["volume", "Volume"], ["surface", "Surface"], ["maximum", "Maximum", "Maximum along each line of sight"], ["slices", "Slices"]], (picture) => {
     state.picture = picture;
     changed();
   });
-  widgets.window = new Range($("window"), ["Value of the first colour", "Value of the last colour"], (pair, end) => {
-    // Zero stays in the middle of the diverging colours.
+  widgets.window = new Range($("window"), ["Value of the lowest colour", "Value of the highest colour"], (pair, end) => {
+    // Keep zero in the middle of diverging colours.
     const far = Math.max(Math.abs(pair[end] - 0.5), 0.002);
     look().window = look().scale.signed ? [0.5 - far, 0.5 + far] : pair;
     changed();
   });
   widgets.resolution = new Range($("resolution"), ["Lowest resolution", "Highest resolution"], (pair) => {
-    state.range = pair.map((x) => x * sMost);
+    state.range = pair.map((x) => x * sMax);
     changed({ agreement: true });
   });
   $("density").addEventListener("input", (event) => { state.density = event.target.valueAsNumber; changed(); });
@@ -302,12 +302,12 @@ function makeControls() {
       const hkl = geometry.toHkl(state.cross);
       if (Number.isFinite(input.valueAsNumber)) hkl[axis] = input.valueAsNumber;
       stepTo(geometry.toIndex(hkl));
-      changed(); // also where it stays: the box shows the voxel's own index again
+      changed(); // even without a move, so that the box shows the index of the voxel
     });
     input.addEventListener("keydown", (event) => {
       const by = { ArrowUp: 1, ArrowDown: -1 }[event.key];
       if (!by) return;
-      event.preventDefault(); // a voxel, not one index
+      event.preventDefault(); // move by one voxel, not by one index
       stepTo(state.cross.map((i, a) => (a === axis ? i + by : i)));
     });
   }
@@ -339,9 +339,9 @@ function makeCompare() {
   $("fit").addEventListener("click", () => setFactor(tidy(agreement(geometry, ...values, state.range).factor)));
 }
 
-// ---- words ---------------------------------------------------------------------------------
+// ---- texts ---------------------------------------------------------------------------------
 
-function tellControls() {
+function updateControls() {
   const { scale, window, level, palette } = look();
   widgets.show?.set(state.show);
   if (two && document.activeElement !== $("factor")) $("factor").value = state.factor;
@@ -350,7 +350,7 @@ function tellControls() {
   const ends = window.map((t) => numberText(scale.inverse(t)));
   widgets.window.set(window, ends);
   [$("first-colour").textContent, $("last-colour").textContent] = ends;
-  widgets.resolution.set(state.range.map((s) => s / sMost), state.range.map(resolutionText));
+  widgets.resolution.set(state.range.map((s) => s / sMax), state.range.map(resolutionText));
   $("resolution-text").textContent = state.range.map(resolutionText).join(" – ");
   $("density").value = state.density;
   $("level").value = level;
@@ -373,7 +373,7 @@ function tellControls() {
 
 const unitsText = () => head.maps[0].units.replaceAll("^2", "²");
 
-function tellReadout() {
+function updateReadout() {
   const hkl = geometry.toHkl(state.cross);
   for (const axis of [0, 1, 2]) {
     const input = $(`cross-${axis}`);
@@ -391,7 +391,7 @@ function tellReadout() {
   describe($("readout"), rows);
 }
 
-function tellAgreement() {
+function updateAgreement() {
   dirty.agreement = false;
   if (!two) return;
   const { n, cc } = agreement(geometry, ...values, state.range);

@@ -1,10 +1,10 @@
-// The maps' values: unpacking, sampling, agreement.
+// Values of the maps: decoding, sampling, agreement.
 import { squares } from "onephonon/geometry";
 
-/** Values of a map from the text in which the page holds it; NaN is missing. */
+/** Decode the values of a map from the text in the page; NaN is missing. */
 export async function unpack(element, coding, size) {
   const packed = octetsOf(element.textContent);
-  element.remove(); // the text is no longer needed: let it go
+  element.remove(); // free the memory of the text
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const octets = new Uint8Array(await new Response(stream).arrayBuffer());
   const table = decodeTable(coding);
@@ -29,7 +29,7 @@ function decodeTable({ width, low, high }) {
 
 const SAMPLE = 200_000;
 
-/** One thing to draw: a value for each voxel, and what is known of them all. */
+/** A quantity to draw: a value for each voxel, with minimum, maximum and a sorted sample. */
 export class Field {
   constructor(name, values) {
     Object.assign(this, { name, values });
@@ -42,7 +42,7 @@ export class Field {
       if (Number.isNaN(value)) continue;
       if (value < min) min = value;
       if (value > max) max = value;
-      // An odd stride would walk along one plane of the grid; a scattered one does not.
+      // A hash, since a constant stride could follow one plane of the grid.
       if (every === 1 || Math.imul(n, 2654435761) >>> 0 < 4294967296 / every) sample.push(value);
     }
     if (!sample.length) sample.push(min, max);
@@ -64,19 +64,19 @@ export class Field {
 export const times = (values, factor) => (factor === 1 ? values : values.map((x) => x * factor));
 export const minus = (a, b) => a.map((x, n) => x - b[n]);
 
-/** The largest 1/d of a voxel that has a value, and a little more, against rounding. */
-export function farthest(geometry, values) {
-  let most = 0;
+/** The largest 1/d of a voxel that has a value, slightly increased against rounding. */
+export function largestS(geometry, values) {
+  let max = 0;
   geometry.eachRow((offset, constant, linear, square) => {
     for (let k = 0; k < geometry.shape[2]; k++) {
       const s2 = constant + k * (linear + k * square);
-      if (s2 > most && values[offset + k] === values[offset + k]) most = s2;
+      if (s2 > max && values[offset + k] === values[offset + k]) max = s2;
     }
   });
-  return Math.sqrt(most) * 1.0001 || 1;
+  return Math.sqrt(max) * 1.0001 || 1;
 }
 
-/** Correlation of two maps, and the factor that brings b closest to a, over a shell. */
+/** Correlation of two maps in a resolution range, and the least-squares scale factor of b to a. */
 export function agreement(geometry, a, b, range) {
   const [low, high] = squares(range);
   let [n, sa, sb, aa, bb, ab] = [0, 0, 0, 0, 0, 0];

@@ -1,9 +1,9 @@
-// What the page says about its maps in words.
+// Information about the maps as text.
 import { indexText, numberText } from "onephonon/geometry";
 
 const by = (list) => list.join(" × ");
 
-/** Fill a list of names and texts. */
+/** Fill a description list with names and texts. */
 export function describe(list, rows) {
   list.replaceChildren(...rows.flatMap(([name, text]) => [
     Object.assign(document.createElement("dt"), { textContent: name }),
@@ -12,14 +12,14 @@ export function describe(list, rows) {
 }
 
 /** Cell and reduction in the heading, the rest under "About". */
-export function tellFacts(head, geometry) {
+export function showFacts(head, geometry) {
   const [a, b, c, ...angles] = head.cell.map((x) => Number(x.toFixed(3)));
   const cell = `${a} × ${b} × ${c} Å, ${angles.join("°, ")}°`;
   document.getElementById("facts").textContent = [head.spacegroup, cell].filter(Boolean).join(" · ");
   if (head.blocks.some((n) => n > 1)) {
     const reduced = document.getElementById("reduced");
     reduced.hidden = false;
-    reduced.textContent = `Reduced: each voxel here is the mean of ${by(head.blocks)} voxels of the map's ${by(head.fullShape)}.`;
+    reduced.textContent = `Reduced: each voxel shown is the mean of ${by(head.blocks)} voxels of the full map of ${by(head.fullShape)}.`;
   }
   const axes = ["h", "k", "l"].map((name, axis) => {
     const high = geometry.origin[axis] + (geometry.shape[axis] - 1) * geometry.step[axis];
@@ -36,9 +36,9 @@ function aboutMap(map, title) {
   const error = `${(100 * map.precision).toPrecision(1)} %`;
   return [
     [title, [map.name, map.note].filter(Boolean).join("; ")],
-    ["Units", map.units || "not stated"],
-    ["With data", `${(100 * map.coverage).toPrecision(3)} % of the voxels`],
-    ["Stored", `in 16 bits, within ${error} of the value, or of ${numberText(map.width)} where that is more`],
-    ["History", map.history.join("; ") || "not stated"],
+    ["Units", map.units || "unknown"],
+    ["Coverage", `${(100 * map.coverage).toPrecision(3)} % of the voxels`],
+    ["Precision", `16 bits: ${error} of the value, or of ${numberText(map.width)} if that is larger`],
+    ["History", map.history.join("; ") || "unknown"],
   ];
 }

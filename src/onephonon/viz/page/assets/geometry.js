@@ -1,4 +1,4 @@
-// Where voxels are: indices (i, j, k) of the stored grid, Miller indices, and s = hkl · (a*, b*, c*) in 1/Å.
+// Coordinates of voxels: indices (i, j, k) of the stored grid, Miller indices, and s = hkl · (a*, b*, c*) in 1/Å.
 
 export const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 export const plus = (a, b, t = 1) => [a[0] + t * b[0], a[1] + t * b[1], a[2] + t * b[2]];
@@ -32,7 +32,7 @@ export class Geometry {
     return plus(plus(this.axes[0].map((x) => x * hkl[0]), this.axes[1], hkl[1]), this.axes[2], hkl[2]);
   }
 
-  /** The voxel that holds a point, moved into the grid. */
+  /** The voxel that contains a point, or the nearest one of the grid. */
   nearest(index) {
     return index.map((i, axis) => Math.min(Math.max(Math.round(i), 0), this.shape[axis] - 1));
   }
@@ -55,10 +55,10 @@ export class Geometry {
   }
 }
 
-/** Bounds of s² for bounds of s; rounding must not lose the origin. */
+/** Bounds of s² for bounds of s; a lower bound of zero includes the origin despite rounding. */
 export const squares = ([low, high]) => [low > 0 ? low * low : -1, high * high];
 
-/** Resolution in words: 1/d to "d Å". */
+/** Resolution as text: 1/d to "d Å". */
 export function resolutionText(s) {
   return s < 1e-9 ? "∞" : `${(1 / s).toPrecision(3)} Å`;
 }
@@ -80,7 +80,7 @@ function trimmed(text) {
   return text.includes(".") && !text.includes("e") ? text.replace(/\.?0+$/, "") : text;
 }
 
-/** About `count` round numbers between two. */
+/** About `count` round numbers in a range. */
 export function ticks(low, high, count) {
   const rough = (high - low) / Math.max(count, 1);
   if (!(rough > 0)) return [low];

@@ -1,5 +1,5 @@
-// Colours: perceptually uniform and safe for the colour-blind; seventeen stops each, linear between.
-// viridis, inferno and cividis are matplotlib's (CC0); the diverging ones are this package's.
+// Palettes: perceptually uniform and readable with colour blindness; linear between up to seventeen stops.
+// viridis, inferno and cividis are from matplotlib (CC0); the diverging palettes are our own.
 
 const STOPS = {
   viridis: "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c 1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725",

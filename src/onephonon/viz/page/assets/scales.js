@@ -1,16 +1,16 @@
-// How a value becomes a place on the colour range: linear, logarithmic, or inverse hyperbolic sine.
+// Scales that map values to the colour range: linear, logarithmic, or inverse hyperbolic sine.
 
-/** The value below which a share of a sorted sample lies. */
-export function quantile(sorted, share) {
-  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.round(share * (sorted.length - 1))))];
+/** Quantile of a sorted sample. */
+export function quantile(sorted, fraction) {
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.round(fraction * (sorted.length - 1))))];
 }
 
-/** Whether values go enough below zero that zero deserves the middle of the colours. */
+/** Whether there are enough negative values for a diverging palette with zero in the middle. */
 export function isSigned(fields) {
   return fields.some(({ sample }) => -quantile(sample, 0.01) > 0.02 * Math.abs(quantile(sample, 0.99)));
 }
 
-/** The scale that suits: logarithmic where few voxels are far above the rest. */
+/** Choose a scale: logarithmic if few voxels are far above the rest. */
 export function suitable(fields) {
   const heavy = fields.some(({ sample }) => {
     const size = Float32Array.from(sample, Math.abs).sort();
@@ -24,7 +24,7 @@ export function suitable(fields) {
 export function makeScale(kind, fields) {
   const signed = isSigned(fields);
   const used = kind === "log" && signed ? "asinh" : kind;
-  const ends = used === "linear" ? 0.9995 : 1; // a few outliers must not squeeze a linear scale
+  const ends = used === "linear" ? 0.9995 : 1; // a few outliers must not compress a linear scale
   const low = Math.min(...fields.map((f) => (ends === 1 ? f.min : quantile(f.sample, 1 - ends))));
   const high = Math.max(...fields.map((f) => (ends === 1 ? f.max : quantile(f.sample, ends))));
   const [f, back, floor] = functions(used, fields, low, high);
@@ -42,7 +42,7 @@ export function makeScale(kind, fields) {
 
 function functions(kind, fields, low, high) {
   if (kind === "log") {
-    // Below a ten-thousandth of the median nothing is told apart.
+    // Values below a ten-thousandth of the median are set to it.
     const middle = Math.max(...fields.map((f) => quantile(f.sample, 0.5)), high * 1e-9);
     const floor = Math.max(low, middle * 1e-4, high * 1e-12);
     return [(x) => (Number.isNaN(x) ? NaN : Math.log(Math.max(x, floor))), Math.exp, floor];
@@ -55,11 +55,11 @@ function functions(kind, fields, low, high) {
   return [(x) => x, (y) => y, -Infinity];
 }
 
-/** Colour range and level to begin with. */
+/** Initial colour range and surface level. */
 export function firstLook(scale, fields) {
-  const t = (share, least) => {
-    const all = fields.map((f) => Math.min(Math.max(scale.forward(quantile(f.sample, share)), 0), 1));
-    return least ? Math.min(...all) : Math.max(...all);
+  const t = (fraction, lowest) => {
+    const all = fields.map((f) => Math.min(Math.max(scale.forward(quantile(f.sample, fraction)), 0), 1));
+    return lowest ? Math.min(...all) : Math.max(...all);
   };
   if (scale.signed) {
     const far = Math.max(t(0.99, false) - 0.5, 0.5 - t(0.01, true), 0.02);

@@ -1,9 +1,9 @@
-// The volume's shader: one ray for each pixel through the box of voxels.
+// Shader of the volume: one ray per pixel through the box of voxels.
 //
-// Coordinates p are the box's own, 0 to 1 along h, k and l, so that an oblique cell needs nothing
-// special: the box is sheared by its matrix, and s = toS · p + s0 gives 1/d. A texel holds the
-// value on the colour scale times 1, and that 1, or two zeros where data is missing: their ratio
-// is an interpolation that missing voxels do not blur.
+// Coordinates p run from 0 to 1 along h, k and l in the box. The matrix of the box shears it for
+// oblique cells, and s = toS · p + s0 gives 1/d. A texel is (value on the colour scale, 1), or
+// (0, 0) where data are missing; the ratio of the interpolated components is the mean of the
+// voxels that have data.
 
 export const vertexShader = `
 out vec3 at;
@@ -49,19 +49,19 @@ bool isAsked(vec3 p) { float s2 = s2Of(p); return s2 >= range2.x && s2 <= range2
 
 vec2 texel(vec3 p) { return texture(field, p.zyx).rg; }
 
-// Value on the scale and whether there is one.
+// Value on the scale, and whether there is one.
 bool valueAt(vec3 p, out float value) {
   vec2 both = texel(p);
   value = both.r / max(both.g, 1e-4);
   return both.g > 0.5;
 }
 
-float share(float value) { return clamp((value - colourRange.x) / (colourRange.y - colourRange.x), 0.0, 1.0); }
+float fraction(float value) { return clamp((value - colourRange.x) / (colourRange.y - colourRange.x), 0.0, 1.0); }
 
-vec3 ink(float value) { return texture(palette, vec2((share(value) * 255.0 + 0.5) / 256.0, 0.5)).rgb; }
+vec3 ink(float value) { return texture(palette, vec2((fraction(value) * 255.0 + 0.5) / 256.0, 0.5)).rgb; }
 
-// How much a value stands out: above the range's foot, or away from zero.
-float weight(float value) { float x = share(value); return isSigned ? abs(2.0 * x - 1.0) : x; }
+// Weight of a value: its distance from the lower end of the range, or from zero.
+float weight(float value) { float x = fraction(value); return isSigned ? abs(2.0 * x - 1.0) : x; }
 
 float height(float value) { return isSigned ? abs(2.0 * value - 1.0) : value; }
 
@@ -93,7 +93,7 @@ vec3 lit(vec3 base, vec3 p, vec3 direction) {
   return base * (0.28 + 0.22 * facing + 0.55 * diffuse) + 0.22 * pow(facing, 24.0);
 }
 
-// A slice where the ray meets it: premultiplied colour.
+// Premultiplied colour of a slice at its intersection with the ray.
 vec4 planeAt(vec3 p) {
   if (!isAsked(p)) return vec4(0.0);
   float value;
@@ -113,7 +113,7 @@ void main() {
   vec3 first = min(toLow, toHigh), last = max(toLow, toHigh);
   float from = max(max(max(first.x, first.y), first.z), 0.0);
   float to = min(min(last.x, last.y), last.z);
-  // Nothing lies outside the sphere of the smallest d.
+  // There are no data outside the sphere of the smallest d.
   vec3 sEye = toS * eye + s0, sWay = toS * direction;
   float a = dot(sWay, sWay), b = dot(sEye, sWay), c = dot(sEye, sEye) - range2.y;
   float root = b * b - a * c;
@@ -121,7 +121,7 @@ void main() {
   else { from = max(from, (-b - sqrt(root)) / a); to = min(to, (-b + sqrt(root)) / a); }
   if (to <= from) discard;
 
-  // Where the ray crosses the three slices, the nearest first.
+  // Intersections of the ray with the three slices, the nearest first.
   vec3 meets = (crossHair - eye) / direction;
   float nearest = min(min(meets.x, meets.y), meets.z), farthest = max(max(meets.x, meets.y), meets.z);
   vec3 ordered = vec3(nearest, meets.x + meets.y + meets.z - nearest - farthest, farthest);
@@ -168,7 +168,7 @@ void main() {
           vec3 hit = eye + high * direction;
           over(vec4(lit(value < 0.5 && isSigned ? below : above, hit, direction), 1.0));
         } else {
-          over(vec4(ink(value), 1.0));  // the data ends here: a cut face, in the colours of values
+          over(vec4(ink(value), 1.0));  // a cut face, in the colours of the values
         }
         break;
       }

@@ -1,15 +1,15 @@
-// One plane of voxels in its true shape, with grid lines, resolution rings and the cross-hair.
+// One plane of voxels in its true shape, with grid lines, resolution rings and the crosshair.
 import { dot, indexText, norm, plus, squares, ticks, unit } from "onephonon/geometry";
 
 const MARGIN = { left: 34, right: 12, top: 18, bottom: 24 };
 const NAMES = ["h", "k", "l"];
-const ZOOM = { least: 1, most: 60, step: 1.3 };
+const ZOOM = { min: 1, max: 60, step: 1.3 };
 
 export class SlicePane {
   /**
-   * @param {HTMLElement} host  where the canvas goes
+   * @param {HTMLElement} host  parent of the canvas
    * @param {Geometry} geometry
-   * @param {number} axis  the one across the plane: 0, 1, 2 for h, k, l
+   * @param {number} axis  the constant index: 0, 1, 2 for h, k, l
    * @param {object} on  point(index, event, dragging), leave(), step(axis, n)
    */
   constructor(host, geometry, axis, on) {
@@ -61,7 +61,7 @@ export class SlicePane {
     return index;
   }
 
-  /** Work out scale and origin from the size of the canvas and how close the view is. */
+  /** Compute scale and origin from the size of the canvas and the zoom. */
   place() {
     const { clientWidth: width, clientHeight: height } = this.host;
     const { ux, vx, vy } = this.steps;
@@ -111,7 +111,7 @@ export class SlicePane {
     this.drawCross(c, look);
     c.restore();
     this.drawTicks(c, look);
-    this.canvas.setAttribute("aria-label", `Slice ${this.caption()}; arrows move the cross-hair`);
+    this.canvas.setAttribute("aria-label", `Slice ${this.caption()}; arrow keys move the crosshair`);
   }
 
   caption() {
@@ -126,7 +126,7 @@ export class SlicePane {
     c.closePath();
   }
 
-  /** Colours of the plane's voxels: none where data is missing, the page's where not asked for. */
+  /** Colours of the voxels: none where data are missing, that of the page outside the range. */
   paint({ t, table, window: [low, high], range, colours }) {
     const { geometry, u, v, axis, cross } = this;
     const { width, height } = this.image;
@@ -147,8 +147,8 @@ export class SlicePane {
         const value = t[offset];
         if (s2 < near || s2 > far) out[j * width + i] = page;
         else if (value === value) {
-          const share = (value - low) / (high - low);
-          out[j * width + i] = inks[share <= 0 ? 0 : share >= 1 ? 255 : Math.round(share * 255)];
+          const fraction = (value - low) / (high - low);
+          out[j * width + i] = inks[fraction <= 0 ? 0 : fraction >= 1 ? 255 : Math.round(fraction * 255)];
         }
       }
     }
@@ -187,11 +187,11 @@ export class SlicePane {
   drawCross(c, { colours }) {
     const [i, j] = [this.cross[this.u], this.cross[this.v]];
     const { width: n, height: m } = this.image;
-    // A line has the colour of the plane that it is seen from the side.
+    // Each line has the colour of the plane that it represents.
     for (const [from, to, axis] of [[[i, -0.5], [i, m - 0.5], this.u], [[-0.5, j], [n - 0.5, j], this.v]]) {
       for (const [ink, width] of [[colours.background, 3], [colours.axes[axis], 1.5]]) {
         c.beginPath();
-        // A gap leaves the voxel itself in sight.
+        // A gap keeps the voxel itself visible.
         for (const [p, q] of broken(this.toScreen(from), this.toScreen(to), this.toScreen([i, j]))) {
           c.moveTo(...p);
           c.lineTo(...q);
@@ -244,7 +244,7 @@ export class SlicePane {
 
   zoomBy(factor, pixel) {
     const before = this.toPlane(pixel ?? [this.size.width / 2, this.size.height / 2]);
-    this.view.zoom = Math.min(Math.max(this.view.zoom * factor, ZOOM.least), ZOOM.most);
+    this.view.zoom = Math.min(Math.max(this.view.zoom * factor, ZOOM.min), ZOOM.max);
     if (this.view.zoom === 1) {
       this.view.centre = [(this.image.width - 1) / 2, (this.image.height - 1) / 2];
     } else if (pixel) {
@@ -302,7 +302,7 @@ export class SlicePane {
 
 const minus = (p, q) => [p[0] - q[0], p[1] - q[1]];
 
-/** A line drawn so that it shows on any colour. */
+/** Stroke a line so that it is visible on any colour. */
 function haloed(c, colours, width, alpha) {
   c.globalAlpha = alpha;
   c.strokeStyle = colours.background;
@@ -316,7 +316,7 @@ function haloed(c, colours, width, alpha) {
 
 const GAP = 7;
 
-/** A line with a gap round a point on it. */
+/** A line with a gap around one of its points. */
 function broken(from, to, at) {
   const length = Math.hypot(to[0] - from[0], to[1] - from[1]) || 1;
   const way = [(to[0] - from[0]) / length, (to[1] - from[1]) / length];
@@ -337,7 +337,7 @@ function clipped([x0, y0], [x1, y1], [left, top, right, bottom]) {
   return from > to ? null : [[x0 + from * dx, y0 + from * dy], [x0 + to * dx, y0 + to * dy]];
 }
 
-/** Diagonal lines: here is no data. */
+/** Hatching that marks missing data. */
 function hatching(c, colours) {
   const tile = document.createElement("canvas");
   tile.width = tile.height = 7;

@@ -6,10 +6,10 @@ import { fragmentShader, vertexShader } from "onephonon/shaders";
 const PICTURES = { volume: 0, surface: 1, maximum: 2, slices: 3 };
 const NAMES = ["h", "k", "l"];
 
-/** Milliseconds that a picture may take while it moves, and when it has come to rest. */
+/** Maximum time of a picture, milliseconds, while it moves and at rest. */
 const PATIENCE = { moving: 60, still: 2500 };
 
-/** A camera that several panes share, so that pictures side by side turn together. */
+/** A camera that several panes share, so that views side by side rotate together. */
 export function makeCamera() {
   const camera = new THREE.PerspectiveCamera(18, 1, 0.1, 50);
   camera.userData.target = new THREE.Vector3();
@@ -21,22 +21,22 @@ export class SolidPane {
    * @param {HTMLElement} host
    * @param {Geometry} geometry
    * @param {THREE.Camera} camera
-   * @param {number} most  the largest 1/d of a voxel with data
+   * @param {number} sMax  the largest 1/d of a voxel with data
    * @param {object} on  moved(), point(index), drawn()
    * @throws if the browser has no WebGL 2
    */
-  constructor(host, geometry, camera, most, on) {
-    Object.assign(this, { host, geometry, camera, most, on, speed: 0.1, frames: 0, loaded: null });
-    /** What was asked for while a picture was under way: [look, moving]. */
+  constructor(host, geometry, camera, sMax, on) {
+    Object.assign(this, { host, geometry, camera, sMax, on, speed: 0.1, frames: 0, loaded: null });
+    /** Request made while a picture is being drawn: [look, moving]. */
     this.next = null;
     this.busy = false;
     this.renderer = new THREE.WebGLRenderer({ alpha: true, antialias: true, preserveDrawingBuffer: true });
-    this.renderer.outputColorSpace = THREE.LinearSRGBColorSpace; // the palettes are for the screen already
+    this.renderer.outputColorSpace = THREE.LinearSRGBColorSpace; // palettes are already in screen colours
     this.renderer.autoClear = false;
     this.canvas = host.appendChild(this.renderer.domElement);
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", "The map in three dimensions; arrows turn it");
+    this.canvas.setAttribute("aria-label", "3-D view of the map; arrow keys rotate it");
     this.labels = host.appendChild(document.createElement("div"));
     this.labels.className = "labels";
     this.scene = new THREE.Scene();
@@ -119,7 +119,7 @@ export class SolidPane {
     return new THREE.Vector3(...p).subScalar(0.5).applyMatrix3(this.toWorld);
   }
 
-  /** Edges of the box, those behind drawn before the volume and those in front after it; the axes. */
+  /** Edges of the box (those behind the volume are drawn before it) and the axes. */
   setLines() {
     const lines = (points, order, width = 1) => {
       const geometry = new THREE.BufferGeometry();
@@ -171,7 +171,7 @@ export class SolidPane {
     });
   }
 
-  /** The voxel of a slice under the pointer, the nearest to the eye. */
+  /** The voxel of the slice under the pointer that is closest to the eye. */
   pick(event) {
     if (!this.look?.planes || this.look.picture === "maximum") return null;
     const box = this.canvas.getBoundingClientRect();
@@ -200,7 +200,7 @@ export class SolidPane {
     return this.look.cross.map((i, n) => (i + 0.5) / this.geometry.shape[n]);
   }
 
-  /** Look along a cell axis, the slice across it as its own panel draws it, or from a corner. */
+  /** Look along a cell axis, with the slice oriented as in its panel, or from a corner. */
   lookFrom(which) {
     const [a, b, c] = this.geometry.axes;
     const corner = plus(plus(unit(a).map((x) => 0.62 * x), unit(b), -1.1), unit(c), 0.62);
@@ -219,7 +219,7 @@ export class SolidPane {
     this.on.moved();
   }
 
-  /** Just far enough for the data to be seen: the box, or the sphere of the smallest d in it. */
+  /** Smallest distance at which all data are visible: the box, or the sphere of the smallest d. */
   distance(from, up, right) {
     const { clientWidth: width, clientHeight: height } = this.host;
     const tall = 0.84 * Math.tan(((this.camera.fov / 2) * Math.PI) / 180);
@@ -228,7 +228,7 @@ export class SolidPane {
     const origin = this.middle.map((x) => -x / this.radius);
     const reach = (way) => Math.min(
       Math.max(...corners.map((p) => Math.abs(dot(p, way)))),
-      Math.abs(dot(origin, way)) + this.most / this.radius,
+      Math.abs(dot(origin, way)) + this.sMax / this.radius,
     );
     return reach(from) + Math.max(reach(right) / wide, reach(up) / tall);
   }
@@ -257,7 +257,7 @@ export class SolidPane {
     this.on.moved();
   }
 
-  /** Put values on the graphics card, as halves: value · 1 and 1, or zeros where data is missing. */
+  /** Load values into the texture as half floats: (value, 1), or (0, 0) where data are missing. */
   load(t) {
     if (t === this.loaded) return;
     this.loaded = t;
@@ -275,7 +275,7 @@ export class SolidPane {
   /**
    * @param {object} look  t, table, window, range, cross, planes, cut, picture, level, density,
    *   signed, colours
-   * @param {boolean} moving  quickly rather than finely
+   * @param {boolean} moving  whether to draw coarsely
    */
   draw(look, moving) {
     this.look = look;
@@ -283,7 +283,7 @@ export class SolidPane {
     if (!this.busy) this.render();
   }
 
-  /** Draw what was last asked for. Without a graphics card that takes a while: the page goes on. */
+  /** Draw the latest request; asynchronous, since it takes long without a graphics card. */
   render() {
     const [look, moving] = this.next;
     this.next = null;
@@ -299,8 +299,8 @@ export class SolidPane {
     this.setUniforms(look, moving);
     this.setEdges(look.colours);
     const full = Math.min(window.devicePixelRatio || 1, 2);
-    const patience = moving ? PATIENCE.moving : PATIENCE.still / 3; // a fine one has three times the steps
-    // `speed`: pixels a microsecond, as measured on the quick picture before.
+    const patience = moving ? PATIENCE.moving : PATIENCE.still / 3; // a fine picture has three times the steps
+    // `speed`: pixels per microsecond, measured on the previous coarse picture.
     const afford = Math.sqrt((this.speed * 1000 * patience) / (width * height));
     this.renderer.setPixelRatio(Math.min(full, Math.max(afford, moving ? 0.2 : 0.7)));
     this.renderer.setSize(width, height, false);
@@ -311,7 +311,7 @@ export class SolidPane {
     this.await(moving, performance.now());
   }
 
-  /** When the picture is there: learn how fine the next one can be, and draw it if one is due. */
+  /** When the picture is finished, measure the speed, and draw the next request if there is one. */
   await(moving, start) {
     const gl = this.renderer.getContext();
     const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
@@ -325,7 +325,7 @@ export class SolidPane {
       const pixels = gl.drawingBufferWidth * gl.drawingBufferHeight;
       this.busy = false;
       this.frames += 1;
-      // The first picture only makes the shader ready, its time says nothing.
+      // The time of the first picture is that of compiling the shader.
       if (this.frames === 1) this.next ??= [this.look, moving];
       else if (moving) this.speed = pixels / Math.max(performance.now() - start, 1) / 1000;
       if (this.next) this.render();

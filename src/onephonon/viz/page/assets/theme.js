@@ -1,11 +1,11 @@
-// Dark or light: the page's colours, as style.css says, for what is drawn on canvases.
+// Dark and light theme: the colours of style.css for drawing on canvases.
 
 const ORDER = { "": "light", light: "dark", dark: "" };
 const WORDS = { light: "☀ Light", dark: "☾ Dark" };
 const root = document.documentElement;
 let seen = null;
 
-/** From what the system says to light, to dark, and back. */
+/** Switch from the setting of the system to light, to dark, and back. */
 export function nextTheme() {
   const next = ORDER[root.dataset.theme ?? ""];
   if (next) root.dataset.theme = next;

@@ -1,6 +1,6 @@
-// The page's own controls: a choice of one, a range with two ends, a histogram under its colours.
+// Controls of the page: a choice, a range with two ends, and a histogram with the colour scale.
 
-/** Buttons of which one is pressed (radio buttons underneath, so that keys work). */
+/** A row of buttons, one of them selected (radio buttons, so that the keyboard works). */
 export class Choice {
   constructor(host, options, onChange) {
     this.inputs = options.map(([value, text, title]) => {
@@ -35,7 +35,7 @@ export class Range {
       input.setAttribute("aria-label", text);
       input.addEventListener("input", () => {
         const pair = this.inputs.map((each) => each.valueAsNumber);
-        // The ends keep a step apart: the one that is not held gives way, or stops the other.
+        // Keep the ends at least one step apart.
         if (pair[1] - pair[0] < 1) pair[end] = end ? pair[0] + 1 : pair[1] - 1;
         onChange(pair.map((x) => x / STEPS), end);
       });
@@ -49,7 +49,7 @@ export class Range {
       this.inputs[end].value = Math.round(x * STEPS);
       this.inputs[end].setAttribute("aria-valuetext", texts[end] ?? x.toFixed(2));
     });
-    // Where both are at one end, the one that can still move is on top.
+    // If both are at one end, the one that can still move is on top.
     this.inputs[0].style.zIndex = pair[0] > 0.5 ? 2 : 1;
     this.inputs[1].style.zIndex = pair[0] > 0.5 ? 1 : 2;
     this.host.style.setProperty("--low", pair[0]);
@@ -59,7 +59,7 @@ export class Range {
 
 const BINS = 96;
 
-/** How many voxels have which value on the scale: square roots of counts, in the colours. */
+/** Histogram of the values on the scale (square roots of counts), with the colour scale below. */
 export function drawHistogram(canvas, fields, scale, [low, high], table, colours) {
   const ratio = Math.min(window.devicePixelRatio || 1, 2);
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
@@ -74,19 +74,19 @@ export function drawHistogram(canvas, fields, scale, [low, high], table, colours
       if (bin >= 0 && bin < BINS) counts[bin] += 1;
     }
   }
-  const most = Math.sqrt(Math.max(...counts)) || 1;
+  const max = Math.sqrt(Math.max(...counts)) || 1;
   const bar = 7;
   for (let bin = 0; bin < BINS; bin++) {
-    const share = ((bin + 0.5) / BINS - low) / (high - low);
-    const tall = ((height - bar - 2) * Math.sqrt(counts[bin])) / most;
-    c.fillStyle = share >= 0 && share <= 1 ? colours.text : colours.faint;
-    c.globalAlpha = share >= 0 && share <= 1 ? 0.75 : 0.4;
+    const fraction = ((bin + 0.5) / BINS - low) / (high - low);
+    const tall = ((height - bar - 2) * Math.sqrt(counts[bin])) / max;
+    c.fillStyle = fraction >= 0 && fraction <= 1 ? colours.text : colours.faint;
+    c.globalAlpha = fraction >= 0 && fraction <= 1 ? 0.75 : 0.4;
     c.fillRect((bin * width) / BINS, height - bar - 2 - tall, width / BINS - 0.5, tall);
   }
   c.globalAlpha = 1;
   for (let x = 0; x < width; x++) {
-    const share = Math.min(Math.max((x / width - low) / (high - low), 0), 1);
-    const n = 4 * Math.round(share * 255);
+    const fraction = Math.min(Math.max((x / width - low) / (high - low), 0), 1);
+    const n = 4 * Math.round(fraction * 255);
     c.fillStyle = `rgb(${table[n]} ${table[n + 1]} ${table[n + 2]})`;
     c.fillRect(x, height - bar, 1.5, bar);
   }
