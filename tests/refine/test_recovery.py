@@ -69,7 +69,7 @@ def test_springs_are_recovered_within_their_uncertainties(code):
     fit = fit_springs(starting_model(crystal), data, settings)
     assert fit.absolute == (code != "5wkd")
     assert (fit.voxels.quadrature is not None) == (options["average"] > 0)
-    # So few halos, or one block of them, held out may not tell which level to believe.
+    # So few halos, or one block of them, held out may not determine the level.
     best = fit.series.levels[-1]
     assert best.level.name == "hybrid"
     assert best.minimum.converged
@@ -185,7 +185,7 @@ def fit_hexagonal(crystal, data, reindexing):
         prior=1.0,
     )
     fit = fit_springs(starting_model(crystal, gnm_cutoff=6.5), data, settings)
-    # A small peptide leaves two blocks to hold out, too few to tell which level to believe.
+    # A small peptide leaves two blocks to hold out, too few to choose the level.
     return fit, fit.series.levels[-1]
 
 

@@ -64,8 +64,8 @@ class FitSettings:
         Order of voxel averages (see `scattering.Quadrature`); 0 evaluates the model at the centres
         of voxels. By default 2 for voxels of half a Miller index or more, else 0.
     leave_out : float
-        Fraction of each voxel around its Bragg point that is excluded from the average; see
-        `scattering.Quadrature`.
+        Part of a voxel around its Bragg point that is excluded from the average, as a fraction of
+        the distance from the point to the faces; see `scattering.Quadrature`.
     reindex : str
         'auto', 'best', 'none' or an operator such as k,h,-l; see `compare.Settings`.
     max_steps : int
