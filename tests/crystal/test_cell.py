@@ -147,7 +147,7 @@ def test_the_kind_of_a_cell_is_that_of_its_parameters():
         ((1, 2, 3), r"cell \(1.0, 2.0, 3.0\) is not six finite numbers"),
         ((10, 11, 12, 90, 90, math.nan), "six finite"),
         ("cell.pdb", "cell cell.pdb is not six finite numbers"),
-        ((10, 10, 10, 60, 60, 120), "of no volume"),
+        ((10, 10, 10, 60, 60, 120), "of positive volume"),
     ],
 )
 def test_what_a_user_gives_for_a_cell_is_checked(cell, message):

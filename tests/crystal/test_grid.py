@@ -120,7 +120,7 @@ def test_samples_of_a_grid_that_has_them() -> None:
         2500,
     )
     for step in (2.0, 2 / 3, math.pi / 10):
-        with pytest.raises(InputError, match="not one over a whole number"):
+        with pytest.raises(InputError, match="not 1/n with a whole number"):
             _ = MapGrid((0, 0, 0), (1, step, 1), (2, 2, 2)).samples
 
 

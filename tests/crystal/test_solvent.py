@@ -210,7 +210,7 @@ def test_mesh_keeps_its_tolerance(spacegroup, density, res_limit, rtol):
 
 @pytest.mark.parametrize("radiation", ["electron", "neutron"])
 def test_x_rays_only(radiation):
-    with pytest.raises(InputError, match=f"scatters X-rays, not {radiation}s"):
+    with pytest.raises(InputError, match=f"is for X-rays, not {radiation}s"):
         with_solvent(made_up("P 1", radiation=radiation))
 
 

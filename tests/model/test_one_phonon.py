@@ -322,7 +322,7 @@ def test_empty_list_of_q():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hsampling": (0, 1, 2)}, "ksampling, lsampling missing: give all three"),
+        ({"hsampling": (0, 1, 2)}, "ksampling, lsampling missing; give all three"),
         ({"hsampling": (0, 1, 2), "q_vectors": torch.zeros(1, 3)}, "ksampling, lsampling missing"),
         ({"q_vectors": torch.zeros(3)}, r"q_vectors has shape \(3,\).*\(N, 3\)"),
         ({"q_vectors": torch.zeros(3, 2)}, r"q_vectors has shape \(3, 2\)"),
@@ -336,8 +336,8 @@ def test_empty_list_of_q():
         ({"q_vectors": some_q(), "res_limit": float("nan")}, "res_limit nan"),
         ({"q_vectors": some_q(), "batch_size": 0}, "batch_size 0: must be"),
         ({"q_vectors": some_q(), "group_by": "helix"}, "group_by 'helix' is not one of asu, chain"),
-        ({"q_vectors": some_q(), "group_by": [0, 1]}, "group_by numbers 2 atoms, .* has 5"),
-        ({"q_vectors": some_q(), "waters": True}, "waters say how to read .* read_crystal"),
+        ({"q_vectors": some_q(), "group_by": [0, 1]}, "group_by has 2 numbers, the crystal 5 atoms"),
+        ({"q_vectors": some_q(), "waters": True}, "waters apply to reading .* read_crystal"),
     ],
 )
 def test_arguments_that_contradict_each_other(arguments, message):

@@ -71,7 +71,7 @@ def test_residues_of_two_chains_with_one_number_are_two():
     ("group_by", "message"),
     [
         ("helix", "group_by 'helix' is not one of asu, chain, residue, atom or None"),
-        ([0, 1], "group_by numbers 2 atoms, the crystal has 5"),
+        ([0, 1], "group_by has 2 numbers, the crystal 5 atoms"),
     ],
 )
 def test_grouping_that_is_none(group_by, message):
@@ -172,7 +172,7 @@ def test_ranges_of_structures():
         ("A:x-y rest", "range 'A:x-y': 'x-y' is neither a residue nor FIRST-LAST"),
         ("A: rest", "range 'A:': '' is neither"),
         ("A:1-2-3 rest", "'1-2-3' is neither"),
-        ("A B rest", "'rest' is empty: the ranges name every atom"),
+        ("A B rest", "'rest' is empty: the ranges include every atom"),
         ("rest A", "range 'rest' names no chain"),
         (" ; ", "there are no ranges in the text"),
         ("C", "group_by 'C' is not one of asu, chain, residue, atom or None; range 'C' names no"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crystals import made_up, simple_lattice
 from onephonon import AtomLabel, Crystal, InputError, NetworkError, OnePhonon
 from onephonon.network.bodies import gather_bodies
-from onephonon.network.contacts import check_connected, find_contacts
+from onephonon.network.contacts import MAX_CONTACTS, check_connected, find_contacts
 
 
 def to_set(contacts):
@@ -168,14 +168,11 @@ def test_cutoff_that_is_no_distance(cutoff):
         OnePhonon(simple_lattice(), *[(0, 1, 1)] * 3, gnm_cutoff=cutoff)
 
 
-def test_cutoff_that_gives_too_many_contacts(monkeypatch):
-    from onephonon.network import contacts as module
-
-    monkeypatch.setattr(module, "MAX_CONTACTS", 100)
-    with pytest.raises(
-        InputError, match=r"gnm_cutoff 12 Å gives about \d+ contacts.*lower it.*100"
-    ):
-        find_contacts(gather_bodies(simple_lattice()), 12.0)
+def test_cutoff_that_gives_too_many_contacts():
+    # One atom per 64 Å^3: 3e7 pairs within 1000 Å; raised before any is formed.
+    message = rf"gnm_cutoff 1000 Å gives about 3\d{{7}} contacts.*lower it.*{MAX_CONTACTS}"
+    with pytest.raises(InputError, match=message):
+        find_contacts(gather_bodies(simple_lattice()), 1000.0)
 
 
 # ---- what does not hang together ------------------------------------------------------------
@@ -260,7 +257,7 @@ def test_networks_that_pass_through_each_other():
     # never touches those in between.
     frac = torch.tensor([[0, 0, 0], [1.1, 1, 0], [1.1, -1, 0], [0, 0.1, 1]], dtype=torch.float64)
     crystal = Crystal.from_atoms((10, 10, 10, 90, 90, 90), "P 1", ["C"] * 4, frac)
-    message = r"the crystal falls into 2 networks that pass through each other unjoined"
+    message = r"the crystal falls into 2 interpenetrating networks that are not connected"
     with pytest.raises(NetworkError, match=message) as error:
         check(crystal, 2.0)
     assert_named_cutoff_is_the_smallest(error.value, crystal)

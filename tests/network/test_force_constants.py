@@ -321,9 +321,55 @@ def test_only_the_floppy_body_is_named():
         {"model": "hybrid", "k_par": 0.0, "k_perp": 0.0},
     ],
 )
-def test_springs_of_zero_hold_nothing(springs):
-    with pytest.raises(NetworkError, match=r"longer cutoff does not help.*springs zero"):
-        OnePhonon(made_up("P 1 21 1"), *[(0, 1, 2)] * 3, gnm_cutoff=CUTOFF, **springs)
+def test_zero_springs_raise(springs):
+    def model(**options):
+        return OnePhonon(made_up("P 1 21 1"), *[(0, 1, 2)] * 3, gnm_cutoff=CUTOFF, **options)
+
+    with pytest.raises(
+        NetworkError, match=r"floppy: asymmetric unit .*longer cutoff does not help"
+    ):
+        model(**springs)
+    # The same network with weak springs instead resists every motion.
+    model(**{name: value or 1e-3 for name, value in springs.items()})
+
+
+def sliding_layers(k_slide):
+    """Layers of single atoms; only springs of constant k_slide resist sliding along a."""
+    # Cells of 4 x 4.2 x 4.4 Å: contacts along a, b, ab, c, ac and bc, by their lengths.
+    constants = {
+        4.0: (1, 1),
+        4.2: (1, 1),
+        5.8: (1, 1),
+        4.4: (1, 0),
+        5.946: (k_slide, 0),
+        6.083: (1, 0),
+    }
+    lengths = torch.tensor(list(constants), dtype=torch.float64)
+    values = torch.tensor(list(constants.values()), dtype=torch.float64)
+
+    def springs(features):
+        error, kind = (features.distance[:, None] - lengths).abs().min(1)
+        assert error.max().item() < 1e-3  # lengths are given to three decimals
+        return values[kind]
+
+    crystal = simple_lattice((4.0, 4.2, 4.4, 90.0, 90.0, 90.0))
+    return OnePhonon(crystal, *[(0, 1, 2)] * 3, gnm_cutoff=6.2, springs=springs)
+
+
+def test_layers_that_slide_in_one_direction_raise():
+    with pytest.raises(NetworkError, match="floppy: asymmetric unit"):
+        sliding_layers(0.0)
+    weak = 1e-3
+    model = sliding_layers(weak)
+    k = torch.tensor([[0.0, 0.0, 0.3]], dtype=torch.float64)
+    K = stiffness(model.bodies, model.force_constants(), k)[0]
+    values, vectors = torch.linalg.eigh(K)
+    # Along a the springs ac alone, (4/5.946)^2 of each of two, resist the wave of phase 0.3.
+    slide = 4 * (1 - math.cos(2 * math.pi * 0.3)) * weak * 16 / (16 + 4.4**2)
+    assert values[0].item() == pytest.approx(slide, rel=1e-9)
+    assert values[1].item() > 0.5
+    # Exactly along a, by the mirror plane; to rounding.
+    assert vectors[0, 0].abs().item() == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("spacegroup", CELLS)

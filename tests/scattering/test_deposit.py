@@ -10,7 +10,7 @@ from onephonon.core import compiled
 from onephonon.core.errors import InputError
 from onephonon.network.bodies import gather_bodies
 from onephonon.scattering.amplitudes.mesh.density import Mesh
-from onephonon.scattering.amplitudes.mesh.deposit import _Deposit, deposit_body
+from onephonon.scattering.amplitudes.mesh.deposit import MIN_PER_THREAD, _Deposit, deposit_body
 
 EIGHT_PI_SQUARED = 8 * math.pi**2
 
@@ -83,12 +83,18 @@ def test_an_atom_of_no_occupancy_has_a_gradient():
     assert torch.allclose(g, weight[:, :1].expand_as(g), rtol=1e-6)
 
 
-def test_threads_make_no_difference(monkeypatch):
+def test_threads_make_no_difference():
     given = gaussians(n=60)
+    assert given[2].numel() >= MIN_PER_THREAD  # Gaussians enough for several threads
     mesh = Mesh(STEPS, 3.0, reach=6.0)
-    density, _ = _Deposit.apply(*given, STEPS, mesh)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
-    again, _ = _Deposit.apply(*given, STEPS, mesh)
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        density, _ = _Deposit.apply(*given, STEPS, mesh)
+        torch.set_num_threads(5)
+        again, _ = _Deposit.apply(*given, STEPS, mesh)
+    finally:
+        torch.set_num_threads(n_threads)
     assert torch.equal(density, again)
 
 

@@ -107,7 +107,7 @@ def test_the_sampling_of_data_decides_unless_it_is_asked_otherwise():
     assert choose_quadrature(None) is None  # a list has no voxels
     with pytest.raises(InputError, match="no voxels to average over"):
         choose_quadrature(None, 2)
-    with pytest.raises(InputError, match="leave_out goes with voxel averages"):
+    with pytest.raises(InputError, match="leave_out needs voxel averages"):
         choose_quadrature(fine, leave_out=0.2)
 
 

@@ -610,7 +610,7 @@ ERRORS = {
     "wavelength": (lambda: pixels(wavelength=0.0), "wavelength 0 Å"),
     "pixel size": (lambda: pixels(pixel_size=(0.1, -0.1)), "pixel_size"),
     "pixels": (lambda: pixels(n_pixels=(0, 5)), "n_pixels 0"),
-    "not square": (lambda: pixels(fast=(1.0, 0, 0), slow=(0.6, 0.8, 0)), "not square"),
+    "not orthogonal": (lambda: pixels(fast=(1.0, 0, 0), slow=(0.6, 0.8, 0)), "not orthogonal"),
     "not unit": (lambda: pixels(fast=(1.0, 1.0, 0)), "unit vector"),
     "beam": (lambda: pixels(beam=(0.0, 0.0, 2.0)), "beam"),
     "not finite": (lambda: pixels(origin=(0.0, math.nan, 1.0)), "origin"),
@@ -643,7 +643,7 @@ ERRORS = {
     ),
     "both": (
         lambda: detector(TRICLINIC, tilted(), axes=TRICLINIC.matrix, rotation=EYE),
-        "give one",
+        "give only one",
     ),
     "no shell": (lambda: shells(TRICLINIC, []), "radii"),
     "no shell, a tensor": (lambda: shells(TRICLINIC, torch.zeros(0)), "radii"),
@@ -661,7 +661,7 @@ ERRORS = {
     "number of peaks": (lambda: strongest_peaks(CRYSTAL, 0), "n_peaks 0"),
     "unique": (lambda: strongest_peaks(CRYSTAL, 1, unique="none"), "laue, friedel, all"),
     "no peak": (lambda: halos(TRICLINIC, torch.zeros(0, 3)), "peaks have shape"),
-    "fractional peak": (lambda: halos(TRICLINIC, [[1, 2, 2.5]]), "no Bragg peak"),
+    "fractional peak": (lambda: halos(TRICLINIC, [[1, 2, 2.5]]), "not a Bragg peak"),
     "samples": (lambda: halos(TRICLINIC, [[1, 2, 2]], (3, 3)), "give three"),
     "no samples": (lambda: halos(TRICLINIC, [[1, 2, 2]], (3, 0, 3)), "samples 0"),
     "size": (lambda: minibatch(PARENT, 0, 0), "size 0"),
@@ -679,7 +679,7 @@ ERRORS = {
         lambda: Strata.of(PARENT, strata=torch.ones(PARENT.n_points, dtype=torch.int64)),
         "none is empty",
     ),
-    "not strata": (lambda: Strata.of(PARENT, strata=PARENT.q[:, 0]), "strata are the numbers"),
+    "not strata": (lambda: Strata.of(PARENT, strata=PARENT.q[:, 0]), "strata must be the index"),
 }
 
 

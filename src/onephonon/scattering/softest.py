@@ -148,7 +148,9 @@ def check_n_modes(n_modes: int, n_dof: int) -> int:
     return n
 
 
-def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
+def softest_modes(
+    solver: Solver, k_frac: Tensor, n: int, max_cycles: int = MAX_CYCLES
+) -> tuple[Modes, int]:
     """The n softest modes at some wavevectors, none of them Gamma.
 
     Parameters
@@ -156,6 +158,8 @@ def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
     solver : Solver
     k_frac : Tensor, shape (n_k, 3)
     n : int
+    max_cycles : int
+        Number of restarts after which a dense eigendecomposition is used.
 
     Returns
     -------
@@ -181,7 +185,7 @@ def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
             """``L^H K^-1 L X`` of columns (n_k, D, m)."""
             return _by_body(bodies, L.mT, solve(_by_body(bodies, L, X).mT.contiguous())[1].mT)
 
-        theta, X, converged = largest_eigenpairs(inverse, len(k_frac), D, n, L)
+        theta, X, converged = largest_eigenpairs(inverse, len(k_frac), D, n, L, max_cycles)
         w_squared = 1.0 / theta
         V = _by_body(bodies, torch.linalg.inv(L).mT, X[:, :, :n])
         slow = (~converged).nonzero().squeeze(1)
@@ -192,7 +196,12 @@ def softest_modes(solver: Solver, k_frac: Tensor, n: int) -> tuple[Modes, int]:
 
 
 def largest_eigenpairs(
-    apply: Callable[[Tensor], Tensor], n_k: int, D: int, n: int, like: Tensor
+    apply: Callable[[Tensor], Tensor],
+    n_k: int,
+    D: int,
+    n: int,
+    like: Tensor,
+    max_cycles: int = MAX_CYCLES,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The largest eigenvalues of Hermitian positive matrices given as products with vectors.
 
@@ -204,6 +213,8 @@ def largest_eigenpairs(
         Number of matrices, their size, and number of eigenpairs that must converge.
     like : Tensor
         For dtype and device.
+    max_cycles : int
+        Maximum number of restarts.
 
     Returns
     -------
@@ -219,7 +230,7 @@ def largest_eigenpairs(
     X = torch.view_as_complex(X).to(like.dtype.to_complex()).to(like.device)
     X = torch.linalg.qr(X)[0].expand(n_k, D, block)
     AX = apply(X)
-    for _ in range(MAX_CYCLES):
+    for _ in range(max_cycles):
         Q, AQ, new = X, AX, AX
         for _ in range(MAX_BLOCKS - 1):
             for _ in range(2):  # the second pass removes rounding errors
