@@ -341,7 +341,3 @@ def test_wrong_arguments_are_named(tmp_path: Path, options: list[object], messag
     write_map(speckled("P 41"), tmp_path / "a.h5")
     with pytest.raises(OnePhononError, match=message):
         run(tmp_path / "a.h5", tmp_path / "a.h5", *options)
-
-
-def test_help_has_an_example() -> None:
-    assert "onephonon compare" in run("--help")
