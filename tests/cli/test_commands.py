@@ -25,13 +25,9 @@ def test_verify_prints_a_table_and_passes() -> None:
     assert "FAIL" not in output
 
 
-def test_verify_fails_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    from onephonon.model import verify
-
-    monkeypatch.setitem(verify.verify.__kwdefaults__, "tolerance", 0.0)
-    result = CliRunner().invoke(
-        app, ["verify", str(DATA / "2ol9.pdb"), "--supercell", "3", "1", "1"]
-    )
+def test_verify_fails_with_exit_code_1() -> None:
+    box = ["--supercell", "3", "1", "1", "--tolerance", "0"]
+    result = CliRunner().invoke(app, ["verify", str(DATA / "2ol9.pdb"), *box])
     assert result.exit_code == 1
     assert "FAIL" in result.output
 
@@ -152,14 +148,14 @@ def test_an_error_is_one_line_without_traceback(tmp_path: Path) -> None:
 INTERRUPTED = """
 import signal, sys
 import numpy as np
-from onephonon import OnePhonon
 from onephonon.cli import main
+from onephonon.scattering.bound_model import BoundModel
 
 # Also where whoever runs the tests ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def compute(self, **how):
+def compute(self, *arguments, **how):
     signal.raise_signal(signal.SIGINT)
     raise AssertionError("not interrupted")
 
@@ -171,7 +167,7 @@ def write(file, **arrays):
 
 
 if sys.argv.pop(1) == "computing":
-    OnePhonon.forward = compute
+    BoundModel.intensity = compute
 else:
     np.savez_compressed = write
 main()

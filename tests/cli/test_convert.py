@@ -48,10 +48,10 @@ def test_through_every_format_and_back(tmp_path: Path) -> None:
     back = read_map(tmp_path / f"{len(endings) - 1}.h5")
     assert back.grid == GRID
     np.testing.assert_array_equal(back.intensity, made_up().intensity)
-    assert any("bare array" in line for line in back.history)
+    assert any("plain array" in line for line in back.history)
 
 
-def test_convert_says_what_was_assumed_and_what_is_lost(tmp_path: Path) -> None:
+def test_convert_prints_assumptions_and_losses(tmp_path: Path) -> None:
     out = tmp_path / "map.ccp4"
     geometry = MAPS / "mdx2_geometry.nxs"
     output = run("convert", MAPS / "mdx2_merged.nxs", out, "--cell-from", geometry)
@@ -235,7 +235,7 @@ def test_colours_rise_in_brightness() -> None:
 
 
 @pytest.mark.parametrize("symmetry", ["P 1", "P 41", "P 41 21 2", "P 2 2 2"])
-def test_agreement_of_mates_by_the_slow_way(symmetry: str) -> None:
+def test_agreement_of_mates_by_explicit_loops(symmetry: str) -> None:
     from onephonon.crystal import laue_operators
 
     grid = MapGrid((-2.0, -2.0, -1.0), (1 / 2, 1 / 2, 1.0), (9, 10, 4))
@@ -277,7 +277,7 @@ def test_isotropic_agreement_is_taken_away() -> None:
     assert abs(found.cc_anisotropic) < 0.05
 
 
-def test_summary_by_the_slow_way() -> None:
+def test_summary_by_explicit_loops() -> None:
     diffuse = made_up(np.float64)
     assert diffuse.sigma is not None
     diffuse.sigma[::3] = np.nan  # of which the signal is not known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import gemmi
@@ -18,8 +19,8 @@ from crystals import made_up
 from onephonon import FileError, InputError, OnePhonon, OnePhononError
 from onephonon.core.units import thermal_frequency
 from onephonon.crystal.experiment import measured_temperature
-from onephonon.dynamics.spectra import density_of_states, dispersion
-from onephonon.dynamics.tls import model_tls
+from onephonon.dynamics.spectra import density_of_states, dispersion, sound_speeds
+from onephonon.dynamics.tls import fit_tls, model_tls, principal_rms
 from onephonon.viz.plot.modes import LIBRATION, TRANSLATION, draw_modes
 from structures import DATA
 
@@ -38,8 +39,9 @@ def table(path: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("modes") / "new"
-    printed = run(DATA / "5zck.pdb", *QUICK, "-T", 120, "-o", output)
-    (output / "said.txt").write_text(printed, encoding="utf-8")
+    options = [*QUICK, "-T", "120", "-o", str(output)]
+    printed = run_command("modes", DATA / "5zck.pdb", *options, COLUMNS="120")
+    (output.parent / "printed.txt").write_text(printed, encoding="utf-8")
     return output
 
 
@@ -49,7 +51,7 @@ def model() -> OnePhonon:
         return OnePhonon(DATA / "5zck.pdb", mesh=(2, 2, 2))
 
 
-def test_the_temperature_is_the_files_if_it_says(tmp_path: Path) -> None:
+def test_the_temperature_is_read_from_the_file(tmp_path: Path) -> None:
     remark = "REMARK 200  TEMPERATURE           (KELVIN) : 110.0\n"
     text = "REMARK 200 EXPERIMENTAL DETAILS\nREMARK 200  EXPERIMENT TYPE                : "
     text += "X-RAY DIFFRACTION\n" + remark + (DATA / "5zck.pdb").read_text()
@@ -64,15 +66,51 @@ def test_the_temperature_is_the_files_if_it_says(tmp_path: Path) -> None:
     assert "at 110 K" in printed
     assert "assumed" not in printed
     assert "at 295 K" in guessed
-    assert "295 K assumed" in guessed
+    assert "295 K is assumed" in " ".join(guessed.split())
 
 
-def test_the_terminal_tells_the_main_things(folder: Path) -> None:
-    printed = (folder / "said.txt").read_text(encoding="utf-8")
-    for word in ("THz at 120 K", "speeds of sound", "libration", "B-factors", "1/2 1/2 1/2"):
-        assert word in printed
-    assert "not" in printed  # which parameters B alone does not determine
-    assert "wrote" in printed
+def printed_rows(printed: str) -> list[list[str]]:
+    """Cells of all rows of the printed tables."""
+    lines = [line.strip() for line in printed.splitlines()]
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]
+
+
+def numbers(*cells: str) -> list[float]:
+    return [float(x) for cell in cells for x in cell.split()]
+
+
+def test_the_printed_tables_match_the_model(folder: Path, model: OnePhonon) -> None:
+    printed = (folder.parent / "printed.txt").read_text(encoding="utf-8")
+    rows = printed_rows(printed)
+    kelvin = 120.0
+    with torch.no_grad():
+        found = dispersion(model, n_points=24)
+        tls, fitted = model_tls(model), fit_tls(model.bodies, model.crystal.U)
+        mean_b, mean_adp = float(model.crystal.B.mean()), float(model.ADP.mean())
+    frequencies = {row[0]: numbers(*row[2:]) for row in rows if len(row) == 8}
+    assert set(frequencies) == set(found.path.points)
+    for index, label in found.corners:
+        expected = found.frequencies[index, :6] * thermal_frequency(kelvin)
+        # Half a unit of the third decimal.
+        assert frequencies[label] == pytest.approx(expected.tolist(), abs=5.01e-4)
+    speeds = {row[0]: numbers(*row[1:]) for row in rows if len(row) == 4}
+    assert set(speeds) == {"X", "Y", "Z"}  # a*, b* and c* of this orthorhombic cell
+    for label, direction in zip("XYZ", torch.eye(3, dtype=torch.float64), strict=True):
+        with torch.no_grad():
+            expected = sound_speeds(model, direction, kelvin)
+        assert speeds[label] == pytest.approx(expected.tolist(), abs=0.501)  # whole m/s
+    bodies = {row[1]: row[2:4] for row in rows if len(row) == 5}
+    for source, tensors in (("model", tls), ("file", fitted.tls)):
+        T, L = principal_rms(tensors.T[0]), principal_rms(tensors.L[0]) * 180 / math.pi
+        # Half a unit of the second decimal.
+        assert numbers(bodies[source][0]) == pytest.approx(T.tolist(), abs=5.01e-3)
+        assert numbers(bodies[source][1]) == pytest.approx(L.tolist(), abs=5.01e-3)
+    text = " ".join(printed.split())
+    assert fitted.undetermined() in text
+    assert f"mean {mean_b:.1f} Å² in the file, {8 * math.pi**2 * mean_adp:.1f} in the model" in text
+    wrote = re.search(r"wrote (.*?) to ", text)
+    assert wrote is not None
+    assert set(wrote[1].split(", ")) == {path.name for path in folder.iterdir()}
 
 
 def test_dispersion_table(folder: Path, model: OnePhonon) -> None:
@@ -151,7 +189,7 @@ def test_animations(tmp_path: Path, ending: str) -> None:
     assert "mode 0" in printed
     assert "(0, 0.5, 0.5)" in printed
     assert "1 x 2 x 2 cells" in printed
-    assert "1 times thermal" in printed
+    assert "1 times the thermal amplitude" in printed
     assert "speeds of sound" not in printed
     if ending != "nmd":
         assert len(gemmi.read_structure(str(path))) == 5
@@ -162,7 +200,7 @@ def test_several_modes_in_one_nmd(tmp_path: Path) -> None:
     printed = run(DATA / "5zck.pdb", "--animate", path, "--mode", 3, "--mode", 4, "--at", "1/4 0 0")
     assert "mode 3, 4" in printed
     assert path.read_text().count("\nmode ") == 2
-    with pytest.raises(InputError, match=r"\.nmd only"):
+    with pytest.raises(InputError, match=r"write \.nmd for several"):
         run(DATA / "5zck.pdb", "--animate", tmp_path / "a.pdb", "--mode", 3, "--mode", 4)
 
 

@@ -10,7 +10,6 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 import typer
-from onephonon.model.assembly import Assembly
 
 from onephonon import OnePhonon
 from onephonon.cli import app
@@ -140,7 +139,7 @@ def defaults(function: Any) -> dict[str, Any]:
 
 
 def test_defaults_are_those_of_the_model() -> None:
-    known = defaults(Assembly) | defaults(read_crystal)
+    known = defaults(OnePhonon.__init__) | defaults(read_crystal)
     known |= {"solvent": 0.0, "solvent_smoothing": 0.0}
     groups = (
         *(StructureOptions(), NetworkOptions(), SpringOptions()),

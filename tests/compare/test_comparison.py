@@ -68,7 +68,7 @@ def test_a_map_with_itself() -> None:
     assert sum(shell.n for shell in found.shells) == found.overall.n
 
 
-def test_statistics_by_the_slow_way() -> None:
+def test_statistics_by_explicit_loops() -> None:
     model, data = speckled("P 41", 1), speckled("P 41", 2)
     noisy = data.intensity + 3 * model.intensity
     noisy[3:5, :, 2] = np.nan
@@ -148,7 +148,7 @@ def test_axes_named_otherwise() -> None:
     assert found.overall.cc == pytest.approx(1)
 
 
-def test_missing_voxels_are_taken_from_their_mates() -> None:
+def test_missing_voxels_are_taken_from_equivalents() -> None:
     whole = speckled("P 41")
     half = whole.intensity.copy()
     half[:, :, :8] = np.nan  # l < 0, which Friedel's law gives back
@@ -194,7 +194,7 @@ def test_weights_leave_out_what_has_none() -> None:
         compare_maps(model, data, replace(settings, weighting="counts"))
 
 
-def test_maps_that_do_not_fit() -> None:
+def test_maps_that_do_not_match() -> None:
     one = speckled("P 41")
     other = replace(one, cell=(31.0, 31.0, 55.0, 90.0, 90.0, 90.0))
     with pytest.raises(InputError, match="cell"):
@@ -341,7 +341,3 @@ def test_wrong_arguments_are_named(tmp_path: Path, options: list[object], messag
     write_map(speckled("P 41"), tmp_path / "a.h5")
     with pytest.raises(OnePhononError, match=message):
         run(tmp_path / "a.h5", tmp_path / "a.h5", *options)
-
-
-def test_help_has_an_example() -> None:
-    assert "onephonon compare" in run("--help")

@@ -151,7 +151,7 @@ FLAT = (10.0, 10.0, 10.0, 60.0, 60.0, 120.0)
         (lambda: made_up_list().hkl, "cell"),
     ],
 )
-def test_what_does_not_fit_is_said(make: object, message: str) -> None:
+def test_mismatched_arrays_raise(make: object, message: str) -> None:
     with pytest.raises((InputError, MapFileError), match=message):
         make()  # type: ignore[operator]
 
@@ -291,7 +291,7 @@ def test_older_files_without_a_grid_are_lists_that_say_why(
     assert line.startswith("kept as a list")
     assert any(part in line for part in why.split("|"))
     write_map(back, tmp_path / "new.npz")
-    assert read_map(tmp_path / "new.npz").history == (line,)  # said once
+    assert read_map(tmp_path / "new.npz").history == (line,)  # recorded once
 
 
 @pytest.mark.parametrize(

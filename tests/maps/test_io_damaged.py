@@ -20,7 +20,7 @@ from onephonon import MapFileError, read_map, write_map
 
 SAMPLING = ((-2, 2, 2), (-1, 1, 3), (0, 4, 1))
 
-#: What has to be said to read each of the files.
+#: Information needed to read each of the files.
 SAID: dict[str, dict[str, Any]] = {
     "ours.npz": {},
     "ours.h5": {},
@@ -301,7 +301,7 @@ def test_groups_linked_in_circles_and_to_nowhere(files: dict[str, bytes], tmp_pa
         file["entry/outside"] = h5py.ExternalLink("gone.nxs", "/entry")
 
     content = hdf5(tmp_path, "loop.nxs", files["nxrefine_transform.nxs"], change)
-    # The same map is met again on the way round; which one is meant has to be said, or is found.
+    # Circular links lead to the same map again: it is found, or must be selected.
     path = tmp_path / "loop.nxs"
     path.write_bytes(content)
     diffuse = read_map(path, dataset="entry/transform")

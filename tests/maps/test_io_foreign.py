@@ -407,7 +407,7 @@ def test_eryx_arrays(tmp_path: Path) -> None:
             read_map(path, cell=CELL, sampling=sampling)
 
 
-def test_a_centred_map_is_a_guess_that_is_said(tmp_path: Path) -> None:
+def test_a_guessed_centre_gives_a_warning(tmp_path: Path) -> None:
     grid = MapGrid((-2.0, -1.0, -2.0), (1 / 2, 1 / 3, 1.0), (9, 7, 5))
     np.save(tmp_path / "map.npy", telling(grid.hkl).reshape(grid.shape))
     with pytest.warns(MapGuessWarning, match="centred on hkl 0, 0, 0"):
@@ -649,7 +649,7 @@ def test_text_that_is_no_map(tmp_path: Path, content: str, message: str) -> None
         ({"cell": (10, 10, 10, 30, 30, 90)}, "of no volume"),
     ],
 )
-def test_what_cannot_be_said(tmp_path: Path, overrides: dict[str, Any], message: str) -> None:
+def test_invalid_overrides_raise(tmp_path: Path, overrides: dict[str, Any], message: str) -> None:
     write_map(telling_map(), tmp_path / "map.lat")
     with pytest.raises(InputError, match=message):
         read_map(tmp_path / "map.lat", **overrides)
@@ -668,7 +668,7 @@ def test_what_cannot_be_said(tmp_path: Path, overrides: dict[str, Any], message:
         (".hkl", {"dataset": "x"}),
     ],
 )
-def test_nothing_that_is_said_is_passed_over(
+def test_no_override_is_silently_ignored(
     tmp_path: Path, ending: str, overrides: dict[str, Any]
 ) -> None:
     write_map(telling_map(), tmp_path / f"map{ending}")

@@ -16,7 +16,7 @@ from onephonon.maps.io import check_map_path, format_name, not_kept
 ENDINGS = (".npz", ".h5", ".hdf5", ".nxs", ".mtz", ".ccp4", ".mrc", ".map", ".lat", ".npy")
 TEXT = (".hkl", ".txt")
 
-#: What has to be said to read a format.
+#: Information needed to read a format.
 SAID = {
     ".lat": {"cell": CELL},
     ".npy": {"cell": CELL, "sampling": ((-2, 2, 2), (-1, 1, 3), (0, 4, 1))},
@@ -167,7 +167,7 @@ def test_lists_are_kept_where_they_can_be(tmp_path: Path) -> None:
         write_map(DiffuseMap.at_points(np.ones((2, 3)), np.ones(2)), tmp_path / "no.nxs")
 
 
-def test_what_is_lost_is_said(tmp_path: Path) -> None:
+def test_losses_are_listed(tmp_path: Path) -> None:
     diffuse = made_up(np.float64)
     assert not_kept(diffuse, "map.h5") == not_kept(diffuse, "map.nxs") == ()
     assert not_kept(diffuse, "map.mtz") == ("history and parameters", "double precision")
@@ -178,7 +178,7 @@ def test_what_is_lost_is_said(tmp_path: Path) -> None:
     assert format_name("map.lat") == "lunus"
 
 
-def test_written_files_are_never_overwritten_unasked(tmp_path: Path) -> None:
+def test_files_are_not_overwritten_without_force(tmp_path: Path) -> None:
     for ending in (*ENDINGS, *TEXT):
         path = tmp_path / f"map{ending}"
         path.write_text("mine")

@@ -27,7 +27,7 @@ def test_isotropic_part_of_few_values():
     s = np.array([0.1, 0.11, 0.12, 0.35, 0.36, 0.6, 0.6, 0.6])
     values = np.array([3.0, 5.0, 1.0, 7.0, 8.0, 1.0, 2.0, 6.0])
     left = Isotropic("line", 3).remove(values, s, (0.1, 0.6), np.ones(8))
-    # A line goes through two points: nothing can be said of what is left.
+    # A line goes through two points: nothing is left.
     assert np.isnan(left[3:5]).all()
     assert np.isfinite(left[:3]).all()
     # All at one |q|: the mean.

@@ -1,45 +1,17 @@
 """The examples run, find what they set out to find, and draw it."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import matplotlib.image
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Run an example by its name at small size, and check that it leaves a picture."""
-
-    def run_one(name):
-        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        result = module.main(tmp_path / "new folder", small=True)
-        picture = matplotlib.image.imread(tmp_path / "new folder" / f"{name}.png")
-        # A blank page has no variance; thin lines on white give some 0.02.
-        assert picture[..., :3].var() > 0.002
-        assert min(picture.shape[:2]) > 400
-        return result
-
-    return run_one
-
-
-def test_every_example_is_tested_and_listed():
-    names = {path.stem for path in EXAMPLES.glob("*.py")}
-    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    here = Path(__file__).read_text(encoding="utf-8")
-    assert names
-    for name in names:
-        assert f"`{name}.py`" in listed
-        assert f'run("{name}")' in here
-
-
-# torch's own first use of forward-mode derivatives warns of torch's own torch.jit.script.
-def test_springs_are_recovered_within_their_errors(run):
-    result = run("recover_springs")
+def springs_are_recovered_within_their_errors(result):
     # Six normal deviates beyond 4 sigma: once in 2600 seeds, and this seed is fixed.
     deviation = (result["found"] - result["true"]) / result["error"]
     assert deviation.abs().max() < 4
@@ -49,8 +21,7 @@ def test_springs_are_recovered_within_their_errors(run):
     assert abs(result["loss"][-1] - 1) < 0.2
 
 
-def test_a_displaced_atom_is_found_and_put_back(run):
-    result = run("recover_atom")
+def the_displaced_atom_is_found_and_put_back(result):
     assert result["found"] == "A/ILE 33/CG2"
     assert result["before"] == pytest.approx(0.29**0.5)  # (0.3, -0.4, 0.2) Å
     # The error is the rms of three coordinates; beyond 2.5 of it one seed in 3000.
@@ -60,8 +31,7 @@ def test_a_displaced_atom_is_found_and_put_back(run):
     assert abs(result["loss"] - 1) < 0.2
 
 
-def test_climbs_end_at_the_top_of_the_halo(run):
-    result = run("follow_halo")
+def climbs_end_at_the_top_of_the_halo(result):
     heights, scan = result["heights"], result["scan"]
     # This halo has one summit: every climb must find it. They stop where the slope of log I, s,
     # is below 1e-5; the height then lacks s²/2, far below 1e-6.
@@ -73,8 +43,7 @@ def test_climbs_end_at_the_top_of_the_halo(run):
     assert scan.max() > 0.99 * heights.max()
 
 
-def test_a_network_learns_the_law(run):
-    result = run("train_network")
+def the_network_learns_the_stiffness(result):
     wrong = (result["learned"] / result["true"]).log().abs()
     # Springs span a factor 50 and the network starts knowing nothing. At small size (120 data of
     # 2 %, 50 steps) 6 % remained typically and 11 % at most; three times that is still learning.
@@ -83,8 +52,7 @@ def test_a_network_learns_the_law(run):
     assert result["loss"][-1] < 1.5
 
 
-def test_b_factors_and_springs_are_refined_together(run):
-    result = run("refine_adp_and_springs")
+def b_factors_and_springs_are_refined_together(result):
     start = (result["B_true"].mean() - result["B_true"]).square().mean().sqrt()
     after = (result["B"] - result["B_true"]).square().mean().sqrt()
     # At small size (three data per unknown, stopped early) B are left wrong by 0.3 Å² (rms), from
@@ -95,8 +63,7 @@ def test_b_factors_and_springs_are_refined_together(run):
     assert result["loss"] < 1.5
 
 
-def test_photons_tell_springs_by_a_loss_of_ones_own(run):
-    result = run("own_loss")
+def springs_follow_from_photon_counts(result):
     # Six normal deviates beyond 4 sigma: once in 2600 seeds, and this seed is fixed.
     deviation = (result["found"] - result["true"]) / result["error"]
     assert deviation.abs().max() < 4
@@ -105,11 +72,42 @@ def test_photons_tell_springs_by_a_loss_of_ones_own(run):
     assert abs(result["level"] - 1) < 0.3
 
 
-def test_two_maps_tell_more_than_one(run):
-    result = run("several_maps")
+def two_maps_reduce_the_uncertainty(result):
     assert abs((result["x"] - result["true"]) / result["sigma"]).max() < 4
     # Information adds up: with both no spring is known worse than with one (rounding aside, and
     # that errors are taken at slightly different springs).
     first, second, both = result["sigma"]
     assert (both < 1.05 * first).all()
     assert (both < 1.05 * second).all()
+
+
+#: What the result of each example must satisfy.
+CHECKS = {
+    "follow_halo": climbs_end_at_the_top_of_the_halo,
+    "own_loss": springs_follow_from_photon_counts,
+    "recover_atom": the_displaced_atom_is_found_and_put_back,
+    "recover_springs": springs_are_recovered_within_their_errors,
+    "refine_adp_and_springs": b_factors_and_springs_are_refined_together,
+    "several_maps": two_maps_reduce_the_uncertainty,
+    "train_network": the_network_learns_the_stiffness,
+}
+
+
+def test_every_example_has_a_check_and_is_listed():
+    listed = re.findall(r"`(\w+)\.py`", (EXAMPLES / "README.md").read_text(encoding="utf-8"))
+    assert sorted(CHECKS) == NAMES
+    assert sorted(listed) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example(name, tmp_path):
+    """An example runs at small size, finds what it is about, and draws it."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    result = module.main(tmp_path / "new folder", small=True)
+    picture = matplotlib.image.imread(tmp_path / "new folder" / f"{name}.png")
+    # A blank page has no variance; thin lines on white give some 0.02.
+    assert picture[..., :3].var() > 0.002
+    assert min(picture.shape[:2]) > 400
+    CHECKS[name](result)

@@ -221,10 +221,10 @@ def test_a_second_map_on_another_grid_is_put_on_the_first(tmp_path: Path) -> Non
 def test_a_second_map_of_another_cell_says_so(tmp_path: Path) -> None:
     other = DiffuseMap.on_grid(noise(), GRID, (30, *CELL[1:]))
     write_page(a_map(), tmp_path / "a.html", other)
-    assert "its own cell is 30, 31.9" in read(tmp_path / "a.html")[0]["maps"][1]["note"]
+    assert "its cell is 30, 31.9" in read(tmp_path / "a.html")[0]["maps"][1]["note"]
 
 
-def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
+def test_maps_that_cannot_be_shown_raise(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     points = DiffuseMap.at_points(np.eye(3), np.ones(3), CELL)
     far = MapGrid((50, 50, 50), GRID.step, GRID.shape)
@@ -236,9 +236,9 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
         write_page(a_map(np.full(GRID.shape, np.nan)), page)
     with pytest.raises(InputError, match="there has no values on the grid of the page"):
         write_page(a_map(), page, a_map(grid=far), names=("here", "there"))
-    with pytest.raises(InputError, match="voxels 0 must be positive"):
+    with pytest.raises(InputError, match=r"voxels 0: .*must be positive"):
         write_page(a_map(), page, voxels=0)
-    with pytest.raises(FileError, match=r"written as \.html"):
+    with pytest.raises(FileError, match=r"is an \.html file"):
         write_page(a_map(), tmp_path / "map.h5", force=True)
     assert not page.exists()
     page.write_text("mine")
@@ -253,7 +253,6 @@ def test_view_writes_and_opens_a_page(tmp_path: Path, monkeypatch: pytest.Monkey
     opened: list[str] = []
     monkeypatch.setattr(typer, "launch", opened.append)
     write_map(a_map(), tmp_path / "map.h5")
-    assert "onephonon view" in run_command("view", "--help")
     assert f"wrote {tmp_path / 'map.html'}" in run_command("view", tmp_path / "map.h5", "--open")
     assert opened == [(tmp_path / "map.html").resolve().as_uri()]
     head, _ = read(tmp_path / "map.html")
@@ -262,7 +261,7 @@ def test_view_writes_and_opens_a_page(tmp_path: Path, monkeypatch: pytest.Monkey
         run_command("view", tmp_path / "map.h5")
 
 
-def test_view_says_what_a_file_may_not(tmp_path: Path) -> None:
+def test_view_takes_missing_information_from_options(tmp_path: Path) -> None:
     values = noise()
     np.save(tmp_path / "map.npy", values)
     run_command(

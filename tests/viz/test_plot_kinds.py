@@ -206,7 +206,7 @@ def test_films_leave_layers_out_that_would_flicker_and_those_too_many() -> None:
     assert (many[0].origin[2], many[-1].origin[2]) == (-30, 30)
 
 
-def test_films_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_animations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from onephonon.viz.plot import animation
 
     with pytest.raises(FileError, match=r"an animation is a \.gif or \.mp4 file"):

@@ -33,6 +33,9 @@ def verify(
         ),
     ] = None,
     points: Annotated[int, typer.Option(help="Number of points compared with the supercell.")] = 60,
+    tolerance: Annotated[
+        float, typer.Option(help="Maximum relative difference that passes.")
+    ] = 1e-10,
     messages: MessageOptions,
     structure: StructureOptions,
     network: NetworkOptions,
@@ -50,7 +53,13 @@ def verify(
         raise InputError(f"--supercell {supercell}: must be three whole numbers, 1 or more")
     crystal = structure.read_crystal(file)
     with status(f"comparing {file.name} with an explicit supercell", messages.quiet):
-        result = run(crystal, size=supercell, n_points=points, **model_arguments(network, springs))
+        result = run(
+            crystal,
+            size=supercell,
+            n_points=points,
+            tolerance=tolerance,
+            **model_arguments(network, springs),
+        )
     if not messages.quiet:
         _print(result, f"{file.name}: {result.n_atoms} atoms, {crystal.spacegroup}")
     if not result.passed:

@@ -26,9 +26,9 @@ class ComparisonOptions(OptionGroup):
     remove: Annotated[
         str,
         typer.Option(
-            metavar="line|mean|profile|none",
+            metavar="KIND",
             help="Isotropic part subtracted from both maps: in each shell of |q| a line in |q| "
-            "or the mean; the profile; or nothing.",
+            "(line) or the mean (mean); the interpolated mean (profile); or nothing (none).",
         ),
     ] = "line"
     remove_shells: Annotated[int, typer.Option(help="Number of shells of |q| for --remove.")] = 50

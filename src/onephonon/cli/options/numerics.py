@@ -50,8 +50,8 @@ class NumericsOptions(DeviceOptions):
         str,
         typer.Option(
             metavar="auto|direct|mesh",
-            help="direct: sum over atoms; mesh: transform densities on a mesh (fast, accurate to "
-            "--rtol); auto: choose one.",
+            help="Sum over atoms (direct), transform densities on a mesh (mesh: fast, accurate to "
+            "--rtol), or choose one of these (auto).",
         ),
     ] = "auto"
     rtol: Annotated[

@@ -1,6 +1,6 @@
 """Writing of the interactive page: template, style, scripts and data in one HTML file.
 
-The 3-D drawing uses three.js (MIT; ``assets/vendor``), a well maintained WebGL library that is small
+The 3-D view uses three.js (MIT; ``assets/vendor``), a well maintained WebGL library that is small
 when bundled selectively and can draw oblique reciprocal cells. The page makes no network requests;
 its content security policy forbids them.
 """

@@ -64,7 +64,7 @@ def draw_agreement(agreement: Agreement, *, title: str = "") -> Figure:
     _draw_scatter(figure, panels[2], agreement)
     _draw_trials(panels[3], agreement)
     figure.suptitle(title, parse_math=False)
-    description = f"model {agreement.quadrature};  anisotropic: {agreement.isotropic}"
+    description = f"model: {agreement.quadrature};  anisotropic part: {agreement.isotropic}"
     drawn = "no value;  in the sections the model has the contrast of the data" if on_grid else ""
     lines = [drawn, *textwrap.wrap(description, CAPTION_WIDTH)]
     caption(figure, lines, missing=on_grid)

@@ -121,7 +121,7 @@ def test_places_that_cannot_be_written_are_refused_before_work(tmp_path, monkeyp
         check_writable(tmp_path / "map.npz")
 
 
-def test_rounded_bragg_points_are_said_and_can_be_masked(tmp_path):
+def test_rounded_bragg_points_warn_and_can_be_masked(tmp_path):
     run = CliRunner().invoke
     grid = ["--h", "0", "1", "2", "--k", "0", "1", "2", "--l", "0", "1", "2"]
     first, second, third = (str(tmp_path / f"{x}.npz") for x in "abc")
@@ -139,7 +139,7 @@ def test_rounded_bragg_points_are_said_and_can_be_masked(tmp_path):
     assert np.array_equal(np.isnan(masked.intensity), np.isnan(exact.intensity).ravel())
 
 
-def test_maps_of_ours_serve_as_lists_of_q(tmp_path):
+def test_maps_serve_as_lists_of_q(tmp_path):
     run = CliRunner().invoke
     grid = ["--h", "0", "1", "2", "--k", "0", "1", "2", "--l", "0", "1", "2"]
     for ending in (".h5", ".npz"):
