@@ -42,7 +42,7 @@ def main(output: Path, small: bool = False) -> dict[str, np.ndarray]:
     with torch.no_grad():
         clean = truth(use_data_adp=True).numpy().reshape(truth.map_shape)
 
-    start = OnePhonon(crystal, q_vectors=torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64))
+    start = OnePhonon(crystal)
     objectives = []
     for low, high, noise, level, factor in MAPS:
         sigma = np.full(clean.shape, noise * factor * np.nanmean(clean))

@@ -9,7 +9,6 @@ from onephonon import DiffuseMap, MapGrid, OnePhonon, SpringPlan, read_crystal
 from onephonon.model import voxel_average
 from structures import DATA
 
-ANYWHERE = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
 ABSOLUTE = "e^2 per cell"
 
 
@@ -21,7 +20,7 @@ def peptide(code):
 
 def starting_model(crystal, **options):
     """The starting model of a fit."""
-    return OnePhonon(crystal, q_vectors=ANYWHERE, **options)
+    return OnePhonon(crystal, **options)
 
 
 def sampling(crystal, d_min, per_index=(3, 3, 3)):

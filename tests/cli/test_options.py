@@ -174,8 +174,7 @@ def test_a_structure_is_read_as_the_model_reads_it() -> None:
     )
     crystal = options.read_crystal(DATA / "5zck.pdb")
     arguments = options.model_arguments() | {"gnm_cutoff": 20.0}
-    q = torch.zeros(0, 3, dtype=torch.float64)
-    model = OnePhonon(DATA / "5zck.pdb", q_vectors=q, **arguments)
+    model = OnePhonon(DATA / "5zck.pdb", **arguments)
     assert crystal.spacegroup == model.crystal.spacegroup == "P 1"
     assert torch.equal(crystal.positions_frac, model.crystal.positions_frac)
     assert torch.equal(crystal.U, model.crystal.U)

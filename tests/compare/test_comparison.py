@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from matplotlib import image
 
 from commands import run_command
@@ -31,7 +30,6 @@ from onephonon.scattering.quadrature import choose_quadrature
 from structures import DATA
 
 STRUCTURE = DATA / "5zck.pdb"
-SOMEWHERE = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
 
 TETRAGONAL = (31.0, 31.0, 40.0, 90.0, 90.0, 90.0)
 CUBE = MapGrid((-8, -8, -8), (1, 1, 1), (17, 17, 17))
@@ -211,7 +209,7 @@ def test_maps_that_do_not_match() -> None:
 
 @pytest.fixture(scope="module")
 def model() -> OnePhonon:
-    return OnePhonon(STRUCTURE, q_vectors=SOMEWHERE)
+    return OnePhonon(STRUCTURE)
 
 
 @pytest.fixture(scope="module")

@@ -19,15 +19,14 @@ SOMEWHERE = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
 @pytest.fixture(scope="module")
 def model():
     """A molecule in a triclinic cell, as one body."""
-    return OnePhonon(made_up("P 1"), q_vectors=SOMEWHERE, gnm_cutoff=8.0)
+    return OnePhonon(made_up("P 1"), gnm_cutoff=8.0)
 
 
 def intensities(model, hkl, **run):
     """The model at hkl, shape (..., 3), one by one."""
     flat = torch.as_tensor(np.reshape(hkl, (-1, 3)))
-    model.set_q(model.crystal.cell.q_from_hkl(flat))
     with torch.no_grad():
-        return model(**run).numpy().reshape(np.shape(hkl)[:-1])
+        return model(model.crystal.cell.q_from_hkl(flat), **run).numpy().reshape(np.shape(hkl)[:-1])
 
 
 def midpoints(centre, step, n):
@@ -90,7 +89,7 @@ def test_chunks_and_the_model_are_left_alone(model):
     assert done[-1] == ("voxels", 9, 9)
     assert len(done) > 3
     assert torch.equal(model.q_vectors, SOMEWHERE)
-    limited = OnePhonon(made_up("P 1"), q_vectors=SOMEWHERE, gnm_cutoff=8.0, res_limit=4.0)
+    limited = OnePhonon(made_up("P 1"), gnm_cutoff=8.0, res_limit=4.0)
     d = limited.crystal.cell.resolution(limited.crystal.cell.q_from_hkl(torch.tensor(grid.hkl)))
     found = voxel_average(limited, grid)
     assert bool(torch.isnan(found[d < 3]).all())
@@ -108,7 +107,7 @@ def test_gradient_through_the_average():
     }
 
     def loss(**tensors):
-        model = OnePhonon(crystal, q_vectors=SOMEWHERE, gnm_cutoff=8.0, **tensors)
+        model = OnePhonon(crystal, gnm_cutoff=8.0, **tensors)
         return weights @ voxel_average(model, hkl, (0.5, 1, 1), use_data_adp=True)
 
     loss(**leaves).backward()

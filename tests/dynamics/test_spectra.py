@@ -20,13 +20,12 @@ from onephonon.dynamics.spectra import (
 from onephonon.dynamics.stiffness_matrix import stiffness
 from onephonon.dynamics.unfolding import centring, unfolded_modes
 
-NO_Q = torch.zeros(0, 3, dtype=torch.float64)
 SCALE = 2.5
 
 
 def model_of(crystal, **options):
     options = {"thermal_scale": SCALE, "gnm_cutoff": 6.5} | options
-    return OnePhonon(crystal, q_vectors=NO_Q, **options)
+    return OnePhonon(crystal, **options)
 
 
 @pytest.fixture(autouse=True)

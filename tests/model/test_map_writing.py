@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from onephonon import FileError, MapFileError, MapGrid, OnePhonon, read_map
+from onephonon import FileError, InputError, MapFileError, MapGrid, OnePhonon, read_map
 from onephonon.cli import app
 from onephonon.maps.io.streaming import partial_path, unfinished
 from onephonon.model import map_writing
@@ -156,4 +156,48 @@ def test_force_starts_anew(tmp_path):
 def test_invalid_options(data, tmp_path, options, message):
     with pytest.raises(Exception, match=message):
         simulate(data, tmp_path / "map.h5", *options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_becomes_a_map_that_says_what_it_is(data):
+    model = OnePhonon(data / "5zck.pdb", (-1, 1, 2), (0, 2, 3), (-0.5, 1, 2), res_limit=2.0)
+    made = model.to_map(use_data_adp=True, parameters={"structure": "5zck.pdb"})
+    assert made.cell == pytest.approx(model.crystal.cell.parameters, rel=1e-15)
+    assert made.spacegroup == "P 21 21 21"
+    assert made.units == "e^2 per cell"
+    assert made.grid == model.grid
+    expected = model(use_data_adp=True).detach().reshape(model.map_shape).numpy()
+    assert np.array_equal(made.intensity, expected, equal_nan=True)
+    told = made.parameters
+    assert (told["structure"], told["use_data_adp"], told["rank"]) == ("5zck.pdb", True, -1)
+    assert told["mesh"] == [2, 3, 2]
+    assert told["thermal_scale"] == pytest.approx(model.thermal_scale.item(), rel=1e-15)
+
+
+def test_a_list_becomes_a_list_or_the_map_that_it_runs_along(data):
+    on_grid = OnePhonon(data / "5zck.pdb", (-1, 1, 2), (0, 2, 3), (-0.5, 1, 2))
+    q = on_grid.q_grid.detach()
+    listed = OnePhonon(data / "5zck.pdb", q_vectors=q, mesh=on_grid.mesh)
+    as_list = listed.to_map()
+    assert as_list.grid is None
+    assert np.array_equal(as_list.q_vectors, q.numpy())
+    as_map = listed.to_map(list_shape=on_grid.map_shape)
+    assert as_map.grid.matches(on_grid.grid)
+    theirs = on_grid.to_map().intensity
+    good = np.isfinite(theirs)
+    # hkl from q and back: rounding, next to nothing beside Bragg points half an index away.
+    np.testing.assert_allclose(as_map.intensity[good], theirs[good], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unique": True}, "unique is for whole maps from the mesh"),
+        ({"stored": "int8"}, "neither float32 nor float64"),
+    ],
+)
+def test_maps_that_cannot_be_written(data, tmp_path, options, message):
+    model = OnePhonon(data / "5zck.pdb", (-1, 1, 2), (0, 1, 2), (0, 1, 2), engine="direct")
+    with pytest.raises(InputError, match=message):
+        model.write_map(tmp_path / "map.h5", **options)
     assert list(tmp_path.iterdir()) == []

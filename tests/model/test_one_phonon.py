@@ -386,6 +386,10 @@ def test_settings_are_checked_whenever_they_are_set():
         with pytest.raises(InputError, match=name if name != "model" else "not one of"):
             setattr(model, name, wrong)
         assert getattr(model, name) == before
+    with torch.no_grad():
+        model.gamma_inter.fill_(-1.0)
+    with pytest.raises(InputError, match=r"gamma_inter = -1.0; spring constants must be finite"):
+        model()
     for name in ("gnm_cutoff", "group_by", "contacts"):
         with pytest.raises(AttributeError, match=f"{name} cannot be changed: .*when the model is"):
             setattr(model, name, 5.0)

@@ -57,7 +57,7 @@ def synthetic(units, levels):
     measured = DiffuseMap.on_grid(
         data, grid, cell, spacegroup=crystal.spacegroup, sigma=sigma, units=units
     )
-    model = OnePhonon(crystal, q_vectors=torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64))
+    model = OnePhonon(crystal)
     settings = FitSettings(
         voxels="all", d_min=D_MIN, patience=9, levels=levels, prior=1.0, max_steps=20
     )
@@ -222,11 +222,10 @@ def test_bands_cover_the_truth(absolute):
     assert (found.n_draws, found.n_skipped, found.messages) == (60, 0, ())
     model = OnePhonon(
         truth.crystal,
-        q_vectors=torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64),
         springs=SpringPlan(by="interface", kind="hybrid"),
+        mesh=fit.model.mesh,
         thermal_scale=1.0,
     )
-    model.mesh = fit.model.mesh
     model.springs.set_values(truth.springs.values().detach())
     with torch.no_grad():
         b = (EIGHT_PI_SQUARED * model.ADP).numpy()

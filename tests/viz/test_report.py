@@ -51,7 +51,7 @@ def fit():
         units="e^2 per cell",
         history=("beam <script>alert(1)</script> & more",),
     )
-    model = OnePhonon(crystal, q_vectors=torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64))
+    model = OnePhonon(crystal)
     settings = FitSettings(
         voxels="all",
         d_min=D_MIN,

@@ -12,13 +12,12 @@ from onephonon.viz.trajectory.mode_trajectory import commensurate_cells, make_bl
 from onephonon.viz.trajectory.nmd import write_nmd
 from onephonon.viz.trajectory.structure_files import chain_names, write_animation
 
-NO_Q = torch.zeros(0, 3, dtype=torch.float64)
 SCALE = 1.7
 
 
 def model_of(spacegroup="P 1 21 1", group_by="residue", **options):
     options = {"gnm_cutoff": 6.5, "thermal_scale": SCALE} | options
-    return OnePhonon(made_up(spacegroup), q_vectors=NO_Q, group_by=group_by, **options)
+    return OnePhonon(made_up(spacegroup), group_by=group_by, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +181,7 @@ def test_too_many_frames_are_refused():
 
 
 def peptide_model(peptide, code="5zck"):
-    return OnePhonon(peptide(code), q_vectors=NO_Q)
+    return OnePhonon(peptide(code))
 
 
 @pytest.mark.parametrize("ending", [".pdb", ".cif"])
@@ -226,7 +225,7 @@ def test_a_turned_cell_is_written_in_the_usual_axes(tmp_path):
     rotation = torch.linalg.qr(torch.tensor([[1.0, 2, 3], [0, 1, 4], [5, 6, 0]]).double()).Q
     rotated = crystal.with_tensors(cell=rotation @ crystal.cell.matrix)
     for name, one in (("a", crystal), ("b", rotated)):
-        model = OnePhonon(one, q_vectors=NO_Q, gnm_cutoff=6.5, thermal_scale=1.0)
+        model = OnePhonon(one, gnm_cutoff=6.5, thermal_scale=1.0)
         write_animation(mode_pattern(model, (0.5, 0, 0), 0), tmp_path / f"{name}.pdb", 1)
     first, second = ([a.atom.pos.tolist() for a in gemmi.read_structure(str(tmp_path / n))[0].all()]
                      for n in ("a.pdb", "b.pdb"))  # fmt: skip
@@ -236,7 +235,7 @@ def test_a_turned_cell_is_written_in_the_usual_axes(tmp_path):
 def test_chains_have_names_of_their_own():
     labels = [AtomLabel(c, "1", "ALA", "CA", "C") for c in "AB"]
     crystal = made_up("P 1 21 1", n_atoms=2).replace(labels=tuple(labels))
-    model = OnePhonon(crystal, q_vectors=NO_Q, gnm_cutoff=8.0, group_by="atom", thermal_scale=1.0)
+    model = OnePhonon(crystal, gnm_cutoff=8.0, group_by="atom", thermal_scale=1.0)
     names = chain_names(make_block(model.bodies, (5, 5, 2)))
     assert names[:3] == ["A", "B", "C"]
     assert len(set(names)) == len(names) == 2 * 2 * 50
@@ -244,7 +243,7 @@ def test_chains_have_names_of_their_own():
 
 
 def test_too_many_chains_for_pdb(tmp_path):
-    model = OnePhonon(simple_lattice(), q_vectors=NO_Q, gnm_cutoff=4.1, thermal_scale=1.0)
+    model = OnePhonon(simple_lattice(), gnm_cutoff=4.1, thermal_scale=1.0)
     pattern = mode_pattern(model, (0.5, 0, 0), 0, cells=(16, 16, 16))
     with pytest.raises(FileError, match=r"4096 chains.*\.cif"):
         write_animation(pattern, tmp_path / "a.pdb", 1)

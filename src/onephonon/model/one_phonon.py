@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from onephonon.core.caching import ValueCache
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress, ProgressLike
-from onephonon.core.tensors import map_tensors
+from onephonon.core.tensors import inside_functorch, map_tensors
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.grid import HklGrid
 from onephonon.dynamics.lattice_model import LatticeModel, default_mesh
@@ -239,6 +239,8 @@ class OnePhonon(nn.Module):
         springs, scale = self.spring_source, self._scale.get("s")
 
         def build() -> LatticeModel:
+            if isinstance(springs, ConstantSprings) and not inside_functorch():
+                springs.check()
             return LatticeModel.build(
                 self.bodies, self.contacts, springs, self.mesh, scale, self.solver
             )

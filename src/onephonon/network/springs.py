@@ -147,6 +147,27 @@ class ConstantSprings:
         each = [x for v in every for x in (v if isinstance(v, Sequence) else [v])]
         return [x for x in each if isinstance(x, Tensor)]
 
+    def check(self) -> None:
+        """Check the constants, which may have been set after a model was made.
+
+        Raises
+        ------
+        InputError
+            If one is negative or not finite.
+        """
+        for name in ("gamma_intra", "gamma_inter", "k_par", "k_perp"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            numbers = value if isinstance(value, Sequence) else [value]
+            for number in numbers:
+                x = torch.as_tensor(number).detach()
+                if not bool((torch.isfinite(x) & (x >= 0)).all()):
+                    raise InputError(
+                        f"model {self.model!r}: {name} = {x.tolist()}; spring constants must be "
+                        "finite and not negative"
+                    )
+
     def contact_springs(self, bodies: Bodies, contacts: Contacts) -> Springs:  # noqa: ARG002
         """Springs of each contact."""
         options = {"gamma_intra": self.gamma_intra, "gamma_inter": self.gamma_inter}
