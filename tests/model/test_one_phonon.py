@@ -336,7 +336,10 @@ def test_empty_list_of_q():
         ({"q_vectors": some_q(), "res_limit": float("nan")}, "res_limit nan"),
         ({"q_vectors": some_q(), "batch_size": 0}, "batch_size 0: must be"),
         ({"q_vectors": some_q(), "group_by": "helix"}, "group_by 'helix' is not one of asu, chain"),
-        ({"q_vectors": some_q(), "group_by": [0, 1]}, "group_by has 2 numbers, the crystal 5 atoms"),
+        (
+            {"q_vectors": some_q(), "group_by": [0, 1]},
+            "group_by has 2 numbers, the crystal 5 atoms",
+        ),
         ({"q_vectors": some_q(), "waters": True}, "waters apply to reading .* read_crystal"),
     ],
 )
