@@ -169,10 +169,10 @@ def test_cutoff_that_is_no_distance(cutoff):
 
 
 def test_cutoff_that_gives_too_many_contacts():
-    # One atom per 64 Å^3: 3e7 pairs within 1000 Å; raised before any is formed.
-    message = rf"gnm_cutoff 1000 Å gives about 3\d{{7}} contacts.*lower it.*{MAX_CONTACTS}"
+    # One atom per 64 Å^3: 2.6e8 pairs within 2000 Å; raised before any is formed.
+    message = rf"gnm_cutoff 2000 Å gives about 26\d{{7}} contacts.*lower it.*{MAX_CONTACTS}"
     with pytest.raises(InputError, match=message):
-        find_contacts(gather_bodies(simple_lattice()), 1000.0)
+        find_contacts(gather_bodies(simple_lattice()), 2000.0)
 
 
 # ---- what does not hang together ------------------------------------------------------------
