@@ -646,7 +646,7 @@ def test_text_that_is_no_map(tmp_path: Path, content: str, message: str) -> None
         ({"spacegroup": "P 99"}, "unknown"),
         ({"cell": (1, 2, 3)}, "not six finite numbers"),
         ({"cell": (10, 10, 10, 90, 90, float("nan"))}, "not six finite numbers"),
-        ({"cell": (10, 10, 10, 30, 30, 90)}, "of no volume"),
+        ({"cell": (10, 10, 10, 30, 30, 90)}, "positive volume"),
     ],
 )
 def test_invalid_overrides_raise(tmp_path: Path, overrides: dict[str, Any], message: str) -> None:

@@ -267,7 +267,7 @@ def test_data_that_cannot_be_fitted_raise(crystal):
         ({"voxels": "all", "d_min": 14.0}, r"fewer than 20; widen the resolution range"),
         ({"d_min": 0.9, "d_max": 1.0}, "no voxel between d = 0.9 and 1 Å; they cover"),
         ({"d_min": 4.0, "d_max": 9.0, "n_peaks": 1}, "there is only one halo"),
-        ({"voxels": "all", "leave_out": 0.3, "average": 0}, "leave_out goes with voxel averages"),
+        ({"voxels": "all", "leave_out": 0.3, "average": 0}, "leave_out needs voxel averages"),
         ({"d_min": 2.7}, "give both d_min and d_max"),
     ):
         with pytest.raises(InputError, match=messages):

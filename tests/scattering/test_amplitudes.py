@@ -81,7 +81,7 @@ def test_amplitudes_on_a_grid(region):
     points = grid_points(bodies.crystal.cell, grid, res_limit=2.0)
     wanted = points.valid & inside.reshape(-1)
     assert 0 < int(wanted.sum()) < len(wanted)
-    G = amplitudes.every()
+    G = amplitudes.all_points()
     assert not G[~wanted].any()
     assert error(G[wanted], transform(bodies, points.q[wanted], bodies.U)) < RTOL
 

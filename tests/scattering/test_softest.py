@@ -153,7 +153,7 @@ def test_the_command_writes_them_and_says_what_is_neglected(tmp_path):
 
 def test_the_command_refuses_what_it_cannot(tmp_path):
     for more, why in (
-        (["-o", tmp_path / "a.h5", "--engine", "mesh"], "streamed"),
+        (["-o", tmp_path / "a.h5", "--engine", "mesh"], "written to .h5 in parts"),
         (["-o", tmp_path / "a.npz", "--rank", "0"], "--rank"),
     ):
         result = simulate("--softest", "2", *more)

@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from onephonon.core.errors import FileError
+from onephonon.core.errors import FileError, InputError
 from onephonon.core.files import replacing
 
 from .interfaces import ContactRow, ContactTable
@@ -93,14 +93,14 @@ def start_values(rows: Sequence[ContactRow], kind: str) -> dict[str, tuple[float
 
     Raises
     ------
-    FileError
+    InputError
         If contacts of one class have different constants.
     """
     start: dict[str, tuple[float, ...]] = {}
     for row in rows:
         value = (row.k_par, row.k_perp) if kind == "hybrid" else (row.k_par,)
         if start.setdefault(row.spring_class, value) != value:
-            raise FileError(
+            raise InputError(
                 f"contacts of class {row.spring_class!r} have constants {value} and "
                 f"{start[row.spring_class]}; give all contacts of a class the same constants"
             )
