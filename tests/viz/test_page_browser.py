@@ -417,5 +417,5 @@ def test_dark_and_light_and_small(chromium: webdriver.Chrome, pages: dict[str, P
 def test_without_webgl_the_slices_remain(start: Start, pages: dict[str, Path]) -> None:
     page = start("--disable-3d-apis")
     go(page, pages["one"])
-    assert "does not draw in three dimensions" in shown(page, '[data-panel="solid"]')
+    assert "cannot draw the 3-D view" in shown(page, '[data-panel="solid"]')
     assert len(bright_spots(picture(page, "2"))) == len(BRIGHT)
