@@ -254,7 +254,7 @@ def test_agreement_of_mates_by_explicit_loops(symmetry: str) -> None:
                 pairs[inversion].append((a, b))
     found = symmetry_agreement(diffuse, symmetry)
     for inversion, result in ((True, found.friedel), (False, found.rotations)):
-        assert result.pairs == len(pairs[inversion])
+        assert result.n_pairs == len(pairs[inversion])
         if pairs[inversion]:
             a, b = np.array(pairs[inversion]).T
             # The same sums in another order.

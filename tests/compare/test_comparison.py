@@ -71,7 +71,7 @@ def test_statistics_by_explicit_loops() -> None:
     noisy = data.intensity + 3 * model.intensity
     noisy[3:5, :, 2] = np.nan
     data = replace(data, intensity=noisy)
-    settings = Settings(d_min=4.5, d_max=15, shells=3, isotropic=Isotropic("mean", 7))
+    settings = Settings(d_min=4.5, d_max=15, n_shells=3, isotropic=Isotropic("mean", 7))
     found = compare_maps(model, data, replace(settings, reindex="none"))
 
     s = np.linalg.norm(CUBE.hkl @ numpy_cell(TETRAGONAL).inverse, axis=1)
@@ -253,7 +253,7 @@ def test_lists_have_no_voxels(model: OnePhonon) -> None:
 
 def test_numbers_agree_in_every_report() -> None:
     one = speckled("P 41")
-    found = compare_maps(one, reindex(one, "k,h,-l"), Settings(d_max=20, shells=4))
+    found = compare_maps(one, reindex(one, "k,h,-l"), Settings(d_max=20, n_shells=4))
     headings, rows = table(found)
     assert len(rows) == 5
     assert rows[-1][headings.index("voxels")] == str(found.overall.n)

@@ -123,7 +123,7 @@ def test_jackknife_knows_of_values_that_are_alike():
     [
         lambda: Settings(d_min=3, d_max=2),
         lambda: Settings(d_min=-1),
-        lambda: Settings(shells=0),
+        lambda: Settings(n_shells=0),
         lambda: Settings(weighting="variance"),
         lambda: Settings(clearly=math.nan),
     ],

@@ -94,7 +94,7 @@ def compare_values(
     step = f"model at the data's voxels, indexed {chosen.reindexing.name}: {quadrature}"
     return Agreement(
         overall=statistics(pairs, target.limits, scales),
-        shells=tuple(shell_statistics(pairs, target.limits, settings.shells, scales)),
+        shells=tuple(shell_statistics(pairs, target.limits, settings.n_shells, scales)),
         scale=scales[0],
         scale_anisotropic=scales[1],
         reindexing=chosen.reindexing,

@@ -24,7 +24,7 @@ class Settings:
     ----------
     d_min, d_max : float
         Resolution range, Å.
-    shells : int
+    n_shells : int
         Number of shells of equal width in 1/d to report.
     isotropic : Isotropic
         The part of both maps that is subtracted for the anisotropic statistics.
@@ -46,7 +46,7 @@ class Settings:
 
     d_min: float = 0.0
     d_max: float = math.inf
-    shells: int = 10
+    n_shells: int = 10
     isotropic: Isotropic = field(default_factory=Isotropic)
     weighting: str = "unit"
     reindex: str = "auto"
@@ -58,8 +58,8 @@ class Settings:
                 f"d_min {self.d_min:g} Å and d_max {self.d_max:g} Å are not a resolution range; "
                 "give 0 <= d_min < d_max"
             )
-        if self.shells < 1 or self.shells != int(self.shells):
-            raise InputError(f"{self.shells} shells: give a whole number, 1 or more")
+        if self.n_shells < 1 or self.n_shells != int(self.n_shells):
+            raise InputError(f"{self.n_shells} shells: give a whole number, 1 or more")
         if self.weighting not in WEIGHTINGS:
             raise InputError(f"weighting {self.weighting!r} is not one of {', '.join(WEIGHTINGS)}")
         if not self.clearly >= 0:

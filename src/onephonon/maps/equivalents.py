@@ -29,12 +29,12 @@ N_SHELLS = 50
 
 
 @dataclass(frozen=True)
-class Agreement:
+class PairAgreement:
     """Agreement of pairs of equivalent voxels.
 
     Parameters
     ----------
-    pairs : int
+    n_pairs : int
         Pairs in which both have an intensity and are not the same voxel.
     cc : float
         Pearson correlation; NaN with fewer than three pairs.
@@ -45,7 +45,7 @@ class Agreement:
         Sum of |a - b| over sum of |a| + |b|: the R-factor of merging pairs.
     """
 
-    pairs: int
+    n_pairs: int
     cc: float
     cc_anisotropic: float
     r: float
@@ -61,16 +61,16 @@ class SymmetryAgreement:
         As requested.
     n_operators : int
         Number of operators of the Laue group, the inversion included.
-    friedel : Agreement
+    friedel : PairAgreement
         Of voxels at hkl and -hkl.
-    rotations : Agreement
+    rotations : PairAgreement
         Of voxels that any other operator relates; no pairs in Laue class -1.
     """
 
     symmetry: str
     n_operators: int
-    friedel: Agreement
-    rotations: Agreement
+    friedel: PairAgreement
+    rotations: PairAgreement
 
 
 def symmetry_agreement(diffuse: DiffuseMap, symmetry: str = "") -> SymmetryAgreement:
@@ -138,13 +138,13 @@ class _Pairs:
         self._b.append(b)
         self._isotropic.append(isotropic)
 
-    def agreement(self) -> Agreement:
+    def agreement(self) -> PairAgreement:
         if not self._a:
-            return Agreement(0, math.nan, math.nan, math.nan)
+            return PairAgreement(0, math.nan, math.nan, math.nan)
         a, b = np.concatenate(self._a), np.concatenate(self._b)
         isotropic = np.concatenate(self._isotropic)
         total = float((np.abs(a) + np.abs(b)).sum())
-        return Agreement(
+        return PairAgreement(
             len(a),
             pearson(a, b) if len(a) >= MIN_PAIRS else math.nan,
             pearson(a - isotropic, b - isotropic) if len(a) >= MIN_PAIRS else math.nan,

@@ -45,7 +45,7 @@ class Isotropic:
         A straight line in |q| in each shell, fitted by (weighted) least squares; the (weighted)
         means of the shells, interpolated between the mean |q| of each; the mean of each shell in
         steps; or nothing.
-    shells : int
+    n_shells : int
         Number of shells of equal width in |q| between the limits of the comparison.
 
     Raises
@@ -55,18 +55,18 @@ class Isotropic:
     """
 
     kind: str = "line"
-    shells: int = 50
+    n_shells: int = 50
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"isotropic part {self.kind!r} is not one of {', '.join(KINDS)}")
-        if self.shells < 1 or self.shells != int(self.shells):
-            raise InputError(f"{self.shells} shells: must be a whole number, 1 or more")
+        if self.n_shells < 1 or self.n_shells != int(self.n_shells):
+            raise InputError(f"{self.n_shells} shells: must be a whole number, 1 or more")
 
     def __str__(self) -> str:
         if self.kind == "none":
             return "nothing subtracted"
-        return f"{DESCRIBED[self.kind]} subtracted in {self.shells} shells of |q|"
+        return f"{DESCRIBED[self.kind]} subtracted in {self.n_shells} shells of |q|"
 
     def remove(
         self, values: Float64, s: Float64, limits: tuple[float, float], weight: Float64
@@ -88,17 +88,17 @@ class Isotropic:
         if self.kind == "none":
             return values.copy()
         if self.kind == "profile":
-            return values - shell_profile(values, s, limits, weight, self.shells)
-        shell = shell_of(s, limits, self.shells)
+            return values - shell_profile(values, s, limits, weight, self.n_shells)
+        shell = shell_of(s, limits, self.n_shells)
 
         def total(terms: Float64) -> Float64:
-            return np.bincount(shell, terms, self.shells).astype(np.float64)
+            return np.bincount(shell, terms, self.n_shells).astype(np.float64)
 
         with np.errstate(divide="ignore", invalid="ignore"):
             sum_w = total(weight)
             mean = total(weight * values) / sum_w
             left = values - mean[shell]
-            enough = np.bincount(shell[weight > 0], minlength=self.shells) > KINDS[self.kind]
+            enough = np.bincount(shell[weight > 0], minlength=self.n_shells) > KINDS[self.kind]
             if self.kind == "line":
                 away = s - (total(weight * s) / sum_w)[shell]
                 spread = total(weight * away**2)
@@ -126,7 +126,7 @@ def shell_profile(
     ----------
     values, s, limits, weight
         As for `Isotropic.remove`.
-    shells : int
+    n_shells : int
         Number of shells of equal width in s; values beyond the limits belong to the first and last.
     """
     if not len(values):

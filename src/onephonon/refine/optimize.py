@@ -63,7 +63,7 @@ class Minimum:
     Parameters
     ----------
     at : Evaluation
-    steps : int
+    n_steps : int
     largest_change : float
         Largest change of the logarithm of a spring in the last step considered.
     converged : bool
@@ -72,7 +72,7 @@ class Minimum:
     """
 
     at: Evaluation
-    steps: int
+    n_steps: int
     largest_change: float
     converged: bool
     reason: str
@@ -106,7 +106,7 @@ class Minimizer:
         """Minimize by the method that suits the number of parameters."""
         few = self.objective.parametrization.n <= MAX_NEWTON_PARAMETERS
         minimum = self.levenberg_marquardt(start) if few else self.lbfgs(start)
-        n_steps = max(1, minimum.steps)
+        n_steps = max(1, minimum.n_steps)
         self.progress.step(self.task, n_steps, n_steps, minimum.reason)
         return minimum
 

@@ -79,7 +79,7 @@ class VoxelResults:
         cls, voxels: FitVoxels, model: Float64, background: Float64, loss: Float64
     ) -> VoxelResults:
         """Create, removing the isotropic parts over all voxels together."""
-        shells = max(1, min(ISOTROPIC.shells, voxels.n // MIN_VOXELS_PER_SHELL))
+        shells = max(1, min(ISOTROPIC.n_shells, voxels.n // MIN_VOXELS_PER_SHELL))
         rule = Isotropic(ISOTROPIC.kind, shells)
         limits = (float(voxels.s.min()), float(voxels.s.max()))
         one = np.ones(voxels.n)

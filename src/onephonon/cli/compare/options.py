@@ -54,7 +54,7 @@ class ComparisonOptions(OptionGroup):
         return Settings(
             d_min=0.0 if resolution.d_min is None else resolution.d_min,
             d_max=math.inf if resolution.d_max is None else resolution.d_max,
-            shells=self.shells,
+            n_shells=self.shells,
             isotropic=Isotropic(self.remove, self.remove_shells),
             weighting=self.weights,
             reindex=reindex,

@@ -13,7 +13,7 @@ from onephonon.core.errors import InputError
 if TYPE_CHECKING:
     from onephonon.crystal.grid import MapGrid
     from onephonon.maps.diffuse import DiffuseMap
-    from onephonon.maps.equivalents import Agreement
+    from onephonon.maps.equivalents import PairAgreement
     from onephonon.maps.summary import MapSummary, ShellSummary
 
 Rows = list[tuple[str, str]]
@@ -94,13 +94,13 @@ def symmetry(diffuse: DiffuseMap, laue: str) -> Rows:
     return rows
 
 
-def _agreement(found: Agreement) -> str:
-    if not found.pairs:
+def _agreement(found: PairAgreement) -> str:
+    if not found.n_pairs:
         return "no pairs in the map"
     return (
         f"CC {_number(found.cc, '.4f')}, anisotropic part {_number(found.cc_anisotropic, '.3f')}, "
         f"R {100 * found.r:.2f} % "
-        f"({found.pairs:,} pairs)"
+        f"({found.n_pairs:,} pairs)"
     )
 
 

@@ -166,7 +166,7 @@ def _level(r: LevelFit) -> dict[str, Any]:
         "scale": r.minimum.at.scale,
         "converged": r.minimum.converged,
         "reason": r.minimum.reason,
-        "steps": r.minimum.steps,
+        "steps": r.minimum.n_steps,
         "largest_change": r.minimum.largest_change,
         "tried": [dict(zip(("prior", "chi2", "chi2_held_out"), t, strict=True)) for t in r.tried],
         "gain": None if r.gain is None else asdict(r.gain) | {"clear": r.gain.clear},
@@ -256,7 +256,7 @@ def level_rows(fit: Fit) -> Rows:
         uncertainty = r.uncertainty
         gained = [math.nan, math.nan] if r.gain is None else [r.gain.value, r.gain.error]
         known = [uncertainty.n_determined, uncertainty.n_effective, r.dispersion]
-        ended = [r.minimum.converged, r.minimum.steps]
+        ended = [r.minimum.converged, r.minimum.n_steps]
         row = [name, r is fit.best, r.parametrization.n, r.prior, *known, *ended, *gained]
         rows.append([*row, *_qualities(r.used), *_qualities(r.held_out)])
     return rows
