@@ -56,6 +56,17 @@ def mass_factor_inverse(bodies: Bodies) -> Tensor:
     return inverse_factor(torch.linalg.cholesky(mass_matrix(bodies)))
 
 
+def mass_factors(bodies: Bodies, dtype: torch.dtype) -> Tensor:
+    """Cholesky factor of each body's mass matrix, shape (n_bodies, width, width).
+
+    Degrees of freedom that a body lacks have mass 1.
+    """
+    mass = bodies.mass_matrix().to(dtype)
+    lacking = torch.ones(bodies.n_bodies * bodies.width, dtype=dtype, device=mass.device)
+    lacking = lacking.index_fill(0, bodies.dof, 0.0).reshape(bodies.n_bodies, -1)
+    return torch.linalg.cholesky(mass + torch.diag_embed(lacking))
+
+
 def without_acoustic(w_squared: Tensor, at_gamma: Tensor) -> Tensor:
     """Squared frequencies, ascending, (n_k, D), with zeros for the first three at Gamma."""
     acoustic = torch.zeros_like(w_squared, dtype=torch.bool)

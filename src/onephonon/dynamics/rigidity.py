@@ -28,6 +28,7 @@ from onephonon.network.force_constants import (
 from onephonon.network.springs import ConstantSprings, SpringSource
 
 from .lattice_model import LatticeModel
+from .normal_modes import mass_factors
 from .solvers.base import Solver
 from .solvers.choice import make_solver
 from .stiffness_matrix import inverse_factor
@@ -112,7 +113,7 @@ def _cutoff_that_holds(bodies: Bodies, cutoff: float, assign: Callable[[Contacts
 def floppy_bodies(bodies: Bodies, constants: ForceConstants) -> list[int]:
     """Bodies that can move without stretching a spring, softest first; empty if none."""
     with torch.no_grad():
-        inverse = _mass_factor_inverses(bodies)
+        inverse = inverse_factor(mass_factors(bodies, torch.float64))
         scaled = _per_mass(constants, inverse)
         shift = FLOPPY[constants.onsite.dtype] * _largest_row(scaled)
         eye = torch.eye(bodies.width, dtype=torch.float64, device=inverse.device)
@@ -128,14 +129,6 @@ def floppy_bodies(bodies: Bodies, constants: ForceConstants) -> list[int]:
         except NetworkError:  # not positive definite: report all bodies
             return list(range(bodies.n_bodies))
         return []
-
-
-def _mass_factor_inverses(bodies: Bodies) -> Tensor:
-    """``L^-1`` of each body's mass matrix, shape (n_bodies, width, width), float64."""
-    mass = bodies.mass_matrix().double()
-    missing = torch.ones(bodies.n_bodies * bodies.width, dtype=mass.dtype, device=mass.device)
-    missing = missing.index_fill(0, bodies.dof, 0.0).reshape(bodies.n_bodies, -1)
-    return inverse_factor(torch.linalg.cholesky(mass + torch.diag_embed(missing)))
 
 
 def _per_mass(constants: ForceConstants, inverse: Tensor) -> ForceConstants:

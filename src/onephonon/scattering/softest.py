@@ -18,7 +18,7 @@ from torch import Tensor
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress, ProgressLike
 from onephonon.crystal.zone import ZonePoints
-from onephonon.dynamics.normal_modes import Modes, modes
+from onephonon.dynamics.normal_modes import Modes, mass_factors, modes
 from onephonon.dynamics.solvers.base import Solver
 from onephonon.dynamics.solvers.choice import make_solver
 from onephonon.dynamics.stiffness_matrix import CHUNK_BYTES
@@ -178,7 +178,7 @@ def softest_modes(
         if (n + N_GUARD_VECTORS) * MAX_BLOCKS >= D:
             every = _dense(solver, k_frac)
             return _first(every, n), _count_split(every.w_squared, n)
-        L = mass_factors(bodies)
+        L = mass_factors(bodies, bodies.positions.dtype)
         solve = solver.at(k_frac).solve
 
         def inverse(X: Tensor) -> Tensor:
@@ -248,13 +248,6 @@ def largest_eigenpairs(
         if bool(converged.all()):
             break
     return theta, X, converged
-
-
-def mass_factors(bodies: Bodies) -> Tensor:
-    """Cholesky factor of each body's mass matrix, padded, shape (n_bodies, width, width)."""
-    exists = bodies.scatter(torch.ones_like(bodies.positions[:1, 0]).expand(bodies.n_dof), 0)
-    lacking = 1.0 - exists.reshape(bodies.n_bodies, bodies.width)
-    return torch.linalg.cholesky(bodies.mass_matrix() + torch.diag_embed(lacking))
 
 
 def _by_body(bodies: Bodies, blocks: Tensor, X: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,9 +28,6 @@ from .pictures import (
     series_picture,
     shell_picture,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def data_section(report_data: ReportData) -> list[Markup]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +22,6 @@ from .pictures import (
     b_factor_picture,
     dispersion_picture,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def motion_section(report_data: ReportData) -> list[Markup]:

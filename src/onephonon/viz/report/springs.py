@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,9 +25,6 @@ from .pictures import (
     spectrum_picture,
     spring_picture,
 )
-
-if TYPE_CHECKING:
-    pass
 
 #: Maximum number of springs on the page; the rest is in the CSV table.
 MAX_SPRINGS = 60
