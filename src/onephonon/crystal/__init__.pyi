@@ -4,6 +4,7 @@ from .crystal import AtomLabel, Crystal
 from .grid import HklGrid, MapGrid, check_samplings
 from .reading import read_crystal
 from .reindexing import Reindexing, check_reindexing_matrix, find_reindexings, parse_reindexing
+from .remarks import Remark, remarks_text
 from .solvent import with_solvent
 from .symmetry import FRIEDEL, LAUE_CLASSES, find_group, laue_operators, triplet
 from .zone import ZonePoints, find_zone_points, grid_zone_points, is_bragg, zone_mesh
@@ -16,6 +17,7 @@ __all__ = [
     "HklGrid",
     "MapGrid",
     "Reindexing",
+    "Remark",
     "UnitCell",
     "ZonePath",
     "ZonePoints",
@@ -31,6 +33,7 @@ __all__ = [
     "numpy_cell",
     "parse_reindexing",
     "read_crystal",
+    "remarks_text",
     "triplet",
     "with_solvent",
     "zone_mesh",

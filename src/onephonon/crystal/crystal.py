@@ -19,6 +19,7 @@ from onephonon.core.units import EIGHT_PI_SQUARED
 
 from .cell import UnitCell
 from .form_factors import FormFactors, form_factors
+from .remarks import Remark, remarks_text
 from .symmetry import check_symmetry, laue_group, pure_translations, symmetry_operators
 
 
@@ -64,6 +65,8 @@ class Crystal:
         In dalton; they enter frequencies only, never intensities.
     form_factors : FormFactors
     labels : tuple of AtomLabel, length n_atoms
+    remarks : tuple of Remark
+        Differences between the file and this crystal.
     """
 
     cell: UnitCell
@@ -76,6 +79,7 @@ class Crystal:
     masses: Tensor
     form_factors: FormFactors
     labels: tuple[AtomLabel, ...]
+    remarks: tuple[Remark, ...] = ()
 
     @classmethod
     def from_atoms(
@@ -185,6 +189,10 @@ class Crystal:
     def B(self) -> Tensor:
         """Isotropic equivalent B-factors in Å^2, shape (n_atoms,)."""
         return EIGHT_PI_SQUARED * mean_square(self.U)
+
+    def report(self) -> str:
+        """What was read, changed, dropped, assumed and ignored, one line each."""
+        return remarks_text(self.remarks)
 
     def replace(self, **changes: Any) -> Crystal:
         """Return a copy with some fields replaced; differentiable in the new values."""
