@@ -11,6 +11,8 @@ import gemmi
 
 from onephonon.core.errors import StructureError
 
+from .residue_order import separated
+
 #: Columns 73-80 of old PDB files: the entry's code and the record's number.
 _LEGACY_COLUMNS = re.compile(r"^[0-9][A-Z0-9]{3} {0,3}[0-9]{1,4}$")
 
@@ -20,10 +22,13 @@ def open_structure(path: Path) -> gemmi.Structure:
     if not path.is_file():
         raise StructureError(f"{path}: there is no such file; check the path")
     try:
+        # Chains as they stand in the file: what is polymer is decided residue by residue, and
+        # TER may separate molecules of one name.
         if _is_legacy_pdb(path):
-            structure = gemmi.read_pdb(str(path), max_line_length=72)
-        else:
-            structure = gemmi.read_structure(str(path))
+            return _read_pdb(path, 72)
+        structure = gemmi.read_structure(str(path), merge_chain_parts=False)
+        if structure.input_format == gemmi.CoorFormat.Pdb:
+            structure = _read_pdb(path, 0)
     except (RuntimeError, ValueError, OSError, EOFError, IndexError, zlib.error) as error:
         raise StructureError(
             f"{path}: cannot be read as a structure ({error}); give a PDB or mmCIF file"
@@ -33,8 +38,14 @@ def open_structure(path: Path) -> gemmi.Structure:
             f"{path}: holds no atoms; give a PDB or mmCIF file with coordinates "
             "(.pdb, .ent or .cif, optionally .gz)"
         )
-    structure.setup_entities()
     return structure
+
+
+def _read_pdb(path: Path, columns: int) -> gemmi.Structure:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", errors="replace") as file:
+        text = "\n".join(separated(file.read().split("\n")))
+    return gemmi.read_pdb_string(text, max_line_length=columns, split_chain_on_ter=True)
 
 
 def _is_legacy_pdb(path: Path) -> bool:
