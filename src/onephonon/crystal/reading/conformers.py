@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from string import ascii_uppercase, digits
 
@@ -98,33 +99,53 @@ def conformer_letters(atoms: tuple[NamedAtom, ...]) -> tuple[tuple[str, ...], in
     where several atoms of its name share a site.
     """
     letters = [a.altloc for a in atoms]
+    free = iter([x for x in LETTERS if x not in letters])
+    types = dict.fromkeys(a.residue_name for a in atoms)
+    if len(types) > 1:
+        # Alternative types without letters: what is partly occupied belongs to its type alone.
+        for name in types:
+            partly = [
+                i
+                for i, a in enumerate(atoms)
+                if a.residue_name == name and not letters[i] and a.atom.occ < 1 - ROUNDING
+            ]
+            letter = next(free, "") if partly else ""
+            for i in partly:
+                letters[i] = letter
+    _letter_shared_sites(atoms, letters, free)
+    given = sum(bool(x) and not a.altloc for x, a in zip(letters, atoms, strict=True))
+    return tuple(letters), given
+
+
+def _letter_shared_sites(
+    atoms: tuple[NamedAtom, ...], letters: list[str], free: Iterator[str]
+) -> None:
+    """Give letters to atoms that share a site with others of their name."""
     by_name: dict[str, list[int]] = {}
     for i, a in enumerate(atoms):
         by_name.setdefault(a.atom.name, []).append(i)
-    free = [x for x in LETTERS if x not in letters]
-    means: dict[str, list[float]] = {}
+    order: list[str] = []
+    members: dict[str, list[int]] = {}
     for same in by_name.values():
         blank = [i for i in same if not letters[i]]
-        if len(same) == 1 or not blank:
-            continue
         total = sum(atoms[i].atom.occ for i in same)
         # Two atoms of one name that are both whole are two atoms, or a fault: no alternatives.
-        lettered = len(blank) == 1
-        if not lettered and total > MAX_TOTAL_OCCUPANCY:
+        if len(same) == 1 or not blank or (len(blank) > 1 and total > MAX_TOTAL_OCCUPANCY):
             continue
-        for i, letter in zip(blank, free, strict=False):
-            letters[i] = letter
-            means.setdefault(letter, []).append(atoms[i].atom.occ)
-    # Atoms that only such a conformer has: partly occupied to the same extent.
-    for letter, occupancies in means.items():
-        mean = sum(occupancies) / len(occupancies)
-        own = {atoms[i].residue_name for i, x in enumerate(letters) if x == letter}
-        for i, a in enumerate(atoms):
-            alone = not letters[i] and a.residue_name in own and a.atom.occ < 1 - ROUNDING
-            if alone and abs(a.atom.occ - mean) < 2 * ROUNDING and len(means) == 1:
-                letters[i] = letter
-    given = sum(bool(x) and not a.altloc for x, a in zip(letters, atoms, strict=True))
-    return tuple(letters), given
+        for n, i in enumerate(blank):
+            if n == len(order):
+                order.append(next(free, ""))
+            letters[i] = order[n]
+            members.setdefault(order[n], []).append(i)
+    if len(order) != 1:
+        return
+    # Atoms that only this conformer has: partly occupied to the same extent.
+    own = members[order[0]]
+    mean = sum(atoms[i].atom.occ for i in own) / len(own)
+    for i, a in enumerate(atoms):
+        partly = not letters[i] and a.atom.occ < 1 - ROUNDING
+        if partly and abs(a.atom.occ - mean) < 2 * ROUNDING:
+            letters[i] = order[0]
 
 
 def _totals(atoms: tuple[NamedAtom, ...], letters: tuple[str, ...]) -> dict[str, float]:
@@ -163,9 +184,7 @@ def _highest(atoms: tuple[NamedAtom, ...], letters: tuple[str, ...]) -> list[int
 
 def _n_repeated(atoms: tuple[NamedAtom, ...], letters: tuple[str, ...]) -> int:
     """Number of atoms beyond the first of one name and conformer."""
-    keys = (
-        (a.residue_name, a.atom.name, letter) for a, letter in zip(atoms, letters, strict=True)
-    )
+    keys = ((a.residue_name, a.atom.name, letter) for a, letter in zip(atoms, letters, strict=True))
     return sum(n - 1 for n in Counter(keys).values())
 
 

@@ -60,7 +60,7 @@ MAX_CHAIN_BOND = 2.0
 MAX_ALTERNATIVE_DISTANCE = 3.0
 
 #: Largest sum of the occupancies of alternatives, with a margin for rounding to two decimals.
-MAX_TOTAL_OCCUPANCY = 1.02
+MAX_TOTAL_OCCUPANCY = 1.025
 
 
 @dataclass(frozen=True)
@@ -269,9 +269,7 @@ def _share(last: Residue, new: Residue) -> bool:
 # ---- polymer, water, ligand ------------------------------------------------------------------
 
 
-def _classified(
-    residues: list[Residue], matrix: Matrix, sequence: set[str]
-) -> list[Residue]:
+def _classified(residues: list[Residue], matrix: Matrix, sequence: set[str]) -> list[Residue]:
     """Each residue with its kind.
 
     Standard residues in ATOM records are polymer wherever they stand. Standard residues in HETATM

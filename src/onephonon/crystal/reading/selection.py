@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from onephonon.crystal.crystal import AtomLabel
 from onephonon.crystal.remarks import Remark
 
 from .conformers import Choice, choose, unique_names
-from .residues import CHAIN_KINDS, Residue, is_massless
+from .residues import CHAIN_KINDS, NamedAtom, Residue, is_massless
 
 CONFORMERS = ("highest", "all")
 
@@ -117,18 +117,17 @@ def select(
     """
     wanted = {"polymer"} | ({"water"} if waters else set()) | ({"ligand"} if ligands else set())
     kept = [residue for residue in residues if residue.kind in wanted]
-    real, n_sites = _without_massless_sites(kept)
+    real, n_sites = _without(kept, _is_massless_site)
+    n_hydrogens = 0
+    if not hydrogens:
+        real, n_hydrogens = _without(real, lambda _, a: a.is_hydrogen)
     choices = [choose(residue, which) for residue in real]
     selected: list[SelectedAtom] = []
-    n_hydrogens = 0
     for residue, choice in zip(real, choices, strict=True):
         names = unique_names(choice.atoms, choice.altlocs)
         for named, name, occupancy, altloc in zip(
             choice.atoms, names, choice.occupancies, choice.altlocs, strict=True
         ):
-            if named.is_hydrogen and not hydrogens:
-                n_hydrogens += 1
-                continue
             label = AtomLabel(
                 residue.chain,
                 residue.number,
@@ -165,17 +164,21 @@ def summary(selected: Sequence[SelectedAtom]) -> Remark:
     )
 
 
-def _without_massless_sites(residues: Iterable[Residue]) -> tuple[list[Residue], int]:
-    """Residues without the massless sites of some models of water, and how many there were."""
-    out, n_sites = [], 0
+def _without(
+    residues: Iterable[Residue], drops: Callable[[Residue, NamedAtom], bool]
+) -> tuple[list[Residue], int]:
+    """Residues without some of their atoms, and how many these were."""
+    out, n = [], 0
     for residue in residues:
-        if residue.kind == "water":
-            atoms = tuple(a for a in residue.atoms if not is_massless(a.atom))
-            n_sites += len(residue.atoms) - len(atoms)
-            residue = replace(residue, atoms=atoms)
-        if residue.atoms:
-            out.append(residue)
-    return out, n_sites
+        atoms = tuple(a for a in residue.atoms if not drops(residue, a))
+        n += len(residue.atoms) - len(atoms)
+        if atoms:
+            out.append(replace(residue, atoms=atoms))
+    return out, n
+
+
+def _is_massless_site(residue: Residue, named: NamedAtom) -> bool:
+    return residue.kind == "water" and is_massless(named.atom)
 
 
 # ---- remarks ---------------------------------------------------------------------------------
@@ -244,7 +247,9 @@ def _remarks_on_conformers(residues: Sequence[Residue], choices: Sequence[Choice
         n_atoms = sum(c.repeated for _, c in repeated)
         residue = repeated[0][0]
         where = f"{residue.chain or '_'}/{residue.name} {residue.number}"
-        text = f"{_plural(n_atoms, 'atom')} named as another of the residue, as in {where}: all kept"
+        text = (
+            f"{_plural(n_atoms, 'atom')} named as another of the residue, as in {where}: all kept"
+        )
         remarks.append(Remark("read", text))
     return remarks
 
