@@ -6,15 +6,17 @@ import os
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from onephonon.core.errors import InputError, StructureError
+from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.remarks import Remark
 
 from .atoms import check_atom, check_displacements, displacement
-from .declarations import spacegroup as declared_spacegroup
-from .declarations import unit_cell
+from .copies import NCS, add_copies
+from .lattice import declared_lattice, declared_spacegroup
 from .selection import CONFORMERS, nothing_selected_message, residues_of_model, select
 from .structure_file import open_structure
 
@@ -30,11 +32,12 @@ def read_crystal(
     model_number: int = 1,
     radiation: str = "xray",
     expand_p1: bool = True,
+    ncs: str = "apply",
 ) -> Crystal:
     """Read a structure file.
 
-    The operators of the space group come from tables, by the symbol and the cell in the file;
-    REMARK records are ignored. Occupancies are those of the file, even where only one of several
+    The operators of the space group come from tables, by the symbol and the cell in the file. A
+    file that contradicts itself (two cells, numbers that are none) is refused. Occupancies are those of the file, even where only one of several
     conformers is kept.
 
     Parameters
@@ -54,11 +57,15 @@ def read_crystal(
     expand_p1 : bool
         True: the file holds one asymmetric unit. False: it holds the whole cell, and no operator
         is applied.
+    ncs : {'apply', 'ignore'}
+        Whether copies of the molecules by non-crystallographic symmetry that the file declares
+        (MTRIX, _struct_ncs_oper) and does not hold are added.
 
     Returns
     -------
     Crystal
-        On the CPU, in float64.
+        On the CPU, in float64. Its `remarks` say what was read, changed, dropped, assumed and
+        ignored; what changes the intensity is also given as a warning.
 
     Raises
     ------
@@ -70,10 +77,18 @@ def read_crystal(
     """
     if conformers not in CONFORMERS:
         raise InputError(f"conformers {conformers!r} is not one of {', '.join(CONFORMERS)}")
+    if ncs not in NCS:
+        raise InputError(f"ncs {ncs!r} is not one of {', '.join(NCS)}")
     path = Path(path)
-    structure = open_structure(path)
-    cell = unit_cell(structure, path)
-    spacegroup = declared_spacegroup(structure, path) if expand_p1 else "P 1"
+    opened = open_structure(path)
+    structure = opened.structure
+    lattice = declared_lattice(opened.declared, path)
+    remarks = [*opened.remarks, *lattice.remarks]
+    spacegroup = "P 1"
+    if expand_p1:
+        spacegroup, found = declared_spacegroup(opened.declared, path)
+        remarks += found
+    remarks += add_copies(structure, ncs, path)
     residues = residues_of_model(structure, model_number, path)
     kept = list(
         select(residues, hydrogens=hydrogens, waters=waters, ligands=ligands, which=conformers)
@@ -82,17 +97,15 @@ def read_crystal(
         raise StructureError(nothing_selected_message(residues, path))
     for label, atom in kept:
         check_atom(label, atom, path)
-    matrix = cell.matrix
-    # Converted by gemmi, which includes an origin shift given in SCALE records.
-    fractional = [structure.cell.fractionalize(atom.pos).tolist() for _, atom in kept]
-    U = torch.tensor([displacement(a, anisotropic) for _, a in kept], dtype=matrix.dtype)
+    fractional = lattice.fractional(np.array([atom.pos.tolist() for _, atom in kept]))
+    U = torch.tensor([displacement(a, anisotropic) for _, a in kept], dtype=torch.float64)
     check_displacements(U, [label for label, _ in kept], path)
-    remarks = [Remark("read", f"{len(kept)} atoms of {path.name}")]
+    remarks.insert(0, Remark("read", f"{len(kept)} atoms of {path.name}"))
     crystal = Crystal.from_atoms(
-        cell,
+        UnitCell(torch.from_numpy(lattice.matrix)),
         spacegroup,
         [label.element for label, _ in kept],
-        fractional,
+        torch.from_numpy(fractional),
         U=U,
         occupancies=[atom.occ for _, atom in kept],
         labels=[label for label, _ in kept],
