@@ -89,11 +89,11 @@ def of_pdb(lines: list[str], path: Path) -> Declarations:
             f"{path}: two CRYST1 records differ: {_shown(first[0])}, {first[1]!r} in line {at} and "
             f"{_shown(second[0])}, {second[1]!r} in line {again}; leave the one of this crystal"
         )
-    cell, symbol = next(iter(cells), (None, ""))
+    only = next(iter(cells), None)
     return Declarations(
-        cell=cell,
+        cell=None if only is None else only[0],
         scale=scale if np.isfinite(scale).all() and scale[:, :3].any() else None,
-        symbol=symbol,
+        symbol="" if only is None else only[1],
         number=None,
         operators=tuple(operators),
         b_factors=b_factors,

@@ -47,7 +47,7 @@ READABLE = "give a PDB or mmCIF file (.pdb, .ent, .cif or .mmcif, optionally .gz
 
 
 def read_text(path: Path) -> str:
-    """Text of a structure file, with "\\n" at the end of its lines.
+    """Text of a structure file, with a line feed at the end of its lines.
 
     Raises
     ------

@@ -23,6 +23,7 @@ from onephonon.crystal.symmetry import (
 )
 
 from .declarations import Declarations
+from .structure_file import read_declarations
 
 Float64 = NDArray[np.float64]
 
@@ -57,6 +58,23 @@ class Lattice:
     def fractional(self, positions: Float64) -> Float64:
         """Fractional coordinates of Cartesian ones in Å, shape (n, 3)."""
         return np.asarray(positions @ np.linalg.inv(self.matrix).T + self.shift)
+
+
+def read_lattice(path: Path) -> tuple[tuple[float, ...], str]:
+    """Cell parameters and symbol of the space group ("" if there is none) of a structure file.
+
+    The same cell as that of `read_crystal`; the file need not hold atoms.
+
+    Raises
+    ------
+    StructureError
+        If there is no cell, or the file contradicts itself.
+    """
+    declared = read_declarations(path)
+    declared_lattice(declared, path)
+    assert declared.cell is not None
+    names = declared.symbol or declared.number or declared.operators
+    return declared.cell, declared_spacegroup(declared, path)[0] if names else ""
 
 
 def declared_lattice(declared: Declarations, path: Path) -> Lattice:

@@ -22,7 +22,7 @@ COORDINATES = (("x", 30, 38), ("y", 38, 46), ("z", 46, 54))
 OCCUPANCY = ("occupancy", 54, 60)
 B_FACTOR = ("B-factor", 60, 66)
 ANISOU = tuple(
-    (f"U{ij}", 28 + 7 * i, 35 + 7 * i) for i, ij in enumerate("11 22 33 12 13 23".split())
+    (f"U{ij}", 28 + 7 * i, 35 + 7 * i) for i, ij in enumerate(("11", "22", "33", "12", "13", "23"))
 )
 MATRIX = (("element 1", 10, 20), ("element 2", 20, 30), ("element 3", 30, 40), ("shift", 45, 55))
 CELL = (

@@ -14,11 +14,12 @@ from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.remarks import Remark
 
-from .atoms import check_atom, check_displacements, displacement
+from .atoms import check_atoms, correct_elements, read_displacements
 from .copies import NCS, add_copies
 from .lattice import declared_lattice, declared_spacegroup
 from .selection import CONFORMERS, nothing_selected_message, residues_of_model, select
 from .structure_file import open_structure
+from .tls_motion import add_tls_motion
 
 
 def read_crystal(
@@ -37,8 +38,9 @@ def read_crystal(
     """Read a structure file.
 
     The operators of the space group come from tables, by the symbol and the cell in the file. A
-    file that contradicts itself (two cells, numbers that are none) is refused. Occupancies are those of the file, even where only one of several
-    conformers is kept.
+    file that contradicts itself (two cells, numbers that are none) is refused. B-factors that the
+    file calls residual get the TLS motion that it lists. Occupancies are those of the file, even
+    where only one of several conformers is kept.
 
     Parameters
     ----------
@@ -88,6 +90,8 @@ def read_crystal(
     if expand_p1:
         spacegroup, found = declared_spacegroup(opened.declared, path)
         remarks += found
+    remarks += correct_elements(structure)
+    remarks += add_tls_motion(structure, opened.declared.b_factors)
     remarks += add_copies(structure, ncs, path)
     residues = residues_of_model(structure, model_number, path)
     kept = list(
@@ -95,11 +99,10 @@ def read_crystal(
     )
     if not kept:
         raise StructureError(nothing_selected_message(residues, path))
-    for label, atom in kept:
-        check_atom(label, atom, path)
+    remarks += check_atoms(kept, np.linalg.norm(lattice.matrix, axis=0).tolist(), path)
     fractional = lattice.fractional(np.array([atom.pos.tolist() for _, atom in kept]))
-    U = torch.tensor([displacement(a, anisotropic) for _, a in kept], dtype=torch.float64)
-    check_displacements(U, [label for label, _ in kept], path)
+    U, found = read_displacements(kept, anisotropic)
+    remarks += found
     remarks.insert(0, Remark("read", f"{len(kept)} atoms of {path.name}"))
     crystal = Crystal.from_atoms(
         UnitCell(torch.from_numpy(lattice.matrix)),
