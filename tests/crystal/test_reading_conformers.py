@@ -104,10 +104,10 @@ def test_atom_that_the_best_conformer_lacks_comes_from_the_next(write):
 def test_microheterogeneity_keeps_one_residue_type_at_the_occupancy_of_all(write):
     lines = [
         atom_line("N", "SER", 1, at=(5, 1, 1)),
-        atom_line("CA", "SER", 1, altloc="A", occ=0.4),
-        atom_line("OG", "SER", 1, altloc="A", occ=0.4),
-        atom_line("CA", "THR", 1, altloc="B", occ=0.6),
-        atom_line("CG2", "THR", 1, altloc="B", occ=0.6),
+        atom_line("CA", "SER", 1, at=(4, 1, 1), altloc="A", occ=0.4),
+        atom_line("OG", "SER", 1, at=(3, 1, 1), altloc="A", occ=0.4),
+        atom_line("CA", "THR", 1, at=(4, 1, 2), altloc="B", occ=0.6),
+        atom_line("CG2", "THR", 1, at=(3, 1, 2), altloc="B", occ=0.6),
     ]
     crystal = read_crystal(write(*lines))
     assert [(residue, name, occ) for residue, name, _, occ in sites(crystal)] == [

@@ -335,5 +335,5 @@ def test_whole_cell_in_several_models(write):
 
 def test_an_ensemble_is_not_read_together(write):
     path = write(models(FIRST, alanine(1, (1.3, 1.1, 0.9))))
-    with pytest.raises(StructureError, match="model 2 lies on model 1.*model_number=1"):
+    with pytest.raises(StructureError, match=r"model 2 lies on model 1.*model_number=1"):
         read_crystal(path, model_number="all")

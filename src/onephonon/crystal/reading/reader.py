@@ -10,15 +10,17 @@ import numpy as np
 import torch
 
 from onephonon.core.errors import InputError, StructureError
+from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.remarks import Remark
 
-from .atoms import check_atom, check_displacements, displacement
-from .declarations import spacegroup as declared_spacegroup
-from .declarations import unit_cell
+from .atoms import check_atoms, correct_elements, read_displacements
+from .copies import NCS, add_copies
+from .lattice import declared_lattice, declared_spacegroup
 from .residues import read_residues
 from .selection import CONFORMERS, choose_models, nothing_selected_message, select, summary
 from .structure_file import open_structure
+from .tls_motion import add_tls_motion
 from .whole_molecules import make_whole
 
 
@@ -33,11 +35,14 @@ def read_crystal(
     model_number: int | str | None = None,
     radiation: str = "xray",
     expand_p1: bool = True,
+    ncs: str = "apply",
 ) -> Crystal:
     """Read a structure file.
 
-    The operators of the space group come from tables, by the symbol and the cell in the file;
-    REMARK records are ignored.
+    The operators of the space group come from tables, by the symbol and the cell in the file. A
+    file that contradicts itself (two cells, numbers that are none) is refused. B-factors that the
+    file calls residual get the TLS motion that it lists. Molecules that were torn by periodic
+    wrapping are made whole.
 
     Parameters
     ----------
@@ -61,11 +66,15 @@ def read_crystal(
     expand_p1 : bool
         True: the file holds one asymmetric unit. False: it holds the whole cell, and no operator
         is applied.
+    ncs : {'apply', 'ignore'}
+        Whether copies of the molecules by non-crystallographic symmetry that the file declares
+        (MTRIX, _struct_ncs_oper) and does not hold are added.
 
     Returns
     -------
     Crystal
-        On the CPU, in float64.
+        On the CPU, in float64. Its `remarks` say what was read, changed, dropped, assumed and
+        ignored; what changes the intensity is also given as a warning.
 
     Raises
     ------
@@ -77,14 +86,24 @@ def read_crystal(
     """
     if conformers not in CONFORMERS:
         raise InputError(f"conformers {conformers!r} is not one of {', '.join(CONFORMERS)}")
+    if ncs not in NCS:
+        raise InputError(f"ncs {ncs!r} is not one of {', '.join(NCS)}")
     path = Path(path)
-    structure = open_structure(path)
-    cell = unit_cell(structure, path)
-    spacegroup = declared_spacegroup(structure, path) if expand_p1 else "P 1"
-    models, remarks = choose_models(structure, model_number, not expand_p1, path)
-    matrix = cell.matrix
-    residues = read_residues(models, structure, matrix.numpy())
-    selected, said = select(
+    opened = open_structure(path)
+    structure = opened.structure
+    lattice = declared_lattice(opened.declared, path)
+    remarks = [*opened.remarks, *lattice.remarks]
+    spacegroup = "P 1"
+    if expand_p1:
+        spacegroup, found = declared_spacegroup(opened.declared, path)
+        remarks += found
+    models, found = choose_models(structure, model_number, not expand_p1, path)
+    remarks += found
+    remarks += correct_elements(structure)
+    remarks += add_tls_motion(structure, opened.declared.b_factors)
+    remarks += add_copies(structure, ncs, path)
+    residues = read_residues(models, structure, lattice.matrix)
+    selected, found = select(
         residues,
         hydrogens=hydrogens,
         waters=waters,
@@ -92,25 +111,25 @@ def read_crystal(
         which=conformers,
         hydrogens_matter=radiation == "neutron",
     )
+    remarks += found
     if not selected:
         raise StructureError(nothing_selected_message(residues, path))
     kept = [(s.label, s.atom) for s in selected]
-    for label, atom in kept:
-        check_atom(label, atom, path)
-    # Converted by gemmi, which includes an origin shift given in SCALE records.
-    fractional = np.array([structure.cell.fractionalize(atom.pos).tolist() for _, atom in kept])
-    fractional, moved = make_whole(fractional, [label for label, _ in kept], matrix.numpy())
-    U = torch.tensor([displacement(a, anisotropic) for _, a in kept], dtype=matrix.dtype)
-    check_displacements(U, [label for label, _ in kept], path)
-    remarks = [summary(selected), *remarks, *said, *moved]
+    remarks += check_atoms(kept, np.linalg.norm(lattice.matrix, axis=0).tolist(), path)
+    fractional = lattice.fractional(np.array([atom.pos.tolist() for _, atom in kept]))
+    labels = [label for label, _ in kept]
+    fractional, found = make_whole(fractional, labels, lattice.matrix)
+    remarks += found
+    U, found = read_displacements(kept, anisotropic)
+    remarks = [summary(selected), *remarks, *found]
     crystal = Crystal.from_atoms(
-        cell,
+        UnitCell(torch.from_numpy(lattice.matrix)),
         spacegroup,
-        [label.element for label, _ in kept],
+        [label.element for label in labels],
         torch.from_numpy(fractional),
         U=U,
         occupancies=[s.occupancy for s in selected],
-        labels=[label for label, _ in kept],
+        labels=labels,
         radiation=radiation,
     )
     _warn(remarks, path)

@@ -16,11 +16,16 @@ Kind = Literal["polymer", "water", "ligand"]
 
 Matrix = NDArray[np.float64]
 
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 #: Water in programs for molecular dynamics and in old files; HOH, DOD, WAT, H2O and their like are
 #: in gemmi's table. Taken as water only if the residue is a single oxygen with its hydrogens.
-WATER_NAMES = frozenset(
+WATER_NAMES = _names(
     "SOL TIP TIP2 TIP3 TIP4 TIP5 TP3 TP4 TP5 T3P T4P T5P TP3M TI3 TI4 SPC SPCE SPE SWM SWM4 SWM6 "
-    "OPC OPC3 OP3 WTR OH2 OHH H_O HHO D2O DDW".split()
+    "OPC OPC3 OP3 WTR OH2 OHH H_O HHO D2O DDW"
 )
 
 #: Single oxygen atoms that are no water: oxide and hydroxide.
@@ -28,10 +33,10 @@ NOT_WATER = frozenset({"O", "OH", "O2"})
 
 #: Amino acids and nucleotides by the names of programs for molecular dynamics, which the
 #: dictionary of the Protein Data Bank lacks.
-MD_POLYMERS = frozenset(
+MD_POLYMERS = _names(
     "HID HIE HIP HSD HSE HSP CYX CYM ASH GLH LYN ARN LSN ASPP GLUP "
     "RA RC RG RU ADE GUA CYT URA THY A5 A3 C5 C3 G5 G3 U5 U3 RA5 RA3 RC5 RC3 RG5 RG3 RU5 RU3 "
-    "DA5 DA3 DC5 DC3 DG5 DG3 DT5 DT3".split()
+    "DA5 DA3 DC5 DC3 DG5 DG3 DT5 DT3"
 )
 
 #: Groups that cap a chain and are part of it where they are bonded to it.
