@@ -65,13 +65,13 @@ def choose(residue: Residue, which: str) -> Choice:
     totals = _totals(residue.atoms, letters)
     excess = max((t for t in totals.values() if t > MAX_TOTAL_OCCUPANCY), default=0.0)
     if which == "all" or not any(letters):
-        occupancies = tuple(float(a.atom.occ) for a in residue.atoms)
-        return Choice(residue.atoms, occupancies, letters, given, 0, excess, repeated)
+        as_read = tuple(float(a.atom.occ) for a in residue.atoms)
+        return Choice(residue.atoms, as_read, letters, given, 0, excess, repeated)
     kept = _highest(residue.atoms, letters)
     kind = residue.atoms[next(i for i in kept if letters[i])].residue_name
     mixed = len({a.residue_name for a, x in zip(residue.atoms, letters, strict=True) if x}) > 1
     whole = max(totals.values())
-    occupancies = []
+    occupancies: list[float] = []
     for i in kept:
         atom = residue.atoms[i]
         occupancy = float(atom.atom.occ)

@@ -51,7 +51,7 @@ def make_whole(
     shift = np.zeros((len(labels), 3), dtype=np.int64)
     _join_parts_of_residues(fractional, labels, residue, matrix, shift)
     _join_residues(fractional, labels, residue, matrix, shift)
-    moved = shift.any(axis=1)
+    moved = np.asarray(shift.any(axis=1))
     if not moved.any():
         return fractional, []
     first = labels[int(np.flatnonzero(moved)[0])]
@@ -83,8 +83,9 @@ def _join_parts_of_residues(
         return  # no molecule is that dense; contacts will refuse it
     pairs = tree.query_pairs(reach, output_type="ndarray")
     i, j = pairs[residue[pairs[:, 0]] == residue[pairs[:, 1]]].T
-    near = np.linalg.norm(xyz[i] - xyz[j], axis=1) <= radii[i] + radii[j] + BOND_MARGIN
-    graph = coo_array((np.ones(int(near.sum())), (i[near], j[near])), shape=(n, n))
+    apart: Float64 = np.linalg.norm(xyz[i] - xyz[j], axis=1)
+    near = np.flatnonzero(apart <= radii[i] + radii[j] + BOND_MARGIN)
+    graph = coo_array((np.ones(len(near)), (i[near], j[near])), shape=(n, n))
     _, part = connected_components(graph.tocsr(), directed=False)
     parts_of: dict[int, set[int]] = {}
     for r, p in zip(residue.tolist(), part.tolist(), strict=True):

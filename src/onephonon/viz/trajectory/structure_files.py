@@ -103,7 +103,9 @@ def chain_names(block: Block) -> list[str]:
     for key in keys:
         if key not in names:
             is_first = key[:4] == keys[0][:4]
-            names[key] = str(key[4]) if is_first and key[4] else next(free)
+            # Names of several letters, such as PROA or A#2, have no room in PDB files.
+            short = len(str(key[4])) in (1, 2) and str(key[4]).isalnum()
+            names[key] = str(key[4]) if is_first and short else next(free)
     return [names[key] for key in keys]
 
 
@@ -137,16 +139,17 @@ def _model_at_rest(block: Block) -> tuple[gemmi.Model, int]:
         label = crystal.labels[index]
         if name not in held:
             held[name] = model.add_chain(gemmi.Chain(name))
-        key = (name, label.residue_number, label.residue_name)
+        key = (name, label.residue_number, label.occurrence, label.residue_name)
         if key != last:
             residue = gemmi.Residue()
             residue.name = label.residue_name
-            residue.seqid = gemmi.SeqId(label.residue_number)
+            residue.seqid = gemmi.SeqId(label.residue_number or "0")
             standard = gemmi.find_tabulated_residue(label.residue_name).is_standard()
             residue.het_flag = "A" if standard else "H"
             here, last = held[name].add_residue(residue), key
         atom = gemmi.Atom()
-        atom.name, atom.element = label.atom_name, gemmi.Element(label.element)
+        atom.name = label.atom_name.partition("#")[0]  # C1#2: another atom named C1
+        atom.element = gemmi.Element(label.element)
         atom.altloc = label.altloc or "\0"
         atom.occ, atom.b_iso = occupancies[index], B[index]
         here.add_atom(atom)
