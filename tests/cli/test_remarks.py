@@ -55,7 +55,7 @@ def test_info_describes_a_structure(tmp_path: Path) -> None:
         assert said in shown
     everything = run_command("info", path, "--ligands", "--waters", COLUMNS="100")
     assert "7 atoms with 71.0 electrons, in 3 residues of chain A" in everything
-    with pytest.raises(InputError, match="--laue and --png are for maps, but .*some.pdb is read"):
+    with pytest.raises(InputError, match=r"--laue and --png are for maps, but .*some\.pdb is read"):
         run_command("info", path, "--laue", "1")
     assert run_command("info", path, "--quiet") == ""
 
