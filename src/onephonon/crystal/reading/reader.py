@@ -16,6 +16,7 @@ from onephonon.crystal.remarks import Remark
 
 from .atoms import check_atoms, correct_elements, read_displacements
 from .copies import NCS, add_copies
+from .deuterium import join_shared_sites, with_deuterium
 from .lattice import declared_lattice, declared_spacegroup
 from .selection import CONFORMERS, nothing_selected_message, residues_of_model, select
 from .structure_file import open_structure
@@ -92,6 +93,8 @@ def read_crystal(
         remarks += found
     remarks += correct_elements(structure)
     remarks += add_tls_motion(structure, opened.declared.b_factors)
+    if hydrogens and radiation == "neutron":
+        join_shared_sites(structure)
     remarks += add_copies(structure, ncs, path)
     residues = residues_of_model(structure, model_number, path)
     kept = list(
@@ -114,6 +117,9 @@ def read_crystal(
         labels=[label for label, _ in kept],
         radiation=radiation,
     )
+    if radiation == "neutron":
+        crystal, found = with_deuterium(crystal, [atom.fraction for _, atom in kept])
+        remarks += found
     _warn(remarks, path)
     return crystal.replace(remarks=tuple(remarks))
 
