@@ -65,6 +65,14 @@ class StructureOptions(OptionGroup):
             "--whole-cell", help="Apply no symmetry: the file contains the whole unit cell."
         ),
     ] = False
+    ncs: Annotated[
+        str,
+        typer.Option(
+            metavar="apply|ignore",
+            help="Copies by non-crystallographic symmetry that the file declares and does not "
+            "hold (MTRIX): make them, or not.",
+        ),
+    ] = "apply"
     radiation: Annotated[
         str,
         typer.Option(
@@ -118,5 +126,6 @@ class StructureOptions(OptionGroup):
             "conformers": self.conformers,
             "anisotropic": not self.isotropic,
             "model_number": self._model_number(),
+            "ncs": self.ncs,
             "radiation": self.radiation,
         }

@@ -30,7 +30,7 @@ MAX_OCCUPANCY = 1.015
 SAME_POINT = 1.5e-3
 
 #: More atoms than this at the place of others are no slip of single atoms.
-MAX_DOUBLE = 2
+MAX_DOUBLE = 3
 
 #: An atom is far from the rest beyond the cell's a + b + c and this many median distances from the
 #: centre; half of a molecule is within one median.

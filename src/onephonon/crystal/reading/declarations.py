@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import StructureError
 from onephonon.crystal.remarks import Remark
+from onephonon.crystal.symmetry import find_spacegroup
 
 from .pdb_text import CELL, MATRIX, number_in
 
@@ -166,14 +167,13 @@ def _cryst1(line: str, at: int, path: Path) -> tuple[tuple[float, ...], str, boo
 
 
 def _symbol(text: str) -> str:
-    """Symbol of a space group, without the number Z that follows in columns 67-70.
+    """Symbol of a space group in columns 56-66, without the number Z that follows.
 
-    Symbols of more than eleven characters, such as 'P 21 21 2 (a)', run over into those columns.
+    Longer symbols, such as 'P 21 21 2 (a)', run over into the columns of Z.
     """
-    eleven, rest = text[:11], text[11:15]
-    if len(eleven) == 11 and eleven[-1] != " " and rest and rest[0] != " ":
-        return text.split("   ")[0].strip()
-    return eleven.strip()
+    words = text[:17].split()
+    choices = (text[:11].strip(), " ".join(words), " ".join(words[:-1]))
+    return next((name for name in choices if find_spacegroup(name) is not None), choices[0])
 
 
 def _shown(cell: tuple[float, ...]) -> str:

@@ -16,6 +16,7 @@ from onephonon.crystal.remarks import Remark
 
 from .atoms import check_atoms, correct_elements, read_displacements
 from .copies import NCS, add_copies
+from .deuterium import join_shared_sites, with_deuterium
 from .lattice import declared_lattice, declared_spacegroup
 from .residues import read_residues
 from .selection import CONFORMERS, choose_models, nothing_selected_message, select, summary
@@ -101,6 +102,8 @@ def read_crystal(
     remarks += found
     remarks += correct_elements(structure)
     remarks += add_tls_motion(structure, opened.declared.b_factors)
+    if hydrogens and radiation == "neutron":
+        join_shared_sites(structure)
     remarks += add_copies(structure, ncs, path)
     residues = read_residues(models, structure, lattice.matrix)
     selected, found = select(
@@ -132,6 +135,9 @@ def read_crystal(
         labels=labels,
         radiation=radiation,
     )
+    if radiation == "neutron":
+        crystal, found = with_deuterium(crystal, [atom.fraction for _, atom in kept])
+        remarks += found
     _warn(remarks, path)
     return crystal.replace(remarks=tuple(remarks))
 

@@ -55,8 +55,9 @@ def make_whole(
     if not moved.any():
         return fractional, []
     first = labels[int(np.flatnonzero(moved)[0])]
+    n = int(moved.sum())
     text = (
-        f"{int(moved.sum())} atoms moved by lattice translations to those that they are bonded to, "
+        f"{n} {'atom' if n == 1 else 'atoms'} moved by lattice translations to bonded ones, "
         f"{first} the first: molecules were torn at the boundary of the cell"
     )
     return np.where(moved[:, None], fractional + shift, fractional), [Remark("changed", text, True)]
