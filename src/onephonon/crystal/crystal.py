@@ -30,7 +30,23 @@ MAX_CELLS = 1e4
 
 @dataclass(frozen=True)
 class AtomLabel:
-    """Name of an atom in reports."""
+    """Name of an atom in reports.
+
+    Parameters
+    ----------
+    chain : str
+        Name by which chains are told apart: that of the file, or its segment identifier, with a
+        number (``A#2``) for the second molecule of the same name.
+    residue_number : str
+        As in the file, with the insertion code: 60, -5, 60A.
+    residue_name, atom_name, element : str
+    altloc : str
+        Letter of an alternative conformer that excludes others; empty where one conformer stands
+        for the residue.
+    occurrence : int
+        Counts the residues that have this number in this chain, from 1 in the order of the file:
+        numbers of waters start again after 9999.
+    """
 
     chain: str
     residue_number: str
@@ -38,11 +54,18 @@ class AtomLabel:
     atom_name: str
     element: str
     altloc: str = ""
+    occurrence: int = 1
+
+    @property
+    def residue_id(self) -> tuple[str, str, int]:
+        """What tells residues apart; the same for alternative types of one residue."""
+        return self.chain, self.residue_number, self.occurrence
 
     @property
     def residue(self) -> str:
         """Chain, residue type and number."""
-        return f"{self.chain or '_'}/{self.residue_name} {self.residue_number}"
+        again = f"#{self.occurrence}" if self.occurrence > 1 else ""
+        return f"{self.chain or '_'}/{self.residue_name} {self.residue_number}{again}"
 
     def __str__(self) -> str:
         where = f"{self.residue}/{self.atom_name}"

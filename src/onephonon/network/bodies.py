@@ -142,6 +142,12 @@ class Bodies:
         shape[dim] = self.n_bodies * self.width
         return values.new_zeros(shape).index_copy(dim, self.dof, values)
 
+    def translations(self) -> Tensor:
+        """Displacement of every body in a translation of the crystal by x, y, z; shape (D, 3)."""
+        T = self.positions.new_zeros(self.n_bodies, self.width, 3)
+        T[:, :3] = torch.eye(3, dtype=T.dtype, device=T.device)
+        return self.gather(T.reshape(-1, 3), 0)
+
     def mass_matrix(self) -> Tensor:
         """Mass matrix of each body, ``sum_j m_j A_j^T A_j``, shape (n_bodies, width, width)."""
         return self._sum_squares(self.masses)
@@ -237,7 +243,9 @@ def _grouping(crystal: Crystal, group_by: GroupBy) -> tuple[list[int], tuple[str
     if group_by == "chain":
         keys = [f"chain {label.chain or '_'}" for label in labels]
     elif group_by == "residue":
-        keys = [label.residue for label in labels]
+        # Alternative types of one residue are one body, with the name of the first.
+        first = {label.residue_id: label.residue for label in reversed(labels)}
+        keys = [first[label.residue_id] for label in labels]
     elif isinstance(group_by, str):
         try:
             return named_ranges(crystal, group_by)

@@ -18,9 +18,11 @@ from .atoms import check_atoms, correct_elements, read_displacements
 from .copies import NCS, add_copies
 from .deuterium import join_shared_sites, with_deuterium
 from .lattice import declared_lattice, declared_spacegroup
-from .selection import CONFORMERS, nothing_selected_message, residues_of_model, select
+from .residues import read_residues
+from .selection import CONFORMERS, choose_models, nothing_selected_message, select, summary
 from .structure_file import open_structure
 from .tls_motion import add_tls_motion
+from .whole_molecules import make_whole
 
 
 def read_crystal(
@@ -31,7 +33,7 @@ def read_crystal(
     ligands: bool = False,
     conformers: str = "highest",
     anisotropic: bool = True,
-    model_number: int = 1,
+    model_number: int | str | None = None,
     radiation: str = "xray",
     expand_p1: bool = True,
     ncs: str = "apply",
@@ -40,22 +42,27 @@ def read_crystal(
 
     The operators of the space group come from tables, by the symbol and the cell in the file. A
     file that contradicts itself (two cells, numbers that are none) is refused. B-factors that the
-    file calls residual get the TLS motion that it lists. Occupancies are those of the file, even
-    where only one of several conformers is kept.
+    file calls residual get the TLS motion that it lists. Molecules that were torn by periodic
+    wrapping are made whole.
 
     Parameters
     ----------
     path : path
         PDB or mmCIF, plain or .gz.
     hydrogens, waters, ligands : bool
-        Whether to keep them; all three are removed by default.
+        Whether to keep them; all three are removed by default. Residues are told apart by name:
+        standard residues are polymer wherever they stand; modified ones, and groups that cap a
+        chain, where they are bonded to it or the file says so. Sugars and ions are ligands.
     conformers : {'highest', 'all'}
         Alternative conformers to keep: in each residue the one with the highest occupancy (the
-        first on a tie), or all.
+        first on a tie), which stands for the residue at the sum of the occupancies of its
+        alternatives, so that no electrons are lost; or all, as in the file.
     anisotropic : bool
         Use anisotropic displacements where the file has them; otherwise B only.
-    model_number : int
-        Which model of the file, counted from 1.
+    model_number : int or 'all', optional
+        Which model of the file, counted from 1. By default the first, with a warning if there are
+        others; without `expand_p1`, that is an error. 'all': all together, as in files that hold
+        the copies in a cell as models.
     radiation : {'xray', 'electron', 'neutron'}
     expand_p1 : bool
         True: the file holds one asymmetric unit. False: it holds the whole cell, and no operator
@@ -91,30 +98,41 @@ def read_crystal(
     if expand_p1:
         spacegroup, found = declared_spacegroup(opened.declared, path)
         remarks += found
+    models, found = choose_models(structure, model_number, not expand_p1, path)
+    remarks += found
     remarks += correct_elements(structure)
     remarks += add_tls_motion(structure, opened.declared.b_factors)
     if hydrogens and radiation == "neutron":
         join_shared_sites(structure)
     remarks += add_copies(structure, ncs, path)
-    residues = residues_of_model(structure, model_number, path)
-    kept = list(
-        select(residues, hydrogens=hydrogens, waters=waters, ligands=ligands, which=conformers)
+    residues = read_residues(models, structure, lattice.matrix)
+    selected, found = select(
+        residues,
+        hydrogens=hydrogens,
+        waters=waters,
+        ligands=ligands,
+        which=conformers,
+        hydrogens_matter=radiation == "neutron",
     )
-    if not kept:
+    remarks += found
+    if not selected:
         raise StructureError(nothing_selected_message(residues, path))
+    kept = [(s.label, s.atom) for s in selected]
     remarks += check_atoms(kept, np.linalg.norm(lattice.matrix, axis=0).tolist(), path)
     fractional = lattice.fractional(np.array([atom.pos.tolist() for _, atom in kept]))
-    U, found = read_displacements(kept, anisotropic)
+    labels = [label for label, _ in kept]
+    fractional, found = make_whole(fractional, labels, lattice.matrix)
     remarks += found
-    remarks.insert(0, Remark("read", f"{len(kept)} atoms of {path.name}"))
+    U, found = read_displacements(kept, anisotropic)
+    remarks = [summary(selected), *remarks, *found]
     crystal = Crystal.from_atoms(
         UnitCell(torch.from_numpy(lattice.matrix)),
         spacegroup,
-        [label.element for label, _ in kept],
+        [label.element for label in labels],
         torch.from_numpy(fractional),
         U=U,
-        occupancies=[atom.occ for _, atom in kept],
-        labels=[label for label, _ in kept],
+        occupancies=[s.occupancy for s in selected],
+        labels=labels,
         radiation=radiation,
     )
     if radiation == "neutron":

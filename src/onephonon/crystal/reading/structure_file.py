@@ -16,6 +16,7 @@ from . import declarations
 from .declarations import Declarations
 from .file_text import READABLE, read_text
 from .pdb_text import ASSUMED_B, check_pdb, looks_like_pdb
+from .residue_order import separated
 
 #: What the parser raises on damaged files.
 PARSER_ERRORS = (RuntimeError, ValueError, OSError, EOFError, IndexError, TypeError, OverflowError)
@@ -57,7 +58,6 @@ def open_structure(path: Path) -> StructureFile:
             f"{path}: holds no atoms; give a PDB or mmCIF file with coordinates "
             "(.pdb, .ent or .cif, optionally .gz)"
         )
-    opened.structure.setup_entities()
     return opened
 
 
@@ -94,7 +94,8 @@ def _open_pdb(text: str, path: Path) -> StructureFile:
     declared = declarations.of_pdb(checked.lines, path)
     # The cell is taken from the declarations: its record may be in free format.
     lines = [line for line in checked.lines if not line.startswith(("CRYST1", "SCALE"))]
-    structure = gemmi.read_pdb_string("\n".join(lines))
+    # Chains as they stand in the file: TER may separate molecules of one name.
+    structure = gemmi.read_pdb_string("\n".join(separated(lines)), split_chain_on_ter=True)
     return StructureFile(structure, declared, (*declared.remarks, *checked.remarks))
 
 
