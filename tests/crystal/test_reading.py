@@ -382,7 +382,7 @@ def test_crystal_from_atoms_is_that_of_the_file(data):
         ),
         ({"occupancies": [1.0, math.inf]}, InputError, "occupancies .*finite"),
         ({"U": torch.zeros(2, 3)}, InputError, r"U has shape \(2, 3\); 2 elements need"),
-        ({"B": [1.0, math.nan]}, InputError, "B .*finite"),
+        ({"B": [1.0, math.nan]}, InputError, r"B contains .*not finite: nan at \[1\]"),
         ({"spacegroup": "P 17"}, StructureError, "'P 17' is unknown; give a Hermann-Mauguin"),
         ({"elements": ["C", "Xx"]}, StructureError, "'Xx'; correct the element"),
         ({"cell": (1, 2, 3, 90, 90)}, InputError, r"six numbers.*\(5,\)"),

@@ -19,6 +19,12 @@ NCS = ("apply", "ignore")
 SAME_PLACE = 0.6
 SAME_PART = 0.1
 
+#: Largest coordinate of which copies are made, Å: a search over more space would fill memory.
+MAX_COORDINATE = 1e5
+
+#: An operator is a rotation if its matrix times the transposed one is the identity within this.
+ROTATION = 0.01
+
 
 def add_copies(structure: gemmi.Structure, ncs: str, path: Path) -> list[Remark]:
     """Add to the structure the copies that its operators make and its file does not hold.
@@ -34,12 +40,25 @@ def add_copies(structure: gemmi.Structure, ncs: str, path: Path) -> list[Remark]
     what = f"{len(missing)} copies by non-crystallographic symmetry (MTRIX, _struct_ncs_oper)"
     if ncs == "ignore":
         return [Remark("ignored", f"{what}, as asked")]
-    tree = KDTree(np.array([found.atom.pos.tolist() for found in structure[0].all()]))
+    positions = np.array([found.atom.pos.tolist() for found in structure[0].all()])
+    if not (np.abs(positions) < MAX_COORDINATE).all():
+        raise StructureError(
+            f"{path}: some coordinates are not finite, or over {MAX_COORDINATE:g} Å, so that no "
+            "copies can be made; correct or remove these atoms"
+        )
+    tree = KDTree(positions)
     for operator in missing:
-        if abs(operator.tr.mat.determinant() - 1) > 0.01:
+        matrix = np.array(operator.tr.mat.tolist())
+        off = np.abs(matrix @ matrix.T - np.eye(3)).max()
+        # NaN fails each of these.
+        if not (
+            off < ROTATION
+            and np.linalg.det(matrix) > 0
+            and operator.tr.vec.length() < MAX_COORDINATE
+        ):
             raise StructureError(
                 f"{path}: the operator {operator.id} of non-crystallographic symmetry is no "
-                "rotation; correct it, or leave it out with ncs='ignore' (--ncs ignore)"
+                "rotation with a shift; correct it, or leave it out: ncs='ignore' (--ncs ignore)"
             )
         if _are_there(operator, tree):
             raise StructureError(
@@ -56,6 +75,6 @@ def add_copies(structure: gemmi.Structure, ncs: str, path: Path) -> list[Remark]
 
 def _are_there(operator: gemmi.NcsOp, tree: KDTree) -> bool:
     """Whether atoms of a copy are within `SAME_PLACE` of atoms of the file."""
-    matrix, shift = np.array(operator.tr.mat.tolist()), np.array(operator.tr.vec.tolist())
-    distance, _ = tree.query(tree.data @ matrix.T + shift, distance_upper_bound=SAME_PLACE)
+    moved = tree.data @ np.array(operator.tr.mat.tolist()).T + operator.tr.vec.tolist()
+    distance, _ = tree.query(moved, distance_upper_bound=SAME_PLACE)
     return bool(np.isfinite(distance).mean() > SAME_PART)

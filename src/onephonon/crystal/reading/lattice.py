@@ -88,7 +88,7 @@ def declared_lattice(declared: Declarations, path: Path) -> Lattice:
     parameters = declared.cell
     if parameters is not None and not all(math.isfinite(p) for p in parameters):
         raise StructureError(f"{path}: the unit cell {parameters} is not finite; correct CRYST1")
-    if parameters is None or not gemmi.UnitCell(*parameters).is_crystal():
+    if parameters is None or parameters[:3] == (1, 1, 1) or not all(parameters):
         held = f", only the placeholder {parameters[:3]}" if parameters else ""
         raise StructureError(
             f"{path}: there is no unit cell{held}, as in files "
