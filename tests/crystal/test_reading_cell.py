@@ -305,11 +305,11 @@ def test_copies_that_are_not_given(save):
     np.testing.assert_allclose(crystal.positions[10:], POSITIONS @ TURN + SHIFT, atol=1e-9)
     torch.testing.assert_close(crystal.B[10:], crystal.B[:10])
     assert len({label.chain for label in crystal.labels}) == 2
-    assert "1 copies by non-crystallographic symmetry" in crystal.report()
+    assert "1 copy by non-crystallographic symmetry" in crystal.report()
     assert "10 atoms to the file's 10" in crystal.report()
     alone = read_crystal(path, ncs="ignore")
     assert alone.n_atoms == 10
-    assert "ignored: 1 copies" in alone.report()
+    assert "ignored: 1 copy" in alone.report()
     with pytest.raises(InputError, match="ncs 'no' is not one of apply, ignore"):
         read_crystal(path, ncs="no")
 
