@@ -75,7 +75,7 @@ def read_declarations(path: Path) -> Declarations:
         return declarations.of_pdb(text.split("\n"), path)
     try:
         document = gemmi.cif.read_string(text)
-        blocks = [block for block in document if block.find_value("_cell.length_a")]
+        blocks = [block for block in document if declarations.has_cell(block)]
         return declarations.of_mmcif((blocks or list(document))[0])
     except PARSER_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -101,7 +101,7 @@ def _open_pdb(text: str, path: Path) -> StructureFile:
 
 def _open_mmcif(text: str, path: Path) -> StructureFile:
     document = gemmi.cif.read_string(text)
-    held = [block for block in document if block.find_values("_atom_site.id")]
+    held = [block for block in document if block.find_values("_atom_site.Cartn_x")]
     if not held:
         small = any(block.find_values("_atom_site_label") for block in document)
         kind = "a small-molecule CIF, with other names than mmCIF" if small else "a CIF"
@@ -119,7 +119,7 @@ def _open_mmcif(text: str, path: Path) -> StructureFile:
 
 def _absent(block: gemmi.cif.Block, structure: gemmi.Structure) -> list[Remark]:
     """Complete B-factors that the file lacks: from U where it has that."""
-    n = len(block.find_values("_atom_site.id"))
+    n = len(block.find_values("_atom_site.Cartn_x"))
     remarks = []
 
     def given(tag: str) -> list[bool]:
