@@ -7,7 +7,7 @@ import torch
 
 from onephonon import OnePhonon, StructureError, read_crystal
 from onephonon.network.bodies import gather_bodies
-from pdb_text import alanine, atom_line, write_pdb
+from pdb_text import ALANINE, alanine, atom_line, write_pdb
 
 #: Fractional Miller indices in no order; a cell of 7 x 8 x 9 Å.
 Q = torch.tensor([[-0.31, -0.71, -0.73], [0.26, 0.32, -0.05], [-1.48, 0.38, 0.71], [0.8, 0.7, 0.5]])
@@ -135,21 +135,45 @@ def test_numbers_in_hybrid_36_are_numbers(write):
     assert residue_names(crystal)[1:] == ["A/HOH 9999", "A/HOH 10000"]
 
 
-def test_waters_without_numbers_in_mmcif(tmp_path):
-    """Without the columns of the authors, all waters of a chain have no number."""
-    block = gemmi.cif.Document().add_new_block("waters")
+def write_mmcif(path, columns, rows):
+    """An mmCIF file of these columns beside the usual ones of elements, places and numbers."""
+    block = gemmi.cif.Document().add_new_block("made_up")
     cell = {"length_a": 7, "length_b": 8, "length_c": 9, "angle_alpha": 90, "angle_beta": 95}
     for name, value in (cell | {"angle_gamma": 90}).items():
         block.set_pair(f"_cell.{name}", str(value))
     block.set_pair("_symmetry.space_group_name_H-M", "'P 1 21 1'")
-    names = "id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_seq_id"
-    names += " Cartn_x Cartn_y Cartn_z occupancy B_iso_or_equiv"
-    loop = block.init_loop("_atom_site.", names.split())
-    for i, (y, z) in enumerate([(1, 1), (4, 2), (6, 7)], start=1):
-        loop.add_row([*f"{i} O O . HOH W . 5 {y} {z} 1.0 10".split()])
-    (tmp_path / "waters.cif").write_text(block.as_string())
-    crystal = read_crystal(tmp_path / "waters.cif", waters=True)
+    names = f"id {columns} Cartn_x Cartn_y Cartn_z occupancy B_iso_or_equiv".split()
+    loop = block.init_loop("_atom_site.", names)
+    for i, row in enumerate(rows, start=1):
+        loop.add_row([*f"{i} {row} 1.0 10".split()])
+    path.write_text(block.as_string())
+    return path
+
+
+def test_waters_without_numbers_in_mmcif(tmp_path):
+    """Without the columns of the authors, all waters of a chain have no number."""
+    columns = "type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_seq_id"
+    rows = [f"O O . HOH W . 5 {y} {z}" for y, z in ((1, 1), (4, 2), (6, 7))]
+    crystal = read_crystal(write_mmcif(tmp_path / "waters.cif", columns, rows), waters=True)
     assert residue_names(crystal) == ["W/HOH ", "W/HOH #2", "W/HOH #3"]
+
+
+def test_molecules_of_one_name_in_mmcif(tmp_path):
+    """Two chains that their authors call X, with the same numbers; the columns of the dictionary
+    tell them apart.
+    """
+    columns = "type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_seq_id"
+    columns += " auth_asym_id auth_seq_id"
+    rows = [
+        f"{name[0]} {name} . ALA {asym} {n} X {n} {x + 3.8 * (n - 1):.3f} {y + shift:.3f} {z:.3f}"
+        for asym, shift in (("A", 1.0), ("B", 4.0))
+        for n in (1, 2)
+        for name, (x, y, z) in ALANINE.items()
+    ]
+    crystal = read_crystal(write_mmcif(tmp_path / "chains.cif", columns, rows))
+    bodies = gather_bodies(crystal, "chain")
+    assert bodies.names == ("chain X", "chain X#2")
+    assert bodies.body[:20].tolist() == [0] * 10 + [1] * 10
 
 
 # ---- segments and molecules of one name -----------------------------------------------------

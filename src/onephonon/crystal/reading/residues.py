@@ -12,6 +12,8 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from .residue_order import chain_of_part
+
 Kind = Literal["polymer", "water", "ligand"]
 
 Matrix = NDArray[np.float64]
@@ -165,7 +167,7 @@ def _separate(model: gemmi.Model, matrix: Matrix) -> Iterator[Residue]:
         last: Residue | None = None
         for residue in chain:
             chain_name, residue_name = _four_letters(
-                names[chain.name, residue.segment], residue.name
+                names[chain_of_part(chain.name), residue.segment], residue.name
             )
             atoms = [NamedAtom(residue_name, atom) for atom in residue]
             for piece in _divided(atoms, matrix):
@@ -191,7 +193,7 @@ def _chain_names(model: gemmi.Model) -> dict[tuple[str, str], str]:
     segments: dict[str, dict[str, None]] = {}
     for chain in model:
         for residue in chain:
-            segments.setdefault(chain.name, {})[residue.segment] = None
+            segments.setdefault(chain_of_part(chain.name), {})[residue.segment] = None
     names = {}
     for chain_name, found in segments.items():
         own = chain_name.strip()

@@ -16,7 +16,7 @@ from . import declarations
 from .declarations import Declarations
 from .file_text import READABLE, read_text
 from .pdb_text import ASSUMED_B, check_pdb, looks_like_pdb
-from .residue_order import separated
+from .residue_order import separate_rows, separated
 
 #: What the parser raises on damaged files.
 PARSER_ERRORS = (RuntimeError, ValueError, OSError, EOFError, IndexError, TypeError, OverflowError)
@@ -112,6 +112,7 @@ def _open_mmcif(text: str, path: Path) -> StructureFile:
     if others:
         text = f"data blocks {', '.join(others)}; the atoms are those of {block.name}"
         remarks.append(Remark("ignored", text, matters=len(held) > 1))
+    separate_rows(block)
     structure = gemmi.make_structure_from_block(block)
     remarks += _absent(block, structure)
     return StructureFile(structure, declarations.of_mmcif(block), tuple(remarks))
