@@ -281,6 +281,15 @@ def test_small_molecule_cif(save):
         read_crystal(save(text, "small.cif"))
 
 
+def test_cell_of_a_small_molecule_cif(save):
+    lengths = "_cell_length_a 5.1(2)\n_cell_length_b 6\n_cell_length_c 7\n"
+    angles = "_cell_angle_alpha 90\n_cell_angle_beta 95\n_cell_angle_gamma 90\n"
+    group = "_symmetry_space_group_name_H-M 'P 21/c'\n"
+    cell, symbol = read_lattice(save("data_s\n" + lengths + angles + group, "small.cif"))
+    assert cell == (5.1, 6, 7, 90, 95, 90)
+    assert symbol == "P 1 21/c 1"
+
+
 # ---- copies by non-crystallographic symmetry ------------------------------------------------
 
 
@@ -305,11 +314,11 @@ def test_copies_that_are_not_given(save):
     np.testing.assert_allclose(crystal.positions[10:], POSITIONS @ TURN + SHIFT, atol=1e-9)
     torch.testing.assert_close(crystal.B[10:], crystal.B[:10])
     assert len({label.chain for label in crystal.labels}) == 2
-    assert "1 copies by non-crystallographic symmetry" in crystal.report()
+    assert "1 copy by non-crystallographic symmetry" in crystal.report()
     assert "10 atoms to the file's 10" in crystal.report()
     alone = read_crystal(path, ncs="ignore")
     assert alone.n_atoms == 10
-    assert "ignored: 1 copies" in alone.report()
+    assert "ignored: 1 copy" in alone.report()
     with pytest.raises(InputError, match="ncs 'no' is not one of apply, ignore"):
         read_crystal(path, ncs="no")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onephonon.core.errors import StructureError
 from onephonon.core.units import EIGHT_PI_SQUARED
 from onephonon.crystal.crystal import AtomLabel
-from onephonon.crystal.remarks import Remark
+from onephonon.crystal.remarks import Remark, counted
 
 LabelledAtoms = Sequence[tuple[AtomLabel, gemmi.Atom]]
 
@@ -97,7 +97,7 @@ def check_atoms(atoms: LabelledAtoms, lengths: Sequence[float], path: Path) -> l
         )
     remarks = _check_places(atoms, sum(lengths), path)
     if empty:
-        text = f"{empty} atoms of occupancy 0, which move and do not scatter"
+        text = f"{counted(empty, 'atom')} of occupancy 0: in the network, without scattering"
         remarks.append(Remark("read", text))
     return remarks
 
@@ -142,7 +142,7 @@ def _shared_points(
             "occupancies exceed 1 together: placeholders or atoms written twice; correct or remove "
             "them"
         )
-    return [Remark("read", f"{n} atoms at the very place of others ({where})")]
+    return [Remark("read", f"{counted(n, 'atom')} at the very place of others ({where})")]
 
 
 def read_displacements(
@@ -206,7 +206,11 @@ def correct_elements(structure: gemmi.Structure) -> list[Remark]:
                 atom.element = gemmi.Element(first)
                 changed[was, first] += 1
     return [
-        Remark("changed", f"{n} atoms of amino acids from {was} to {now}, by their names", True)
+        Remark(
+            "changed",
+            f"{counted(n, 'atom')} of amino acids from {was} to {now}, by their names",
+            True,
+        )
         for (was, now), n in changed.items()
     ]
 

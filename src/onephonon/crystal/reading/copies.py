@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from onephonon.core.errors import StructureError
-from onephonon.crystal.remarks import Remark
+from onephonon.crystal.remarks import Remark, counted
 
 #: What to do with copies that are declared and not in the file.
 NCS = ("apply", "ignore")
@@ -37,9 +37,9 @@ def add_copies(structure: gemmi.Structure, ncs: str, path: Path) -> list[Remark]
     missing = [op for op in structure.ncs if not (op.given or op.tr.is_identity())]
     if not missing:
         return []
-    what = f"{len(missing)} copies by non-crystallographic symmetry (MTRIX, _struct_ncs_oper)"
+    what = f"{counted(len(missing), 'copy', 'copies')} by non-crystallographic symmetry"
     if ncs == "ignore":
-        return [Remark("ignored", f"{what}, as asked")]
+        return [Remark("ignored", f"{what} (MTRIX, _struct_ncs_oper), as asked")]
     positions = np.array([found.atom.pos.tolist() for found in structure[0].all()])
     if not (np.abs(positions) < MAX_COORDINATE).all():
         raise StructureError(
@@ -70,7 +70,8 @@ def add_copies(structure: gemmi.Structure, ncs: str, path: Path) -> list[Remark]
     before = structure[0].count_atom_sites()
     structure.expand_ncs(gemmi.HowToNameCopiedChain.AddNumber)
     added = structure[0].count_atom_sites() - before
-    return [Remark("changed", f"{what} added: {added} atoms to the file's {before}")]
+    text = f"{what} added (MTRIX, _struct_ncs_oper): {counted(added, 'atom')}"
+    return [Remark("changed", f"{text} to the file's {before}")]
 
 
 def _are_there(operator: gemmi.NcsOp, tree: KDTree) -> bool:

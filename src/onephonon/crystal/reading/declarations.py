@@ -103,15 +103,14 @@ def of_pdb(lines: list[str], path: Path) -> Declarations:
 
 
 def of_mmcif(block: gemmi.cif.Block) -> Declarations:
-    """Declarations of a block of an mmCIF file."""
+    """Declarations of a block of an mmCIF file, or of a small-molecule CIF."""
 
     def text(*tags: str) -> str:
-        found = (block.find_value(tag) for tag in tags)
-        values = [gemmi.cif.as_string(value).strip() for value in found if value]
+        values = [gemmi.cif.as_string(_value(block, tag)).strip() for tag in tags]
         return next((value for value in values if value), "")
 
     def number(tag: str) -> float:
-        return float(gemmi.cif.as_number(block.find_value(tag) or "?"))
+        return float(gemmi.cif.as_number(_value(block, tag)))
 
     names = [f"_cell.{x}" for x in ("length_a", "length_b", "length_c")]
     names += [f"_cell.angle_{x}" for x in ("alpha", "beta", "gamma")]
@@ -136,10 +135,21 @@ def of_mmcif(block: gemmi.cif.Block) -> Declarations:
     )
 
 
+def has_cell(block: gemmi.cif.Block) -> bool:
+    """Whether a block of a CIF declares a cell."""
+    return _value(block, "_cell.length_a") != "?"
+
+
+def _value(block: gemmi.cif.Block, tag: str) -> str:
+    """Value of an item; small-molecule files write its name with "_" in place of the point."""
+    return block.find_value(tag) or block.find_value(tag.replace(".", "_")) or "?"
+
+
 def _listed_operators(block: gemmi.cif.Block) -> list[str]:
     for tag in ("_space_group_symop.operation_xyz", "_symmetry_equiv.pos_as_xyz"):
-        if values := [gemmi.cif.as_string(x) for x in block.find_values(tag)]:
-            return [value.replace(" ", "").lower() for value in values]
+        for name in (tag, tag.replace(".", "_")):
+            if values := [gemmi.cif.as_string(x) for x in block.find_values(name)]:
+                return [value.replace(" ", "").lower() for value in values]
     return []
 
 

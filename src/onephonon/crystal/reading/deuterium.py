@@ -14,7 +14,7 @@ import torch
 
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.form_factors import form_factors
-from onephonon.crystal.remarks import Remark
+from onephonon.crystal.remarks import Remark, counted
 
 
 def join_shared_sites(structure: gemmi.Structure) -> None:
@@ -53,5 +53,5 @@ def with_deuterium(crystal: Crystal, fractions: Sequence[float]) -> tuple[Crysta
         kind=kind,
     )
     masses = torch.where(f > 0, f * mass_d + (1 - f) * mass_h, crystal.masses)
-    text = f"{n} hydrogen sites with deuterium scatter with the mean length of both"
+    text = f"{counted(n, 'hydrogen site')} with deuterium: the mean scattering length of both"
     return crystal.replace(form_factors=joined, masses=masses), [Remark("read", text)]

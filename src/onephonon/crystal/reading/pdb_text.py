@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onephonon.core.errors import StructureError
-from onephonon.crystal.remarks import Remark
+from onephonon.crystal.remarks import Remark, counted
 
 #: B-factor of atoms for which the file has none, Å^2.
 ASSUMED_B = 20.0
@@ -147,14 +147,16 @@ def _without_legacy(line: str, found: Counter[str]) -> str:
 def _remarks(found: Counter[str]) -> list[Remark]:
     remarks = []
     if n := found["no occupancy"]:
-        remarks.append(Remark("assumed", f"occupancy 1 for {n} atoms without one"))
+        remarks.append(Remark("assumed", f"occupancy 1 for {counted(n, 'atom')} without one"))
     if n := found["no B-factor"]:
-        text = f"B = {ASSUMED_B:g} Å² for {n} atoms without one"
+        text = f"B = {ASSUMED_B:g} Å² for {counted(n, 'atom')} without one"
         remarks.append(Remark("assumed", text, matters=True))
     if n := found["no element"]:
-        remarks.append(Remark("assumed", f"elements of {n} atoms from their names"))
+        remarks.append(Remark("assumed", f"elements of {counted(n, 'atom')} from their names"))
     if n := found["legacy"]:
-        remarks.append(Remark("ignored", f"columns 73-80 of {n} records: they number the records"))
+        remarks.append(
+            Remark("ignored", f"columns 73-80 of {counted(n, 'record')}: they number the records")
+        )
     if n := found["after END"]:
-        remarks.append(Remark("ignored", f"{n} atoms after END", matters=True))
+        remarks.append(Remark("ignored", f"{counted(n, 'atom')} after END", matters=True))
     return remarks

@@ -10,7 +10,7 @@ import gemmi
 
 from onephonon.core.errors import StructureError
 from onephonon.core.units import EIGHT_PI_SQUARED
-from onephonon.crystal.remarks import Remark
+from onephonon.crystal.remarks import Remark, counted
 
 from . import declarations
 from .declarations import Declarations
@@ -75,7 +75,7 @@ def read_declarations(path: Path) -> Declarations:
         return declarations.of_pdb(text.split("\n"), path)
     try:
         document = gemmi.cif.read_string(text)
-        blocks = [block for block in document if block.find_value("_cell.length_a")]
+        blocks = [block for block in document if declarations.has_cell(block)]
         return declarations.of_mmcif((blocks or list(document))[0])
     except PARSER_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -101,7 +101,7 @@ def _open_pdb(text: str, path: Path) -> StructureFile:
 
 def _open_mmcif(text: str, path: Path) -> StructureFile:
     document = gemmi.cif.read_string(text)
-    held = [block for block in document if block.find_values("_atom_site.id")]
+    held = [block for block in document if block.find_values("_atom_site.Cartn_x")]
     if not held:
         small = any(block.find_values("_atom_site_label") for block in document)
         kind = "a small-molecule CIF, with other names than mmCIF" if small else "a CIF"
@@ -120,7 +120,7 @@ def _open_mmcif(text: str, path: Path) -> StructureFile:
 
 def _absent(block: gemmi.cif.Block, structure: gemmi.Structure) -> list[Remark]:
     """Complete B-factors that the file lacks: from U where it has that."""
-    n = len(block.find_values("_atom_site.id"))
+    n = len(block.find_values("_atom_site.Cartn_x"))
     remarks = []
 
     def given(tag: str) -> list[bool]:
@@ -128,7 +128,7 @@ def _absent(block: gemmi.cif.Block, structure: gemmi.Structure) -> list[Remark]:
         return [not gemmi.cif.is_null(x) for x in column] if column else [False] * n
 
     if missing := n - sum(given("occupancy")):
-        remarks.append(Remark("assumed", f"occupancy 1 for {missing} atoms without one"))
+        remarks.append(Remark("assumed", f"occupancy 1 for {counted(missing, 'atom')} without one"))
     with_b = given("B_iso_or_equiv")
     u_values = list(block.find_values("_atom_site.U_iso_or_equiv")) or ["?"] * n
     ids = block.find_values("_atom_site.id")
@@ -143,9 +143,9 @@ def _absent(block: gemmi.cif.Block, structure: gemmi.Structure) -> list[Remark]:
                 B = from_u.get(str(found.atom.serial))
                 if B is not None:
                     found.atom.b_iso = B
-        remarks.append(Remark("read", f"B = 8 π² U of {len(from_u)} atoms with U"))
+        remarks.append(Remark("read", f"B = 8 π² U of {counted(len(from_u), 'atom')} with U"))
     if missing := n - sum(with_b) - len(from_u):
-        text = f"B = {ASSUMED_B:g} Å² for {missing} atoms without one"
+        text = f"B = {ASSUMED_B:g} Å² for {counted(missing, 'atom')} without one"
         remarks.append(Remark("assumed", text, matters=True))
     if block.find_values("_atom_site_anisotrop.B[1][1]"):
         remarks.append(Remark("ignored", "anisotropic B (not U) in the file", matters=True))

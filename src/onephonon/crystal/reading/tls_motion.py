@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.units import EIGHT_PI_SQUARED
-from onephonon.crystal.remarks import Remark
+from onephonon.crystal.remarks import Remark, counted
 
 Float64 = NDArray[np.float64]
 
@@ -95,8 +95,8 @@ def add_tls_motion(structure: gemmi.Structure, b_factors: str) -> list[Remark]:
         atom.aniso = gemmi.SMat33f(U[0, 0], U[1, 1], U[2, 2], U[0, 1], U[0, 2], U[1, 2])
         atom.b_iso = EIGHT_PI_SQUARED * np.trace(U) / 3
         n += 1
-    text = f"motion of {len(groups)} TLS groups of the file added to residual B of {n} atoms"
-    return [Remark("changed", text)]
+    text = f"motion of {counted(len(groups), 'TLS group')} of the file added to residual B"
+    return [Remark("changed", f"{text} of {counted(n, 'atom')}")]
 
 
 def read_groups(structure: gemmi.Structure) -> list[TlsGroup]:
