@@ -11,6 +11,7 @@ from .app import command
 from .options.network import NetworkOptions
 from .options.output import OutputOptions
 from .options.structure import StructureFile, StructureOptions
+from .remarks import show_remarks
 
 if TYPE_CHECKING:
     from onephonon.network.interfaces import ContactRow
@@ -49,7 +50,9 @@ def contacts(
 
     if output is not None:
         check_writable(output, writing.force)
-    bodies = gather_bodies(structure.read_crystal(file), network.group_by)
+    crystal = structure.read_crystal(file)
+    show_remarks(crystal, file.name, writing.quiet)
+    bodies = gather_bodies(crystal, network.group_by)
     found = find_contacts(bodies, network.cutoff)
     springs = ClassSprings(bodies, found, SpringPlan(by=by))
     rows = contact_table(bodies, found, springs.springs(), springs.classes())

@@ -14,6 +14,7 @@ from .options.network import NetworkOptions
 from .options.output import MessageOptions
 from .options.springs import SpringOptions
 from .options.structure import StructureFile, StructureOptions
+from .remarks import show_remarks
 from .terminal import status
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def verify(
     if supercell is not None and min(supercell) < 1:
         raise InputError(f"--supercell {supercell}: must be three whole numbers, 1 or more")
     crystal = structure.read_crystal(file)
+    show_remarks(crystal, file.name, messages.quiet)
     with status(f"comparing {file.name} with an explicit supercell", messages.quiet):
         result = run(
             crystal,

@@ -105,5 +105,6 @@ def displacement_covariance(
     U = A @ blocks[bodies.body] @ A.mT
     if check_zone_average(zone_average) == "supercell":
         return U
-    waves = acoustic_correction(long_wave_stiffness(bodies, constants, solver), samples)
+    stiffness = long_wave_stiffness(bodies, constants, solver)
+    waves = acoustic_correction(stiffness, samples)
     return U + waves / (samples[0] * samples[1] * samples[2])

@@ -26,12 +26,11 @@ from .displacements import covariance, displacement_covariance
 from .normal_modes import Modes, modes
 from .solvers.choice import MAX_DENSE_DOF, SolverChoice, choose_solver
 
-#: The default mesh of the ADPs corresponds to a box of at least this many Å, and of at least this
-#: many cells, along each axis: within 0.05 % of the limit for the mean of all atoms.
-DEFAULT_BOX, DEFAULT_CELLS = 60.0, 3
-
-#: The same for few degrees of freedom, where a fine mesh costs little and is needed for 0.1 %.
-FINE_BOX, FINE_CELLS = 100.0, 5
+#: The default mesh of the ADPs corresponds to a box of at least this many Å along each axis, and of
+#: at least three cells, or five where there are few degrees of freedom: rigid copies of a large
+#: asymmetric unit need them, and they cost little. The mean is within 0.1 % of the limit.
+DEFAULT_BOX = 60.0
+DEFAULT_CELLS, CELLS_OF_FEW = 3, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,10 +303,9 @@ def lattice_of(model: LatticeModel | HasLattice) -> LatticeModel:
 def default_mesh(crystal: Crystal, n_dof: int) -> tuple[int, int, int]:
     """Brillouin-zone mesh of a box of 60 Å and three cells, or more, along each axis.
 
-    For few degrees of freedom, 100 Å and five cells.
+    For up to 150 degrees of freedom, of five cells.
     """
-    few = n_dof <= MAX_DENSE_DOF
-    box, cells = (FINE_BOX, FINE_CELLS) if few else (DEFAULT_BOX, DEFAULT_CELLS)
-    # A ratio such as 60/20.000000001 is 3.
-    n = [max(cells, math.ceil(box / x - 1e-6)) for x in crystal.cell.parameters[:3]]
+    cells = CELLS_OF_FEW if n_dof <= MAX_DENSE_DOF else DEFAULT_CELLS
+    # A ratio such as 60/19.9999999 is 3.
+    n = [max(cells, math.ceil(DEFAULT_BOX / x - 1e-6)) for x in crystal.cell.parameters[:3]]
     return symmetric_mesh(n, crystal.rotations)

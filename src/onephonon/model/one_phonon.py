@@ -82,9 +82,9 @@ class OnePhonon(nn.Module):
         and its constants. They become the submodule `springs`.
     mesh : three int, optional
         Mesh of the Brillouin zone for the ADPs (1 along all axes is Gamma and the acoustic waves
-        around it); by default that of a box of at least 60 Å and three cells along each axis (100 Å
-        and five cells for up to 150 degrees of freedom). With ``zone_average='supercell'``, by
-        default the samples per Miller index of the three samplings.
+        around it); by default that of a box of at least 60 Å and three cells along each axis (five
+        cells for up to 150 degrees of freedom). With ``zone_average='supercell'``, by default
+        the samples per Miller index of the three samplings.
     zone_average : {'crystal', 'supercell'}
         What ADPs and the thermal scale are averages over: the zone of the crystal, or the
         wavevectors of a finite supercell, without those that move it as a whole

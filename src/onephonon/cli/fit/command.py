@@ -17,6 +17,7 @@ from ..options.output import OutputOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
 from ..options.voxels import VoxelOptions
+from ..remarks import show_remarks
 from ..terminal import progress
 from .folder import FitFolder
 from .options import (
@@ -70,6 +71,7 @@ def fit(
     measured = reading.read_for(data_file, file)
     arguments = model_arguments(network, structure)
     model = build_model(file, arguments, **numerics.tensor_arguments())
+    show_remarks(model.crystal, file.name, writing.quiet)
     folder = FitFolder.open(output, file, measured, settings, arguments, writing.force)
     fitted = _run(model, measured, settings, folder, writing.quiet)
     _write(fitted, folder, kelvin, report, writing.quiet)

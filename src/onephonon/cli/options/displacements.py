@@ -28,7 +28,7 @@ class DisplacementOptions(OptionGroup):
         typer.Option(
             metavar="NH NK NL",
             help="Mesh in the Brillouin zone over which displacements are averaged.",
-            show_default="a box of 60 Å, or of 100 Å for few bodies",
+            show_default="a box of 60 Å",
         ),
     ] = None
     zone_average: Annotated[
