@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from onephonon import InputError, OnePhonon, StructureError, read_crystal, read_map
+from onephonon.cli.options.structure import StructureOptions
 from onephonon.crystal.reading.lattice import read_lattice
 from peptide_files import CRYST1, PLACES, atom_records, mmcif_text, pdb_text
 
@@ -45,6 +46,12 @@ def test_scale_of_the_same_cell_changes_nothing(save):
     scaled = read_crystal(save(pdb_text(head=scale_records(fractional_matrix(CELL)))))
     assert torch.equal(plain.cell.matrix, scaled.cell.matrix)
     assert torch.equal(plain.positions_frac, scaled.positions_frac)
+
+
+def test_scale_of_rounded_axes_leaves_the_cell_of_cryst1(save):
+    # 0.05 %, as where SCALE comes from a cell before rounding: within the stated 0.1 %.
+    near = save(pdb_text(head=scale_records(fractional_matrix((10.005, *CELL[1:])))))
+    assert read_crystal(near).cell.parameters == pytest.approx(CELL, abs=1e-9)
 
 
 @pytest.mark.parametrize("edit", [(100.0, *CELL[1:]), (10.08, *CELL[1:]), (*CELL[:4], 101.0, 90.0)])
@@ -316,7 +323,7 @@ def test_copies_that_are_not_given(save):
     assert len({label.chain for label in crystal.labels}) == 2
     assert "1 copy by non-crystallographic symmetry" in crystal.report()
     assert "10 atoms to the file's 10" in crystal.report()
-    alone = read_crystal(path, ncs="ignore")
+    alone = StructureOptions(ncs="ignore").read_crystal(path)
     assert alone.n_atoms == 10
     assert "ignored: 1 copy" in alone.report()
     with pytest.raises(InputError, match="ncs 'no' is not one of apply, ignore"):

@@ -105,7 +105,7 @@ class OnePhonon(nn.Module):
     device : torch.device or str, optional
     **structure_options
         Options of `read_crystal` (hydrogens, waters, ligands, conformers, anisotropic,
-        model_number, radiation). And `solvent` (e/Å^3, 0.334 for water; 0, none, by default)
+        model_number, radiation, ncs). And `solvent` (e/Å^3, 0.334 for water; 0, none, by default)
         and `solvent_smoothing` (Å^2) of the displaced flat solvent (`with_solvent`).
 
     Raises
