@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import command
+from .checks import WRITES
 from .options.network import NetworkOptions
 from .options.output import OutputOptions
 from .options.structure import StructureFile, StructureOptions
@@ -32,6 +33,7 @@ def contacts(
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Save all symmetry-unique contacts: .csv or .json."),
+        WRITES,
     ] = None,
     writing: OutputOptions,
     structure: StructureOptions,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .app import command
+from .checks import READS, WRITES
 from .options.map_reading import MapReadingOptions
 from .options.output import OutputOptions
 from .terminal import echo
@@ -16,11 +17,12 @@ from .terminal import echo
 @command("onephonon convert snase.lat map.h5 --cell-from 1stn.pdb")
 def convert(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A map in any of the formats below.")
+        Path, typer.Argument(metavar="FILE", help="A map in any of the formats below."), READS
     ],
     output: Annotated[
         Path,
         typer.Argument(metavar="OUTPUT", help="File to write; the format follows from its ending."),
+        WRITES,
     ],
     *,
     table: Annotated[

@@ -10,6 +10,7 @@ import typer
 from onephonon.core.errors import InputError
 
 from .app import command
+from .checks import WRITES_FOLDER
 from .models import build_model
 from .options.output import OutputOptions
 from .terminal import echo, progress
@@ -22,7 +23,9 @@ SAMPLINGS = {"hsampling": (-20, 20, 2), "ksampling": (-9, 9, 4), "lsampling": (-
 def demo(
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; created if missing.")
+        Path,
+        typer.Option("--output", "-o", help="Folder for the results; created if missing."),
+        WRITES_FOLDER,
     ] = Path("demo"),
     writing: OutputOptions,
 ) -> None:

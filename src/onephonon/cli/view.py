@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .app import command
+from .checks import ONE_OR_MORE, READS, WRITES
 from .options.map_reading import MapReadingOptions
 from .options.output import OutputOptions
 from .terminal import echo, status
@@ -21,17 +22,20 @@ def view(
     file: Annotated[
         Path,
         typer.Argument(metavar="FILE", help="A map on a grid of hkl, in any of the formats."),
+        READS,
     ],
     *,
     against: Annotated[
         Path | None,
         typer.Option(metavar="DATA", help="A second map to compare with, side by side."),
+        READS,
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", help="HTML file to write.", show_default="FILE with ending .html"
         ),
+        WRITES,
     ] = None,
     open_page: Annotated[
         bool, typer.Option("--open", help="Show the page in the browser.")
@@ -52,6 +56,7 @@ def view(
             help="Reduce larger maps to this many voxels by means over blocks.",
             show_default="4 million",
         ),
+        ONE_OR_MORE,
     ] = None,
     writing: OutputOptions,
     reading: MapReadingOptions,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from ..checks import WRITES, Given, Limits
 from ..groups import OptionGroup
 from ..options.resolution import ResolutionOptions
 
@@ -22,7 +23,9 @@ class ComparisonOptions(OptionGroup):
 
     panel: ClassVar[str] = "Comparison"
 
-    shells: Annotated[int, typer.Option(help="Number of resolution shells to report.")] = 10
+    shells: Annotated[
+        int, typer.Option(help="Number of resolution shells to report."), Limits(low=1, high=10_000)
+    ] = 10
     remove: Annotated[
         str,
         typer.Option(
@@ -31,7 +34,9 @@ class ComparisonOptions(OptionGroup):
             "(line) or the mean (mean); the interpolated mean (profile); or nothing (none).",
         ),
     ] = "line"
-    remove_shells: Annotated[int, typer.Option(help="Number of shells of |q| for --remove.")] = 50
+    remove_shells: Annotated[
+        int, typer.Option(help="Number of shells of |q| for --remove."), Limits(low=1, high=10_000)
+    ] = 50
     weights: Annotated[
         str,
         typer.Option(
@@ -39,6 +44,11 @@ class ComparisonOptions(OptionGroup):
             help="Weights of voxels: unit, 1/sigma², or the number of observations.",
         ),
     ] = "unit"
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError for shells of an isotropic part that is not removed."""
+        if self.remove == "none":
+            given.refuse("remove_shells", why="not with --remove none, which subtracts nothing")
 
     def settings(self, resolution: ResolutionOptions, reindex: str) -> Settings:
         """Settings of `compare_maps`.
@@ -68,12 +78,12 @@ class ResultOptions(OptionGroup):
     panel: ClassVar[str] = "Results"
 
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save the table of shells as CSV.")
+        Path | None, typer.Option(metavar="FILE", help="Save the table of shells as CSV."), WRITES
     ] = None
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Save all numbers as JSON.")] = (
-        None
-    )
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture.")] = None
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save all numbers as JSON."), WRITES
+    ] = None
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture."), WRITES] = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -82,6 +92,7 @@ class ResultOptions(OptionGroup):
             metavar="FILE",
             help="Save the model as a map on the voxels and in the indices of the data.",
         ),
+        WRITES,
     ] = None
 
     @property

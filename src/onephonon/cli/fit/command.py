@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..app import command
+from ..checks import READS, WRITES_FOLDER, Given
 from ..models import build_model, model_arguments
 from ..options.map_reading import MapReadingOptions
 from ..options.network import NetworkOptions
@@ -39,11 +40,16 @@ if TYPE_CHECKING:
 def fit(
     file: StructureFile,
     data_file: Annotated[
-        Path, typer.Argument(metavar="DATA", help="The measured map, in any supported format.")
+        Path,
+        typer.Argument(metavar="DATA", help="The measured map, in any supported format."),
+        READS,
     ],
     *,
+    given: Given,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; created if missing.")
+        Path,
+        typer.Option("--output", "-o", help="Folder for the results; created if missing."),
+        WRITES_FOLDER,
     ],
     writing: OutputOptions,
     data: DataOptions,
@@ -65,7 +71,8 @@ def fit(
     calculated map, and the state of the fit: repeat the command to continue an interrupted fit.
     """
     settings = fit_settings(data, resolution, voxels, objective, levels)
-    report.check()
+    if not report.draws:
+        given.refuse("temperature", why="only for predictions, which --draws 0 leaves out")
     kelvin = temperature.kelvin(file, writing.quiet)
     measured = reading.read_for(data_file, file)
     arguments = model_arguments(network, structure)

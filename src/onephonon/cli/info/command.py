@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..app import command
+from ..checks import READS, WRITES, Given
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
 from ..terminal import echo, status
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 @command("onephonon info snase.lat --cell-from 1stn.pdb --laue 4/mmm")
 def info(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A map in any of the supported formats.")
+        Path, typer.Argument(metavar="FILE", help="A map in any of the supported formats."), READS
     ],
     *,
+    given: Given,
     laue: Annotated[
         str,
         typer.Option(
@@ -41,7 +43,9 @@ def info(
         ),
     ] = None,
     png: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the map into a PNG, PDF or SVG file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the map into a PNG, PDF or SVG file."),
+        WRITES,
     ] = None,
     writing: OutputOptions,
     reading: MapReadingOptions,
@@ -54,6 +58,8 @@ def info(
     """
     from onephonon.core.files import check_writable
 
+    if writing.quiet:
+        given.refuse("laue", "picture", why="not with --quiet, which prints nothing")
     if png is not None:
         from onephonon.viz.plot.saving import check_picture_path
 

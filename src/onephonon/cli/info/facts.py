@@ -85,7 +85,7 @@ def symmetry(diffuse: DiffuseMap, laue: str) -> Rows:
         found = symmetry_agreement(diffuse, laue)
     except InputError as error:
         if laue:
-            raise
+            raise InputError(f"--laue {laue!r}: {error}") from error
         return [("symmetry", f"not compared: {error}")]
     group = f"Laue group of {found.symmetry}, {found.n_operators} operators"
     rows = [("symmetry", group), ("", f"Friedel pairs: {_agreement(found.friedel)}")]

@@ -10,6 +10,7 @@ import typer
 from onephonon.core.errors import InputError
 
 from ..app import command
+from ..checks import WRITES_FOLDER, Given
 from ..models import build_model, model_arguments
 from ..options.displacements import DisplacementOptions
 from ..options.network import NetworkOptions
@@ -44,9 +45,11 @@ FILES = (
 def modes(
     file: StructureFile,
     *,
+    given: Given,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for tables and pictures; created if missing."),
+        WRITES_FOLDER,
     ] = None,
     writing: OutputOptions,
     temperature: TemperatureOptions,
@@ -65,6 +68,10 @@ def modes(
     """
     import torch
 
+    if output is None and animation.animate is not None:
+        given.refuse(
+            *SpectrumOptions.names(), why="not for an animation alone; add --output FOLDER"
+        )
     kelvin = temperature.kelvin(file, writing.quiet)
     animation.check(writing.force)
     _check_folder(output, writing.force)

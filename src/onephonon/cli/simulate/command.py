@@ -10,6 +10,7 @@ import typer
 from onephonon.core.errors import InputError
 
 from ..app import command
+from ..checks import WRITES
 from ..models import build_model, model_arguments
 from ..options.displacements import DebyeWallerOptions
 from ..options.network import NetworkOptions
@@ -36,6 +37,7 @@ def simulate(
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="File to write; its ending gives the format."),
+        WRITES,
     ],
     writing: OutputOptions,
     points: PointOptions,

@@ -10,11 +10,12 @@ import typer
 from onephonon.core.errors import InputError
 
 from ..app import command
+from ..checks import READS, WRITES, Given
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
 from ..terminal import echo, status
 from .drawing import draw_kind, write_film
-from .options import SLICES, LookOptions, PictureOptions
+from .options import PROFILE, SLICES, LookOptions, PictureOptions
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
@@ -26,14 +27,15 @@ if TYPE_CHECKING:
 )
 def visualize(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A map in any of the formats, or a list.")
+        Path, typer.Argument(metavar="FILE", help="A map in any of the formats, or a list."), READS
     ],
     data: Annotated[
-        Path | None, typer.Argument(metavar="DATA", help="A measured map to compare with.")
+        Path | None, typer.Argument(metavar="DATA", help="A measured map to compare with."), READS
     ] = None,
     *,
+    given: Given,
     against: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="The same as the second argument.")
+        Path | None, typer.Option(metavar="DATA", help="The same as the second argument."), READS
     ] = None,
     output: Annotated[
         Path | None,
@@ -43,6 +45,7 @@ def visualize(
             help="PNG, PDF or SVG file to write.",
             show_default="FILE with ending .png",
         ),
+        WRITES,
     ] = None,
     writing: OutputOptions,
     pictures: PictureOptions,
@@ -61,6 +64,11 @@ def visualize(
     if data is not None and against is not None:
         raise InputError(f"{data} and --against {against} are both a second map; give one")
     second_file = against or data
+    if not pictures.kinds:
+        given.refuse("output", "dpi", why="for pictures, and only --animate is drawn; add --plane")
+    if pictures.kinds == [PROFILE] and pictures.animate is None:
+        why = "not for --profile alone; add --plane, --halos or --animate"
+        given.refuse("anisotropic", "limits", "scale", why=why)
     files = _outputs(file, output, pictures.kinds)
     for path in files.values():
         check_writable(path, writing.force)

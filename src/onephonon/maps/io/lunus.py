@@ -138,6 +138,7 @@ def _grid(
         return overrides.need_grid(path, shape)
     if not all(math.isfinite(x) for x in bounds):
         raise MapFileError(f"{path}: its bounds {bounds} are not finite numbers")
+    overrides.check_origin(shape)
     steps, origin = [], []
     for axis in range(3):
         low, high = bounds[2 * axis : 2 * axis + 2]

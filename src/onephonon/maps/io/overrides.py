@@ -138,9 +138,25 @@ class Overrides:
             )
         return grid, how
 
+    def check_origin(self, shape: Sequence[int]) -> None:
+        """Check that the voxel of hkl = 0, 0, 0 is not farther from the array than its size.
+
+        Raises
+        ------
+        InputError
+            If it is, as by a slip of the hand.
+        """
+        for axis, (voxel, n) in enumerate(zip(self.origin or (), shape, strict=False)):
+            if not -n <= voxel < 2 * n:
+                raise InputError(
+                    f"origin {self.origin}: voxel {voxel} along {'hkl'[axis]} is far outside the "
+                    f"array, which has {n}; give the voxel of hkl 0, 0, 0, counted from 0"
+                )
+
     def _from_origin(self, shape: Sequence[int]) -> HklGrid:
         assert self.per_index is not None
         assert self.origin is not None
+        self.check_origin(shape)
         low = [-i / n for i, n in zip(self.origin, self.per_index, strict=True)]
         return HklGrid(_triple(low), _triple([1 / n for n in self.per_index]), tuple(shape))  # type: ignore[arg-type]
 

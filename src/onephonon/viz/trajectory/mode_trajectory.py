@@ -116,8 +116,8 @@ class Pattern:
         size = self.displacements.numel()
         if n < 1 or n * size > MAX_NUMBERS:
             raise InputError(
-                f"{n} frames of {len(self.displacements)} atoms: give 1 to {MAX_NUMBERS // size} "
-                "frames, or fewer cells or atoms"
+                f"frames {n}: give 1 to {MAX_NUMBERS // size} for {len(self.displacements)} "
+                "atoms, or show fewer cells or atoms"
             )
         phi = TWO_PI * torch.arange(n, dtype=self.block.positions.dtype) / n
         if self.travelling:
