@@ -16,6 +16,7 @@ from onephonon.core.errors import OnePhononError
 
 from . import compare, contacts, convert, demo, fit, info, modes, simulate, verify, view, visualize  # noqa: F401  (each registers its command)
 from .app import app
+from .endings import interruption_message, notes_of
 
 #: Exit code of a program stopped by Ctrl-C.
 INTERRUPTED = 130
@@ -31,9 +32,10 @@ def main() -> None:
     try:
         app()
     except OnePhononError as error:
-        typer.secho(f"onephonon: {error}", err=True, fg=typer.colors.RED)
+        text = "; ".join([str(error), *notes_of(error)])
+        typer.secho(f"onephonon: {text}", err=True, fg=typer.colors.RED)
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            typer.secho("onephonon: interrupted; no unfinished file was left", err=True)
+            typer.secho(f"onephonon: {interruption_message(stop)}", err=True)
         raise

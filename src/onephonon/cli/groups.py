@@ -11,9 +11,25 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 from typer.models import OptionInfo
+
+
+@dataclass(frozen=True)
+class Role:
+    """What the file is for that an option or argument names; a part of its annotation."""
+
+    name: str
+
+
+#: The file is written: ``Annotated[Path, typer.Option(...), OUTPUT]``. All others are read.
+OUTPUT = Role("output")
+
+#: A field of a group that is no option, but receives all files that the command reads:
+#: ``Annotated[tuple[Path, ...], INPUTS] = ()``.
+INPUTS = Role("inputs")
 
 
 @dataclass(frozen=True)
@@ -73,9 +89,12 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
                 )
             parameters[option.name], owners[option.name] = option, owner
 
+    read = [name for name, option in parameters.items() if _is_input(option.annotation)]
+
     @wraps(command)
     def expanded(**values: Any) -> None:
-        built = {name: _build(group, values) for name, group in groups.items()}
+        inputs = tuple(values[name] for name in read if values[name] is not None)
+        built = {name: _build(group, values, inputs) for name, group in groups.items()}
         rest = {name: values[name] for name in own if name not in groups}
         command(**rest, **built)
 
@@ -89,6 +108,8 @@ def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     for field in fields(group):
         kind, *extras = get_args(hints[field.name]) or (None,)
+        if INPUTS in extras:
+            continue
         options = [extra for extra in extras if isinstance(extra, OptionInfo)]
         if len(options) != 1:
             raise TypeError(
@@ -106,14 +127,26 @@ def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=default,
-            annotation=Annotated[kind, option],
+            annotation=Annotated[kind, option, *(x for x in extras if isinstance(x, Role))],
         )
 
 
-def _build(group: type[OptionGroup], values: dict[str, Any]) -> OptionGroup:
-    """Create a group from the values parsed by Typer."""
-    found = {field.name: values[field.name] for field in fields(group)}
+def _build(
+    group: type[OptionGroup], values: dict[str, Any], inputs: tuple[Path, ...]
+) -> OptionGroup:
+    """Create a group from the values parsed by Typer, and the files that are read."""
+    hints = get_type_hints(group, include_extras=True)
+    found = {
+        field.name: inputs if INPUTS in get_args(hints[field.name]) else values[field.name]
+        for field in fields(group)
+    }
     return group(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+
+
+def _is_input(annotation: Any) -> bool:
+    """Whether an option or argument names a file that is read."""
+    kind, *extras = get_args(annotation) or (annotation,)
+    return (kind is Path or Path in get_args(kind)) and OUTPUT not in extras
 
 
 def _is_repeated(kind: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .app import command
+from .groups import OUTPUT
 from .options.map_reading import MapReadingOptions
 from .options.output import OutputOptions
 from .terminal import status
@@ -32,6 +33,7 @@ def view(
         typer.Option(
             "--output", "-o", help="HTML file to write.", show_default="FILE with ending .html"
         ),
+        OUTPUT,
     ] = None,
     open_page: Annotated[
         bool, typer.Option("--open", help="Show the page in the browser.")
@@ -60,12 +62,11 @@ def view(
 
     With --against, the options under Map reading apply to DATA.
     """
-    from onephonon.core.files import check_writable
     from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz.page.writing import VOXELS, check_page_path, write_page
 
     output = output or file.with_suffix(".html")
-    check_writable(check_page_path(output), writing.force)
+    writing.check(check_page_path(output))
     first, second = reading.read_pair(file, against)
     names = (file.name, "") if against is None else _distinct_names(file, against)
     with status(f"writing {output.name}", writing.quiet):

@@ -74,6 +74,25 @@ def check_outputs(
         If an output is one of the inputs, two outputs are the same file, or one cannot be written.
     """
     checked: list[Path] = []
+    outputs = [Path(path) for path in outputs]
+    check_not_inputs(outputs, inputs)
+    for output in outputs:
+        for other in checked:
+            if same_file(output, other):
+                raise FileError(f"{output} and {other} are the same output; name two files")
+        checked.append(check_writable(output, force))
+
+
+def check_not_inputs(
+    outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]]
+) -> None:
+    """Check that no output is a file that is read.
+
+    Raises
+    ------
+    FileError
+        If one is, also through a link.
+    """
     known = [Path(path) for path in inputs]
     for output in map(Path, outputs):
         for path in known:
@@ -82,10 +101,6 @@ def check_outputs(
                     f"{output} is an input ({path}) and would be overwritten; choose another name "
                     "for the output"
                 )
-        for other in checked:
-            if same_file(output, other):
-                raise FileError(f"{output} and {other} are the same output; name two files")
-        checked.append(check_writable(output, force))
 
 
 def same_file(one: Path, other: Path) -> bool:

@@ -74,7 +74,7 @@ def compare(
     from onephonon.compare.comparison import compare_maps
     from onephonon.maps.io.registry import read_map
 
-    results.check(writing.force)
+    results.check(writing)
     settings = comparison.settings(resolution, voxels.reindex)
     if not is_structure(model_file):
         if voxels.average or voxels.leave_out or displacements.use_data_adp:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ..groups import OptionGroup
+from ..groups import OUTPUT, OptionGroup
+from ..options.output import OutputOptions
 from ..options.resolution import ResolutionOptions
 
 if TYPE_CHECKING:
@@ -68,12 +69,12 @@ class ResultOptions(OptionGroup):
     panel: ClassVar[str] = "Results"
 
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save the table of shells as CSV.")
+        Path | None, typer.Option(metavar="FILE", help="Save the table of shells as CSV."), OUTPUT
     ] = None
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Save all numbers as JSON.")] = (
-        None
-    )
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture.")] = None
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save all numbers as JSON."), OUTPUT
+    ] = None
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture."), OUTPUT] = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -82,6 +83,7 @@ class ResultOptions(OptionGroup):
             metavar="FILE",
             help="Save the model as a map on the voxels and in the indices of the data.",
         ),
+        OUTPUT,
     ] = None
 
     @property
@@ -90,7 +92,7 @@ class ResultOptions(OptionGroup):
         files = (self.csv, self.json, self.png, self.output)
         return [path for path in files if path is not None]
 
-    def check(self, force: bool) -> None:
+    def check(self, writing: OutputOptions) -> None:
         """Check, before long computations, that all files can be written.
 
         Raises
@@ -98,16 +100,12 @@ class ResultOptions(OptionGroup):
         FileError
             If a file cannot be written.
         """
-        from onephonon.core.files import check_writable
-
-        for path in (self.csv, self.json):
-            if path is not None:
-                check_writable(path, force)
         if self.png is not None:
             from onephonon.viz.plot.saving import check_picture_path
 
-            check_writable(check_picture_path(self.png), force)
+            check_picture_path(self.png)
         if self.output is not None:
-            from onephonon.maps.io.registry import check_map_path
+            from onephonon.maps.io.registry import check_map_ending
 
-            check_map_path(self.output, force)
+            check_map_ending(self.output)
+        writing.check(*self.files)

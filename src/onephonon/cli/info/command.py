@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..app import command
+from ..groups import OUTPUT
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
 from ..terminal import status
@@ -41,7 +42,9 @@ def info(
         ),
     ] = None,
     png: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the map into a PNG, PDF or SVG file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the map into a PNG, PDF or SVG file."),
+        OUTPUT,
     ] = None,
     writing: OutputOptions,
     reading: MapReadingOptions,
@@ -52,12 +55,10 @@ def info(
     anisotropic part (without the mean of each resolution shell, whose fall-off alone gives a high
     correlation), and R = Σ|a - b| / Σ(|a| + |b|).
     """
-    from onephonon.core.files import check_writable
-
     if png is not None:
         from onephonon.viz.plot.saving import check_picture_path
 
-        check_writable(check_picture_path(png), writing.force)
+        writing.check(check_picture_path(png))
     with status(f"reading {file.name}", writing.quiet):
         diffuse = reading.read(file)
     if not writing.quiet:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onephonon.core.errors import InputError
+from onephonon.core.files import make_folder
 
 from ..app import command
+from ..groups import OUTPUT
 from ..models import build_model, model_arguments
 from ..options.displacements import DisplacementOptions
 from ..options.network import NetworkOptions
@@ -47,6 +48,7 @@ def modes(
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for tables and pictures; created if missing."),
+        OUTPUT,
     ] = None,
     writing: OutputOptions,
     temperature: TemperatureOptions,
@@ -66,8 +68,9 @@ def modes(
     import torch
 
     kelvin = temperature.kelvin(file, writing.quiet)
-    animation.check(writing.force)
-    _check_folder(output, writing.force)
+    animation.check()
+    tables = [] if output is None else [make_folder(output) / name for name in FILES]
+    writing.check(*tables, animation.animate)
     arguments = model_arguments(network, springs, displacements, structure)
     model = build_model(file, arguments)
     with torch.no_grad():
@@ -99,17 +102,3 @@ def _report(
         report.write(output, writing.force)
         if not writing.quiet:
             typer.echo(f"wrote {', '.join(FILES)} to {output}")
-
-
-def _check_folder(output: Path | None, force: bool) -> None:
-    """Check, before anything is computed, that the results can be written."""
-    from onephonon.core.files import check_writable
-
-    if output is None:
-        return
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be created as a folder ({error})") from error
-    for name in FILES:
-        check_writable(output / name, force)

@@ -10,7 +10,7 @@ import typer
 
 from onephonon.core.errors import InputError
 
-from ..groups import OptionGroup
+from ..groups import OUTPUT, OptionGroup
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class AnimationOptions(OptionGroup):
             metavar="FILE",
             help="Write the mode to .pdb or .cif (frames), or .nmd.",
         ),
+        OUTPUT,
     ] = None
     at: Annotated[
         str,
@@ -123,15 +124,14 @@ class AnimationOptions(OptionGroup):
         typer.Option(metavar="all|backbone|ca", help="Atoms shown; ca: C-alpha and phosphorus."),
     ] = "all"
 
-    def check(self, force: bool) -> None:
-        """Check, before anything is computed, that the animation can be written.
+    def check(self) -> None:
+        """Check the options, before anything is computed.
 
         Raises
         ------
-        InputError, FileError
-            If an option is invalid, or the file cannot be written.
+        InputError
+            If an option is invalid.
         """
-        from onephonon.core.files import check_writable
         from onephonon.viz.trajectory.structure_files import CIF_ENDINGS, PDB_ENDINGS
 
         file = self.animate
@@ -142,7 +142,6 @@ class AnimationOptions(OptionGroup):
             raise InputError(f"--animate {file}: the ending must be one of {', '.join(endings)}")
         if len(self.modes) > 1 and file.suffix.lower() != ".nmd":
             raise InputError(f"--animate {file}: give one --mode, or write .nmd for several")
-        check_writable(file, force)
 
     def pattern_arguments(self) -> dict[str, Any]:
         """Keywords of `mode_pattern`."""

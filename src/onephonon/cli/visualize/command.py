@@ -10,6 +10,7 @@ import typer
 from onephonon.core.errors import InputError
 
 from ..app import command
+from ..groups import OUTPUT
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
 from ..terminal import status
@@ -43,6 +44,7 @@ def visualize(
             help="PNG, PDF or SVG file to write.",
             show_default="FILE with ending .png",
         ),
+        OUTPUT,
     ] = None,
     writing: OutputOptions,
     pictures: PictureOptions,
@@ -55,16 +57,14 @@ def visualize(
     options under Map reading apply to DATA. With --halos, --profile or --animate and without
     --plane, only these are drawn.
     """
-    from onephonon.core.files import check_writable
     from onephonon.viz.plot.saving import save
 
     if data is not None and against is not None:
         raise InputError(f"{data} and --against {against} are both a second map; give one")
     second_file = against or data
     files = _outputs(file, output, pictures.kinds)
-    for path in files.values():
-        check_writable(path, writing.force)
-    _check_looks(pictures.animate, looks, writing.force)
+    writing.check(*files.values(), pictures.animate)
+    _check_looks(pictures.animate, looks)
     first, second = reading.read_pair(file, second_file)
     names = f"model {file.name}, data {second_file.name}" if second_file else file.name
     if first.grid is None and not writing.quiet:
@@ -94,9 +94,8 @@ def _outputs(file: Path, output: Path | None, kinds: list[str]) -> dict[str, Pat
     }
 
 
-def _check_looks(animate: Path | None, looks: LookOptions, force: bool) -> None:
+def _check_looks(animate: Path | None, looks: LookOptions) -> None:
     """Check the options that do not need the map, before long computations."""
-    from onephonon.core.files import check_writable
     from onephonon.viz.plot.animation import check_film_path
     from onephonon.viz.plot.saving import check_dpi
     from onephonon.viz.plot.style import check_scale
@@ -104,7 +103,7 @@ def _check_looks(animate: Path | None, looks: LookOptions, force: bool) -> None:
     check_dpi(looks.dpi)
     check_scale(looks.scale)
     if animate is not None:
-        check_writable(check_film_path(animate), force)
+        check_film_path(animate)
 
 
 def _print_reason_for_list(diffuse: DiffuseMap) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from ..groups import OptionGroup
+from ..groups import OUTPUT, OptionGroup
 
 #: Kinds of pictures; all but slices are appended to the names of files.
 SLICES, HALOS, PROFILE = "slices", "halos", "profile"
@@ -44,6 +44,7 @@ class PictureOptions(OptionGroup):
             metavar="FILE",
             help="Animation (.gif, .mp4) through the layers parallel to the first --plane.",
         ),
+        OUTPUT,
     ] = None
 
     @property
