@@ -103,9 +103,7 @@ def minimizations(folder):
 @pytest.fixture
 def without_report(monkeypatch):
     """Fits that write only their state."""
-    monkeypatch.setattr(
-        "onephonon.cli.fit.command._write", lambda _, folder, *rest: folder.finish([])
-    )
+    monkeypatch.setattr("onephonon.cli.fit.command._write", lambda *given: given[1].finish([]))
 
 
 DONE = r"minimizations already done: global \(\d\), interface \(\d\)"

@@ -132,9 +132,9 @@ def test_a_full_disk_is_named_with_the_free_space(
         f"{path}: the disk is full: 12.3 kB are free in {tmp_path}, 5 kB are needed; make room, or "
         "choose another place"
     )
+    too_large = replacing(path, force=True, size=20_000_000)
     with pytest.raises(FileError, match=r"needs 20 MB, but 12\.3 kB are free"):
-        with replacing(path, force=True, size=20_000_000):
-            raise AssertionError
+        too_large.__enter__()
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -193,6 +193,11 @@ with locked(sys.argv[1], "map.h5"):
 """
 
 
+def hold(lock: Path) -> None:
+    with locked(lock, "map.h5"):
+        pass
+
+
 def test_one_program_holds_a_lock_and_a_dead_one_does_not(tmp_path: Path) -> None:
     lock = tmp_path / ".map.h5.lock"
     with subprocess.Popen(
@@ -201,20 +206,17 @@ def test_one_program_holds_a_lock_and_a_dead_one_does_not(tmp_path: Path) -> Non
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(FileError, match=r"map\.h5 is being written by another onephonon"):
-            with locked(lock, "map.h5"):
-                raise AssertionError
+            hold(lock)
         holder.kill()
     assert lock.exists()  # as a killed program leaves it
     with locked(lock, "map.h5"), pytest.raises(FileError, match="is being written"):
-        with locked(lock, "map.h5"):
-            raise AssertionError
+        hold(lock)
     assert not lock.exists()
 
 
 def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileError):
-        with locked(tmp_path / "no" / ("n" * 300), "map.h5"):
-            raise AssertionError
+    with pytest.raises(FileError, match="cannot be locked"):
+        hold(tmp_path / "no" / ("n" * 300))
 
 
 # ---- HDF5 -----------------------------------------------------------------------------------

@@ -126,6 +126,10 @@ def edited(data, path, change):
     return path
 
 
+def unchanged(_):
+    pass
+
+
 def moved(atom):
     atom.pos.x += 0.02
 
@@ -149,10 +153,9 @@ def thinner(atom):
 def test_a_map_of_other_content_is_not_continued(data, tmp_path, change, options, named):
     path, structure = tmp_path / "map.h5", tmp_path / "in" / "model.pdb"
     how = {"use_data_adp": True, "parameters": {"structure": "model.pdb"}}
+    model = model_of(edited(data, structure, unchanged))
     with pytest.raises(KeyboardInterrupt):
-        model_of(edited(data, structure, lambda atom: None)).write_map(
-            path, progress=stop_at(2), **how
-        )
+        model.write_map(path, progress=stop_at(2), **how)
     before = partial_path(path).read_bytes()
     if change is not None:
         edited(data, structure, change)
@@ -205,8 +208,7 @@ def test_unfinished_map_of_something_else_is_not_continued(tmp_path):
     path = tmp_path / "map.h5"
     stopped(path, {"a": 1, "b": 1})
     with pytest.raises(MapFileError, match=r"another calculation \(a changed\)"):
-        with begin(path, {"a": 2, "b": 1}):
-            pass
+        begin(path, {"a": 2, "b": 1}).__enter__()
     with h5py.File(partial_path(path)) as file:  # what tells readers that it is unfinished
         assert file.attrs["steps_done"] == 1
         assert file.attrs["n_steps"] == 2
@@ -227,9 +229,14 @@ def test_unfinished_map_of_something_else_is_not_continued(tmp_path):
 
 def test_a_map_with_missing_steps_does_not_get_its_name(tmp_path):
     path = tmp_path / "map.h5"
-    with pytest.raises(FileError, match="only 1 of 2 steps"), begin(path, {}) as growing:
-        growing.plan(2)
-        growing.step(slice(0, 2), ones, 0)
+
+    def ends_early():
+        with begin(path, {}) as growing:
+            growing.plan(2)
+            growing.step(slice(0, 2), ones, 0)
+
+    with pytest.raises(FileError, match="only 1 of 2 steps"):
+        ends_early()
     assert not path.exists()
 
 
@@ -239,8 +246,7 @@ def test_rows_that_were_not_written_whole_are_found(tmp_path):
     with h5py.File(partial_path(path), "r+") as file:
         file["intensity"][1, 2, 1] = np.nan
     with pytest.raises(MapFileError, match=r"damaged \(rows 0 to 3 are incomplete"):
-        with begin(path, {}):
-            pass
+        begin(path, {}).__enter__()
 
 
 def test_a_second_writer_is_refused_also_with_force(tmp_path):
@@ -249,8 +255,7 @@ def test_a_second_writer_is_refused_also_with_force(tmp_path):
         growing.step(slice(0, 2), ones, 0)
         for parameters in ({}, {"a": 1}):
             with pytest.raises(FileError, match="is being written by another"):
-                with begin(path, parameters, force=True):
-                    pass
+                begin(path, parameters, force=True).__enter__()
         growing.step(slice(2, 4), ones, 1)
     assert (read_map(path).intensity == 1).all()
     assert [item.name for item in tmp_path.iterdir()] == ["map.h5"]

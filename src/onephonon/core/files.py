@@ -74,9 +74,9 @@ def check_outputs(
         If an output is one of the inputs, two outputs are the same file, or one cannot be written.
     """
     checked: list[Path] = []
-    outputs = [Path(path) for path in outputs]
-    check_not_inputs(outputs, inputs)
-    for output in outputs:
+    named = [Path(path) for path in outputs]
+    check_not_inputs(named, inputs)
+    for output in named:
         for other in checked:
             if same_file(output, other):
                 raise FileError(f"{output} and {other} are the same output; name two files")

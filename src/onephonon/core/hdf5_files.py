@@ -7,6 +7,7 @@ file is closed as usual, and the error is raised afterwards.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ class WrittenFile:
     Parameters
     ----------
     path : Path
-    mode : {'w+b', 'r+b'}
+    mode : {'w+', 'r+'}
     named : Path
         Name of the file in errors.
     """
@@ -32,7 +33,7 @@ class WrittenFile:
     def __init__(self, path: Path, mode: str, named: Path) -> None:
         self.named = named
         self.failure: OSError | None = None
-        self._file = open(path, mode, buffering=0)  # noqa: SIM115  (closed by `close`)
+        self._file = io.FileIO(path, mode)
 
     def write(self, data: Any) -> int:
         """Write all data, unless an earlier write has failed."""
@@ -139,7 +140,7 @@ def opened(
         If the disk is full, or the file could not be written for another reason; also if the block
         raises because of it.
     """
-    written = WrittenFile(path, "w+b" if mode == "w" else "r+b", named or path)
+    written = WrittenFile(path, "w+" if mode == "w" else "r+", named or path)
     try:
         with h5py.File(written, mode, **options) as file:
             yield file, written

@@ -192,7 +192,7 @@ def _check_rows(file: h5py.File) -> None:
 
 def _sums(rows: NDArray[Any]) -> NDArray[np.uint32]:
     """Checksum of every row; never 0, which stands for a row not yet written."""
-    return np.array([max(1, zlib.crc32(np.ascontiguousarray(row))) for row in rows], np.uint32)
+    return np.array([max(1, zlib.crc32(row.tobytes())) for row in rows], np.uint32)
 
 
 class UnfinishedMap:
