@@ -147,6 +147,7 @@ def thinner(atom):
         (None, {"gamma_inter": 2.0}, "the springs"),
         (None, {"gnm_cutoff": 9.0}, "the contacts"),
         (None, {"rtol": 1e-5}, "the numerics"),
+        (None, {"zone_average": "supercell"}, "the zone average"),
         (None, {"bragg_tolerance": 0.2}, "the points"),
     ],
 )
@@ -359,3 +360,19 @@ def test_maps_that_cannot_be_written(data, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         model.write_map(tmp_path / "map.h5", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_everything_that_determines_a_map_is_compared():
+    """A new field of a model either enters `inputs_of`, or is named here as derived or unused."""
+    from dataclasses import fields
+
+    from onephonon.dynamics.lattice_model import LatticeModel
+    from onephonon.scattering.bound_model import BoundModel
+    from onephonon.scattering.numerics import Numerics
+
+    compared = {"bodies", "contacts", "springs", "mesh", "zone_average", "fixed_scale", "solver"}
+    derived = {"force_constants", "spring_classes", "_results"}
+    assert {field.name for field in fields(LatticeModel)} == compared | derived
+    compared = {"lattice", "source", "numerics", "res_limit", "bragg_tolerance"}
+    assert {field.name for field in fields(BoundModel)} == compared | {"cache"}
+    assert {field.name for field in fields(Numerics)} == {"engine", "rtol", "batch_size"}

@@ -50,7 +50,7 @@ def inputs_of(bound: BoundModel) -> dict[str, str]:
         "the bodies": [bodies.body, bodies.dof],
         "the contacts": [contacts.i, contacts.j, contacts.cell],
         "the springs": [lattice.force_constants if springs is None else springs],
-        "the mesh of the Brillouin zone": [lattice.mesh],
+        "the zone average": [lattice.mesh, lattice.zone_average],
         "the thermal scale": [lattice.fixed_scale],
         "the numerics": [bound.engine.name, numerics.rtol, lattice.solver],
         "the points": [bound.grid, *bound.limits],

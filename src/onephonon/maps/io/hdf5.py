@@ -15,7 +15,7 @@ Files of version 0.1, with flat arrays and `q_vectors`, `hkl` and `map_shape`, c
 
 A map too large for memory is written in parts::
 
-    with replacing(path, force) as temporary, new_file(temporary, path) as file:
+    with replacing(path, force) as temporary, new_file(temporary) as file:
         intensity = create(file, grid, cell, dtype="float32", units="e^2 per cell")
         depth = intensity.chunks[0]
         for start in range(0, grid.shape[0], depth):
@@ -113,7 +113,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
 
 
 @contextmanager
-def new_file(temporary: Path, path: Path) -> Iterator[h5py.File]:
+def new_file(temporary: Path, path: Path | None = None) -> Iterator[h5py.File]:
     """Open a new file with checksums throughout (HDF5 1.10 or later); `path` is for errors."""
     with opened(temporary, "w", path, libver=("v110", "v110")) as (file, _):
         yield file
