@@ -46,9 +46,10 @@ def convert(
         .npy: plain arrays, as used by eryx
         .hkl, .txt: text, one line of h, k, l, intensity and sigma per voxel
     """
-    from onephonon.maps.io.registry import check_map_path, format_name, not_kept, write_map
+    from onephonon.maps.io.registry import check_map_ending, format_name, not_kept, write_map
 
-    check_map_path(output, writing.force)
+    check_map_ending(output)
+    writing.check(output)
     diffuse = reading.read(file)
     write_map(diffuse, output, writing.force, table=table)
     if writing.quiet:

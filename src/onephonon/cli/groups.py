@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 import typer
@@ -18,11 +19,16 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from onephonon.core.errors import OnePhononError
 
-from .checks import Check, Given
+from .checks import READS, Check, Given
 from .spelling import with_options
 
 #: Name of the parameter by which Typer hands over its context.
 CONTEXT = "typer_context"
+
+
+#: A field of a group that is no option, but receives all files that the command reads:
+#: ``Annotated[tuple[Path, ...], INPUTS] = ()``.
+INPUTS = "all inputs"
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,9 @@ class OptionGroup:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """Names of the fields."""
-        return tuple(field.name for field in fields(cls))
+        """Names of the fields that are options."""
+        hints = get_type_hints(cls, include_extras=True)
+        return tuple(f.name for f in fields(cls) if INPUTS not in get_args(hints[f.name]))
 
     def check_together(self, given: Given) -> None:
         """Raise InputError if options contradict each other, or one would be ignored.
@@ -106,6 +113,8 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
             checks[option.name] = [extra for extra in extras if isinstance(extra, Check)]
     spellings = {name: _spelling(parameter) for name, parameter in parameters.items()}
 
+    read = [name for name, option in parameters.items() if _is_input(option.annotation)]
+
     @wraps(command)
     def expanded(**values: Any) -> None:
         context: typer.Context = values.pop(CONTEXT)
@@ -113,7 +122,8 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
         for name, found in checks.items():
             for check in found if values[name] is not None else ():
                 check.check(spellings[name], values[name])
-        built = {name: _build(group, values) for name, group in groups.items()}
+        inputs = tuple(values[name] for name in read if values[name] is not None)
+        built = {name: _build(group, values, inputs) for name, group in groups.items()}
         for options in built.values():
             options.check_together(given)
         rest = {name: values[name] for name in own if name not in groups and name not in told}
@@ -157,6 +167,8 @@ def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     for field in fields(group):
         kind, *extras = get_args(hints[field.name]) or (None,)
+        if INPUTS in extras:
+            continue
         options = [extra for extra in extras if isinstance(extra, OptionInfo)]
         if len(options) != 1:
             raise TypeError(
@@ -178,10 +190,21 @@ def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
         )
 
 
-def _build(group: type[OptionGroup], values: dict[str, Any]) -> OptionGroup:
-    """Create a group from the values parsed by Typer."""
-    found = {field.name: values[field.name] for field in fields(group)}
+def _build(
+    group: type[OptionGroup], values: dict[str, Any], inputs: tuple[Path, ...]
+) -> OptionGroup:
+    """Create a group from the values parsed by Typer, and the files that are read."""
+    hints = get_type_hints(group, include_extras=True)
+    found = {
+        field.name: inputs if INPUTS in get_args(hints[field.name]) else values[field.name]
+        for field in fields(group)
+    }
     return group(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+
+
+def _is_input(annotation: Any) -> bool:
+    """Whether an option or argument names a file that is read."""
+    return READS in get_args(annotation)[1:]
 
 
 def _is_repeated(kind: Any) -> bool:

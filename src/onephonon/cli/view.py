@@ -65,12 +65,11 @@ def view(
 
     With --against, the options under Map reading apply to DATA.
     """
-    from onephonon.core.files import check_writable
     from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz.page.writing import VOXELS, check_page_path, write_page
 
     output = output or file.with_suffix(".html")
-    check_writable(check_page_path(output), writing.force)
+    writing.check(check_page_path(output))
     first, second = reading.read_pair(file, against)
     names = (file.name, "") if against is None else _distinct_names(file, against)
     with status(f"writing {output.name}", writing.quiet):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
+from onephonon.core.hashing import digest
 from onephonon.core.progress import Progress, ProgressLike
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.io.registry import write_map as write_file
@@ -23,6 +24,8 @@ from onephonon.scattering.bound_model import BoundModel
 from onephonon.scattering.diffuse import grid_rows, grid_symmetry
 from onephonon.scattering.grid_intensity import GridIntensity, filled_slab, slab
 from onephonon.scattering.grid_symmetry import Symmetry
+
+from .fingerprint import inputs_of
 
 #: Bytes of rows computed between two writes.
 SLAB_BYTES = 256 * 2**20
@@ -222,8 +225,15 @@ def _stream(
         grid = symmetry.grid.sub(symmetry.region) if unique else symmetry.grid
         own = {"rank": -1, "use_data_adp": use_data_adp, "unique": unique}
         header = map_header(bound, dict(parameters or {}) | own)
-        with unfinished(output, grid, dtype=stored, force=force, **header) as growing:
+        made_with = inputs_of(bound) | {
+            "the options of the map": digest(own),
+            "the version of onephonon": str(header["version"]),
+        }
+        with unfinished(
+            output, grid, dtype=stored, made_with=made_with, force=force, **header
+        ) as growing:
             steps = list(_steps(intensity, symmetry, growing, unique))
+            growing.plan(len(steps))
             progress.message(_work_summary(intensity, symmetry, steps))
             if growing.steps_done:
                 progress.message(

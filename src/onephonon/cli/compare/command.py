@@ -86,7 +86,7 @@ def compare(
     from onephonon.compare.comparison import compare_maps
     from onephonon.maps.io.registry import read_map
 
-    results.check(writing.force)
+    results.check(writing)
     settings = comparison.settings(resolution, voxels.reindex)
     if not is_structure(model_file):
         why = f"only for a structure as MODEL, but {model_file} is read as a map; leave it out"

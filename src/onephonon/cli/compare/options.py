@@ -11,6 +11,7 @@ import typer
 
 from ..checks import WRITES, Given, Limits
 from ..groups import OptionGroup
+from ..options.output import OutputOptions
 from ..options.resolution import ResolutionOptions
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class ResultOptions(OptionGroup):
         files = (self.csv, self.json, self.png, self.output)
         return [path for path in files if path is not None]
 
-    def check(self, force: bool) -> None:
+    def check(self, writing: OutputOptions) -> None:
         """Check, before long computations, that all files can be written.
 
         Raises
@@ -109,16 +110,12 @@ class ResultOptions(OptionGroup):
         FileError
             If a file cannot be written.
         """
-        from onephonon.core.files import check_writable
-
-        for path in (self.csv, self.json):
-            if path is not None:
-                check_writable(path, force)
         if self.png is not None:
             from onephonon.viz.plot.saving import check_picture_path
 
-            check_writable(check_picture_path(self.png), force)
+            check_picture_path(self.png)
         if self.output is not None:
-            from onephonon.maps.io.registry import check_map_path
+            from onephonon.maps.io.registry import check_map_ending
 
-            check_map_path(self.output, force)
+            check_map_ending(self.output)
+        writing.check(*self.files)

@@ -19,7 +19,7 @@ from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
 from ..options.voxels import VoxelOptions
 from ..terminal import echo, progress
-from .folder import FitFolder
+from .folder import RESULTS, FitFolder, summary
 from .options import (
     DataOptions,
     FitResolution,
@@ -70,16 +70,19 @@ def fit(
     better. The output folder contains a report (report.html), all numbers (JSON, CSV), the
     calculated map, and the state of the fit: repeat the command to continue an interrupted fit.
     """
+    from onephonon.core.files import check_not_inputs
+
     settings = fit_settings(data, resolution, voxels, objective, levels)
     if not report.draws:
         given.refuse("temperature", why="only for predictions, which --draws 0 leaves out")
+    check_not_inputs([output / name for name in RESULTS], writing.inputs)
     kelvin = temperature.kelvin(file, writing.quiet)
     measured = reading.read_for(data_file, file)
     arguments = model_arguments(network, structure)
     model = build_model(file, arguments, **numerics.tensor_arguments())
-    folder = FitFolder.open(output, file, measured, settings, arguments, writing.force)
-    fitted = _run(model, measured, settings, folder, writing.quiet)
-    _write(fitted, folder, kelvin, report, writing.quiet)
+    with FitFolder.opened(output, file, measured, settings, arguments, writing.force) as folder:
+        fitted = _run(model, measured, settings, folder, writing.quiet)
+        _write(fitted, folder, kelvin, report, writing.quiet)
 
 
 def _run(
@@ -89,16 +92,18 @@ def _run(
     from onephonon.refine.fit import fit_springs
 
     with progress(quiet) as shown:
-        if folder.saved_levels:
-            names = ", ".join(folder.saved_levels)
-            shown.message(f"continuing the fit in {folder.path}: {names} already fitted")
+        if folder.saved:
+            shown.message(
+                f"continuing the fit in {folder.path}; minimizations already done: "
+                f"{summary(folder.saved)}"
+            )
         return fit_springs(
             model,
             data,
             settings,
             progress=shown,
-            on_level=folder.save,
-            saved_levels=folder.saved_levels,
+            on_minimum=folder.save,
+            saved=folder.saved,
         )
 
 
@@ -128,6 +133,6 @@ def _write(
         path = folder.path / "contacts.csv"
         write_contact_table(fitted.fitted_model().contact_table(), path, force=True)
         written.append(path)
-    folder.save(complete=True)
+    folder.finish(written)
     if not quiet:
         echo(f"wrote {', '.join(str(path) for path in written)}")

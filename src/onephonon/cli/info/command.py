@@ -56,14 +56,12 @@ def info(
     anisotropic part (without the mean of each resolution shell, whose fall-off alone gives a high
     correlation), and R = Σ|a - b| / Σ(|a| + |b|).
     """
-    from onephonon.core.files import check_writable
-
     if writing.quiet:
         given.refuse("laue", "picture", why="not with --quiet, which prints nothing")
     if png is not None:
         from onephonon.viz.plot.saving import check_picture_path
 
-        check_writable(check_picture_path(png), writing.force)
+        writing.check(check_picture_path(png))
     with status(f"reading {file.name}", writing.quiet):
         diffuse = reading.read(file)
     if not writing.quiet:

@@ -149,15 +149,14 @@ class AnimationOptions(OptionGroup):
         if self.amplitude is not None:
             given.refuse("thermal", why="another amplitude than --amplitude; give one of the two")
 
-    def check(self, force: bool) -> None:
-        """Check, before anything is computed, that the animation can be written.
+    def check(self) -> None:
+        """Check the options, before anything is computed.
 
         Raises
         ------
-        InputError, FileError
-            If an option is invalid, or the file cannot be written.
+        InputError
+            If an option is invalid.
         """
-        from onephonon.core.files import check_writable
         from onephonon.viz.trajectory.structure_files import CIF_ENDINGS, PDB_ENDINGS
 
         file = self.animate
@@ -168,7 +167,6 @@ class AnimationOptions(OptionGroup):
             raise InputError(f"--animate {file}: the ending must be one of {', '.join(endings)}")
         if len(self.modes) > 1 and file.suffix.lower() != ".nmd":
             raise InputError(f"--animate {file}: give one --mode, or write .nmd for several")
-        check_writable(file, force)
 
     def pattern_arguments(self) -> dict[str, Any]:
         """Keywords of `mode_pattern`."""

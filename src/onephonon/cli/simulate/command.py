@@ -54,9 +54,10 @@ def simulate(
     Maps computed on the mesh (see --engine) are written to .h5 in parts: repeat an interrupted
     command, and it continues where it stopped.
     """
-    from onephonon.maps.io.registry import check_map_path
+    from onephonon.maps.io.registry import check_map_ending
 
-    check_map_path(output, writing.force)
+    check_map_ending(output)
+    writing.check(output)
     where, list_shape = points.read()
     how = modes.arguments() | {"use_data_adp": displacements.use_data_adp}
     arguments = model_arguments(points, network, springs, displacements, numerics, structure)

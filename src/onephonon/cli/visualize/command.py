@@ -58,7 +58,6 @@ def visualize(
     options under Map reading apply to DATA. With --halos, --profile or --animate and without
     --plane, only these are drawn.
     """
-    from onephonon.core.files import check_writable
     from onephonon.viz.plot.saving import save
 
     if data is not None and against is not None:
@@ -70,9 +69,8 @@ def visualize(
         why = "not for --profile alone; add --plane, --halos or --animate"
         given.refuse("anisotropic", "limits", "scale", why=why)
     files = _outputs(file, output, pictures.kinds)
-    for path in files.values():
-        check_writable(path, writing.force)
-    _check_looks(pictures.animate, looks, writing.force)
+    writing.check(*files.values(), pictures.animate)
+    _check_looks(pictures.animate, looks)
     first, second = reading.read_pair(file, second_file)
     names = f"model {file.name}, data {second_file.name}" if second_file else file.name
     if first.grid is None and not writing.quiet:
@@ -102,9 +100,8 @@ def _outputs(file: Path, output: Path | None, kinds: list[str]) -> dict[str, Pat
     }
 
 
-def _check_looks(animate: Path | None, looks: LookOptions, force: bool) -> None:
+def _check_looks(animate: Path | None, looks: LookOptions) -> None:
     """Check the options that do not need the map, before long computations."""
-    from onephonon.core.files import check_writable
     from onephonon.viz.plot.animation import check_film_path
     from onephonon.viz.plot.saving import check_dpi
     from onephonon.viz.plot.style import check_scale
@@ -112,7 +109,7 @@ def _check_looks(animate: Path | None, looks: LookOptions, force: bool) -> None:
     check_dpi(looks.dpi)
     check_scale(looks.scale)
     if animate is not None:
-        check_writable(check_film_path(animate), force)
+        check_film_path(animate)
 
 
 def _print_reason_for_list(diffuse: DiffuseMap) -> None:

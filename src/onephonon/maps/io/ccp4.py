@@ -110,7 +110,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
     file.set_header_i32(N_LABELS, len(labels))
     text = "".join(label.ljust(LABEL_WIDTH) for label in labels)
     file.set_header_str(LABELS, text.ljust(MAX_LABELS * LABEL_WIDTH))
-    with replacing(path, force) as temporary:
+    with replacing(path, force, HEADER_BYTES + values.nbytes) as temporary:
         file.write_ccp4_map(str(temporary))
 
 

@@ -55,8 +55,11 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
         If the file exists and `force` is not set.
     """
     diffuse.require_grid()
-    with replacing(path, force) as temporary, temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(diffuse.intensity))
+    values = np.ascontiguousarray(diffuse.intensity)
+    with replacing(path, force, values.nbytes) as temporary, temporary.open("wb") as file:
+        header = np.lib.format.header_data_from_array_1_0(values)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(values.data)
 
 
 def _shape_of_flat(path: Path, overrides: Overrides, size: int) -> tuple[int, int, int]:

@@ -25,7 +25,8 @@ A map too large for memory is written in parts::
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
+from onephonon.core.hdf5_files import opened
 from onephonon.core.safe_reading import load, reading
 from onephonon.crystal.grid import HklGrid
 
@@ -99,7 +101,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
     volumes = dict(diffuse.arrays)
     if diffuse.points is not None:
         volumes["q_vectors"] = diffuse.points
-    with replacing(path, force) as temporary, new_file(temporary) as file:
+    with replacing(path, force) as temporary, new_file(temporary, path) as file:
         items = header_of(diffuse)
         if diffuse.list_shape is not None:
             items["map_shape"] = np.array(diffuse.list_shape, dtype=np.int64)
@@ -110,9 +112,11 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
                 dataset[...] = values
 
 
-def new_file(path: Path) -> h5py.File:
-    """Open a new file with checksums throughout (HDF5 1.10 or later)."""
-    return h5py.File(path, "w", libver=("v110", "v110"))
+@contextmanager
+def new_file(temporary: Path, path: Path | None = None) -> Iterator[h5py.File]:
+    """Open a new file with checksums throughout (HDF5 1.10 or later); `path` is for errors."""
+    with opened(temporary, "w", path, libver=("v110", "v110")) as (file, _):
+        yield file
 
 
 def create(

@@ -88,9 +88,10 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
             f"{path}: {int((values == 0).sum())} voxels are exactly 0, which means 'no data' in a "
             ".lat without missing voxels; write another format"
         )
-    with replacing(path, force) as temporary, temporary.open("wb") as file:
+    stored = np.where(missing, MISSING, values).T.ravel()
+    with replacing(path, force, stored.nbytes) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("=" + HEADER, *grid.shape, *bounds))
-        np.where(missing, MISSING, values).T.ravel().tofile(file)
+        file.write(stored.data)
 
 
 def _single(diffuse: DiffuseMap, path: Path) -> np.ndarray:

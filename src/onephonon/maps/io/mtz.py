@@ -125,7 +125,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
         raise MapFileError(f"{path}: values do not fit into MTZ's single precision; scale the map")
     mtz.set_data(data)
     with replacing(path, force) as temporary:
-        mtz.write_to_file(str(temporary))
+        temporary.write_bytes(mtz.write_to_bytes())
 
 
 def _open(path: Path) -> gemmi.Mtz:

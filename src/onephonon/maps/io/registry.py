@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any
 
 from onephonon.core.errors import InputError, MapFileError
-from onephonon.core.files import check_writable
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.cell import check_cell
 from onephonon.crystal.symmetry import is_spacegroup, spacegroup_name
@@ -161,10 +160,9 @@ def write_map(
         writer.write(diffuse, path, force)
 
 
-def check_map_path(path: str | os.PathLike[str], force: bool = False) -> None:
-    """Check, before long computations, that a map can be written to a path."""
+def check_map_ending(path: str | os.PathLike[str]) -> None:
+    """Check, before long computations, that there is a format of this ending to write a map in."""
     _writer(Path(path))
-    check_writable(path, force)
 
 
 def not_kept(diffuse: DiffuseMap, path: str | os.PathLike[str]) -> tuple[str, ...]:

@@ -82,11 +82,11 @@ def write_animation(
             atom.pos = gemmi.Position(*place)
         structure.add_model(model)
     structure.setup_entities()
+    # gemmi does not notice that a disk is full, so the file is written here.
+    pdb = ending in PDB_ENDINGS
+    text = structure.make_pdb_string() if pdb else structure.make_mmcif_document().as_string()
     with replacing(path, force) as temporary:
-        if ending in PDB_ENDINGS:
-            structure.write_pdb(str(temporary))
-        else:
-            structure.make_mmcif_document().write_file(str(temporary))
+        temporary.write_text(text, encoding="utf-8")
 
 
 def chain_names(block: Block) -> list[str]:
