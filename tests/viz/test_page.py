@@ -169,10 +169,27 @@ def test_a_page_asks_nothing_of_the_network(tmp_path: Path) -> None:
     assert "The MIT License" in text  # that of three.js goes with it
 
 
+def test_a_page_runs_its_own_scripts_alone(tmp_path: Path) -> None:
+    for name, title in (("a", "one"), ("b", "one"), ("c", "two")):
+        write_page(a_map(), tmp_path / f"{name}.html", title=title)
+    pages = [(tmp_path / f"{name}.html").read_text("utf-8") for name in "abc"]
+    nonces = []
+    for text in pages:
+        policy = re.search(r'Security-Policy" content="([^"]*)"', text)[1]
+        nonce = re.search(r"script-src 'nonce-(\w+)'; style-src 'nonce-(\w+)';", policy)
+        assert nonce[1] == nonce[2]
+        assert "unsafe" not in policy
+        assert text.count(nonce[1]) == 5  # the policy twice, the style, two scripts
+        nonces.append(nonce[1])
+    # Nobody can write it into a title, since it follows from the title; and it stays the same.
+    assert nonces[0] == nonces[1] != nonces[2]
+
+
 def test_every_program_of_the_page_is_in_it(tmp_path: Path) -> None:
     write_page(a_map(), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
-    imports = json.loads(re.search(r'<script type="importmap">(.*)</script>', text)[1])["imports"]
+    found = re.search(r'<script type="importmap" nonce="\w+">(.*)</script>', text)
+    imports = json.loads(found[1])["imports"]
     programs = {path.name for path in (files("onephonon.viz.page") / "assets").iterdir()}
     ours = {base64.b64decode(url.split(",")[1]).decode() for url in imports.values()}
     for name in sorted(n for n in programs if n.endswith(".js")):

@@ -1,6 +1,8 @@
 """The report of a fit: the page is self-contained, and its files agree with the fit."""
 
+import base64
 import csv
+import hashlib
 import json
 import math
 import re
@@ -135,6 +137,15 @@ def test_the_page_is_self_contained(page):
     assert all(attrs.get("alt") for tag, attrs in found if tag == "img")
     assert not re.search(r"https?://|@import|url\(", page)
     assert "not drawn" not in page
+
+
+def test_the_page_runs_and_loads_nothing(page):
+    policy = re.search(r'Security-Policy" content="([^"]*)"', page)[1]
+    style = re.search(r"<style>(.*)</style>", page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;")
+    assert "script" not in policy
+    assert " style=" not in page  # which the policy would leave out
 
 
 def test_text_is_escaped(page):

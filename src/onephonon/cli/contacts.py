@@ -11,6 +11,7 @@ from .app import command
 from .options.network import NetworkOptions
 from .options.output import OutputOptions
 from .options.structure import StructureFile, StructureOptions
+from .terminal import echo
 
 if TYPE_CHECKING:
     from onephonon.network.interfaces import ContactRow
@@ -59,13 +60,14 @@ def contacts(
     if output is not None:
         write_contact_table(rows, output, writing.force)
         if not writing.quiet:
-            typer.echo(f"wrote {output}: {len(rows)} contacts")
+            echo(f"wrote {output}: {len(rows)} contacts")
 
 
 def _print_classes(rows: list[ContactRow], title: str) -> None:
     """Print a line for each class: number and lengths of contacts."""
-    from rich.console import Console
     from rich.table import Table
+
+    from .console import SafeConsole
 
     classes: dict[str, list[ContactRow]] = {}
     for row in rows:
@@ -83,4 +85,4 @@ def _print_classes(rows: list[ContactRow], title: str) -> None:
             f"{min(lengths):.2f}",
             f"{sum(lengths) / len(lengths):.2f}",
         )
-    Console().print(table)
+    SafeConsole().print(table)

@@ -10,6 +10,7 @@ import typer
 from .app import command
 from .options.map_reading import MapReadingOptions
 from .options.output import OutputOptions
+from .terminal import echo
 
 
 @command("onephonon convert snase.lat map.h5 --cell-from 1stn.pdb")
@@ -51,8 +52,8 @@ def convert(
     if writing.quiet:
         return
     for line in diffuse.history:
-        typer.echo(f"  {line}")
+        echo(f"  {line}")
     lost = not_kept(diffuse, output)
     if lost:
-        typer.echo(f"  not kept in {output.suffix}: {', '.join(lost)}")
-    typer.echo(f"wrote {output} ({format_name(output)}): {diffuse!r}")
+        echo(f"  not kept in {output.suffix}: {', '.join(lost)}")
+    echo(f"wrote {output} ({format_name(output)}): {diffuse!r}")

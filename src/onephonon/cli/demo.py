@@ -12,7 +12,7 @@ from onephonon.core.errors import InputError
 from .app import command
 from .models import build_model
 from .options.output import OutputOptions
-from .terminal import progress
+from .terminal import echo, progress
 
 #: Samplings to 2 Å, with about the same step in 1/Å along the three axes.
 SAMPLINGS = {"hsampling": (-20, 20, 2), "ksampling": (-9, 9, 4), "lsampling": (-11, 11, 4)}
@@ -49,4 +49,4 @@ def demo(
     title = "Crambin (PDB 1EJG): one-phonon diffuse intensity to 2 Å"
     save(draw(diffuse, title), picture, writing.force)
     if not writing.quiet:
-        typer.echo(f"wrote {map_file} and {picture}")
+        echo(f"wrote {map_file} and {picture}")

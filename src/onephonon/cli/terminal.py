@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from onephonon.core.progress import Progress
+from onephonon.core.text import printable
+
+from .streams import BROKEN_PIPE
 
 if TYPE_CHECKING:
     import rich.progress
@@ -24,16 +27,26 @@ COLUMN_GAP = 2
 LINE_INTERVAL = 30.0
 
 
+def echo(text: str, *, err: bool = False, colour: str | None = None) -> None:
+    """Print a line to standard output or standard error; control characters in it are left out."""
+    try:
+        typer.secho(printable(text), err=err, fg=colour)
+    except BrokenPipeError:  # nobody reads on
+        raise SystemExit(BROKEN_PIPE) from None
+
+
 @contextmanager
 def status(message: str, quiet: bool) -> Iterator[None]:
     """A spinner on the terminal."""
-    from rich.console import Console
+    from rich.markup import escape
 
-    console = Console(stderr=True)
+    from .console import SafeConsole
+
+    console = SafeConsole(stderr=True)
     if quiet or not console.is_terminal:
         yield
         return
-    with console.status(message):
+    with console.status(escape(printable(message))):
         yield
 
 
@@ -43,9 +56,9 @@ def progress(quiet: bool) -> Iterator[Progress]:
     if quiet:
         yield QuietProgress()
     elif sys.stderr.isatty():
-        from rich.console import Console
+        from .console import SafeConsole
 
-        with progress_bars(Console(stderr=True)) as bars:
+        with progress_bars(SafeConsole(stderr=True)) as bars:
             yield bars
     else:
         yield LineProgress()
@@ -169,7 +182,7 @@ def duration(seconds: float) -> str:
 
 
 def _write_to_stderr(line: str) -> None:
-    typer.echo(line, err=True)
+    echo(line, err=True)
 
 
 def tables_that_fit(

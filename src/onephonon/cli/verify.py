@@ -68,8 +68,10 @@ def verify(
 
 def _print(result: Verification, what: str) -> None:
     """Print a line for each comparison."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from .console import SafeConsole
 
     size = " x ".join(map(str, result.size))
     table = Table(title=f"{what}, {result.n_dof} degrees of freedom, supercell {size}")
@@ -82,6 +84,6 @@ def _print(result: Verification, what: str) -> None:
             str(check.count),
             f"{check.difference:.1e}",
             f"{check.tolerance:.0e}",
-            "[green]pass[/]" if check.passed else "[bold red]FAIL[/]",
+            Text("pass", "green") if check.passed else Text("FAIL", "bold red"),
         )
-    Console().print(table)
+    SafeConsole().print(table)

@@ -10,7 +10,7 @@ import typer
 from .app import command
 from .options.map_reading import MapReadingOptions
 from .options.output import OutputOptions
-from .terminal import status
+from .terminal import echo, status
 
 
 @command(
@@ -82,7 +82,7 @@ def view(
             force=writing.force,
         )
     if not writing.quiet:
-        typer.echo(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+        echo(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
     if open_page:
         typer.launch(output.resolve().as_uri())
 

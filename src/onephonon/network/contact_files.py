@@ -13,6 +13,7 @@ from typing import Any
 
 from onephonon.core.errors import FileError, InputError
 from onephonon.core.files import replacing
+from onephonon.core.text import csv_cell, from_csv_cell
 
 from .interfaces import ContactRow, ContactTable
 
@@ -46,7 +47,8 @@ def write_contact_table(
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, _NAMES, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(table)
+        # Names of atoms come from files, and spreadsheets carry out formulas.
+        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in table)
         text = buffer.getvalue()
     with replacing(path, force) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -70,9 +72,7 @@ def read_contact_table(path: str | os.PathLike[str]) -> ContactTable:
         raise FileError(f"{path}: there is no such file; check the path")
     try:
         text = path.read_text(encoding="utf-8")
-        table: Any = (
-            json.loads(text) if path.suffix == ".json" else list(csv.DictReader(io.StringIO(text)))
-        )
+        table: Any = json.loads(text) if path.suffix == ".json" else _csv_rows(text)
         return ContactTable(_row(entry, path, n + 1) for n, entry in enumerate(table))
     except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, TypeError) as error:
         raise FileError(f"{path}: not a readable table ({error})") from error
@@ -105,6 +105,14 @@ def start_values(rows: Sequence[ContactRow], kind: str) -> dict[str, tuple[float
                 f"{start[row.spring_class]}; give all contacts of a class the same constants"
             )
     return start
+
+
+def _csv_rows(text: str) -> list[dict[str, Any]]:
+    """Rows of a CSV file, in which text that looked like a formula was quoted."""
+    return [
+        {name: from_csv_cell(v) if isinstance(v, str) else v for name, v in row.items()}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
 
 
 def _row(entry: dict[str, Any], path: Path, number: int) -> ContactRow:

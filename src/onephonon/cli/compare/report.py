@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from ..terminal import tables_that_fit
+from ..terminal import echo, tables_that_fit
 from .options import ResultOptions
 
 if TYPE_CHECKING:
@@ -15,11 +13,11 @@ if TYPE_CHECKING:
 
 def print_agreement(found: Agreement, title: str) -> None:
     """Print tables of shells and of indexings, and remarks."""
-    from rich.console import Console
-
     from onephonon.compare.report import summary, table, trial_table
 
-    console = Console()
+    from ..console import SafeConsole
+
+    console = SafeConsole()
     for part in tables_that_fit(title, *table(found), console.width, total=True):
         console.print(part, "")
     headings, rows = trial_table(found)
@@ -50,4 +48,4 @@ def save_agreement(
 
         write_map(found.model, results.output, force)
     if results.files and not quiet:
-        typer.echo(f"wrote {', '.join(str(path) for path in results.files)}")
+        echo(f"wrote {', '.join(str(path) for path in results.files)}")

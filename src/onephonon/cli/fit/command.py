@@ -17,7 +17,7 @@ from ..options.output import OutputOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
 from ..options.voxels import VoxelOptions
-from ..terminal import progress
+from ..terminal import echo, progress
 from .folder import FitFolder
 from .options import (
     DataOptions,
@@ -123,4 +123,4 @@ def _write(
         written.append(path)
     folder.save(complete=True)
     if not quiet:
-        typer.echo(f"wrote {', '.join(str(path) for path in written)}")
+        echo(f"wrote {', '.join(str(path) for path in written)}")

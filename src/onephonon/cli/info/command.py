@@ -10,12 +10,12 @@ import typer
 from ..app import command
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
-from ..terminal import status
+from ..terminal import echo, status
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from onephonon.maps.diffuse import DiffuseMap
+
+    from ..console import SafeConsole
 
 
 @command("onephonon info snase.lat --cell-from 1stn.pdb --laue 4/mmm")
@@ -68,27 +68,28 @@ def info(
 
         save(draw(diffuse, file.name), png, writing.force)
         if not writing.quiet:
-            typer.echo(f"wrote {png}")
+            echo(f"wrote {png}")
 
 
 def _print(file: Path, diffuse: DiffuseMap, laue: str, picture: bool | None) -> None:
     """Print the description, and a picture if requested."""
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.text import Text
 
     from onephonon.maps.io.registry import format_name
 
-    console = Console(highlight=False)
+    from ..console import SafeConsole
+
+    console = SafeConsole()
     drawn = picture if picture is not None else console.is_terminal
     if picture:  # requested, so use colours even without a terminal
-        console = Console(highlight=False, force_terminal=True, color_system="truecolor")
-    console.print(f"[bold]{escape(file.name)}[/]: {format_name(file)}", soft_wrap=True)
+        console = SafeConsole(force_terminal=True, color_system="truecolor")
+    console.print(Text.assemble((file.name, "bold"), f": {format_name(file)}"), soft_wrap=True)
     _print_facts(console, diffuse, laue)
     if drawn and diffuse.grid is not None and diffuse.n_valid:
         _print_picture(console, diffuse)
 
 
-def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
+def _print_facts(console: SafeConsole, diffuse: DiffuseMap, laue: str) -> None:
     """Print the properties of a map."""
     from rich.table import Table
     from rich.text import Text
@@ -120,7 +121,7 @@ def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
         console.print(by_shell)
 
 
-def _print_picture(console: Console, diffuse: DiffuseMap) -> None:
+def _print_picture(console: SafeConsole, diffuse: DiffuseMap) -> None:
     """Print central sections side by side, or only the first on a narrow terminal."""
     from rich.table import Table
     from rich.text import Text

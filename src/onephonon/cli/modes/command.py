@@ -17,7 +17,7 @@ from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
-from ..terminal import status
+from ..terminal import echo, status
 from .animation import write_mode_animation
 from .options import AnimationOptions, SpectrumOptions
 
@@ -77,7 +77,7 @@ def modes(
             film = animation.animate
             shown = write_mode_animation(model, file.stem, film, kelvin, animation, writing.force)
             if not writing.quiet:
-                typer.echo(f"wrote {film}: {shown}")
+                echo(f"wrote {film}: {shown}")
 
 
 def _report(
@@ -98,7 +98,7 @@ def _report(
     if output is not None:
         report.write(output, writing.force)
         if not writing.quiet:
-            typer.echo(f"wrote {', '.join(FILES)} to {output}")
+            echo(f"wrote {', '.join(FILES)} to {output}")
 
 
 def _check_folder(output: Path | None, force: bool) -> None:

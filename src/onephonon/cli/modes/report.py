@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -38,6 +37,8 @@ from onephonon.dynamics.tls import (
     principal_rms,
 )
 from onephonon.model.one_phonon import OnePhonon
+
+from ..console import SafeConsole
 
 #: Number of modes and bodies listed in the terminal; files contain all.
 N_MODES, N_BODIES = 6, 12
@@ -77,7 +78,7 @@ class ModeReport:
 
     def show(self) -> None:
         """Print tables on the terminal."""
-        console = Console()
+        console = SafeConsole()
         for table in (self._frequencies(), self._speeds(), self._rigid_motion()):
             console.print(table)
         file, own, fitted = (self.B[name] for name in ("file", "model", "tls"))

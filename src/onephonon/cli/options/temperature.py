@@ -11,6 +11,7 @@ import typer
 from onephonon.core.errors import InputError
 
 from ..groups import OptionGroup
+from ..terminal import echo
 
 #: Room temperature, K, for files without a temperature.
 ROOM = 295.0
@@ -48,7 +49,7 @@ class TemperatureOptions(OptionGroup):
             raise InputError(f"--temperature {self.temperature:g}: must be positive, in K")
         known = self.temperature or measured_temperature(structure)
         if known is None and not quiet and structure.exists():
-            typer.echo(
+            echo(
                 f"{structure.name} does not state the temperature of its B-factors: "
                 f"{ROOM:g} K is assumed; change it with --temperature"
             )

@@ -17,7 +17,7 @@ from ..options.numerics import NumericsOptions
 from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
-from ..terminal import progress
+from ..terminal import echo, progress
 from .options import MapFileOptions, ModeOptions, PointOptions
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def simulate(
     parameters = {"structure": file.name, **arguments, **how, "dtype": numerics.dtype}
     engine = model.chosen_engine
     if not writing.quiet:
-        typer.echo(f"engine: {engine}", err=True)
+        echo(f"engine: {engine}", err=True)
     stored = map_file.stored("float64" if engine.name == "direct" else "float32")
     _check_streaming(model, output, how, map_file.unique)
     softest = how.pop("softest", None)
@@ -82,7 +82,7 @@ def simulate(
             progress=report,
         )
     if not writing.quiet:
-        typer.echo(f"wrote {written}")
+        echo(f"wrote {written}")
 
 
 def _check_streaming(model: OnePhonon, output: Path, how: dict[str, Any], unique: bool) -> None:
@@ -112,12 +112,12 @@ def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Tenso
 
     with progress(quiet) as report:
         found = softest_intensity(model, n, use_data_adp, report)
-    typer.echo(
+    echo(
         f"{n} softest of {model.bodies.n_dof} modes: {100 * found.neglected:.2f} % of the summed "
         f"intensity is neglected, at most {100 * found.max_neglected:.2f} % at one q"
     )
     if found.n_split:
-        typer.echo(
+        echo(
             f"at {found.n_split} wavevectors the {n} softest modes include only some modes of "
             "equal frequency: their intensity there is arbitrary"
         )

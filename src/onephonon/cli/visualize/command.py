@@ -12,7 +12,7 @@ from onephonon.core.errors import InputError
 from ..app import command
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
-from ..terminal import status
+from ..terminal import echo, status
 from .drawing import draw_kind, write_film
 from .options import SLICES, LookOptions, PictureOptions
 
@@ -74,11 +74,11 @@ def visualize(
             figure = draw_kind(kind, pictures, looks, names, first, second)
             save(figure, path, writing.force, looks.dpi)
         if not writing.quiet:
-            typer.echo(f"wrote {path}")
+            echo(f"wrote {path}")
     if pictures.animate is not None:
         n = write_film(pictures.animate, pictures, looks, names, first, writing)
         if not writing.quiet:
-            typer.echo(f"wrote {pictures.animate}: {n} frames")
+            echo(f"wrote {pictures.animate}: {n} frames")
 
 
 def _outputs(file: Path, output: Path | None, kinds: list[str]) -> dict[str, Path]:
@@ -111,4 +111,4 @@ def _print_reason_for_list(diffuse: DiffuseMap) -> None:
     """Print why the data are drawn as a list."""
     tried = diffuse.list_shape and diffuse.history
     why = diffuse.history[-1] if tried else "no map_shape: a list of q-vectors"
-    typer.echo(f"{why}; drawing the histogram and I against |q|")
+    echo(f"{why}; drawing the histogram and I against |q|")

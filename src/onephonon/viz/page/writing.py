@@ -8,6 +8,7 @@ its content security policy forbids them.
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
 import math
@@ -199,5 +200,8 @@ def _joined(title: str, head: dict[str, Any], data: list[str]) -> str:
             f'<script type="text/plain" id="map-{i}">{text}</script>' for i, text in enumerate(data)
         ),
     }
+    # Scripts and styles run by this number alone. It follows from the content, so that no content
+    # can contain it, and equal maps give equal pages.
+    parts["nonce"] = hashlib.sha256("".join(parts.values()).encode()).hexdigest()
     pieces = read("template.html").split("%%")  # text, name, text, name, ..., text
     return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces))

@@ -14,6 +14,7 @@ import numpy as np
 
 from onephonon.core.errors import FileError
 from onephonon.core.files import check_writable, replacing
+from onephonon.core.text import csv_cell
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.result import Fit
@@ -100,7 +101,7 @@ def _cell(value: Any) -> Any:
     """Format a cell; infinite numbers are kept, since intervals may be infinite."""
     if isinstance(value, (float, np.floating)) and np.isinf(value):
         return "inf" if value > 0 else "-inf"
-    return plain(value)
+    return csv_cell(plain(value))
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

@@ -13,6 +13,7 @@ import numpy as np
 
 from onephonon.core.errors import FileError
 from onephonon.core.files import replacing
+from onephonon.core.text import one_line
 from onephonon.crystal.cell import UnitCell
 
 from .mode_trajectory import Block, Pattern
@@ -64,7 +65,7 @@ def write_animation(
         raise FileError(f"{path}: an animation is written as .pdb or .cif; name the file so")
     structure = gemmi.Structure()
     structure.name = pattern.block.crystal.labels[0].chain or "mode"
-    structure.info["_struct.title"] = title or "a vibration"
+    structure.info["_struct.title"] = one_line(title) or "a vibration"
     to_file_axes = _set_cell(structure, pattern.block.box)
     rest = pattern.block.positions.numpy(force=True)
     first, names = _model_at_rest(pattern.block)
