@@ -10,6 +10,8 @@ import typer
 from .app import command
 from .options.map_reading import MapReadingOptions
 from .options.output import OutputOptions
+from .options.voxels import IndexingOptions
+from .pairs import read_maps
 from .terminal import echo, status
 
 
@@ -54,11 +56,13 @@ def view(
         ),
     ] = None,
     writing: OutputOptions,
+    indexing: IndexingOptions,
     reading: MapReadingOptions,
 ) -> None:
     """Write a map as an interactive HTML page (3-D view, slices, values) that works offline.
 
-    With --against, the options under Map reading apply to DATA.
+    With --against, the first map is shown in the indices of DATA: all indexings of the lattice are
+    tried, as by compare. The options under Map reading apply to DATA.
     """
     from onephonon.core.files import check_writable
     from onephonon.maps.isotropic import split_isotropic
@@ -66,8 +70,8 @@ def view(
 
     output = output or file.with_suffix(".html")
     check_writable(check_page_path(output), writing.force)
-    first, second = reading.read_pair(file, against)
-    names = (file.name, "") if against is None else _distinct_names(file, against)
+    maps = read_maps(file, against, reading, indexing, writing.quiet)
+    first, second, names = maps.first, maps.second, maps.names
     with status(f"writing {output.name}", writing.quiet):
         if anisotropic:
             first = split_isotropic(first)[1]
@@ -85,12 +89,3 @@ def view(
         echo(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
     if open_page:
         typer.launch(output.resolve().as_uri())
-
-
-def _distinct_names(first: Path, second: Path) -> tuple[str, str]:
-    """Names of two files; with their folders if the names are equal."""
-    if first.name != second.name:
-        return first.name, second.name
-    return f"{first.resolve().parent.name}/{first.name}", (
-        f"{second.resolve().parent.name}/{second.name}"
-    )

@@ -11,7 +11,24 @@ from ..groups import OptionGroup
 
 
 @dataclass(frozen=True)
-class VoxelOptions(OptionGroup):
+class IndexingOptions(OptionGroup):
+    """How the indices of data and model belong together."""
+
+    panel: ClassVar[str] = "Indexing"
+
+    reindex: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|best|none|OP",
+            help="Indexing of the data: auto changes it if another that the lattice allows is "
+            "clearly better, best uses the best, none keeps it; or an operator such as k,h,-l "
+            "(the indices of the model in terms of those of the data).",
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True)
+class VoxelOptions(IndexingOptions):
     """How a model is averaged over the voxels of data, and indexed."""
 
     panel: ClassVar[str] = "Voxels and indexing"
@@ -33,12 +50,3 @@ class VoxelOptions(OptionGroup):
             "distance from its Bragg point to its faces, for data whose Bragg peaks were removed.",
         ),
     ] = 0.0
-    reindex: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|best|none|OP",
-            help="Indexing of the data: auto changes it if another that the lattice allows is "
-            "clearly better, best uses the best, none keeps it; or an operator such as k,h,-l "
-            "(the indices of the model in terms of those of the data).",
-        ),
-    ] = "auto"
