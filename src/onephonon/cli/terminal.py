@@ -1,4 +1,4 @@
-"""Terminal output: progress and messages (on standard error), and tables."""
+"""Terminal output: results on standard output; progress and messages on standard error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import typer
 
@@ -15,12 +15,6 @@ from onephonon.core.text import printable
 
 from .display import QuietProgress, bar, lines
 from .streams import BROKEN_PIPE
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-#: Width between columns of a table, and at its sides.
-COLUMN_GAP = 2
 
 
 def echo(text: str, *, err: bool = False, colour: str | None = None) -> None:
@@ -71,39 +65,3 @@ def status(message: str, quiet: bool) -> Iterator[None]:
     with progress(quiet) as shown:
         shown.step(message, 0, 0)
         yield
-
-
-def tables_that_fit(
-    title: str, headings: list[str], rows: list[list[str]], width: int, total: bool = False
-) -> list[Table]:
-    """One table, or several for a narrow terminal, each with the first column.
-
-    Headings may be broken between words, what is in the rows may not. `total`: the last row is
-    over all others.
-    """
-    from rich import box
-    from rich.table import Table
-
-    cells = zip(*rows, strict=True)
-    needs = [
-        max(*(len(word) for word in heading.split()), *(len(text) for text in column))
-        for heading, column in zip(headings, cells, strict=True)
-    ]
-    parts: list[list[int]] = []
-    left = 0
-    for i, needed in enumerate(needs[1:], start=1):
-        if not parts or needed + COLUMN_GAP > left:
-            parts.append([0])
-            left = width - needs[0] - 2 * COLUMN_GAP
-        parts[-1].append(i)
-        left -= needed + COLUMN_GAP
-    found = []
-    for columns in parts:
-        table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-        for i in columns:
-            table.add_column(headings[i], justify="right", width=needs[i])
-        for row in rows:
-            bold = total and row is rows[-1]
-            table.add_row(*(row[i] for i in columns), style="bold" if bold else None)
-        found.append(table)
-    return found
