@@ -65,7 +65,8 @@ def fitted(measured, tmp_path_factory):
 
 def test_a_fit_writes_a_report_numbers_and_maps(fitted, measured):
     folder, output = fitted
-    for name in ("report.html", "fit.json", "springs.csv", "model.h5", "background.h5"):
+    maps = ("model.h5", "background.h5", "total.h5")
+    for name in ("report.html", "fit.json", "springs.csv", *maps):
         assert (folder / name).stat().st_size > 0
         assert name in output
     assert not [path for path in folder.iterdir() if path.name.endswith(".part")]
@@ -86,14 +87,50 @@ def test_a_fit_writes_a_report_numbers_and_maps(fitted, measured):
         assert found[name] == pytest.approx(true, rel=0.3)
 
 
-def test_the_calculated_map_lies_on_the_data(fitted, measured):
-    model, data = read_map(fitted[0] / "model.h5"), read_map(measured[0])
-    assert model.grid == data.grid
-    both = model.mask & data.mask
+def test_the_maps_are_the_model_its_background_and_their_sum(fitted, measured):
+    model, background, total = (
+        read_map(fitted[0] / f"{name}.h5") for name in ("model", "background", "total")
+    )
+    data = read_map(measured[0])
+    assert model.grid == background.grid == total.grid == data.grid
+    both = total.mask & data.mask
     assert both.sum() > 1000
-    cc = np.corrcoef(model.intensity[both], data.intensity[both])[0, 1]
-    # Noise of 3 % of the mean beside intensities that vary by as much as their mean.
-    assert cc > 0.99
+    # Two numbers added, each rounded once.
+    np.testing.assert_allclose(
+        total.intensity[both], (model.intensity + background.intensity)[both], rtol=1e-12
+    )
+    # The data have a background of 3 % of their mean, as large as the noise of each voxel: its mean
+    # over more than 1000 voxels is known to a tenth; a model without it is that much too low.
+    noise = float(data.sigma[both].mean())
+    without = (data.intensity - model.intensity)[both].mean()
+    assert without == pytest.approx(noise, rel=0.3)
+    assert abs((data.intensity - total.intensity)[both].mean()) < 0.1 * noise
+    assert "without background" in model.history[-1]
+
+
+def test_the_sum_agrees_with_the_data_in_a_comparison(fitted, measured):
+    output = run_command(
+        "compare",
+        fitted[0] / "total.h5",
+        measured[0],
+        "--shells",
+        2,
+        "--json",
+        fitted[0].parent / "c.json",
+    )
+    found = json.loads((fitted[0].parent / "c.json").read_text())
+    assert found["indexing"]["used"] == "h,k,l"
+    # Noise of 3 % of the mean beside intensities that vary by as much as their mean; the sum is on
+    # the data's scale, to the part of the noise that the scale follows.
+    assert found["overall"]["cc"] > 0.99
+    assert found["scale"] == pytest.approx(1, abs=0.01)
+    assert "total.h5" in output
+
+
+def test_the_report_says_which_map_is_which(fitted):
+    page = (fitted[0] / "report.html").read_text("utf-8")
+    assert "model.h5, the model without background" in page
+    assert "total.h5, their sum, to be compared with the data" in page
 
 
 def minimizations(folder):

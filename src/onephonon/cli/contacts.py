@@ -12,6 +12,7 @@ from .checks import WRITES
 from .options.network import NetworkOptions
 from .options.output import OutputOptions
 from .options.structure import StructureFile, StructureOptions
+from .tables import print_table
 from .terminal import echo
 
 if TYPE_CHECKING:
@@ -65,24 +66,23 @@ def contacts(
 
 def _print_classes(rows: list[ContactRow], title: str) -> None:
     """Print a line for each class: number and lengths of contacts."""
-    from rich.table import Table
-
     from .console import SafeConsole
+
 
     classes: dict[str, list[ContactRow]] = {}
     for row in rows:
         classes.setdefault(row.spring_class, []).append(row)
-    table = Table(title=title)
-    table.add_column("spring class")
-    for column in ("unique contacts", "per cell", "shortest / Å", "mean / Å"):
-        table.add_column(column, justify="right")
+    lines = []
     for name, members in sorted(classes.items()):
         lengths = [row.distance for row in members]
-        table.add_row(
-            name,
-            str(len(members)),
-            str(sum(row.multiplicity for row in members)),
-            f"{min(lengths):.2f}",
-            f"{sum(lengths) / len(lengths):.2f}",
+        lines.append(
+            [
+                name,
+                str(len(members)),
+                str(sum(row.multiplicity for row in members)),
+                f"{min(lengths):.2f}",
+                f"{sum(lengths) / len(lengths):.2f}",
+            ]
         )
-    SafeConsole().print(table)
+    headings = ["spring class", "unique contacts", "per cell", "shortest / Å", "mean / Å"]
+    print_table(SafeConsole(), title, headings, lines)

@@ -13,6 +13,7 @@ from .options.network import NetworkOptions
 from .options.output import MessageOptions
 from .options.springs import SpringOptions
 from .options.structure import StructureFile, StructureOptions
+from .tables import print_table
 from .terminal import status
 
 if TYPE_CHECKING:
@@ -70,22 +71,21 @@ def verify(
 
 def _print(result: Verification, what: str) -> None:
     """Print a line for each comparison."""
-    from rich.table import Table
     from rich.text import Text
 
     from .console import SafeConsole
 
     size = " x ".join(map(str, result.size))
-    table = Table(title=f"{what}, {result.n_dof} degrees of freedom, supercell {size}")
-    table.add_column("compared")
-    for column in ("numbers", "max rel. diff.", "limit", ""):
-        table.add_column(column, justify="right")
-    for check in result.checks:
-        table.add_row(
+    rows: list[list[str | Text]] = [
+        [
             check.name,
             str(check.count),
             f"{check.difference:.1e}",
             f"{check.tolerance:.0e}",
             Text("pass", "green") if check.passed else Text("FAIL", "bold red"),
-        )
-    SafeConsole().print(table)
+        ]
+        for check in result.checks
+    ]
+    title = f"{what}, {result.n_dof} degrees of freedom, supercell {size}"
+    headings = ["compared", "numbers", "max rel. diff.", "limit", ""]
+    print_table(SafeConsole(), title, headings, rows)

@@ -11,6 +11,8 @@ from .app import command
 from .checks import ONE_OR_MORE, READS, WRITES
 from .options.map_reading import MapReadingOptions
 from .options.output import OutputOptions
+from .options.voxels import IndexingOptions
+from .pairs import read_maps
 from .terminal import echo, status
 
 
@@ -59,19 +61,21 @@ def view(
         ONE_OR_MORE,
     ] = None,
     writing: OutputOptions,
+    indexing: IndexingOptions,
     reading: MapReadingOptions,
 ) -> None:
     """Write a map as an interactive HTML page (3-D view, slices, values) that works offline.
 
-    With --against, the options under Map reading apply to DATA.
+    With --against, the first map is shown in the indices of DATA: all indexings of the lattice are
+    tried, as by compare. The options under Map reading apply to DATA.
     """
     from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz.page.writing import VOXELS, check_page_path, write_page
 
     output = output or file.with_suffix(".html")
     writing.check(check_page_path(output))
-    first, second = reading.read_pair(file, against)
-    names = (file.name, "") if against is None else _distinct_names(file, against)
+    maps = read_maps(file, against, reading, indexing, writing.quiet)
+    first, second, names = maps.first, maps.second, maps.names
     with status(f"writing {output.name}", writing.quiet):
         if anisotropic:
             first = split_isotropic(first)[1]
@@ -89,12 +93,3 @@ def view(
         echo(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
     if open_page:
         typer.launch(output.resolve().as_uri())
-
-
-def _distinct_names(first: Path, second: Path) -> tuple[str, str]:
-    """Names of two files; with their folders if the names are equal."""
-    if first.name != second.name:
-        return first.name, second.name
-    return f"{first.resolve().parent.name}/{first.name}", (
-        f"{second.resolve().parent.name}/{second.name}"
-    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..terminal import echo, tables_that_fit
+from ..tables import print_remarks, print_table
+from ..terminal import echo
 from .options import ResultOptions
 
 if TYPE_CHECKING:
@@ -18,14 +19,13 @@ def print_agreement(found: Agreement, title: str) -> None:
     from ..console import SafeConsole
 
     console = SafeConsole()
-    for part in tables_that_fit(title, *table(found), console.width, total=True):
-        console.print(part, "")
+    print_table(console, title, *table(found), text_keys=False, total=True)
+    console.print()
     headings, rows = trial_table(found)
     if len(rows) > 1:
-        for part in tables_that_fit("indexings of the lattice", headings, rows, console.width):
-            console.print(part, "")
-    for line in summary(found):
-        console.print(f"- {line}", markup=False, highlight=False)
+        print_table(console, "indexings of the lattice", headings, rows)
+        console.print()
+    print_remarks(console, summary(found))
 
 
 def save_agreement(

@@ -67,8 +67,9 @@ def fit(
     """Fit the springs between molecules to a measured diffuse map.
 
     A series of models is fitted, with more springs at each level, as long as held-out data fit
-    better. The output folder contains a report (report.html), all numbers (JSON, CSV), the
-    calculated map, and the state of the fit: repeat the command to continue an interrupted fit.
+    better. The output folder contains a report (report.html), all numbers (JSON, CSV), maps
+    (model.h5, background.h5, and total.h5, their sum), and the state of the fit: repeat the command
+    to continue an interrupted fit.
     """
     from onephonon.core.files import check_not_inputs
 
@@ -111,7 +112,6 @@ def _write(
     fitted: Fit, folder: FitFolder, kelvin: float, report: ReportOptions, quiet: bool
 ) -> None:
     """Write the report, the numbers and the maps, and print the file names."""
-    from onephonon.maps.io.registry import write_map
     from onephonon.network.contact_files import write_contact_table
     from onephonon.refine.parametrization import LogSprings
     from onephonon.refine.predictions import predict
@@ -125,10 +125,6 @@ def _write(
         traced = tuple(profile(fitted, name, progress=shown) for name in report.profiles)
     command = f"onephonon {' '.join(sys.argv[1:])}"
     written = write_report(fitted, folder.path, predictions, traced, command, force=True)
-    model, background, _data = fitted.maps()
-    for name, diffuse in (("model.h5", model), ("background.h5", background)):
-        write_map(diffuse, folder.path / name, force=True)
-        written.append(folder.path / name)
     if isinstance(fitted.best.parametrization, LogSprings):
         path = folder.path / "contacts.csv"
         write_contact_table(fitted.fitted_model().contact_table(), path, force=True)

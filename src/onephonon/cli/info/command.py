@@ -11,6 +11,7 @@ from ..app import command
 from ..checks import READS, WRITES, Given
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
+from ..tables import print_table
 from ..terminal import echo, status
 
 if TYPE_CHECKING:
@@ -116,13 +117,8 @@ def _print_facts(console: SafeConsole, diffuse: DiffuseMap, laue: str) -> None:
     console.print(table)
     if summary is not None:
         headings, lines = facts.shells(summary.shells)
-        by_shell = Table(box=None, pad_edge=False)
-        for heading in headings:
-            by_shell.add_column(heading, justify="right")
-        for line in lines:
-            by_shell.add_row(*line)
         console.print()
-        console.print(by_shell)
+        print_table(console, "", headings, lines, text_keys=False)
 
 
 def _print_picture(console: SafeConsole, diffuse: DiffuseMap) -> None:

@@ -117,9 +117,9 @@ class MapReadingOptions(OptionGroup):
             return read_map(file, **overrides | {"cell": model})
 
     def read_pair(self, first: Path, second: Path | None) -> tuple[DiffuseMap, DiffuseMap | None]:
-        """Read one map, or two, where the options apply to the second."""
+        """Read one map, or two, where the options apply to the second, as `read_for` does."""
         from onephonon.maps.io.registry import read_map
 
         if second is None:
             return self.read(first), None
-        return read_map(first), self.read(second)
+        return read_map(first), self.read_for(second, first)

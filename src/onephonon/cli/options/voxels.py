@@ -14,7 +14,24 @@ from ..groups import OptionGroup
 
 
 @dataclass(frozen=True)
-class VoxelOptions(OptionGroup):
+class IndexingOptions(OptionGroup):
+    """How the indices of data and model belong together."""
+
+    panel: ClassVar[str] = "Indexing"
+
+    reindex: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|best|none|OP",
+            help="Indexing of the data: auto changes it if another that the lattice allows is "
+            "clearly better, best uses the best, none keeps it; or an operator such as k,h,-l "
+            "(the indices of the model in terms of those of the data).",
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True)
+class VoxelOptions(IndexingOptions):
     """How a model is averaged over the voxels of data, and indexed."""
 
     panel: ClassVar[str] = "Voxels and indexing"
@@ -38,15 +55,6 @@ class VoxelOptions(OptionGroup):
         ),
         Limits(low=0, high=1, below=True, why="a fraction of the distance to the faces"),
     ] = 0.0
-    reindex: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|best|none|OP",
-            help="Indexing of the data: auto changes it if another that the lattice allows is "
-            "clearly better, best uses the best, none keeps it; or an operator such as k,h,-l "
-            "(the indices of the model in terms of those of the data).",
-        ),
-    ] = "auto"
 
     def check_together(self, given: Given) -> None:
         """Raise InputError for averages over one node, or a part of no average."""

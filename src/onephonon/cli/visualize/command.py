@@ -13,6 +13,8 @@ from ..app import command
 from ..checks import READS, WRITES, Given
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
+from ..options.voxels import IndexingOptions
+from ..pairs import read_maps
 from ..terminal import echo, status
 from .drawing import draw_kind, write_film
 from .options import PROFILE, SLICES, LookOptions, PictureOptions
@@ -50,12 +52,14 @@ def visualize(
     writing: OutputOptions,
     pictures: PictureOptions,
     looks: LookOptions,
+    indexing: IndexingOptions,
     reading: MapReadingOptions,
 ) -> None:
     """Draw a map: slices and a histogram; a list: its histogram and I(|q|).
 
-    With DATA, the first map, the second and their difference are drawn side by side, and the
-    options under Map reading apply to DATA. With --halos, --profile or --animate and without
+    With DATA, the first map, the second and their difference are drawn side by side, in the
+    indices of DATA: all indexings of the lattice are tried, as by compare. The options under Map
+    reading apply to DATA. With --halos, --profile or --animate and without
     --plane, only these are drawn.
     """
     from onephonon.viz.plot.saving import save
@@ -71,8 +75,9 @@ def visualize(
     files = _outputs(file, output, pictures.kinds)
     writing.check(*files.values(), pictures.animate)
     _check_looks(pictures.animate, looks)
-    first, second = reading.read_pair(file, second_file)
-    names = f"model {file.name}, data {second_file.name}" if second_file else file.name
+    maps = read_maps(file, second_file, reading, indexing, writing.quiet)
+    first, second = maps.first, maps.second
+    names = f"model {maps.names[0]}, data {maps.names[1]}" if second_file else file.name
     if first.grid is None and not writing.quiet:
         _print_reason_for_list(first)
     for kind, path in files.items():
