@@ -117,6 +117,7 @@ def test_not_a_number_and_infinity_are_refused_everywhere() -> None:
         ("verify a.pdb --supercell 0 1 1", "--supercell 0 1 1: each must be 1 or more"),
         ("visualize map.npz --range 2 1", "--range 2 1: two numbers, the first the lower"),
         ("visualize map.npz --dpi 1", "--dpi 1: must be 20 or more and at most 2,400"),
+        ("info map.npy --space-group 'P\udcff1'", "--space-group 'P\\udcff1': holds bytes"),
         ("view map.npz --voxels 0", "--voxels 0: must be 1 or more"),
         ("fit a.pdb map.npz -o fit --held-out 2", "--held-out 2: must be 0.01 or more and at"),
         ("fit a.pdb map.npz -o fit --draws -1", "--draws -1: must be 0 or more"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ from onephonon.network.contact_files import (
     write_contact_table,
 )
 from onephonon.network.contacts import find_contacts
-from onephonon.refine.model_series import SavedLevel
-from onephonon.refine.state import read_fit_state, write_fit_state
+from onephonon.refine.minimizations import SavedMinimum
+from onephonon.refine.state import FitState, read_fit_state, write_fit_state
 from onephonon.viz.plot import parse_plane
 from structures import DATA
 
@@ -143,7 +143,7 @@ def write_whole_files(folder: Path) -> None:
         "many.pdb": structure.make_pdb_string().encode(),
         "cell.pdb": peptide,
         "cell.cif": cif,
-        "ranges.text": b"A:1-2 A:3,A:4 rest",
+        "ranges.text": b"A:1-2 A:3 rest",
         "reindexing.text": b"k,h,-l",
         "plane.text": b"0,0,0.5:1,1,0:0,0,1",
         "group.text": b"P 1 21 1",
@@ -161,9 +161,11 @@ def write_whole_files(folder: Path) -> None:
     )
     for end in ("csv", "json"):
         write_contact_table(list(bound.contact_table())[:20], folder / f"contacts.{end}")
-    level = SavedLevel(torch.arange(3.0, dtype=torch.float64), 10.0, ((10.0, 1.0, 1.1),))
-    levels = {"global": level, "interface": replace(level, prior=3.0)}
-    write_fit_state(folder / "state.json", "0" * 64, levels, complete=False)
+    minima = [
+        SavedMinimum(level, 10.0, torch.arange(3.0).double(), 7, 1e-4, True, "converged", 200)
+        for level in ("global", "interface")
+    ]
+    write_fit_state(folder / "state.json", FitState({"the data": "0" * 64}, tuple(minima), False))
 
 
 def _write_maps(folder: Path) -> None:
@@ -218,7 +220,7 @@ def _contact_table(path: Path, rng: random.Random) -> object:
 
 def _text(parse: Callable[[str], object]) -> Reader:
     def read(path: Path, _: random.Random) -> object:
-        return parse(path.read_bytes().decode("utf-8", "surrogateescape"))
+        return parse(path.read_bytes().decode("utf-8", "replace"))
 
     return read
 

@@ -209,6 +209,12 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def check_text(option: str, value: Any) -> None:
+    """Raise InputError for text with bytes that are no characters, as from another encoding."""
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        raise InputError(f"{option} {value!r}: holds bytes that are no text in this encoding")
+
+
 def _bound(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 

@@ -68,7 +68,6 @@ def _print_classes(rows: list[ContactRow], title: str) -> None:
     """Print a line for each class: number and lengths of contacts."""
     from .console import SafeConsole
 
-
     classes: dict[str, list[ContactRow]] = {}
     for row in rows:
         classes.setdefault(row.spring_class, []).append(row)

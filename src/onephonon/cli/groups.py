@@ -19,7 +19,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from onephonon.core.errors import OnePhononError
 
-from .checks import READS, Check, Given
+from .checks import READS, Check, Given, check_text
 from .spelling import with_options
 
 #: Name of the parameter by which Typer hands over its context.
@@ -120,6 +120,7 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
         context: typer.Context = values.pop(CONTEXT)
         given = Given({k: v for k, v in spellings.items() if _is_given(context, k)})
         for name, found in checks.items():
+            check_text(spellings[name], values[name])
             for check in found if values[name] is not None else ():
                 check.check(spellings[name], values[name])
         inputs = tuple(values[name] for name in read if values[name] is not None)
