@@ -180,7 +180,7 @@ def hdf5(raw: bytes, rng: random.Random, folder: Path) -> bytes:
         with h5py.File(path, "r+") as file:
             for _ in range(rng.randrange(1, 3)):
                 # HDF5 refuses some changes; what was done before stays.
-                with contextlib.suppress(ValueError, TypeError, KeyError, OSError, RuntimeError):
+                with contextlib.suppress(ValueError, TypeError, LookupError, OSError, RuntimeError):
                     _change_hdf5(file, rng)
         return path.read_bytes()
     finally:
