@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
+class _Cache(FunctionCache):
     """Numba's cache on disk, of which no fault reaches the user: the loop is compiled again."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -39,7 +39,7 @@ def compiled(function: F) -> F:
     """
     loop = njit(nogil=True, fastmath=True)(function)
     with suppress(RuntimeError, OSError):  # no folder for the cache is writable
-        loop._cache = _Cache(function)
+        setattr(loop, "_cache", _Cache(function))  # noqa: B010  (as `enable_caching` does; untyped)
     return cast(F, loop)
 
 
