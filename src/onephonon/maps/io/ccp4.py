@@ -21,6 +21,7 @@ from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.cell import UnitCell, numpy_cell
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.remarks import Remark
 
 from ..diffuse import DiffuseMap
 from .header import Header
@@ -50,13 +51,15 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         values = np.ascontiguousarray(np.transpose(np.array(file.grid.array), axis_order))
         start = [file.header_i32(START + i) for i in axis_order]
         history = [f"read from {path.name}: CCP4/MRC, X, Y, Z are h, k, l"]
+        remarks: list[Remark] = []
         own_header = Header.find(_labels(file), path)
         if (
             own_header is not None
             and own_header.grid is not None
             and own_header.grid.shape == values.shape
         ):
-            grid, cell = own_header.grid, overrides.cell or own_header.cell
+            grid = own_header.grid
+            cell = overrides.need_cell(path, own_header.cell, remarks)
         else:
             cell = overrides.need_cell(path)
             grid, how = _grid(path, file, overrides, cell, (start, values.shape))
@@ -69,6 +72,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
             or (own_header.spacegroup if own_header is not None else ""),
             units=own_header.units if own_header is not None else "",
             history=history,
+            remarks=remarks,
         )
 
 

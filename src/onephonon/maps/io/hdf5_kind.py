@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.safe_reading import load, reading
+from onephonon.core.hdf5_files import attribute, dataset_text, load
+from onephonon.core.safe_reading import reading
 from onephonon.crystal.symmetry import spacegroup_name
 
 #: Maximum depth of nested groups (also limits circular links).
 MAX_DEPTH = 5
-
-#: Maximum bytes of an attribute and of a text; more means a damaged file.
-MAX_ATTRIBUTE, MAX_TEXT = 65_536, 16_777_216
 
 #: Attributes of mdx-lib that define the grid.
 GRID_ATTRIBUTES = ("grid_size", "grid_ori", "grid_delta")
@@ -74,45 +71,6 @@ def members(group: h5py.Group) -> Iterator[tuple[str, Any]]:
             yield name, group[name]
         except (KeyError, OSError, RuntimeError, ValueError):
             continue
-
-
-def attribute(item: Any, name: str) -> NDArray[Any] | None:
-    """Values of an attribute, flat; None if there is none.
-
-    Raises
-    ------
-    ValueError
-        If it is implausibly large: the file is damaged.
-    """
-    if name not in item.attrs:
-        return None
-    found = item.attrs.get_id(name)
-    if math.prod(found.shape or ()) * found.dtype.itemsize > MAX_ATTRIBUTE:
-        raise ValueError(f"attribute {name} claims a shape of {found.shape}")
-    return np.asarray(item.attrs[name]).reshape(-1)
-
-
-def attribute_text(item: Any, name: str, default: str = "") -> str:
-    """Text of an attribute."""
-    values = attribute(item, name)
-    return default if values is None else _text(values)
-
-
-def dataset_text(group: h5py.Group, name: str) -> str:
-    """Text of a dataset; empty if missing, or if it contains more than one."""
-    dataset = group.get(name)
-    if not isinstance(dataset, h5py.Dataset) or dataset.size != 1:
-        return ""
-    if dataset.dtype.itemsize > MAX_TEXT:
-        raise ValueError(f"{dataset.name} claims a text of {dataset.dtype.itemsize} characters")
-    return _text(np.asarray(dataset[()]).reshape(-1))
-
-
-def _text(values: NDArray[Any]) -> str:
-    if values.size != 1:
-        return ""
-    item = values[0]
-    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
 
 
 def crystal(file: h5py.File) -> Crystal | None:

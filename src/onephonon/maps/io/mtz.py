@@ -21,6 +21,7 @@ from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.remarks import Remark
 from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
@@ -50,10 +51,12 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         columns, description = _columns(path, mtz, overrides.dataset)
         hkl = np.stack([np.array(mtz.columns[i], dtype=np.float64) for i in range(3)], axis=1)
         history = [f"read from {path.name}: MTZ, {description}"]
+        remarks: list[Remark] = []
         group = mtz.spacegroup_name
         spacegroup = overrides.spacegroup or (spacegroup_name(group) if group else "")
         if own_header is not None and own_header.grid is not None:
-            grid, cell = own_header.grid, overrides.cell or own_header.cell
+            grid = own_header.grid
+            cell = overrides.need_cell(path, own_header.cell, remarks)
             hkl *= grid.step
             return map_of_rows(
                 path,
@@ -64,6 +67,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
                 spacegroup=overrides.spacegroup or own_header.spacegroup,
                 units=own_header.units,
                 history=history,
+                remarks=remarks,
             )
         per_index, cell, how = _supercell(path, mtz.cell.parameters, overrides)
         history.append(how)
@@ -75,6 +79,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
             per_index=per_index,
             spacegroup=spacegroup,
             history=history,
+            remarks=remarks,
         )
 
 

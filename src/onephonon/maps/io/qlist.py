@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from onephonon.core.errors import FileError
+from onephonon.core.numpy_files import names_of_npz, read_npy, read_npz
+from onephonon.core.safe_reading import check_input, reading
+from onephonon.core.units import TWO_PI
 
 from ..diffuse import Array
 from . import hdf5
 from .arrays import read_shape
-from .npz import read_arrays
+from .number_text import read_table
+
+#: Largest plausible length of a q-vector, 1/Å: 2*pi over 0.25 Å.
+MAX_Q = 25.0
+
+
+class QListWarning(UserWarning):
+    """A list of q-vectors looks like something else, such as Miller indices."""
 
 
 def read_q_vectors(
@@ -37,28 +48,25 @@ def read_q_vectors(
     ------
     FileError
         If the file is missing or damaged, or the array is not (N, 3) of finite numbers.
+
+    Warns
+    -----
+    QListWarning
+        If the numbers look like Miller indices, or are too long for q in 1/Å.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(f"{path}: there is no such file; check the path")
-    shape = None
-    try:
-        if path.suffix == ".npz":
-            arrays = read_arrays(path)
-            q = arrays["q_vectors"] if "q_vectors" in arrays else _only(arrays, path)
+    path = check_input(path, "q-vectors")
+    shape, ending = None, path.suffix.lower()
+    with reading(path, "q-vectors"):
+        if ending == ".npz":
+            arrays = read_npz(path, {_name(path), "map_shape"})
+            q = next(values for name, values in arrays.items() if name != "map_shape")
             shape = read_shape(arrays, str(path))
-        elif path.suffix in (".h5", ".hdf5"):
-            diffuse = hdf5.read(path)
-            q, shape = diffuse.q_vectors, diffuse.map_shape or diffuse.list_shape
-        elif path.suffix == ".npy":
-            q = np.load(path, allow_pickle=False)
+        elif ending in (".h5", ".hdf5"):
+            q, shape = hdf5.read_positions(path)
+        elif ending == ".npy":
+            q = read_npy(path)
         else:
-            lines = path.read_text().replace(",", " ").splitlines()
-            q = np.loadtxt(lines, ndmin=2) if any(x.strip() for x in lines) else np.empty(0)
-    except FileError:
-        raise
-    except (ValueError, OSError, EOFError) as error:
-        raise FileError(f"{path}: not readable as q-vectors ({error})") from error
+            q = read_table(path).values
     if q.ndim != 2 or q.shape[1] != 3 or q.dtype.kind not in "fiu" or not len(q):
         raise FileError(
             f"{path}: q-vectors are real numbers of shape (N, 3), found {q.dtype} of {q.shape}"
@@ -68,12 +76,39 @@ def read_q_vectors(
         raise FileError(f"{path}: q-vector {row} is {q[row].tolist()}; remove it")
     if shape is not None and np.prod(shape) != len(q):
         raise FileError(f"{path}: map_shape {shape} does not fit {len(q)} q-vectors")
-    return q.astype(np.float64), shape
+    q = q.astype(np.float64)
+    _question(q, path)
+    return q, shape
 
 
-def _only(arrays: dict[str, Array], path: Path) -> Array:
-    if len(arrays) != 1:
+def _name(path: Path) -> str:
+    """Name of the array of q-vectors in an archive."""
+    names = names_of_npz(path)
+    others = [name for name in names if name != "map_shape"]
+    if "q_vectors" in names:
+        return "q_vectors"
+    if len(others) != 1:
         raise FileError(
-            f"{path}: holds {', '.join(sorted(arrays))} but no q_vectors; rename the array"
+            f"{path}: holds {', '.join(sorted(names)) or 'nothing'} but no q_vectors; rename the "
+            "array"
         )
-    return next(iter(arrays.values()))
+    return others[0]
+
+
+def _question(q: Array, path: Path) -> None:
+    """Ask whether numbers that look like Miller indices are q-vectors."""
+    hint = (
+        "if they are Miller indices, give --h, --k and --l instead, or convert them: "
+        "read_crystal(structure).cell.numpy().q_from_hkl(hkl)"
+    )
+    longest = float(np.linalg.norm(q, axis=1).max())
+    if longest > 0 and not (q % 1).any():
+        text = f"all numbers are whole; they are taken as q in 1/Å, 2*pi included: {hint}"
+    elif longest > MAX_Q:
+        text = (
+            f"q reaches {longest:.3g} 1/Å, that is d = {TWO_PI / longest:.2g} Å, less than any "
+            f"measurement; q is in 1/Å, 2*pi included: convert 1/nm, and {hint}"
+        )
+    else:
+        return
+    warnings.warn(f"{path}: {text}", QListWarning, stacklevel=3)

@@ -18,9 +18,7 @@ from onephonon.core.files import check_writable
 from onephonon.crystal.grid import HklGrid
 
 from . import hdf5
-
-#: Attribute of an unfinished file: number of completed steps.
-STEPS_DONE = "steps_done"
+from .hdf5 import STEPS_DONE
 
 
 def partial_path(path: Path) -> Path:
