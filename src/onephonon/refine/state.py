@@ -12,6 +12,7 @@ import numpy as np
 
 from onephonon.core.errors import FileError
 from onephonon.core.files import replacing
+from onephonon.core.safe_reading import READ_ERRORS
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
@@ -80,7 +81,7 @@ def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, SavedLe
             for name, saved in state["levels"].items()
         }
         return str(state["fingerprint"]), levels
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except READ_ERRORS as error:
         raise FileError(
             f"{path} is not the state of a fit ({error}); remove it to start again"
         ) from error
