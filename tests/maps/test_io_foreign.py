@@ -295,7 +295,8 @@ def test_lunus_in_both_byte_orders(tmp_path: Path, order: str) -> None:
     values = telling(grid.hkl).reshape(grid.shape)
     values[2, 3, 1] = 0
     write_lunus(tmp_path / "map.lat", values, bounds, order)
-    diffuse = read_map(tmp_path / "map.lat", cell=CELL)
+    with pytest.warns(MapGuessWarning, match="1 voxels of 0 treated as missing"):
+        diffuse = read_map(tmp_path / "map.lat", cell=CELL)
     assert diffuse.grid == grid
     assert_tells(diffuse, grid.size - 1)
     assert any("1 voxels of 0 treated as missing" in line for line in diffuse.history)

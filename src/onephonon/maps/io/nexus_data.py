@@ -35,8 +35,8 @@ MILLER_UNITS = (
 
 #: A length or its inverse, in the spellings of programs: 1/angstrom, A^-1, Å⁻¹, nm-1, 1/m.
 LENGTH = re.compile(
-    r"ang|[åÅ]|\bnm|nano|\bpm\b|bohr|met(er|re)|(^|[^a-z])(a|m|cm|mm|um|µm)\s*(\^|\*\*|-|⁻|$)"
-    r"|/\s*(a|m|cm)$|inv",
+    r"ang|[åÅ]|\bnm|nano|\bpm\b|bohr|met(er|re)|(^|[^a-z])(aa?|m|cm|mm|um|µm)\s*(\^|\*\*|-|⁻|$)"
+    r"|/\s*(aa?|m|cm)$|inv",
     re.IGNORECASE,
 )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,16 @@ from .number_text import read_table
 
 #: Largest plausible length of a q-vector, 1/Å: 2*pi over 0.25 Å.
 MAX_Q = 25.0
+
+
+#: What to do with Miller indices, for messages.
+MILLER_HINT = (
+    "give --h, --k and --l instead, or convert them: "
+    "read_crystal(structure).cell.numpy().q_from_hkl(hkl)"
+)
+
+#: A unit of 1/nm in a comment.
+NANOMETRE = re.compile(r"1\s*/\s*nm|\bnm\s*\^?\(?(-|⁻)1|\bnm⁻¹|inverse nanomet", re.IGNORECASE)
 
 
 class QListWarning(UserWarning):
@@ -66,7 +78,9 @@ def read_q_vectors(
         elif ending == ".npy":
             q = read_npy(path)
         else:
-            q = read_table(path).values
+            table = read_table(path)
+            _check_words(path, (" ".join(table.heading), *table.comments))
+            q = table.values
     if q.ndim != 2 or q.shape[1] != 3 or q.dtype.kind not in "fiu" or not len(q):
         raise FileError(
             f"{path}: q-vectors are real numbers of shape (N, 3), found {q.dtype} of {q.shape}"
@@ -87,6 +101,8 @@ def _name(path: Path) -> str:
     others = [name for name in names if name != "map_shape"]
     if "q_vectors" in names:
         return "q_vectors"
+    if others == ["hkl"]:
+        raise FileError(f"{path}: it holds hkl, not q_vectors; {MILLER_HINT}")
     if len(others) != 1:
         raise FileError(
             f"{path}: holds {', '.join(sorted(names)) or 'nothing'} but no q_vectors; rename the "
@@ -95,12 +111,21 @@ def _name(path: Path) -> str:
     return others[0]
 
 
+def _check_words(path: Path, texts: Iterable[str]) -> None:
+    """Check that comments and heading do not name Miller indices or 1/nm."""
+    for text in texts:
+        words = text.replace(",", " ").lower().split()
+        if words[:3] == ["h", "k", "l"]:
+            raise FileError(f"{path}: its columns are {text!r}, Miller indices; {MILLER_HINT}")
+        if NANOMETRE.search(text):
+            raise FileError(
+                f"{path}: {text!r} says that q is in 1/nm; divide by 10, to 1/Å, and remove it"
+            )
+
+
 def _question(q: Array, path: Path) -> None:
     """Ask whether numbers that look like Miller indices are q-vectors."""
-    hint = (
-        "if they are Miller indices, give --h, --k and --l instead, or convert them: "
-        "read_crystal(structure).cell.numpy().q_from_hkl(hkl)"
-    )
+    hint = f"if they are Miller indices, {MILLER_HINT}"
     longest = float(np.linalg.norm(q, axis=1).max())
     if longest > 0 and not (q % 1).any():
         text = f"all numbers are whole; they are taken as q in 1/Å, 2*pi included: {hint}"

@@ -126,10 +126,10 @@ def read_map(
     if reader is None or reader is npz:
         diffuse = _read_own(path, npz if reader is npz else hdf5, overrides)
     else:
-        diffuse = without_marks(reader.read(path, overrides))
+        diffuse = reader.read(path, overrides)
         if overrides.cell is not None:
             diffuse = diffuse.changed(f"cell {overrides.cell_source}")
-    diffuse = _in_setting_of_cell(diffuse)
+    diffuse = _in_setting_of_cell(without_marks(diffuse))
     _warn(diffuse, path)
     history = (*diffuse.history, *(str(remark.text) for remark in diffuse.remarks))
     return replace(diffuse, history=history)
