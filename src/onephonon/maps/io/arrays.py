@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError, MapFileError
-from onephonon.core.hdf5_files import plain_text
+from onephonon.core.hdf5_reading import plain_text
 from onephonon.crystal.grid import HklGrid
 
 from ..diffuse import ARRAYS, DiffuseMap

@@ -35,7 +35,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
-from onephonon.core.hdf5_files import attribute, dataset_text, load, sizes
+from onephonon.core.hdf5_reading import attribute, dataset_text, load, sizes
 from onephonon.core.safe_reading import check_size, reading
 from onephonon.crystal.grid import HklGrid
 
@@ -52,11 +52,8 @@ MAX_COMPACT = 60_000
 GZIP_LEVEL = 1
 
 
-#: Attribute of an unfinished file: number of completed steps.
-STEPS_DONE = "steps_done"
-
-#: ... and, where it is known, the number of all steps.
-STEPS = "steps"
+#: Attributes of an unfinished file (see `streaming`): numbers of completed and of all steps.
+STEPS_DONE, N_STEPS = "steps_done", "n_steps"
 
 
 def read(path: Path) -> DiffuseMap:
@@ -99,12 +96,12 @@ def _check_finished(file: h5py.File, path: Path) -> None:
     """Check that a map written in steps is complete."""
     if STEPS_DONE not in file.attrs:
         return
-    done, steps = attribute(file, STEPS_DONE), attribute(file, STEPS)
-    of = f" of {int(steps[0])}" if steps is not None and steps.size == 1 else ""
+    done, all_steps = attribute(file, STEPS_DONE), attribute(file, N_STEPS)
+    of = f" of {all_steps[0]}" if all_steps is not None and all_steps.any() else ""
     raise MapFileError(
-        f"{path}: an unfinished map, of which {int(done[0]) if done is not None else 0}{of} steps "
-        "are computed and the rest is empty; finish it by the same command (simulate), under the "
-        "name without .partial"
+        f"{path}: an unfinished map, of which {0 if done is None else done[0]}{of} steps are "
+        "computed and the rest is empty; give it its name with .partial again, if it was renamed, "
+        "and repeat the command that computed it: it continues"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.hdf5_files import attribute, dataset_text, load
+from onephonon.core.hdf5_reading import attribute, dataset_text, load
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.symmetry import spacegroup_name
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.hdf5_files import attribute, attribute_text, load
+from onephonon.core.hdf5_reading import attribute, attribute_text, load
 from onephonon.crystal.remarks import Remark
 
 from ..diffuse import Array

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.hdf5_files import attribute, attribute_text
+from onephonon.core.hdf5_reading import attribute, attribute_text
 from onephonon.core.safe_reading import reading, without_infinite
 from onephonon.crystal.grid import HklGrid
 from onephonon.crystal.remarks import Remark

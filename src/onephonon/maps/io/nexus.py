@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.hdf5_files import attribute_text, dataset_text, load
+from onephonon.core.hdf5_reading import attribute_text, dataset_text, load
 from onephonon.core.safe_reading import reading, without_infinite
 from onephonon.crystal.grid import HklGrid
 from onephonon.crystal.remarks import Remark

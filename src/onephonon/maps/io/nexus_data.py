@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.hdf5_files import (
+from onephonon.core.hdf5_reading import (
     attribute,
     attribute_text,
     attribute_texts,

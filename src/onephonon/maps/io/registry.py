@@ -287,8 +287,8 @@ def _format(path: Path) -> Format:
             return form
     if ending == ".partial":
         raise MapFileError(
-            f"{path}: an unfinished map; finish it by the same command (simulate), under the name "
-            "without .partial"
+            f"{path}: an unfinished map; repeat the command that computed it: it continues, and "
+            "gives the map its name"
         )
     endings = ", ".join(x for form in FORMATS for x in form.endings)
     raise MapFileError(

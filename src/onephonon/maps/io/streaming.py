@@ -18,7 +18,9 @@ from onephonon.core.files import check_writable
 from onephonon.crystal.grid import HklGrid
 
 from . import hdf5
-from .hdf5 import STEPS_DONE
+
+#: Attribute of an unfinished file: number of completed steps.
+STEPS_DONE = "steps_done"
 
 
 def partial_path(path: Path) -> Path:
