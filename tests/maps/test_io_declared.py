@@ -299,6 +299,44 @@ def test_axes_of_q_are_refused(tmp_path: Path, unit: str, where: str) -> None:
         read_map(changed(tmp_path / "map.nxs", change))
 
 
+def test_signals_without_an_attribute(tmp_path: Path) -> None:
+    def change(data: h5py.Group) -> None:
+        del data.attrs["signal"]
+        data["v_errors"] = np.sqrt(TELLING)
+
+    diffuse = read_map(changed(tmp_path / "map.nxs", change))
+    assert_tells(diffuse, GRID.size)
+    assert diffuse.sigma is not None
+
+
+@pytest.mark.parametrize("name", ["intensity", "I"])
+def test_netcdf(tmp_path: Path, name: str) -> None:
+    with h5py.File(tmp_path / "map.nc", "w") as file:
+        file[name] = TELLING.transpose(2, 1, 0)
+        for dimension, axis in enumerate("lkh"):
+            file[axis] = GRID.axes["hkl".index(axis)]
+            file[axis].make_scale(axis)
+            file[name].dims[dimension].attach_scale(file[axis])
+    assert_tells(read_map(tmp_path / "map.nc", cell=CELL), GRID.size)
+
+
+def test_what_is_no_intensity(tmp_path: Path) -> None:
+    def flags(data: h5py.Group) -> None:
+        del data["v"]
+        data["v"] = TELLING > 1100
+
+    def gone(data: h5py.Group) -> None:
+        del data["v"]
+        data["v"] = h5py.ExternalLink("gone.h5", "/v")
+
+    for change, message in (
+        (flags, "holds flags"),
+        (gone, r"data/v \(in the file gone\.h5, which"),
+    ):
+        with pytest.raises(MapFileError, match=message):
+            read_map(changed(tmp_path / "map.nxs", change))
+
+
 @pytest.mark.parametrize("unit", ["r.l.u.", "rlu", "", "1", "dimensionless", "2pi/a", "HKL"])
 def test_axes_of_miller_indices_are_read(tmp_path: Path, unit: str) -> None:
     def change(data: h5py.Group) -> None:
@@ -369,6 +407,35 @@ def test_rhombohedral_groups_take_the_setting_of_the_cell(
         assert read_map(tmp_path / "map.npy", **overrides, **source).spacegroup == group
     write_map(DiffuseMap.on_grid(np.ones(grid.shape), grid, cell), tmp_path / "map.h5")
     assert read_map(tmp_path / "map.h5", spacegroup="R 3").spacegroup == group
+
+
+def test_cells_in_other_units(tmp_path: Path) -> None:
+    def change(data: h5py.Group) -> None:
+        sample = data.parent["sample"]
+        del sample["unit_cell"]
+        sample["unit_cell_abc"] = np.array(CELL[:3]) / 10
+        sample["unit_cell_abc"].attrs["units"] = "nm"
+        sample["unit_cell_alphabetagamma"] = np.radians(CELL[3:])
+        sample["unit_cell_alphabetagamma"].attrs["units"] = "rad"
+
+    diffuse = read_map(changed(tmp_path / "map.nxs", change))
+    np.testing.assert_allclose(diffuse.cell, CELL, rtol=1e-15)
+
+    def small(data: h5py.Group) -> None:
+        data.parent["sample/unit_cell"][:3] = np.array(CELL[:3]) / 10
+
+    with pytest.warns(MapReadingWarning, match=r"a cell of 26\.\d Å\^3, too small .*not nm"):
+        read_map(changed(tmp_path / "map.nxs", small))
+
+
+def test_a_second_cell_is_pointed_out(tmp_path: Path) -> None:
+    def change(data: h5py.Group) -> None:
+        data.parent["z/unit_cell"] = np.array([30.0, 30.0, 30.0, 90.0, 90.0, 90.0])
+
+    path = changed(tmp_path / "map.nxs", change)
+    with pytest.warns(MapReadingWarning, match="other cells .*30, 30, 30, 90, 90, 90 in /entry/z"):
+        assert read_map(path).cell == CELL
+    assert read_map(path, cell=CELL).cell == CELL  # chosen: no warning
 
 
 # MTZ

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import re
 import struct
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,9 @@ from .safe_reading import check_size
 
 #: Maximum bytes of an attribute and of a text; more means a damaged file.
 MAX_ATTRIBUTE, MAX_TEXT = 65_536, 16_777_216
+
+#: Control characters, but for tab and line feed.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 #: Beginning of a global heap, which holds text of variable length: signature, version, reserved.
 HEAP = b"GCOL\x01\0\0\0"
@@ -98,9 +102,16 @@ def dataset_text(group: h5py.Group, name: str) -> str:
 
 
 def plain_text(value: Any) -> str:
-    """A text of a file that can be printed and written again: no NUL, no broken characters."""
+    """A text of a file that can be printed and written again, without control characters.
+
+    What is not UTF-8 is taken for Latin-1, as in older files.
+    """
     raw = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
-    return raw.decode("utf-8", "replace").rstrip("\0").replace("\0", "�")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return CONTROL.sub("", text)
 
 
 def check_heaps(path: Path) -> None:

@@ -107,27 +107,14 @@ def find_group(symmetry: str, cell: Sequence[float] | None = None) -> Any:
     return group
 
 
-def spacegroup_name(name: str | int, cell: Sequence[float] | None = None) -> str:
-    """Hermann-Mauguin symbol in gemmi's spelling; unchanged if unknown to gemmi.
-
-    Parameters
-    ----------
-    name : str or int
-        A symbol, or the number in the International Tables.
-    cell : sequence of six float, optional
-        Selects the setting of rhombohedral groups: 'R 3' is 'R 3:R' on a rhombohedral cell, and
-        'R 3:H' on a hexagonal one or without a cell.
-    """
-    known: gemmi.SpaceGroup | None = (
+def spacegroup_name(name: str | int) -> str:
+    """Hermann-Mauguin symbol in gemmi's spelling; unchanged if unknown to gemmi."""
+    group = (
         gemmi.find_spacegroup_by_number(name)
         if isinstance(name, int)
         else gemmi.find_spacegroup_by_name(name.strip())
     )
-    if known is None:
-        return str(name).strip()
-    if cell is not None and known.ext in ("H", "R"):
-        known = gemmi.find_spacegroup_by_name(known.hm, cell[3], cell[5]) or known
-    return str(known.xhm())
+    return str(group.xhm()) if group is not None else str(name).strip()
 
 
 def is_spacegroup(name: str) -> bool:

@@ -61,5 +61,4 @@ def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
                 f"{path}: ending {path.suffix!r} is not one from which a cell is read "
                 f"({', '.join((*STRUCTURES, '.mtz', *HDF5))})"
             )
-        cell = check_cell(cell)
-        return cell, spacegroup_name(group, cell) if group else ""
+        return check_cell(cell), spacegroup_name(group) if group else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.hdf5_reading import attribute, dataset_text, load
+from onephonon.core.hdf5_reading import attribute, attribute_text, dataset_text, load
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.symmetry import spacegroup_name
 
 #: Maximum depth of nested groups (also limits circular links).
 MAX_DEPTH = 5
+
+#: Factors to Å and degrees.
+UNITS = {"nm": 10.0, "nanometer": 10.0, "nanometre": 10.0, "pm": 0.01, "m": 1e10} | {
+    unit: math.degrees(1) for unit in ("rad", "radian", "radians")
+}
+
+#: Relative tolerance within which cells are the same: single precision.
+SAME_CELL = 1e-5
 
 #: Attributes of mdx-lib that define the grid.
 GRID_ATTRIBUTES = ("grid_size", "grid_ori", "grid_delta")
@@ -41,13 +50,16 @@ def kind_of(path: Path) -> str:
             )
         raise MapFileError(f"{path}: not an HDF5 file, or its beginning is damaged")
     with reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
-        if isinstance(file.get("intensity"), h5py.Dataset) and "NX_class" not in file.attrs:
-            return "onephonon"
+        intensity = file.get("intensity")
+        if isinstance(intensity, h5py.Dataset) and "NX_class" not in file.attrs:
+            return "nexus" if "DIMENSION_LIST" in intensity.attrs else "onephonon"
         groups = dict(iter_groups(file))
         if any(name in group.attrs for group in groups.values() for name in GRID_ATTRIBUTES):
             return "mdx-lib"
         if any("NX_class" in group.attrs for group in groups.values()):
             return "nexus"
+        if any("DIMENSION_LIST" in member.attrs for _, member in members(file)):
+            return "nexus"  # netCDF, of which the axes are as in NeXus
         held = ", ".join(sorted(file)[:12]) or "nothing"
     raise MapFileError(
         f"{path}: an HDF5 file of unknown kind (onephonon's maps have a dataset "
@@ -75,12 +87,27 @@ def members(group: h5py.Group) -> Iterator[tuple[str, Any]]:
 
 def crystal(file: h5py.File) -> Crystal | None:
     """Cell and space group from any of their possible locations; None if missing."""
-    for _, group in iter_groups(file):
+    return next((found for _, found in _crystals(file)), None)
+
+
+def other_cells(file: h5py.File) -> list[str]:
+    """Groups with another cell than the one of `crystal`, as text."""
+    found = list(_crystals(file))
+    return [
+        f"{', '.join(f'{x:g}' for x in cell)} in {name}"
+        for name, (cell, _) in found[1:]
+        if not np.allclose(cell, found[0][1][0], rtol=SAME_CELL, atol=0)
+    ]
+
+
+def _crystals(file: h5py.File) -> Iterator[tuple[str, Crystal]]:
+    """All cells and space groups of a file, with the groups that hold them."""
+    for name, group in iter_groups(file):
         for look in (_of_onephonon, _of_mdx_lib, _of_nexus):
             found = look(group)
             if found is not None:
-                return found
-    return None
+                yield name, found
+                break
 
 
 def _of_onephonon(group: h5py.Group) -> Crystal | None:
@@ -120,7 +147,9 @@ def _six(values: list[Any]) -> tuple[float, ...]:
 
 
 def _values(group: h5py.Group, name: str) -> NDArray[Any]:
-    return load(group[name], Path(group.file.filename))
+    values = load(group[name], Path(group.file.filename))
+    unit = attribute_text(group[name], "units").strip().lower()
+    return values * UNITS[unit] if unit in UNITS else values
 
 
 def _name(group: h5py.Group, name: str) -> str:

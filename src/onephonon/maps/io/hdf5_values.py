@@ -60,6 +60,8 @@ def values_of(path: Path, dataset: h5py.Dataset, remarks: list[Remark]) -> Array
     MapFileError
         If nothing of it was ever written, or its attributes contradict each other.
     """
+    if dataset.dtype.kind == "b":
+        raise MapFileError(f"{path}: {dataset.name} holds flags, true or false, not intensities")
     stored = load(dataset, path)
     name = _name(dataset)
     missing = _unwritten(path, dataset, stored, remarks)

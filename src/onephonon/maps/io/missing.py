@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +50,7 @@ def without_marks(diffuse: DiffuseMap) -> DiffuseMap:
                 )
                 remarks.append(Remark("read", text, matters=True))
                 break
-            text = f"{n} voxels of {mark:g} are missing values: the next is {sign * next_one:.4g}"
+            text = f"{n} voxels of {mark:g} are missing values, all others within {next_one:.4g}"
             remarks.append(Remark("assumed", text, matters=True))
             values = others
     if len(remarks) == len(diffuse.remarks):
@@ -70,7 +71,8 @@ def _extreme(values: Array, sign: float) -> Any | None:
 
 def _largest(values: NDArray[Any], sign: float) -> float:
     """Highest value (sign 1), or lowest (-1); 0 if there is none."""
-    known = values[~np.isnan(values)]
-    if not known.size:
+    if not values.size:
         return 0.0
-    return float(known.max() if sign > 0 else known.min())
+    reduce = np.fmax.reduce if sign > 0 else np.fmin.reduce  # without a copy, unlike nanmax
+    found = float(reduce(values, axis=None))
+    return 0.0 if math.isnan(found) else found

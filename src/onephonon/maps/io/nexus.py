@@ -48,6 +48,10 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         group, column = _choose(path, file, overrides.dataset)
         cell, spacegroup = hdf5_kind.crystal(file) or (None, "")
         details = _own_metadata(path, group)
+        others = hdf5_kind.other_cells(file)
+        if others and overrides.cell is None:
+            text = f"other cells in the file: {'; '.join(others)}"
+            details["remarks"].append(Remark("ignored", text, matters=True))
         details["spacegroup"] = overrides.spacegroup or spacegroup
         details["history"].append(
             f"read from {path.name}: NeXus, {group.name}{f', column {column}' * bool(column)}"
@@ -141,6 +145,10 @@ def _instead(file: h5py.File) -> str:
             kinds.append(f"{name} ({kind} of {signal.shape} along {axes})")
         elif kind not in ("", "NXroot", "NXentry"):
             kinds.append(f"{name} ({kind})")
+        for key in group:
+            link = group.get(key, getlink=True)
+            if isinstance(link, h5py.ExternalLink) and group.get(key) is None:
+                kinds.append(f"{name}/{key} (in the file {link.filename}, which is missing)")
     return ", ".join(kinds[:8]) or "nothing"
 
 

@@ -40,6 +40,9 @@ LENGTH = re.compile(
     re.IGNORECASE,
 )
 
+#: Ends of names of datasets that stand beside a signal.
+BESIDE = ("_errors", "_mask", "_weights", "/errors", "/mask", "/weights")
+
 #: A unit in the label of an axis: "Qh (1/A)", "H [r.l.u.]".
 LABEL_UNIT = re.compile(r"[(\[]([^()\[\]]*)[)\]]\s*$")
 
@@ -50,8 +53,8 @@ AXIS_NAME = re.compile(r"(?:q_?|miller_?)?([hkl])", re.IGNORECASE)
 def signal_of(group: h5py.Group) -> h5py.Dataset | None:
     """The signal, named by an attribute of the group or, in older files, of the dataset.
 
-    In files without either, as in netCDF, it is ``intensity`` or the only dataset whose dimensions
-    have scales named h, k and l.
+    In files without either it is the only three-dimensional dataset beside named axes h, k and l,
+    or, as in netCDF, ``intensity`` or the only one whose dimensions have scales named so.
     """
     name = attribute_text(group, "signal")
     if name and not name.isdecimal():
@@ -62,6 +65,9 @@ def signal_of(group: h5py.Group) -> h5py.Dataset | None:
     first = [x for x in marked if attribute_text(x, "signal") == "1"]
     if marked:
         return (first or marked)[0]
+    if _are_hkl(attribute_texts(group, "axes")):  # older files without a signal
+        stands = [x for x in datasets if x.ndim == 3 and not str(x.name).endswith(BESIDE)]
+        return stands[0] if len(stands) == 1 else None
     scaled = [x for x in datasets if x.ndim == 3 and _are_hkl(_scale_names(x))]
     named = [x for x in scaled if str(x.name).endswith("/intensity")]
     found_scaled = named or scaled

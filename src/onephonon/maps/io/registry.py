@@ -10,12 +10,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.core.files import check_writable
 from onephonon.core.safe_reading import check_input, reading
-from onephonon.crystal.cell import check_cell
+from onephonon.crystal.cell import check_cell, numpy_cell
 from onephonon.crystal.remarks import Remark
-from onephonon.crystal.symmetry import is_spacegroup, spacegroup_name
+from onephonon.crystal.symmetry import find_group, is_spacegroup, spacegroup_name
 
 from ..diffuse import DiffuseMap
 from . import ccp4, eryx, hdf5, lunus, mdx_lib, mtz, nexus, nexus_writer, npz, text
@@ -46,6 +48,12 @@ class Format:
 
 #: Endings of HDF5 files; their content determines the format.
 HDF5_ENDINGS = (".h5", ".hdf5", ".nxs", ".nx5", ".nexus", ".nc")
+
+#: Volume of the smallest plausible cell, Å^3: glycine has 310.
+SMALLEST_CELL = 200.0
+
+#: Endings of packed files.
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z")
 
 FORMATS = (
     Format("onephonon .npz", (".npz",), npz, npz),
@@ -129,7 +137,7 @@ def read_map(
         diffuse = reader.read(path, overrides)
         if overrides.cell is not None:
             diffuse = diffuse.changed(f"cell {overrides.cell_source}")
-    diffuse = _in_setting_of_cell(without_marks(diffuse))
+    diffuse = _with_doubts(_in_setting_of_cell(without_marks(diffuse)))
     _warn(diffuse, path)
     history = (*diffuse.history, *(str(remark.text) for remark in diffuse.remarks))
     return replace(diffuse, history=history)
@@ -258,11 +266,32 @@ def _in_setting_of_cell(diffuse: DiffuseMap) -> DiffuseMap:
     """The map with its rhombohedral space group in the setting of its cell."""
     if not diffuse.spacegroup or diffuse.cell is None:
         return diffuse
-    name = spacegroup_name(diffuse.spacegroup, diffuse.cell)
+    symbol = diffuse.spacegroup.removesuffix(":H").removesuffix(":R")
+    if not symbol.startswith("R") or not is_spacegroup(symbol):
+        return diffuse
+    name = str(find_group(symbol, diffuse.cell).xhm())
     if name == diffuse.spacegroup:
         return diffuse
     remark = Remark("assumed", f"setting {name} of the space group, by the cell")
     return replace(diffuse, spacegroup=name, remarks=(*diffuse.remarks, remark))
+
+
+def _with_doubts(diffuse: DiffuseMap) -> DiffuseMap:
+    """The map with remarks on a cell too small for a molecule, and on sigma of 0."""
+    remarks = list(diffuse.remarks)
+    if diffuse.cell is not None:
+        volume = abs(float(np.linalg.det(numpy_cell(diffuse.cell).matrix)))
+        if volume < SMALLEST_CELL:
+            text = (
+                f"a cell of {volume:.3g} Å^3, too small for a molecule; lengths are in Å (not nm) "
+                "and angles in degrees (not radians)"
+            )
+            remarks.append(Remark("read", text, matters=True))
+    if diffuse.sigma is not None:
+        zeros = int(np.count_nonzero((diffuse.sigma == 0) & diffuse.mask))
+        if zeros:
+            remarks.append(Remark("read", f"{zeros} sigma of 0: fits leave these voxels out"))
+    return replace(diffuse, remarks=tuple(remarks))
 
 
 def _warn(diffuse: DiffuseMap, path: Path) -> None:
@@ -290,6 +319,8 @@ def _format(path: Path) -> Format:
             f"{path}: an unfinished map; repeat the command that computed it: it continues, and "
             "gives the map its name"
         )
+    if ending in PACKED:
+        raise MapFileError(f"{path}: a packed file; unpack it first (gunzip, unzip)")
     endings = ", ".join(x for form in FORMATS for x in form.endings)
     raise MapFileError(
         f"{path}: ending {path.suffix!r} is not one of {endings}; the ending determines the format"
