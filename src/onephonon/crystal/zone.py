@@ -141,3 +141,26 @@ def zone_mesh(samples: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
     weight = torch.where(own == other, 1.0, 2.0)[keep]
     k_frac = fold(index[keep].to(torch.float64) / n)
     return k_frac.to(like), weight.to(like)
+
+
+def symmetric_mesh(samples: Sequence[int], rotations: Tensor) -> tuple[int, int, int]:
+    """The smallest mesh, at least as fine along each axis, with the symmetry of a crystal.
+
+    Parameters
+    ----------
+    samples : three int
+        Mesh points along each reciprocal axis.
+    rotations : Tensor, shape (n_ops, 3, 3)
+        Rotation parts of the operators in fractional coordinates.
+
+    Notes
+    -----
+    An operator takes k to ``k R``. The points ``m_i / n_i`` stay on the mesh if all
+    ``n_j R_ij / n_i`` are integers.
+    """
+    # The identity is among the operators: every axis is joined to itself.
+    joined = (rotations.detach().round() != 0).any(dim=0).tolist()
+    n = [int(x) for x in samples]
+    for _ in range(2):  # an axis may be joined to another one through the third
+        n = [max(n[i] for i in range(3) if joined[i][j] or joined[j][i]) for j in range(3)]
+    return n[0], n[1], n[2]

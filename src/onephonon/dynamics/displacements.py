@@ -1,4 +1,12 @@
-"""Covariance of displacements and ADPs, as averages over the Brillouin zone."""
+"""Covariance of displacements and ADPs, as averages over the Brillouin zone.
+
+Averages over a mesh of n points along each axis leave out the three acoustic modes at Gamma. In a
+crystal (``zone_average='crystal'``) the cell of the mesh around Gamma has its share, of which the
+divergent part is integrated exactly (`acoustic_correction`): the error falls as 1/n^3, and the
+default mesh is within 0.1 % of the limit. A periodic supercell of n cells along each axis
+(``zone_average='supercell'``) has only the wavevectors of the mesh, and does not move as a whole:
+its displacements are smaller by a fraction of about 1/n.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +15,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from .bloch import phase
+from .gamma_cell import acoustic_correction
+from .long_waves import long_wave_stiffness
 from .solvers.choice import make_solver
 from .solvers.dense.zone_mean import mesh_inverses
+
+ZONE_AVERAGES = ("crystal", "supercell")
+
+
+def check_zone_average(zone_average: str) -> str:
+    """Raise `InputError` unless a zone average of this name exists."""
+    if zone_average not in ZONE_AVERAGES:
+        raise InputError(f"zone_average={zone_average!r} is not one of {', '.join(ZONE_AVERAGES)}")
+    return zone_average
 
 
 def covariance(
@@ -22,6 +42,7 @@ def covariance(
     samples: Sequence[int],
     cells: Tensor,
     progress: Progress | None = None,
+    zone_average: str = "crystal",
 ) -> Tensor:
     """Covariance of body displacements, ``C(R) = 1/N sum_k K(k)^-1 exp(-i k.R)``, at s = 1.
 
@@ -32,9 +53,13 @@ def covariance(
     samples : three int
         Mesh points of the Brillouin zone along each reciprocal axis.
     cells : Tensor, shape (n_cells, 3), int64
-        Lattice vectors R in cell units; ``C(R)[a, b]`` is the mean of ``u_a(0) u_b(R)^T``.
+        Lattice vectors R in cell units, modulo the mesh; ``C(R)[a, b]`` is the mean of
+        ``u_a(0) u_b(R)^T``.
     progress : callable, optional
         Called with the number of mesh points done.
+    zone_average : {'crystal', 'supercell'}
+        Include the acoustic waves near Gamma, or not; see the module. In a crystal R stands for
+        its shortest images, with equal shares.
 
     Returns
     -------
@@ -46,6 +71,10 @@ def covariance(
     for k_frac, weight, inverse in mesh_inverses(bodies, constants, samples, progress):
         waves = phase(k_frac, cells).conj() * weight[:, None]
         total = total + torch.einsum("kr,kab->rab", waves, inverse).real
+    if check_zone_average(zone_average) == "crystal":
+        T = bodies.translations()
+        A = long_wave_stiffness(bodies, constants, "dense")
+        total = total + T @ acoustic_correction(A, samples, cells) @ T.mT
     return total / n
 
 
@@ -55,12 +84,13 @@ def displacement_covariance(
     samples: Sequence[int],
     progress: Progress | None = None,
     solver: str = "auto",
+    zone_average: str = "crystal",
 ) -> Tensor:
     """Mean-square displacements of every atom of the cell at s = 1: ``U_j = A_j C_bb(0) A_j^T``.
 
     Parameters
     ----------
-    bodies, constants, samples, progress
+    bodies, constants, samples, progress, zone_average
         As for `covariance`.
     solver : {'auto', 'dense', 'condensed'}
         How K is inverted; see `choose_solver`.
@@ -72,4 +102,8 @@ def displacement_covariance(
     """
     blocks = make_solver(bodies, constants, solver).zone_mean(samples, progress)
     A = bodies.displacements()
-    return A @ blocks[bodies.body] @ A.mT
+    U = A @ blocks[bodies.body] @ A.mT
+    if check_zone_average(zone_average) == "supercell":
+        return U
+    waves = acoustic_correction(long_wave_stiffness(bodies, constants, solver), samples)
+    return U + waves / (samples[0] * samples[1] * samples[2])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -12,8 +14,8 @@ from torch import Tensor
 from onephonon.core.caching import ObjectCache
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
-from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal, mean_square
+from onephonon.crystal.zone import symmetric_mesh
 from onephonon.network.bodies import Bodies
 from onephonon.network.contacts import Contacts
 from onephonon.network.force_constants import ForceConstants, Springs, force_constants
@@ -22,11 +24,14 @@ from onephonon.network.springs import SpringClasses, SpringSource, contact_table
 
 from .displacements import covariance, displacement_covariance
 from .normal_modes import Modes, modes
-from .solvers.choice import SolverChoice, choose_solver
+from .solvers.choice import MAX_DENSE_DOF, SolverChoice, choose_solver
 
-#: The default mesh of the ADPs corresponds to a box of at least this many Å, and of at least three
-#: cells, along each axis.
-DEFAULT_BOX = 60.0
+#: The default mesh of the ADPs corresponds to a box of at least this many Å, and of at least this
+#: many cells, along each axis: within 0.05 % of the limit for the mean of all atoms.
+DEFAULT_BOX, DEFAULT_CELLS = 60.0, 3
+
+#: The same for few degrees of freedom, where a fine mesh costs little and is needed for 0.1 %.
+FINE_BOX, FINE_CELLS = 100.0, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +53,9 @@ class LatticeModel:
         asymmetric unit form one class, those between copies another.
     mesh : tuple of three int
         Brillouin-zone mesh over which ADPs and covariances are averaged.
+    zone_average : {'crystal', 'supercell'}
+        Average over the zone of the crystal, or over the wavevectors of a finite supercell; see
+        `dynamics.displacements`.
     fixed_scale : Tensor or float, optional
         Thermal scale s; by default such that the mean B of the model equals that of the crystal.
     solver : {'auto', 'dense', 'condensed'}
@@ -67,6 +75,7 @@ class LatticeModel:
     mesh: tuple[int, int, int] = (3, 3, 3)
     fixed_scale: Tensor | float | None = None
     solver: str = "auto"
+    zone_average: str = "crystal"
     _results: ObjectCache = field(default_factory=ObjectCache, repr=False)
 
     @classmethod
@@ -78,12 +87,13 @@ class LatticeModel:
         mesh: tuple[int, int, int],
         scale: Tensor | float | None = None,
         solver: str = "auto",
+        zone_average: str = "crystal",
     ) -> LatticeModel:
         """Create the model from a source of springs.
 
         Parameters
         ----------
-        bodies, contacts, mesh, solver
+        bodies, contacts, mesh, solver, zone_average
             As for the class.
         springs : SpringSource
             Provides the springs of contacts, or force constants between bodies.
@@ -96,7 +106,9 @@ class LatticeModel:
         else:
             constants = force_constants(bodies, contacts, of_contacts)
         classes = springs.classes()
-        return cls(bodies, contacts, constants, of_contacts, classes, mesh, scale, solver)
+        return cls(
+            bodies, contacts, constants, of_contacts, classes, mesh, scale, solver, zone_average
+        )
 
     @property
     def crystal(self) -> Crystal:
@@ -125,11 +137,55 @@ class LatticeModel:
         """U of every atom of the cell at s = 1, shape (n_cell_atoms, 3, 3), Å^2."""
 
         def compute() -> Tensor:
-            return displacement_covariance(
-                self.bodies, self.force_constants, self.mesh, progress, self.solver
-            )
+            self._check_mesh()
+            return self._displacements(self.mesh, progress)
 
         return self._results.get("displacements", compute, self.tensors)
+
+    def _displacements(
+        self, mesh: Sequence[int], progress: Progress | None = None, zone_average: str = ""
+    ) -> Tensor:
+        average = zone_average or self.zone_average
+        return displacement_covariance(
+            self.bodies, self.force_constants, mesh, progress, self.solver, average
+        )
+
+    def _check_mesh(self) -> None:
+        """Refuse a mesh that would give equivalent atoms different ADPs."""
+        symmetric = symmetric_mesh(self.mesh, self.crystal.rotations)
+        if symmetric == tuple(self.mesh):
+            return
+        message = (
+            f"mesh {tuple(self.mesh)} is less symmetric than space group "
+            f"{self.crystal.spacegroup}, so that equivalent atoms would have different ADPs"
+        )
+        if self.zone_average == "crystal":
+            raise InputError(f"{message}; give mesh={symmetric}")
+        warnings.warn(
+            f"{message}, as they do in such a supercell; {symmetric} has the full symmetry",
+            stacklevel=2,
+        )
+
+    @torch.no_grad()
+    def zone_average_error(self) -> float:
+        """Estimated relative error of the mean ADP due to the finite mesh.
+
+        The error of the crystal's average falls as the volume of the mesh's cell, so that the
+        difference from a mesh with one point less along each axis tells it. For the average of a
+        supercell it includes the difference from the crystal. Without gradient.
+        """
+        fine = self.mesh if max(self.mesh) > 1 else (2, 2, 2)
+        coarse = tuple(max(1, n - 1) for n in fine)
+        U = (self._displacements(n, None, "crystal") for n in (fine, coarse))
+        means = [float(mean_square(x).mean()) for x in U]
+        ratio = math.prod(fine) / math.prod(coarse)
+        error = abs(means[0] - means[1]) / (ratio - 1.0)
+        if fine != self.mesh:
+            error *= ratio
+        if self.zone_average == "supercell":
+            own = float(mean_square(self.displacements_at_unit_scale()).mean())
+            error += abs(own - means[0])
+        return error / means[0]
 
     @property
     def thermal_scale(self) -> Tensor:
@@ -148,7 +204,8 @@ class LatticeModel:
                 f"the mean U of the crystal is {float(target.detach()):g} Å^2, which does not "
                 "determine the thermal scale; give thermal_scale"
             )
-        if self.mesh == (1, 1, 1) and self.bodies.n_dof == 3:
+        gamma_alone = self.zone_average == "supercell" and self.mesh == (1, 1, 1)
+        if gamma_alone and self.bodies.n_dof == 3:
             raise InputError(
                 "a zone mesh of Gamma alone contains no motion of a single atom, so it does not "
                 "determine the thermal scale; sample 2 or more along an axis, or give thermal_scale"
@@ -201,7 +258,10 @@ class LatticeModel:
     def covariance(self, cells: Tensor) -> Tensor:
         """Covariance C(R) at s = 1 for lattice vectors R (n, 3) in cell units, shape (n, D, D)."""
         cells = cells.to(self.crystal.U.device)
-        return covariance(self.bodies, self.force_constants, self.mesh, cells)
+        self._check_mesh()
+        return covariance(
+            self.bodies, self.force_constants, self.mesh, cells, None, self.zone_average
+        )
 
     def modes(self, k_frac: Tensor, at_gamma: Tensor) -> Modes:
         """Normal modes at wavevectors (n_k, 3); at Gamma the acoustic modes are excluded."""
@@ -241,7 +301,13 @@ def lattice_of(model: LatticeModel | HasLattice) -> LatticeModel:
     return model if isinstance(model, LatticeModel) else model.lattice
 
 
-def default_mesh(cell: UnitCell) -> tuple[int, int, int]:
-    """Brillouin-zone mesh of a box of at least 60 Å, and of three cells, along each axis."""
-    n = [max(3, math.ceil(DEFAULT_BOX / length)) for length in cell.parameters[:3]]
-    return n[0], n[1], n[2]
+def default_mesh(crystal: Crystal, n_dof: int) -> tuple[int, int, int]:
+    """Brillouin-zone mesh of a box of 60 Å and three cells, or more, along each axis.
+
+    For few degrees of freedom, 100 Å and five cells.
+    """
+    few = n_dof <= MAX_DENSE_DOF
+    box, cells = (FINE_BOX, FINE_CELLS) if few else (DEFAULT_BOX, DEFAULT_CELLS)
+    # A ratio such as 60/20.000000001 is 3.
+    n = [max(cells, math.ceil(box / x - 1e-6)) for x in crystal.cell.parameters[:3]]
+    return symmetric_mesh(n, crystal.rotations)

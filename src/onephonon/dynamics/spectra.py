@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
-from onephonon.core.units import thermal_speed
+from onephonon.core.units import TWO_PI, thermal_speed
 from onephonon.crystal.brillouin_path import ZonePath, points_along, zone_path
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.zone import is_bragg, zone_mesh
@@ -33,8 +33,8 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from .lattice_model import HasLattice, LatticeModel, lattice_of
+from .long_waves import long_wave_stiffness
 from .normal_modes import Modes, modes
-from .solvers.dense.zone_mean import gamma_inverse
 from .stiffness_matrix import zone_chunk
 from .unfolding import unfolded_modes
 
@@ -321,10 +321,8 @@ def _gaussians(axis: Tensor, w: Tensor, weights: Tensor, width: float) -> list[T
 def acoustic_tensor(bodies: Bodies, constants: ForceConstants, direction: Tensor) -> Tensor:
     """Christoffel tensor, whose eigenvalues are squared speeds of sound (without the scale).
 
-    For small k along a direction n, ``K(k) = K0 + |k| K1 + |k|^2 K2``. Bodies follow a long wave
-    as they do a uniform strain, and eliminating all but the translation T of the whole cell gives
-    ``(T^T K2 T - T^T K1 K0^+ K1 T) / m``, m being the cell's mass: Born & Huang, Dynamical
-    Theory of Crystal Lattices (1954), section 26, the method of long waves.
+    The stiffness against long waves along the direction (`long_wave_stiffness`), by the mass of
+    the cell.
 
     Parameters
     ----------
@@ -340,25 +338,9 @@ def acoustic_tensor(bodies: Bodies, constants: ForceConstants, direction: Tensor
     """
     n = direction.to(bodies.positions)
     n = n / torch.linalg.vector_norm(n)
-    x = constants.cell.to(n) @ (bodies.crystal.cell.matrix.T @ n)
-    one, two = (_moment(bodies, constants, x, power) for power in (1, 2))
-    drift = torch.zeros(bodies.n_bodies, bodies.width, 3, dtype=n.dtype, device=n.device)
-    drift[:, :3] = torch.eye(3, dtype=n.dtype, device=n.device)
-    T = bodies.gather(drift.reshape(-1, 3), 0)
-    lag = one @ T
-    C = -0.5 * T.mT @ two @ T - lag.mT @ gamma_inverse(bodies, constants) @ lag
-    return (C + C.mT) / (2 * bodies.masses.sum())
-
-
-def _moment(bodies: Bodies, constants: ForceConstants, x: Tensor, power: int) -> Tensor:
-    """``sum_d (n.R_d)^power H(d)``, shape (D, D): K1 is i times the first, K2 -1/2 the second."""
-    nb, w = bodies.n_bodies, bodies.width
-    blocks = (x**power)[:, None, None] * constants.coupling
-    total = blocks.new_zeros(nb * nb, w, w)
-    total = total.index_add(0, constants.a * nb + constants.b, blocks)
-    total = total.index_add(0, constants.b * nb + constants.a, (-1) ** power * blocks.mT)
-    full = total.reshape(nb, nb, w, w).transpose(1, 2).reshape(nb * w, nb * w)
-    return bodies.gather(bodies.gather(full, 0), 1)
+    k = bodies.crystal.cell.matrix.T @ n / TWO_PI
+    A = long_wave_stiffness(bodies, constants)
+    return torch.einsum("a,b,abxy->xy", k, k, A) / bodies.masses.sum()
 
 
 def sound_speeds(

@@ -16,6 +16,7 @@ from onephonon.core.progress import Progress, ProgressLike
 from onephonon.core.tensors import inside_functorch, map_tensors
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.grid import HklGrid
+from onephonon.dynamics.displacements import check_zone_average
 from onephonon.dynamics.lattice_model import LatticeModel, default_mesh
 from onephonon.dynamics.normal_modes import Modes, mass_factor_inverse
 from onephonon.dynamics.rigidity import check_lattice
@@ -80,9 +81,14 @@ class OnePhonon(nn.Module):
         Springs by class of contact, or from a function of `ContactFeatures`, instead of `model`
         and its constants. They become the submodule `springs`.
     mesh : three int, optional
-        Mesh of the Brillouin zone for the ADPs (1 along all axes is Gamma alone, without acoustic
-        motion); by default the samples per Miller index of the three samplings or, without
-        these, that of a box of at least 60 Å and three cells along each axis.
+        Mesh of the Brillouin zone for the ADPs (1 along all axes is Gamma and the acoustic waves
+        around it); by default that of a box of at least 60 Å and three cells along each axis (100 Å
+        and five cells for up to 150 degrees of freedom). With ``zone_average='supercell'``, by
+        default the samples per Miller index of the three samplings.
+    zone_average : {'crystal', 'supercell'}
+        What ADPs and the thermal scale are averages over: the zone of the crystal, or the
+        wavevectors of a finite supercell, without those that move it as a whole
+        (`onephonon.dynamics.displacements`).
     thermal_scale : float or Tensor, optional
         s; by default such that the mean B of the model equals that of the crystal.
     positions, B, U, occupancies, cell : Tensor, optional
@@ -124,6 +130,7 @@ class OnePhonon(nn.Module):
     contacts = Fixed[Contacts]("they are found once, when the model is built")
     model = Checked(inputs.check_spring_model)
     mesh = Checked(inputs.check_mesh)
+    zone_average = Checked(check_zone_average)
     solver = Checked(check_solver)
     engine = Checked(check_engine)
     rtol = Checked(check_rtol)
@@ -171,6 +178,7 @@ class OnePhonon(nn.Module):
         k_perp: SpringValue | None = None,
         springs: SpringPlan | SpringFunction | nn.Module | None = None,
         mesh: Sequence[int] | None = None,
+        zone_average: str = "crystal",
         thermal_scale: float | Tensor | None = None,
         positions: Tensor | None = None,
         B: Tensor | None = None,
@@ -199,7 +207,9 @@ class OnePhonon(nn.Module):
         self.res_limit, self.bragg_tolerance = res_limit, bragg_tolerance
         self._source = QSource.from_samplings((hsampling, ksampling, lsampling))
         bodies = self.bodies
-        self.mesh = mesh or (self.grid.samples if self.grid else default_mesh(bodies.crystal.cell))
+        self.zone_average = zone_average
+        sampled = self.grid.samples if self.grid and zone_average == "supercell" else None
+        self.mesh = mesh or sampled or default_mesh(bodies.crystal, bodies.n_dof)
         if q_vectors is not None:
             self.set_q(q_vectors)
         self.contacts = find_contacts(bodies, gnm_cutoff)
@@ -242,7 +252,13 @@ class OnePhonon(nn.Module):
             if isinstance(springs, ConstantSprings) and not inside_functorch():
                 springs.check()
             return LatticeModel.build(
-                self.bodies, self.contacts, springs, self.mesh, scale, self.solver
+                self.bodies,
+                self.contacts,
+                springs,
+                self.mesh,
+                scale,
+                self.solver,
+                self.zone_average,
             )
 
         if isinstance(springs, FunctionSprings):
@@ -250,7 +266,8 @@ class OnePhonon(nn.Module):
         own = springs.values if isinstance(springs, ConstantSprings) else []
         fixed = [scale] if isinstance(scale, Tensor) else []
         tensors = [*self.parameters(), *own, *fixed, *self._atoms.overrides.values()]
-        return self._cache.get("lattice", tensors, build, (self.model, self.mesh, self.solver))
+        settings = self.model, self.mesh, self.zone_average, self.solver
+        return self._cache.get("lattice", tensors, build, settings)
 
     @property
     def bound(self) -> BoundModel:

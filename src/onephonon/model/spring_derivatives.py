@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress, ProgressLike
-from onephonon.crystal.crystal import mean_square
-from onephonon.dynamics.displacements import displacement_covariance
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.network.force_constants import ForceConstants, force_constants
 from onephonon.network.interface_stiffness import InterfaceStiffness
@@ -126,11 +124,8 @@ def _arguments(
     if lattice.fixed_scale is None and "scale" not in hold:
         with torch.enable_grad():
             leaf = flat.clone().requires_grad_()
-            U = displacement_covariance(
-                lattice.bodies, basis.constants(leaf), lattice.mesh, None, lattice.solver
-            )
-            target = mean_square(lattice.crystal.U).mean().detach()
-            slope = torch.autograd.grad(target / mean_square(U).mean(), leaf)[0]
+            scaled = lattice.with_force_constants(basis.constants(leaf)).thermal_scale
+            slope = torch.autograd.grad(scaled, leaf)[0]
     return {
         "bodies": lattice.bodies,
         "basis": basis,

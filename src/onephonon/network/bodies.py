@@ -142,6 +142,12 @@ class Bodies:
         shape[dim] = self.n_bodies * self.width
         return values.new_zeros(shape).index_copy(dim, self.dof, values)
 
+    def translations(self) -> Tensor:
+        """Displacement of every body in a translation of the crystal by x, y, z; shape (D, 3)."""
+        T = self.positions.new_zeros(self.n_bodies, self.width, 3)
+        T[:, :3] = torch.eye(3, dtype=T.dtype, device=T.device)
+        return self.gather(T.reshape(-1, 3), 0)
+
     def mass_matrix(self) -> Tensor:
         """Mass matrix of each body, ``sum_j m_j A_j^T A_j``, shape (n_bodies, width, width)."""
         return self._sum_squares(self.masses)

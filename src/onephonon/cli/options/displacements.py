@@ -28,13 +28,25 @@ class DisplacementOptions(OptionGroup):
         typer.Option(
             metavar="NH NK NL",
             help="Mesh in the Brillouin zone over which displacements are averaged.",
-            show_default="samples per index of the grid; else a box of 60 Å",
+            show_default="a box of 60 Å, or of 100 Å for few bodies",
         ),
     ] = None
+    zone_average: Annotated[
+        str,
+        typer.Option(
+            metavar="crystal|supercell",
+            help="Average displacements over the zone of the crystal, or over the wavevectors of a "
+            "finite supercell, which leaves out the longest waves.",
+        ),
+    ] = "crystal"
 
     def model_arguments(self) -> dict[str, Any]:
         """Keywords of `OnePhonon`."""
-        return {"thermal_scale": self.thermal_scale, "mesh": self.mesh}
+        return {
+            "thermal_scale": self.thermal_scale,
+            "mesh": self.mesh,
+            "zone_average": self.zone_average,
+        }
 
 
 @dataclass(frozen=True)

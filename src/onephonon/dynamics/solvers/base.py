@@ -100,3 +100,24 @@ class Solver(ABC):
         Tensor, shape (n_bodies, width, width)
             Differentiable in the force constants and the positions.
         """
+
+    @abstractmethod
+    def solve_at_gamma(self, loads: Tensor) -> Tensor:
+        """Solve ``K(0) X = loads``.
+
+        Parameters
+        ----------
+        loads : Tensor, shape (D, m), real
+            Forces without a resultant: orthogonal to the translation of the whole crystal.
+
+        Returns
+        -------
+        Tensor, shape (D, m)
+            Up to a translation of the whole crystal; differentiable in loads and force constants,
+            also twice, for functions that do not depend on this translation.
+
+        Raises
+        ------
+        NetworkError
+            If K(0) is not positive definite except for the translations.
+        """

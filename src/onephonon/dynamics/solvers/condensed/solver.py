@@ -18,6 +18,7 @@ from ...stiffness_matrix import zone_chunk
 from ..base import Solver
 from .condensation import Condensed, condense
 from .form import CondensedFactors, condensed_form
+from .gamma import solve_at_gamma
 from .zone_mean import zone_mean_inverse
 
 #: Wavevectors handled between two reports of progress.
@@ -60,3 +61,7 @@ class CondensedSolver(Solver):
     def zone_mean(self, samples: Sequence[int], progress: Progress | None = None) -> Tensor:
         """Mean of each body's diagonal block of ``K(k)^-1``; see `Solver`."""
         return zone_mean_inverse(self.bodies, self.constants, samples, progress)
+
+    def solve_at_gamma(self, loads: Tensor) -> Tensor:
+        """Solve ``K(0) X = loads``; see `Solver`. Reverse-mode derivatives."""
+        return solve_at_gamma(self.bodies, self.constants, self.condensed, loads)

@@ -19,6 +19,7 @@ from onephonon.network.force_constants import ForceConstants
 from ...bloch import phase
 from ...stiffness_matrix import factorize, inverse_from, zone_chunk
 from .condensation import Condensed, condense, is_isotropic
+from .gamma import pinned_factor
 
 
 def zone_mean_inverse(
@@ -122,19 +123,12 @@ class _Drift:
 
     @classmethod
     def of(cls, bodies: Bodies, condensed: Condensed) -> _Drift:
-        n, w, like = bodies.n_bodies, bodies.width, condensed.lattice
-        T = torch.zeros(n, w, 3, dtype=like.dtype, device=like.device)
-        T[:, :3] = torch.eye(3, dtype=like.dtype, device=like.device)
+        n, w, uniform = bodies.n_bodies, bodies.width, bodies.translations()
+        factor = pinned_factor(condensed, uniform)
+        T = bodies.scatter(uniform, 0).reshape(n, w, 3)
         WT = bodies.metric() @ T
         A = torch.linalg.solve(torch.einsum("bwx,bwy->xy", T, WT), WT.permute(2, 0, 1).flatten(1))
-        rows = bodies.gather(T.reshape(n * w, 3), 0), bodies.gather(A.T, 0)
-        P, columns = (condensed.to_rows(x) for x in rows)
-        P = P[condensed.plan.boundary]
-        P = P[:, :1] if condensed.components == 3 else P
-        S = condensed.stiffness(like.new_zeros(1, 3))[0].real
-        # S may vanish at Gamma; the onsite blocks never do.
-        c = (like[0].diagonal().sum() / P.square().sum()).detach()
-        factor = factorize((S + c * P @ P.mT)[None])[0]
+        columns = condensed.to_rows(bodies.gather(A.T, 0))
         Y = condensed.from_rows(condensed.solve(columns, factor))
         return cls(T, A.reshape(3, n, w), bodies.scatter(Y, 0).reshape(n, w, 3), factor)
 

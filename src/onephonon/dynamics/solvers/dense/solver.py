@@ -19,7 +19,7 @@ from ...bloch import BlochSum, bloch_sum
 from ...stiffness_matrix import factorize, inverse_factor, zone_chunk
 from ..base import Solver
 from .form import quadratic_form, shares_inverse, solve_form, squared_lengths
-from .zone_mean import zone_mean_inverse
+from .zone_mean import solve_at_gamma, zone_mean_inverse
 
 
 @dataclass(frozen=True)
@@ -80,3 +80,7 @@ class DenseSolver(Solver):
     def zone_mean(self, samples: Sequence[int], progress: Progress | None = None) -> Tensor:
         """Mean of each body's diagonal block of ``K(k)^-1``; see `Solver`."""
         return zone_mean_inverse(self.bodies, self.constants, samples, progress)
+
+    def solve_at_gamma(self, loads: Tensor) -> Tensor:
+        """Solve ``K(0) X = loads``; see `Solver`."""
+        return solve_at_gamma(self.bodies, self.constants, loads)

@@ -26,18 +26,28 @@ def gamma_inverse(bodies: Bodies, constants: ForceConstants) -> Tensor:
     With the translations T (K T = 0), the metric ``W = sum_j A_j^T A_j`` and ``S = T^T W T``,
     ``(K + c W T S^-1 T^T W)^-1 = K^+ + T S^-1 T^T / c`` for any c > 0.
     """
+    pinned, rest = _pinned(bodies, constants)
+    return inverse_from(factorize(pinned[None])[0]) - rest
+
+
+def solve_at_gamma(bodies: Bodies, constants: ForceConstants, loads: Tensor) -> Tensor:
+    """`Solver.solve_at_gamma` by a dense factorization."""
+    pinned, _ = _pinned(bodies, constants)
+    return torch.cholesky_solve(loads, factorize(pinned[None])[0])
+
+
+def _pinned(bodies: Bodies, constants: ForceConstants) -> tuple[Tensor, Tensor]:
+    """K at Gamma with a spring against translation, and the share of it in the inverse."""
     K = stiffness(bodies, constants, constants.onsite.new_zeros(1, 3))[0].real
-    eye = torch.eye(3, dtype=K.dtype, device=K.device)
-    T = torch.zeros(bodies.n_bodies, bodies.width, 3, dtype=K.dtype, device=K.device)
-    T[:, :3] = eye
-    WT = bodies.gather((bodies.metric() @ T).reshape(-1, 3), 0)
-    T = bodies.gather(T.reshape(-1, 3), 0)
+    T = bodies.translations()
+    by_body = bodies.scatter(T, 0).reshape(bodies.n_bodies, bodies.width, 3)
+    WT = bodies.gather((bodies.metric() @ by_body).reshape(-1, 3), 0)
     S_inverse = torch.linalg.inv(T.mT @ WT)
     drift = WT @ S_inverse @ WT.mT
     # K vanishes at Gamma if the cell is one body; the onsite blocks never do.
     stiff = constants.onsite.diagonal(dim1=1, dim2=2).sum()
     c = (stiff / drift.diagonal().sum()).detach()
-    return inverse_from(factorize((K + c * drift)[None])[0]) - T @ S_inverse @ T.mT / c
+    return K + c * drift, T @ S_inverse @ T.mT / c
 
 
 def mesh_inverses(
