@@ -8,6 +8,7 @@ import resource
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -396,6 +397,23 @@ def test_compressed_bombs_are_refused_before_they_unfold(tmp_path: Path) -> None
         read_map(path)
     with pytest.raises(FileError, match=r"claims 4 GB of values"):
         read_q_vectors(path)
+
+
+def test_bombs_in_hdf5_are_refused(tmp_path: Path) -> None:
+    # 1 GB of zeros in 1 MB: every chunk is the same compressed megabyte.
+    squeezed = zlib.compress(bytes(64**3 * 4))
+    write_nexus(tmp_path / "map.nxs")
+    with h5py.File(tmp_path / "map.nxs", "r+") as file:
+        data = file["entry/data"]
+        del data["v"]
+        v = data.create_dataset("v", (640,) * 3, "f4", chunks=(64,) * 3, compression="gzip")
+        for place in np.ndindex(10, 10, 10):
+            v.id.write_direct_chunk(tuple(64 * i for i in place), squeezed)
+        for name in ("Qh", "Qk", "Ql"):
+            del data[name]
+            data[name] = np.linspace(-5, 5, 640)
+    with pytest.raises(MapFileError, match=r"claims 1\.05 GB of values but stores 1\.\d+ MB"):
+        read_map(tmp_path / "map.nxs")
 
 
 def test_what_is_not_used_is_not_read(files: dict[str, bytes], tmp_path: Path) -> None:

@@ -421,6 +421,12 @@ def test_cells_in_other_units(tmp_path: Path) -> None:
     diffuse = read_map(changed(tmp_path / "map.nxs", change))
     np.testing.assert_allclose(diffuse.cell, CELL, rtol=1e-15)
 
+    def six(data: h5py.Group) -> None:
+        data.parent["sample/unit_cell"][:3] = np.array(CELL[:3]) / 10
+        data.parent["sample/unit_cell"].attrs["units"] = "nm"
+
+    np.testing.assert_allclose(read_map(changed(tmp_path / "map.nxs", six)).cell, CELL, rtol=1e-15)
+
     def small(data: h5py.Group) -> None:
         data.parent["sample/unit_cell"][:3] = np.array(CELL[:3]) / 10
 

@@ -147,9 +147,14 @@ def _six(values: list[Any]) -> tuple[float, ...]:
 
 
 def _values(group: h5py.Group, name: str) -> NDArray[Any]:
-    values = load(group[name], Path(group.file.filename))
+    """Values of a dataset, flat, lengths in Å and angles in degrees."""
+    values = load(group[name], Path(group.file.filename)).reshape(-1)
     unit = attribute_text(group[name], "units").strip().lower()
-    return values * UNITS[unit] if unit in UNITS else values
+    if unit not in UNITS:
+        return values
+    scaled = values.astype(np.float64)
+    scaled[:3] *= UNITS[unit]  # of six, the last three are angles
+    return scaled
 
 
 def _name(group: h5py.Group, name: str) -> str:
