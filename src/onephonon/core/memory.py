@@ -15,6 +15,12 @@ PROGRAM_BYTES = 400_000_000
 #: Memory for the results of a shell of resolution, bytes.
 SHELL_BYTES = 1000
 
+#: Fraction of the available memory that one file's values may take: they are copied once or twice.
+FILE_FRACTION = 0.5
+
+#: Assumed where the system does not say, bytes.
+UNKNOWN_MEMORY = 8_000_000_000
+
 #: Files with limit and use of a control group, in versions 2 and 1.
 V2 = ("memory.max", "memory.current")
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
@@ -53,6 +59,12 @@ def available_memory() -> int | None:
     """
     known = [found for found in (_of_machine(), _of_group(), _of_limit()) if found is not None]
     return max(0, min(known)) if known else None
+
+
+def readable_bytes() -> int:
+    """Largest size of a file's values that is read, bytes: half of the available memory."""
+    available = available_memory()
+    return int(FILE_FRACTION * (UNKNOWN_MEMORY if available is None else available))
 
 
 def _of_machine() -> int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from onephonon.core.errors import FileError
 from onephonon.core.files import replacing
 from onephonon.core.hashing import digest
+from onephonon.core.safe_reading import READ_ERRORS
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
@@ -95,7 +96,7 @@ def read_fit_state(path: str | os.PathLike[str]) -> FitState:
             raise ValueError("another format or version")
         made_with = {str(name): str(value) for name, value in state["made_with"].items()}
         return FitState(made_with, _minimizations(state["minimizations"]), bool(state["complete"]))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except READ_ERRORS as error:
         raise FileError(
             f"{path} is not the state of a fit ({error}); remove it to start again"
         ) from error

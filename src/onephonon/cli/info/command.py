@@ -108,7 +108,7 @@ def _print_facts(console: SafeConsole, diffuse: DiffuseMap, laue: str) -> None:
         if diffuse.n_valid:
             summary = summarize(diffuse)
             rows += facts.values(diffuse, summary) + facts.symmetry(diffuse, laue)
-    rows += [("" if n else "history", line) for n, line in enumerate(diffuse.history)]
+    rows += facts.file(diffuse)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

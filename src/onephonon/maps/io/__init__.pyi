@@ -1,9 +1,11 @@
-from .overrides import MapGuessWarning
-from .qlist import read_q_vectors
+from .overrides import MapGuessWarning, MapReadingWarning
+from .qlist import QListWarning, read_q_vectors
 from .registry import check_map_ending, format_name, not_kept, read_map, write_map
 
 __all__ = [
     "MapGuessWarning",
+    "MapReadingWarning",
+    "QListWarning",
     "check_map_ending",
     "format_name",
     "not_kept",

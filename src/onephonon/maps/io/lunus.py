@@ -19,6 +19,7 @@ from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.remarks import Remark
 
 from ..diffuse import DiffuseMap
 from .overrides import SAMPLING_HINT, Overrides, close_step
@@ -51,10 +52,17 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         history = [
             f"read from {path.name}: lunus, {ends}-endian, x fastest",
             how,
-            f"{int(tagged.sum())} voxels of {absent} treated as missing",
         ]
+        text = f"{int(tagged.sum())} voxels of {absent} treated as missing"
+        zeros = absent == "0"
+        remark = Remark("assumed" if zeros else "read", text, matters=zeros and bool(tagged.any()))
         return DiffuseMap.on_grid(
-            volume, grid, cell, spacegroup=overrides.spacegroup, history=history
+            volume,
+            grid,
+            cell,
+            spacegroup=overrides.spacegroup,
+            history=history,
+            remarks=[remark],
         )
 
 
