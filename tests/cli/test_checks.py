@@ -221,3 +221,10 @@ OPTIONS = ("--cutoff", "--d-min", "--points", "--mode", "--rtol", "--q", "--remo
 )
 def test_arguments_become_options(message: str, shown: str) -> None:
     assert with_options(message, OPTIONS) == shown
+
+
+def test_parts_of_a_file_are_no_arguments() -> None:
+    message = "a.npz: q_vectors claims 9 values; give n_points"
+    assert with_options(message, OPTIONS, of_file=True) == message
+    shown = with_options("a.lat: origin (1, 2, 3): far", OPTIONS, of_file=True)
+    assert shown == "a.lat: --origin (1, 2, 3): far"

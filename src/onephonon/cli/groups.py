@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hint
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from onephonon.core.errors import OnePhononError
+from onephonon.core.errors import FileError, OnePhononError
 
 from .checks import READS, Check, Given, check_text
 from .spelling import with_options
@@ -131,7 +131,8 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(**rest, **built, **dict.fromkeys(told, given))
         except OnePhononError as error:
-            error.args = (with_options(str(error), spellings.values()),)
+            of_file = isinstance(error, FileError)
+            error.args = (with_options(str(error), spellings.values(), of_file=of_file),)
             raise
 
     declared = [*parameters.values(), _CONTEXT]

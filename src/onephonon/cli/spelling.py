@@ -37,7 +37,7 @@ _FIRST_WORD = re.compile(r"(isotropic part|space group|springs by|[a-z]+)(?=[ =:
 _IDENTIFIER = re.compile(r"(?<![\w./-])[a-z]+(?:_[a-z0-9]+)+(?:=|\b)(?!\.\w)|\b[hkl]sampling\b")
 
 
-def with_options(message: str, options: Collection[str]) -> str:
+def with_options(message: str, options: Collection[str], *, of_file: bool = False) -> str:
     """A message of the library with arguments as options of the command.
 
     Parameters
@@ -45,6 +45,8 @@ def with_options(message: str, options: Collection[str]) -> str:
     message : str
     options : collection of str
         Of the command: "--d-min". Words that are not one of its options stay.
+    of_file : bool
+        The message is about a file, where names may be those of its parts.
 
     Returns
     -------
@@ -59,6 +61,8 @@ def with_options(message: str, options: Collection[str]) -> str:
         return f"{found}{' ' * word.endswith('=')}" if found in options else word
 
     message = _READING.sub(lambda match: option(match[0]), message)
+    if of_file:
+        return message
     message = _IDENTIFIER.sub(lambda match: option(match[0]), message)
     first = _FIRST_WORD.match(message)
     if first is None:
