@@ -1,23 +1,28 @@
-"""What commands show while they work: bars on a terminal, else lines; nothing when quiet."""
+"""What commands show while they work: a bar on a terminal, else lines; nothing when quiet."""
 
 import io
+import itertools
 import os
 import pty
+import re
 import subprocess
 import sys
 
 import pytest
-from rich.console import Console
 
 from commands import run_command
-from onephonon.cli.terminal import (
-    LINE_INTERVAL,
+from onephonon.cli.console import SafeConsole
+from onephonon.cli.display import (
+    FIRST_LINE,
+    LONGEST_INTERVAL,
     LineProgress,
-    TimeLeft,
+    Task,
+    Tasks,
+    bar,
+    bar_line,
     duration,
-    progress,
-    progress_bars,
 )
+from onephonon.cli.terminal import progress, status
 from structures import DATA
 
 
@@ -31,44 +36,70 @@ class Clock:
         return self.seconds
 
 
-def test_a_terminal_shows_bars_and_keeps_only_messages():
+def test_a_terminal_shows_one_bar_and_keeps_only_messages():
     output = io.StringIO()
-    console = Console(file=output, force_terminal=True, width=100, legacy_windows=False)
-    with progress_bars(console) as bars:
-        bars.step("map", 1, 4)
-        bars.step("interface, prior 10", 7, 200, "objective 1.2 per voxel")
-        bars.bars.refresh()
-        shown = output.getvalue()
-        bars.message("wrote [bold] a/very/" + "long/" * 30 + "path")
-        bars.step("map", 4, 4)
-        bars.step("interface, prior 10", 7, 7)
-        assert not bars.tasks
-        assert not bars.bars.tasks
-    assert "map" in shown
-    assert "1/4" in shown
-    assert "7/200" in shown
-    assert "objective 1.2 per voxel" in shown
+    console = SafeConsole(file=output, force_terminal=True, width=100, legacy_windows=False)
+    with bar(console) as shown:
+        shown.step("map", 1, 4)
+        shown.step("amplitudes", 7, 200)  # a part of the map
+        shown.live.refresh()
+        before = output.getvalue()
+        shown.message("wrote [bold] a/very/" + "long/" * 30 + "path")
+        shown.step("amplitudes", 200, 200)
+        shown.step("map", 4, 4)
+        assert shown.tasks.current is None
+    assert "map  ━━━━" in before
+    assert "1/4" in before
+    assert "amplitudes" not in before
     # Markup in a message is text, and a long line is not broken.
     assert "wrote [bold] a/very/" + "long/" * 30 + "path\n" in output.getvalue()
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_bar_stays_within_one_line(width):
+    minimization = Task(
+        "interface, prior 1000", 7, 200, "objective 1.234 per voxel, largest change 0.2", 0, 1, 9
+    )
+    map_task = Task("drawing frames", 12345, 67890, "", 0, 1, 9)
+    for task in (minimization, map_task):
+        assert len(bar_line(task, 10.0, width)) <= width
+    line = bar_line(minimization, 10.0, 80)
+    assert line.startswith(
+        "interface, prior 1000  step 7 of at most 200  10 s so far  objective 1.2"
+    )
+    assert bar_line(map_task, 10.0, 80).isascii() is False
+    assert bar_line(map_task, 10.0, 80, "ascii").isascii()
+
+
+#: Everything that a command may print while a bar is there.
 SCRIPT = """
-from onephonon.cli.terminal import progress
+import time, warnings
+from onephonon import cli
+from onephonon.cli.terminal import echo, progress, status
+warnings.showwarning = cli._show_warning
+with status("preparing", {quiet}):
+    time.sleep(0.5)
 with progress({quiet}) as shown:
     shown.step("map", 1, 4)
+    time.sleep(0.5)
     shown.message("a decision")
+    warnings.warn("a warning")
+    echo("a result")
+    time.sleep(0.5)
     shown.step("map", 4, 4)
 """
 
 
-def run_on_a_terminal(quiet):
-    """Standard output and what the terminal on standard error receives."""
+def run_on_a_terminal(quiet, stdout_too=False, **env):
+    """Standard output, and what the terminal on standard error receives."""
     controller, terminal = pty.openpty()
     result = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(quiet=quiet)],
-        stdout=subprocess.PIPE,
+        stdout=terminal if stdout_too else subprocess.PIPE,
         stderr=terminal,
-        env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
+        env={k: v for k, v in os.environ.items() if k != "NO_COLOR"}
+        | {"TERM": "xterm", "COLUMNS": "80"}
+        | env,
         check=True,
         timeout=60,
     )
@@ -79,19 +110,55 @@ def run_on_a_terminal(quiet):
     while not received.endswith(b"END"):
         received += os.read(controller, 4096)
     os.close(controller)
-    return result.stdout.decode(), received.decode().removesuffix("END")
+    out = "" if stdout_too else result.stdout.decode()
+    return out, received.decode().removesuffix("END")
 
 
-def test_on_a_real_terminal_everything_is_on_standard_error():
+def left_on_screen(received):
+    """Lines of a terminal at the end: carriage returns and erased lines carried out."""
+    lines, row = [""], 0
+    for part in re.split(r"(\x1b\[[?0-9;]*[A-Za-z]|\r|\n)", received):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part.endswith("A") and part.startswith("\x1b["):
+            row -= int(part[2:-1] or 1)
+        elif part and not part.startswith("\x1b") and part != "\r":
+            lines[row] += part
+    return [line for line in lines if line]
+
+
+def test_on_a_real_terminal_messages_warnings_and_results_stand_above_the_bar():
     out, err = run_on_a_terminal(quiet=False)
-    assert out == ""
-    assert "map" in err
-    assert "1/4" in err
-    assert "a decision\r\n" in err
+    assert out == "a result\n"
+    assert "preparing  0 s so far" in err
+    assert re.search(r"map  ━+─+  1/4", err)
+    # The bar is gone at the end, and nothing was printed onto it.
+    assert left_on_screen(err) == ["a decision", "onephonon: warning: a warning"]
 
 
-def test_on_a_real_terminal_quiet_shows_nothing():
-    assert run_on_a_terminal(quiet=True) == ("", "")
+def test_results_on_the_same_terminal_stand_above_the_bar_too():
+    _, both = run_on_a_terminal(quiet=False, stdout_too=True)
+    assert left_on_screen(both) == ["a decision", "onephonon: warning: a warning", "a result"]
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines_without_colours():
+    out, err = run_on_a_terminal(quiet=False, TERM="dumb")
+    assert out == "a result\n"
+    assert err == "a decision\r\nonephonon: warning: a warning\r\n"
+
+
+def test_colours_are_left_out_where_they_are_declined():
+    assert "\x1b[33m" in run_on_a_terminal(quiet=False)[1]
+    assert not re.search(r"\x1b\[\d*m", run_on_a_terminal(quiet=False, NO_COLOR="1")[1])
+
+
+def test_on_a_real_terminal_quiet_shows_nothing_but_results_and_warnings():
+    out, err = run_on_a_terminal(quiet=True)
+    assert out == "a result\n"
+    assert left_on_screen(err) == ["onephonon: warning: a warning"]
 
 
 def test_elsewhere_messages_are_lines_on_standard_error(capsys):
@@ -102,18 +169,51 @@ def test_elsewhere_messages_are_lines_on_standard_error(capsys):
     assert (out, err) == ("", "a decision\n")
 
 
-def test_elsewhere_steps_are_occasional_lines_with_the_time_left():
+def test_elsewhere_steps_are_lines_at_growing_intervals_with_the_time_left():
+    lines, clock = [], Clock()
+    shown = LineProgress(lambda line: lines.append((clock(), line)), clock)
+    for done in range(101):
+        clock.seconds = 4.0 * (done + 1)
+        shown.step("map", done, 100)
+    # The first line is due at 3 s; the first report comes at 4 s, without an estimate.
+    assert lines[0] == (4.0, "map: 0 of 100, 4 s so far")
+    # At 12 s two steps of 4 s are done, of 100.
+    assert lines[1] == (12.0, "map: 2 of 100, 12 s so far, about 7 min left")
+    gaps = [b[0] - a[0] for a, b in itertools.pairwise(lines)]
+    # 6 s doubled each time, to a minute, each up to the next step of 4 s.
+    assert gaps == [8.0, 12.0, 24.0, 48.0, *[60.0] * len(gaps[4:])]
+    assert FIRST_LINE * 2**5 > LONGEST_INTERVAL
+
+
+def test_elsewhere_a_single_long_step_is_seen_to_go_on():
     lines, clock = [], Clock()
     shown = LineProgress(lines.append, clock)
-    for done in range(101):
-        shown.step("map", done, 100)
-        clock.seconds += 4.0
-    # The first at 32 s, when 92 steps of 4 s are left.
-    assert lines[0] == "map: 8 of 100, 6 min left"
-    assert len(lines) == int(100 * 4.0 / (LINE_INTERVAL + 2.0))
-    clock.seconds += LINE_INTERVAL
+    shown.step("comparing with a supercell", 0, 0)
+    assert not lines
+    clock.seconds = 3.0
+    shown.tick()
+    shown.tick()
+    assert lines == ["comparing with a supercell: 3 s so far"]
+
+
+def test_elsewhere_a_minimization_shows_its_state():
+    lines, clock = [], Clock()
+    shown = LineProgress(lines.append, clock)
+    clock.seconds = 40.0
     shown.step("interface", 7, 200, "objective 1.2 per voxel")
-    assert lines[-1] == "interface: 7 of at most 200, objective 1.2 per voxel"
+    assert lines == ["interface: 7 of at most 200, objective 1.2 per voxel, 40 s so far"]
+
+
+def test_elsewhere_a_slow_step_is_watched(monkeypatch, capsys):
+    from onephonon.cli import display
+
+    monkeypatch.setattr(display, "FIRST_LINE", 0.05)
+    monkeypatch.setattr(display, "TICK", 0.01)
+    import time
+
+    with status("reading", quiet=False):
+        time.sleep(0.3)
+    assert capsys.readouterr().err.startswith("reading: 0 s so far\n")
 
 
 def test_quiet_shows_nothing(capsys):
@@ -125,15 +225,22 @@ def test_quiet_shows_nothing(capsys):
 
 def test_time_left_begins_again_with_the_task():
     clock = Clock()
-    left = TimeLeft(clock)
-    assert left("map", 0, 10) == ""
+    tasks = Tasks(clock)
+    tasks.step("map", 0, 10)
+    assert tasks.current.seconds_left(0.0) is None
     clock.seconds = 10.0
-    assert left("map", 1, 10) == "2 min left"
-    assert left("map", 10, 10) == ""
+    tasks.step("map", 1, 10)
+    # Nine steps of 10 s; 4 s later 4 s less, though no step was reported.
+    assert tasks.current.seconds_left(10.0) == 90.0
+    assert tasks.current.seconds_left(14.0) == 86.0
     clock.seconds = 1000.0
-    assert left("map", 1, 10) == ""
+    tasks.step("map", 0, 10)
+    assert tasks.current.seconds_left(1000.0) is None
     clock.seconds = 1001.0
-    assert left("map", 2, 10) == "8 s left"
+    tasks.step("map", 2, 10)
+    assert tasks.current.seconds_left(1001.0) == 4.0
+    tasks.step("map", 10, 10)
+    assert tasks.current is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Which contacts symmetry relates, against the operators applied to the atoms themselves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gemmi
 import pytest
@@ -9,6 +9,7 @@ import torch
 from crystals import made_up
 from onephonon import AtomLabel, OnePhonon
 from onephonon.network.bodies import gather_bodies
+from onephonon.network.contact_files import read_contact_table, write_contact_table
 from onephonon.network.contacts import find_contacts
 from onephonon.network.interfaces import (
     WITHIN,
@@ -256,3 +257,18 @@ def test_plain_springs_have_a_table_too():
     lines = str(table).splitlines()
     assert len(lines) == len(table) + 1
     assert lines[0].split()[:3] == ["atom_1", "atom_2", "operator"]
+
+
+def test_names_that_look_like_formulas_are_quoted_in_csv_and_come_back(tmp_path):
+    model = OnePhonon(made_up("P 21 21 21"), *[(0, 1, 2)] * 3, gnm_cutoff=CUTOFF)
+    first, *rest = model.contact_table()
+    rows = [replace(first, spring_class="=1+1", atom_1="@A/X 1/C", atom_2="'=x"), *rest]
+    for name in ("table.csv", "table.json"):
+        write_contact_table(rows, tmp_path / name)
+        assert list(read_contact_table(tmp_path / name)) == rows
+    text = (tmp_path / "table.csv").read_text()
+    assert "\n'@A/X 1/C,''=x," in text
+    assert ",'=1+1," in text
+    # Operators and lattice vectors are not.
+    assert "'-x" not in text
+    assert "'-1 0 0" not in text

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import zlib
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from onephonon.maps import split_isotropic
 from onephonon.viz.page import write_page
 from onephonon.viz.page.blocks import block_factors, block_grid, block_means
 from onephonon.viz.page.coding import encode
+from pages import read
 
 CELL = (27.2, 31.9, 34.2, 88.5, 108.6, 111.8)
 GRID = MapGrid((-1.5, -2.0, 0.25), (0.5, 1 / 3, 0.25), (7, 9, 10))
@@ -37,23 +37,6 @@ def noise(grid: MapGrid = GRID, seed: int = 0) -> np.ndarray:
 def a_map(values: np.ndarray | None = None, grid: MapGrid = GRID, **more: object) -> DiffuseMap:
     values = noise(grid) if values is None else values
     return DiffuseMap.on_grid(values, grid, CELL, spacegroup="P 1", **more)
-
-
-def read(page: Path) -> tuple[dict, list[np.ndarray]]:
-    """Read what the page's own program reads."""
-    text = page.read_text("utf-8")
-    head = json.loads(
-        re.search(r'<script type="application/json" id="head">(.*)</script>', text)[1]
-    )
-    maps = []
-    for n, entry in enumerate(head["maps"]):
-        packed = re.search(rf'<script type="text/plain" id="map-{n}">(.*)</script>', text)[1]
-        octets = np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8).astype(int)
-        low, high = octets.reshape(2, *head["shape"])
-        codes = low + 256 * high
-        scaled = entry["low"] + (codes - 1) / 65534 * (entry["high"] - entry["low"])
-        maps.append(np.where(codes == 0, np.nan, entry["width"] * np.sinh(scaled)))
-    return head, maps
 
 
 def assert_stored(values: np.ndarray, expected: np.ndarray, entry: dict) -> None:
@@ -169,10 +152,27 @@ def test_a_page_asks_nothing_of_the_network(tmp_path: Path) -> None:
     assert "The MIT License" in text  # that of three.js goes with it
 
 
+def test_a_page_runs_its_own_scripts_alone(tmp_path: Path) -> None:
+    for name, title in (("a", "one"), ("b", "one"), ("c", "two")):
+        write_page(a_map(), tmp_path / f"{name}.html", title=title)
+    pages = [(tmp_path / f"{name}.html").read_text("utf-8") for name in "abc"]
+    nonces = []
+    for text in pages:
+        policy = re.search(r'Security-Policy" content="([^"]*)"', text)[1]
+        nonce = re.search(r"script-src 'nonce-(\w+)'; style-src 'nonce-(\w+)';", policy)
+        assert nonce[1] == nonce[2]
+        assert "unsafe" not in policy
+        assert text.count(nonce[1]) == 5  # the policy twice, the style, two scripts
+        nonces.append(nonce[1])
+    # Nobody can write it into a title, since it follows from the title; and it stays the same.
+    assert nonces[0] == nonces[1] != nonces[2]
+
+
 def test_every_program_of_the_page_is_in_it(tmp_path: Path) -> None:
     write_page(a_map(), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
-    imports = json.loads(re.search(r'<script type="importmap">(.*)</script>', text)[1])["imports"]
+    found = re.search(r'<script type="importmap" nonce="\w+">(.*)</script>', text)
+    imports = json.loads(found[1])["imports"]
     programs = {path.name for path in (files("onephonon.viz.page") / "assets").iterdir()}
     ours = {base64.b64decode(url.split(",")[1]).decode() for url in imports.values()}
     for name in sorted(n for n in programs if n.endswith(".js")):
@@ -218,10 +218,17 @@ def test_a_second_map_on_another_grid_is_put_on_the_first(tmp_path: Path) -> Non
     assert read(tmp_path / "c.html")[0]["maps"][1]["note"] == ""
 
 
-def test_a_second_map_of_another_cell_says_so(tmp_path: Path) -> None:
-    other = DiffuseMap.on_grid(noise(), GRID, (30, *CELL[1:]))
+def test_a_second_map_of_a_slightly_different_cell_says_so(tmp_path: Path) -> None:
+    other = DiffuseMap.on_grid(noise(), GRID, (27.4, *CELL[1:]))
     write_page(a_map(), tmp_path / "a.html", other)
-    assert "its cell is 30, 31.9" in read(tmp_path / "a.html")[0]["maps"][1]["note"]
+    assert "its cell is 27.4, 31.9" in read(tmp_path / "a.html")[0]["maps"][1]["note"]
+
+
+def test_a_second_map_of_another_cell_is_refused(tmp_path: Path) -> None:
+    other = DiffuseMap.on_grid(noise(), GRID, (30, *CELL[1:]))
+    with pytest.raises(InputError, match=r"the data's cell \(30, 31.9.* is not the model's \(27.2"):
+        write_page(a_map(), tmp_path / "a.html", other)
+    assert not (tmp_path / "a.html").exists()
 
 
 def test_maps_that_cannot_be_shown_raise(tmp_path: Path) -> None:

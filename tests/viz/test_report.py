@@ -1,6 +1,8 @@
 """The report of a fit: the page is self-contained, and its files agree with the fit."""
 
+import base64
 import csv
+import hashlib
 import json
 import math
 import re
@@ -11,7 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from onephonon import DiffuseMap, FileError, MapGrid, OnePhonon, SpringPlan, read_crystal
+from onephonon import (
+    DiffuseMap,
+    FileError,
+    MapGrid,
+    OnePhonon,
+    SpringPlan,
+    read_crystal,
+    read_map,
+)
 from onephonon.compare.agreement import Trial
 from onephonon.core.units import thermal_frequency
 from onephonon.crystal import Reindexing
@@ -137,6 +147,15 @@ def test_the_page_is_self_contained(page):
     assert "not drawn" not in page
 
 
+def test_the_page_runs_and_loads_nothing(page):
+    policy = re.search(r'Security-Policy" content="([^"]*)"', page)[1]
+    style = re.search(r"<style>(.*)</style>", page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;")
+    assert "script" not in policy
+    assert " style=" not in page  # which the policy would leave out
+
+
 def test_text_is_escaped(page):
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page
@@ -228,6 +247,19 @@ def test_voxels_are_the_fit(fit, folder):
         out = saved["held_out"]
         # Squares are the loss here: chi-square comes out of the file to rounding.
         assert float((residual[out] ** 2).mean()) == pytest.approx(fit.best.held_out.chi2, rel=1e-9)
+
+
+def test_maps_are_those_of_the_fit(fit, folder):
+    maps = fit.maps()
+    for name in ("model", "background", "total"):
+        saved = read_map(folder / f"{name}.h5")
+        np.testing.assert_array_equal(saved.intensity, getattr(maps, name).intensity)
+    # The sum is what was fitted.
+    place, of = fit.voxels.equivalent_place, fit.voxels.equivalent_of
+    what = fit.best.voxel_results
+    np.testing.assert_array_equal(
+        maps.total.intensity.reshape(-1)[place], (what.model + what.background)[of]
+    )
 
 
 def test_files_are_not_overwritten_without_force(fit, folder, tmp_path):

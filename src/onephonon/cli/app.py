@@ -24,12 +24,17 @@ def _current_spelling(name: str) -> str:
     return FORMER_SPELLINGS.get(name, name)
 
 
+#: Option, of all commands, that shows the traceback of an error; `main` reads it.
+TRACEBACK = "--traceback"
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="One-phonon diffuse X-ray scattering from protein crystals.",
+    epilog=f"Errors are one line; with [bold]{TRACEBACK}[/] after any command, or the environment "
+    "variable ONEPHONON_TRACEBACK=1, all of where they came up is shown.",
     context_settings={
         # --h is a Miller index; -h is free.
         "help_option_names": ["-h", "--help"],

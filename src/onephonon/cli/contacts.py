@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import command
+from .checks import WRITES
 from .options.network import NetworkOptions
 from .options.output import OutputOptions
 from .options.structure import StructureFile, StructureOptions
 from .remarks import show_remarks
+from .tables import print_table
+from .terminal import echo
 
 if TYPE_CHECKING:
     from onephonon.network.interfaces import ContactRow
@@ -32,6 +35,7 @@ def contacts(
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Save all symmetry-unique contacts: .csv or .json."),
+        WRITES,
     ] = None,
     writing: OutputOptions,
     structure: StructureOptions,
@@ -42,14 +46,12 @@ def contacts(
     The printed table has a line for each class, the file one for each contact. An edited file can
     define your own classes (see docs/gradients.md).
     """
-    from onephonon.core.files import check_writable
     from onephonon.network.bodies import gather_bodies
     from onephonon.network.contact_files import write_contact_table
     from onephonon.network.contacts import find_contacts
     from onephonon.network.springs import ClassSprings, SpringPlan, contact_table
 
-    if output is not None:
-        check_writable(output, writing.force)
+    writing.check(output)
     crystal = structure.read_crystal(file)
     show_remarks(crystal, file.name, writing.quiet)
     bodies = gather_bodies(crystal, network.group_by)
@@ -62,28 +64,27 @@ def contacts(
     if output is not None:
         write_contact_table(rows, output, writing.force)
         if not writing.quiet:
-            typer.echo(f"wrote {output}: {len(rows)} contacts")
+            echo(f"wrote {output}: {len(rows)} contacts")
 
 
 def _print_classes(rows: list[ContactRow], title: str) -> None:
     """Print a line for each class: number and lengths of contacts."""
-    from rich.console import Console
-    from rich.table import Table
+    from .console import SafeConsole
 
     classes: dict[str, list[ContactRow]] = {}
     for row in rows:
         classes.setdefault(row.spring_class, []).append(row)
-    table = Table(title=title)
-    table.add_column("spring class")
-    for column in ("unique contacts", "per cell", "shortest / Å", "mean / Å"):
-        table.add_column(column, justify="right")
+    lines = []
     for name, members in sorted(classes.items()):
         lengths = [row.distance for row in members]
-        table.add_row(
-            name,
-            str(len(members)),
-            str(sum(row.multiplicity for row in members)),
-            f"{min(lengths):.2f}",
-            f"{sum(lengths) / len(lengths):.2f}",
+        lines.append(
+            [
+                name,
+                str(len(members)),
+                str(sum(row.multiplicity for row in members)),
+                f"{min(lengths):.2f}",
+                f"{sum(lengths) / len(lengths):.2f}",
+            ]
         )
-    Console().print(table)
+    headings = ["spring class", "unique contacts", "per cell", "shortest / Å", "mean / Å"]
+    print_table(SafeConsole(), title, headings, lines)

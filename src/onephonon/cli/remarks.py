@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
+from .terminal import echo
 
 if TYPE_CHECKING:
     from onephonon.crystal.crystal import Crystal
@@ -19,4 +19,4 @@ def show_remarks(crystal: Crystal, name: str, quiet: bool) -> None:
 
     said = remarks_text(remark for remark in crystal.remarks if not remark.matters)
     if said and not quiet:
-        typer.echo(f"{name}: {'. '.join(said.splitlines())}".replace(": read: ", ": ", 1), err=True)
+        echo(f"{name}: {'. '.join(said.splitlines())}".replace(": read: ", ": ", 1), err=True)

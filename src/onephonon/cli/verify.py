@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onephonon.core.errors import InputError
-
 from .app import command
+from .checks import NOT_NEGATIVE, Counts, Limits
 from .models import model_arguments
 from .options.network import NetworkOptions
 from .options.output import MessageOptions
 from .options.springs import SpringOptions
 from .options.structure import StructureFile, StructureOptions
 from .remarks import show_remarks
+from .tables import print_table
 from .terminal import status
 
 if TYPE_CHECKING:
@@ -32,10 +32,15 @@ def verify(
             help="Number of cells along each axis.",
             show_default="the largest small box that is quick",
         ),
+        Counts(most=100_000),
     ] = None,
-    points: Annotated[int, typer.Option(help="Number of points compared with the supercell.")] = 60,
+    points: Annotated[
+        int,
+        typer.Option(help="Number of points compared with the supercell."),
+        Limits(low=1, high=1_000_000),
+    ] = 60,
     tolerance: Annotated[
-        float, typer.Option(help="Maximum relative difference that passes.")
+        float, typer.Option(help="Maximum relative difference that passes."), NOT_NEGATIVE
     ] = 1e-10,
     messages: MessageOptions,
     structure: StructureOptions,
@@ -50,8 +55,6 @@ def verify(
     """
     from onephonon.model.verify import verify as run
 
-    if supercell is not None and min(supercell) < 1:
-        raise InputError(f"--supercell {supercell}: must be three whole numbers, 1 or more")
     crystal = structure.read_crystal(file)
     show_remarks(crystal, file.name, messages.quiet)
     with status(f"comparing {file.name} with an explicit supercell", messages.quiet):
@@ -70,20 +73,21 @@ def verify(
 
 def _print(result: Verification, what: str) -> None:
     """Print a line for each comparison."""
-    from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
+
+    from .console import SafeConsole
 
     size = " x ".join(map(str, result.size))
-    table = Table(title=f"{what}, {result.n_dof} degrees of freedom, supercell {size}")
-    table.add_column("compared")
-    for column in ("numbers", "max rel. diff.", "limit", ""):
-        table.add_column(column, justify="right")
-    for check in result.checks:
-        table.add_row(
+    rows: list[list[str | Text]] = [
+        [
             check.name,
             str(check.count),
             f"{check.difference:.1e}",
             f"{check.tolerance:.0e}",
-            "[green]pass[/]" if check.passed else "[bold red]FAIL[/]",
-        )
-    Console().print(table)
+            Text("pass", "green") if check.passed else Text("FAIL", "bold red"),
+        ]
+        for check in result.checks
+    ]
+    title = f"{what}, {result.n_dof} degrees of freedom, supercell {size}"
+    headings = ["compared", "numbers", "max rel. diff.", "limit", ""]
+    print_table(SafeConsole(), title, headings, rows)

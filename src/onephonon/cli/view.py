@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from .app import command
+from .checks import ONE_OR_MORE, READS, WRITES
 from .options.map_reading import MapReadingOptions
 from .options.output import OutputOptions
-from .terminal import status
+from .options.voxels import IndexingOptions
+from .pairs import read_maps
+from .terminal import echo, status
 
 
 @command(
@@ -21,17 +24,20 @@ def view(
     file: Annotated[
         Path,
         typer.Argument(metavar="FILE", help="A map on a grid of hkl, in any of the formats."),
+        READS,
     ],
     *,
     against: Annotated[
         Path | None,
         typer.Option(metavar="DATA", help="A second map to compare with, side by side."),
+        READS,
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", help="HTML file to write.", show_default="FILE with ending .html"
         ),
+        WRITES,
     ] = None,
     open_page: Annotated[
         bool, typer.Option("--open", help="Show the page in the browser.")
@@ -52,22 +58,24 @@ def view(
             help="Reduce larger maps to this many voxels by means over blocks.",
             show_default="4 million",
         ),
+        ONE_OR_MORE,
     ] = None,
     writing: OutputOptions,
+    indexing: IndexingOptions,
     reading: MapReadingOptions,
 ) -> None:
     """Write a map as an interactive HTML page (3-D view, slices, values) that works offline.
 
-    With --against, the options under Map reading apply to DATA.
+    With --against, the first map is shown in the indices of DATA: all indexings of the lattice are
+    tried, as by compare. The options under Map reading apply to DATA.
     """
-    from onephonon.core.files import check_writable
     from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz.page.writing import VOXELS, check_page_path, write_page
 
     output = output or file.with_suffix(".html")
-    check_writable(check_page_path(output), writing.force)
-    first, second = reading.read_pair(file, against)
-    names = (file.name, "") if against is None else _distinct_names(file, against)
+    writing.check(check_page_path(output))
+    maps = read_maps(file, against, reading, indexing, writing.quiet)
+    first, second, names = maps.first, maps.second, maps.names
     with status(f"writing {output.name}", writing.quiet):
         if anisotropic:
             first = split_isotropic(first)[1]
@@ -82,15 +90,6 @@ def view(
             force=writing.force,
         )
     if not writing.quiet:
-        typer.echo(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+        echo(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
     if open_page:
         typer.launch(output.resolve().as_uri())
-
-
-def _distinct_names(first: Path, second: Path) -> tuple[str, str]:
-    """Names of two files; with their folders if the names are equal."""
-    if first.name != second.name:
-        return first.name, second.name
-    return f"{first.resolve().parent.name}/{first.name}", (
-        f"{second.resolve().parent.name}/{second.name}"
-    )

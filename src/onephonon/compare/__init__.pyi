@@ -1,5 +1,6 @@
 from .agreement import Agreement, Pairs, Statistics, Trial
 from .comparison import compare_maps
+from .indexing import MapPair, in_same_indices
 from .report import summary, table, to_dict, trial_table, write_csv, write_json
 from .settings import Isotropic, Settings
 from .simulated import compare_model, simulate_at, symmetry_of
@@ -17,6 +18,7 @@ __all__ = [
     "Agreement",
     "BlockSums",
     "Isotropic",
+    "MapPair",
     "Pairs",
     "Settings",
     "Statistics",
@@ -24,6 +26,7 @@ __all__ = [
     "cc_star",
     "compare_maps",
     "compare_model",
+    "in_same_indices",
     "jackknife_error",
     "least_squares_scale",
     "pearson",

@@ -134,6 +134,18 @@ def candidates_for(
         if misfit_of(np.eye(3), data_cell, cell) > CELL_TOLERANCE:
             return (from_operator,)  # the data are indexed in another setting of the cell
         return (*(o for o in others if o.name != from_operator.name), from_operator)
+    check_same_cell(cell, data_cell)
+    return find_reindexings(cell, symmetry) if symmetry and requested != "none" else (own,)
+
+
+def check_same_cell(cell: Sequence[float], data_cell: Sequence[float]) -> None:
+    """Check that model and data have the same cell, so that the same hkl mean the same.
+
+    Raises
+    ------
+    InputError
+        If 1/d of some hkl differs by more than `CELL_TOLERANCE`.
+    """
     misfit = misfit_of(np.eye(3), data_cell, cell)
     if misfit > CELL_TOLERANCE:
         raise InputError(
@@ -141,7 +153,6 @@ def candidates_for(
             f"hkl differs by {100 * misfit:.2g} %; if the axes are named differently, "
             "give the operator (reindex='l,h,k'); otherwise give the right structure"
         )
-    return find_reindexings(cell, symmetry) if symmetry and requested != "none" else (own,)
 
 
 def comparison_notes(

@@ -79,6 +79,8 @@ def choose(trials: Sequence[Trial], settings: Settings) -> tuple[Trial, str]:
         return own, "the data's own indices; the lattice allows no other"
     best = trials[_best([t.cc_anisotropic for t in trials])]
     ways = f"of {len(trials)} indexings of the lattice"
+    if math.isnan(best.cc_anisotropic):
+        return own, f"the data's own indices; there are too few voxels to try all {ways}"
     if requested == "best":
         return best, f"{best.reindexing.name}, the one with the highest CC {ways}, as requested"
     rivals = [t for t in trials if t is not best]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.files import replacing
+from onephonon.core.text import csv_cell
 from onephonon.core.units import thermal_frequency
 from onephonon.crystal.crystal import Crystal
 
@@ -118,7 +119,9 @@ def write_rows(rows: Sequence[Row], path: str | os.PathLike[str], force: bool = 
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        writer.writerow(
+            {k: f"{v:.6g}" if isinstance(v, float) else csv_cell(v) for k, v in row.items()}
+        )
     with replacing(path, force) as temporary:
         temporary.write_text(buffer.getvalue(), encoding="utf-8")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,29 @@ from .objective import Objective
 from .parametrization import MatrixSprings
 from .settings import FitSettings
 from .voxels import FitVoxels
+
+
+class FitMaps(NamedTuple):
+    """Maps of a fit, in the data's indices and on the data's scale.
+
+    Parameters
+    ----------
+    model : DiffuseMap
+        Without background.
+    background : DiffuseMap
+    data : DiffuseMap
+        As fitted: averaged over symmetry equivalents.
+    """
+
+    model: DiffuseMap
+    background: DiffuseMap
+    data: DiffuseMap
+
+    @property
+    def total(self) -> DiffuseMap:
+        """Model and background together, which is what the data are compared with."""
+        whole = {"intensity": self.model.intensity + self.background.intensity}
+        return self.model.changed("background added", whole)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +101,7 @@ class Fit:
         lattice = model.lattice.with_force_constants(constants)
         return 1 / lattice.thermal_scale
 
-    def maps(self, level: LevelFit | None = None) -> tuple[DiffuseMap, DiffuseMap, DiffuseMap]:
+    def maps(self, level: LevelFit | None = None) -> FitMaps:
         """Model on the data's scale, background, and data as fitted, on the data's own grid.
 
         They are in the data's indices, with values at the voxels of the fit and their symmetry
@@ -91,8 +114,8 @@ class Fit:
             arrays = {"intensity": self.voxels.to_map_shape(values, self.data)}
             return self.data.changed(f"{name} of a fit ({level.level.description})", arrays)
 
-        return (
-            put(what.model, "model, on the data's scale,"),
+        return FitMaps(
+            put(what.model, "model without background, on the data's scale,"),
             put(what.background, "background"),
             put(what.data, "data, averaged over equivalents,"),
         )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from ..terminal import tables_that_fit
+from ..tables import print_remarks, print_table
+from ..terminal import echo
 from .options import ResultOptions
 
 if TYPE_CHECKING:
@@ -15,19 +14,18 @@ if TYPE_CHECKING:
 
 def print_agreement(found: Agreement, title: str) -> None:
     """Print tables of shells and of indexings, and remarks."""
-    from rich.console import Console
-
     from onephonon.compare.report import summary, table, trial_table
 
-    console = Console()
-    for part in tables_that_fit(title, *table(found), console.width, total=True):
-        console.print(part, "")
+    from ..console import SafeConsole
+
+    console = SafeConsole()
+    print_table(console, title, *table(found), text_keys=False, total=True)
+    console.print()
     headings, rows = trial_table(found)
     if len(rows) > 1:
-        for part in tables_that_fit("indexings of the lattice", headings, rows, console.width):
-            console.print(part, "")
-    for line in summary(found):
-        console.print(f"- {line}", markup=False, highlight=False)
+        print_table(console, "indexings of the lattice", headings, rows)
+        console.print()
+    print_remarks(console, summary(found))
 
 
 def save_agreement(
@@ -50,4 +48,4 @@ def save_agreement(
 
         write_map(found.model, results.output, force)
     if results.files and not quiet:
-        typer.echo(f"wrote {', '.join(str(path) for path in results.files)}")
+        echo(f"wrote {', '.join(str(path) for path in results.files)}")

@@ -10,15 +10,17 @@ import typer
 from onephonon.core.errors import InputError
 
 from ..app import command
+from ..checks import READS, WRITES, Given
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
 from ..options.structure import StructureOptions, is_structure
-from ..terminal import status
+from ..tables import print_table
+from ..terminal import echo, status
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from onephonon.maps.diffuse import DiffuseMap
+
+    from ..console import SafeConsole
 
 
 @command("onephonon info snase.lat --cell-from 1stn.pdb --laue 4/mmm", "onephonon info 1stn.pdb")
@@ -28,8 +30,10 @@ def info(
         typer.Argument(
             metavar="FILE", help="A map in any of the supported formats, or a structure."
         ),
+        READS,
     ],
     *,
+    given: Given,
     laue: Annotated[
         str,
         typer.Option(
@@ -47,7 +51,9 @@ def info(
         ),
     ] = None,
     png: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the map into a PNG, PDF or SVG file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the map into a PNG, PDF or SVG file."),
+        WRITES,
     ] = None,
     writing: OutputOptions,
     reading: MapReadingOptions,
@@ -62,15 +68,21 @@ def info(
     anisotropic part (without the mean of each resolution shell, whose fall-off alone gives a high
     correlation), and R = Σ|a - b| / Σ(|a| + |b|).
     """
-    from onephonon.core.files import check_writable
-
+    if writing.quiet:
+        given.refuse("laue", "picture", why="not with --quiet, which prints nothing")
     if is_structure(file):
+        given.refuse(
+            *MapReadingOptions.names(),
+            "picture",
+            why=f"only for maps, but {file} is read as a structure",
+        )
         _describe_structure(file, structure, laue, png, writing.quiet)
         return
+    given.refuse(*StructureOptions.names(), why=f"only for structures, but {file} is read as a map")
     if png is not None:
         from onephonon.viz.plot.saving import check_picture_path
 
-        check_writable(check_picture_path(png), writing.force)
+        writing.check(check_picture_path(png))
     with status(f"reading {file.name}", writing.quiet):
         diffuse = reading.read(file)
     if not writing.quiet:
@@ -81,7 +93,7 @@ def info(
 
         save(draw(diffuse, file.name), png, writing.force)
         if not writing.quiet:
-            typer.echo(f"wrote {png}")
+            echo(f"wrote {png}")
 
 
 def _describe_structure(
@@ -99,22 +111,23 @@ def _describe_structure(
 
 def _print(file: Path, diffuse: DiffuseMap, laue: str, picture: bool | None) -> None:
     """Print the description, and a picture if requested."""
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.text import Text
 
     from onephonon.maps.io.registry import format_name
 
-    console = Console(highlight=False)
+    from ..console import SafeConsole
+
+    console = SafeConsole()
     drawn = picture if picture is not None else console.is_terminal
     if picture:  # requested, so use colours even without a terminal
-        console = Console(highlight=False, force_terminal=True, color_system="truecolor")
-    console.print(f"[bold]{escape(file.name)}[/]: {format_name(file)}", soft_wrap=True)
+        console = SafeConsole(force_terminal=True, color_system="truecolor")
+    console.print(Text.assemble((file.name, "bold"), f": {format_name(file)}"), soft_wrap=True)
     _print_facts(console, diffuse, laue)
     if drawn and diffuse.grid is not None and diffuse.n_valid:
         _print_picture(console, diffuse)
 
 
-def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
+def _print_facts(console: SafeConsole, diffuse: DiffuseMap, laue: str) -> None:
     """Print the properties of a map."""
     from rich.table import Table
     from rich.text import Text
@@ -128,7 +141,7 @@ def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
         if diffuse.n_valid:
             summary = summarize(diffuse)
             rows += facts.values(diffuse, summary) + facts.symmetry(diffuse, laue)
-    rows += [("" if n else "history", line) for n, line in enumerate(diffuse.history)]
+    rows += facts.file(diffuse)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -137,16 +150,11 @@ def _print_facts(console: Console, diffuse: DiffuseMap, laue: str) -> None:
     console.print(table)
     if summary is not None:
         headings, lines = facts.shells(summary.shells)
-        by_shell = Table(box=None, pad_edge=False)
-        for heading in headings:
-            by_shell.add_column(heading, justify="right")
-        for line in lines:
-            by_shell.add_row(*line)
         console.print()
-        console.print(by_shell)
+        print_table(console, "", headings, lines, text_keys=False)
 
 
-def _print_picture(console: Console, diffuse: DiffuseMap) -> None:
+def _print_picture(console: SafeConsole, diffuse: DiffuseMap) -> None:
     """Print central sections side by side, or only the first on a narrow terminal."""
     from rich.table import Table
     from rich.text import Text

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 def print_structure(file: Path, crystal: Crystal) -> None:
     """Print the properties of a crystal, and its report."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
-    console.print(f"[bold]{escape(file.name)}[/]: structure", soft_wrap=True)
+    from ..console import SafeConsole
+
+    console = SafeConsole()
+    console.print(Text.assemble((file.name, "bold"), ": structure"), soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onephonon.core.errors import InputError
+from onephonon.core.files import make_folder
 
 from ..app import command
+from ..checks import WRITES_FOLDER, Given
 from ..models import build_model, model_arguments
 from ..options.displacements import DisplacementOptions
 from ..options.network import NetworkOptions
@@ -18,7 +19,7 @@ from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
 from ..remarks import show_remarks
-from ..terminal import status
+from ..terminal import echo, status
 from .animation import write_mode_animation
 from .options import AnimationOptions, SpectrumOptions
 
@@ -45,9 +46,11 @@ FILES = (
 def modes(
     file: StructureFile,
     *,
+    given: Given,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for tables and pictures; created if missing."),
+        WRITES_FOLDER,
     ] = None,
     writing: OutputOptions,
     temperature: TemperatureOptions,
@@ -66,9 +69,14 @@ def modes(
     """
     import torch
 
+    if output is None and animation.animate is not None:
+        given.refuse(
+            *SpectrumOptions.names(), why="not for an animation alone; add --output FOLDER"
+        )
     kelvin = temperature.kelvin(file, writing.quiet)
-    animation.check(writing.force)
-    _check_folder(output, writing.force)
+    animation.check()
+    tables = [] if output is None else [make_folder(output) / name for name in FILES]
+    writing.check(*tables, animation.animate)
     arguments = model_arguments(network, springs, displacements, structure)
     model = build_model(file, arguments)
     show_remarks(model.crystal, file.name, writing.quiet)
@@ -79,7 +87,7 @@ def modes(
             film = animation.animate
             shown = write_mode_animation(model, file.stem, film, kelvin, animation, writing.force)
             if not writing.quiet:
-                typer.echo(f"wrote {film}: {shown}")
+                echo(f"wrote {film}: {shown}")
 
 
 def _report(
@@ -100,18 +108,4 @@ def _report(
     if output is not None:
         report.write(output, writing.force)
         if not writing.quiet:
-            typer.echo(f"wrote {', '.join(FILES)} to {output}")
-
-
-def _check_folder(output: Path | None, force: bool) -> None:
-    """Check, before anything is computed, that the results can be written."""
-    from onephonon.core.files import check_writable
-
-    if output is None:
-        return
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be created as a folder ({error})") from error
-    for name in FILES:
-        check_writable(output / name, force)
+            echo(f"wrote {', '.join(FILES)} to {output}")

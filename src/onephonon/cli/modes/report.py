@@ -8,8 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from onephonon.core.units import EIGHT_PI_SQUARED, thermal_frequency
@@ -38,6 +36,9 @@ from onephonon.dynamics.tls import (
     principal_rms,
 )
 from onephonon.model.one_phonon import OnePhonon
+
+from ..console import SafeConsole
+from ..tables import print_table
 
 #: Number of modes and bodies listed in the terminal; files contain all.
 N_MODES, N_BODIES = 6, 12
@@ -77,15 +78,18 @@ class ModeReport:
 
     def show(self) -> None:
         """Print tables on the terminal."""
-        console = Console()
-        for table in (self._frequencies(), self._speeds(), self._rigid_motion()):
-            console.print(table)
+        console = SafeConsole()
+        self._show_frequencies(console)
+        console.print()
+        self._show_speeds(console)
+        console.print()
+        self._show_rigid_motion(console)
+        console.print()
         file, own, fitted = (self.B[name] for name in ("file", "model", "tls"))
         console.print(
             f"B-factors: mean {float(file.mean()):.1f} Å² in the file, {float(own.mean()):.1f} in "
             f"the model; correlation over {len(file)} atoms {_correlation(file, own)}, "
-            f"of the fitted T, L, S {_correlation(file, fitted)}",
-            highlight=False,
+            f"of the fitted T, L, S {_correlation(file, fitted)}"
         )
 
     def write(self, folder: Path, force: bool) -> None:
@@ -136,57 +140,54 @@ class ModeReport:
             "tls_undetermined": self.fitted.undetermined(),
         }
 
-    def _frequencies(self) -> Table:
+    def _show_frequencies(self, console: SafeConsole) -> None:
         """Frequencies at the points of the path."""
         found = self.dispersion
         n = found.frequencies.shape[1]
         lowest = f", the lowest {N_MODES} of {n}" if n > N_MODES else ""
-        table = Table(title=f"{self._title()}\nfrequencies / THz at {self.temperature:g} K{lowest}")
-        table.add_column("point")
-        table.add_column("h k l", justify="right", no_wrap=True)
-        for i in range(min(n, N_MODES)):
-            table.add_column(str(i), justify="right", no_wrap=True)
-        rows = {label: i for i, label in found.corners}
+        title = f"{self._title()}\nfrequencies / THz at {self.temperature:g} K{lowest}"
+        corners = {label: i for i, label in found.corners}
+        rows = []
         for name, k in found.path.points.items():
-            w = found.frequencies[rows[name], :N_MODES] * thermal_frequency(self.temperature)
+            w = found.frequencies[corners[name], :N_MODES] * thermal_frequency(self.temperature)
             indices = " ".join(_index(x) for x in k)
-            table.add_row(name, indices, *(f"{x:.3f}" for x in w.tolist()))
-        return table
+            rows.append([name, indices, *(f"{x:.3f}" for x in w.tolist())])
+        headings = ["point", "h k l", *(str(i) for i in range(min(n, N_MODES)))]
+        print_table(console, title, headings, rows, keys=2)
 
-    def _speeds(self) -> Table:
-        table = Table(title=f"speeds of sound at {self.temperature:g} K, m/s")
-        table.add_column("from Γ towards")
-        for column in ("slow", "", "fast"):
-            table.add_column(column, justify="right")
-        for row in self.sound:
-            table.add_row(row["towards"], *(f"{row[f'speed_{i}']:.0f}" for i in (1, 2, 3)))
-        return table
+    def _show_speeds(self, console: SafeConsole) -> None:
+        """Speeds of sound along the directions of the path."""
+        rows = [
+            [row["towards"], *(f"{row[f'speed_{i}']:.0f}" for i in (1, 2, 3))] for row in self.sound
+        ]
+        title = f"speeds of sound at {self.temperature:g} K, m/s"
+        print_table(console, title, ["from Γ towards", "slow", "", "fast"], rows)
 
-    def _rigid_motion(self) -> Table:
+    def _show_rigid_motion(self, console: SafeConsole) -> None:
         """Root-mean-square translation and libration, of model and file."""
         names = self.model.bodies.names
-        table = Table(
-            title="rms rigid-body motion along principal axes, about centroids",
-            caption=f"file: T, L and S fitted to its U; {self.fitted.undetermined()}. A negative "
-            "number means a negative mean square, which is unphysical.",
-        )
-        table.add_column("body")
-        table.add_column("")
-        for column in ("translation / Å", "libration / °", "|S| / Å°"):
-            table.add_column(column, justify="right", no_wrap=True)
+        rows = []
         for b, name in list(enumerate(names))[:N_BODIES]:
             for source, tls in (("model", self.tls), ("file", self.fitted.tls)):
                 T, L = principal_rms(tls.T[b]), principal_rms(tls.L[b]) * DEGREES
-                table.add_row(
-                    name if source == "model" else "",
-                    source,
-                    " ".join(f"{x:.2f}" for x in T.tolist()),
-                    " ".join(f"{x:.2f}" for x in L.tolist()),
-                    f"{float(tls.traceless_S()[b].norm()) * DEGREES:.3f}",
+                rows.append(
+                    [
+                        name if source == "model" else "",
+                        source,
+                        " ".join(f"{x:.2f}" for x in T.tolist()),
+                        " ".join(f"{x:.2f}" for x in L.tolist()),
+                        f"{float(tls.traceless_S()[b].norm()) * DEGREES:.3f}",
+                    ]
                 )
         if len(names) > N_BODIES:
-            table.add_row(f"... {len(names) - N_BODIES} more", "", "", "", "")
-        return table
+            rows.append([f"... {len(names) - N_BODIES} more", "", "", "", ""])
+        headings = ["body", "", "translation / Å", "libration / °", "|S| / Å°"]
+        title = "rms rigid-body motion along principal axes, about centroids"
+        print_table(console, title, headings, rows, keys=2)
+        console.print(
+            f"file: T, L and S fitted to its U; {self.fitted.undetermined()}. A negative number "
+            "means a negative mean square, which is unphysical."
+        )
 
 
 def _index(x: float) -> str:

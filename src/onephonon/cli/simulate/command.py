@@ -10,6 +10,7 @@ import typer
 from onephonon.core.errors import InputError
 
 from ..app import command
+from ..checks import WRITES
 from ..models import build_model, model_arguments
 from ..options.displacements import DebyeWallerOptions
 from ..options.network import NetworkOptions
@@ -18,7 +19,7 @@ from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..remarks import show_remarks
-from ..terminal import progress
+from ..terminal import echo, progress
 from .options import MapFileOptions, ModeOptions, PointOptions
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def simulate(
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="File to write; its ending gives the format."),
+        WRITES,
     ],
     writing: OutputOptions,
     points: PointOptions,
@@ -53,9 +55,10 @@ def simulate(
     Maps computed on the mesh (see --engine) are written to .h5 in parts: repeat an interrupted
     command, and it continues where it stopped.
     """
-    from onephonon.maps.io.registry import check_map_path
+    from onephonon.maps.io.registry import check_map_ending
 
-    check_map_path(output, writing.force)
+    check_map_ending(output)
+    writing.check(output)
     where, list_shape = points.read()
     how = modes.arguments() | {"use_data_adp": displacements.use_data_adp}
     arguments = model_arguments(points, network, springs, displacements, numerics, structure)
@@ -64,7 +67,7 @@ def simulate(
     parameters = {"structure": file.name, **arguments, **how, "dtype": numerics.dtype}
     engine = model.chosen_engine
     if not writing.quiet:
-        typer.echo(f"engine: {engine}", err=True)
+        echo(f"engine: {engine}", err=True)
     stored = map_file.stored("float64" if engine.name == "direct" else "float32")
     _check_streaming(model, output, how, map_file.unique)
     softest = how.pop("softest", None)
@@ -84,7 +87,7 @@ def simulate(
             progress=report,
         )
     if not writing.quiet:
-        typer.echo(f"wrote {written}")
+        echo(f"wrote {written}")
 
 
 def _check_streaming(model: OnePhonon, output: Path, how: dict[str, Any], unique: bool) -> None:
@@ -114,12 +117,12 @@ def _softest(model: OnePhonon, n: int, use_data_adp: bool, quiet: bool) -> Tenso
 
     with progress(quiet) as report:
         found = softest_intensity(model, n, use_data_adp, report)
-    typer.echo(
+    echo(
         f"{n} softest of {model.bodies.n_dof} modes: {100 * found.neglected:.2f} % of the summed "
         f"intensity is neglected, at most {100 * found.max_neglected:.2f} % at one q"
     )
     if found.n_split:
-        typer.echo(
+        echo(
             f"at {found.n_split} wavevectors the {n} softest modes include only some modes of "
             "equal frequency: their intensity there is arbitrary"
         )

@@ -8,6 +8,7 @@ its content security policy forbids them.
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
 import math
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from onephonon import __version__
+from onephonon.compare.comparison import check_same_cell
 from onephonon.core.errors import FileError, InputError
 from onephonon.core.files import replacing
 from onephonon.crystal.cell import numpy_cell
@@ -88,7 +90,8 @@ def write_page(
     path : path
         HTML file to write.
     second : DiffuseMap, optional
-        Map to compare with; it is converted to the grid of the first, with a note on the page.
+        Map to compare with; it is converted to the grid of the first, with a note on the page. The
+        same hkl are compared: see `onephonon.compare.in_same_indices` for other indexings.
     title : str
         Heading of the page.
     names : tuple of two str
@@ -104,7 +107,8 @@ def write_page(
     FileError
         If the name has another ending, or the file cannot be written.
     InputError
-        If a map is a list of q-vectors or has no values, or `voxels` is not positive.
+        If a map is a list of q-vectors or has no values, the cells of two maps differ, or `voxels`
+        is not positive.
     """
     path = check_page_path(path)
     if voxels < 1:
@@ -144,6 +148,7 @@ def _second_values(
 ) -> tuple[Array, str]:
     """Values of a second map at the blocks of the first, and a description of the conversion."""
     own, own_cell = second.require_grid()
+    check_same_cell(cell, own_cell)
     notes = []
     if not np.allclose(own_cell, cell, rtol=CELL_TOLERANCE):
         numbers = ", ".join(f"{x:.6g}" for x in own_cell)
@@ -199,5 +204,8 @@ def _joined(title: str, head: dict[str, Any], data: list[str]) -> str:
             f'<script type="text/plain" id="map-{i}">{text}</script>' for i, text in enumerate(data)
         ),
     }
+    # Scripts and styles run by this number alone. It follows from the content, so that no content
+    # can contain it, and equal maps give equal pages.
+    parts["nonce"] = hashlib.sha256("".join(parts.values()).encode()).hexdigest()
     pieces = read("template.html").split("%%")  # text, name, text, name, ..., text
     return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces))

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
+from onephonon.compare.comparison import check_same_cell
 from onephonon.core.correlation import pearson
 from onephonon.core.errors import InputError
 from onephonon.maps.diffuse import DiffuseMap
@@ -117,7 +118,8 @@ def draw_comparison(
     ----------
     model, data : DiffuseMap
         On grids, which may differ: the model is interpolated at the points of the data, or
-        averaged over the voxels of the data if it is finer in every direction.
+        averaged over the voxels of the data if it is finer in every direction. The same hkl are
+        compared: see `onephonon.compare.in_same_indices` for other indexings.
     planes, limits, scale
         See `draw_slices`; by default the data's central plane hk.
     title : str
@@ -131,9 +133,11 @@ def draw_comparison(
     Raises
     ------
     InputError
-        If the maps have no point in common, or a plane misses them.
+        If the cells differ, the maps have no point in common, or a plane misses them.
     """
-    whole, model = model, onto_coarser(model, data.require_grid()[0])
+    grid, cell = data.require_grid()
+    check_same_cell(model.require_grid()[1], cell)
+    whole, model = model, onto_coarser(model, grid)
     averaged = "" if model is whole else " and averaged over the voxels"
     if anisotropic:
         model, data = split_isotropic(model)[1], split_isotropic(data)[1]

@@ -164,8 +164,9 @@ def map_section(report_data: ReportData, maps: tuple[DiffuseMap, DiffuseMap]) ->
     """Model, data and difference, as sections and close-ups."""
     return [
         paragraph(
-            "Model with background on the data's scale, and the data, in the data's indices: at "
-            "the fitted and held-out voxels and their symmetry equivalents."
+            "Model with background on the data's scale (total.h5), and the data, in the data's "
+            "indices: at the fitted and held-out voxels and their symmetry equivalents. model.h5 "
+            "is the model without background."
         ),
         *map_pictures(*maps),
         *halo_pictures(report_data.fit, *maps),

@@ -28,6 +28,13 @@ from .pictures import Maps
 from .predictions import dispersion_section, motion_section
 from .springs import information_section, springs_section
 
+#: Files of maps beside the page, and what each is.
+MAP_FILES = {
+    "model.h5": "the model without background, on the data's scale",
+    "background.h5": "the background",
+    "total.h5": "their sum, to be compared with the data",
+}
+
 #: A section: anchor, title, and function that returns its content.
 Section = tuple[str, str, Callable[[ReportData], list[Markup]]]
 
@@ -69,9 +76,8 @@ def report_page(report_data: ReportData, files: tuple[str, ...], maps: Maps | No
 
 def _maps_of(report_data: ReportData) -> Maps:
     """Model with background, and data, of the chosen level."""
-    model, back, data = report_data.fit.maps()
-    total = {"intensity": model.intensity + back.intensity}
-    return model.changed("model and background", total), data
+    maps = report_data.fit.maps()
+    return maps.total, maps.data
 
 
 def headline(report_data: ReportData) -> list[Markup]:
@@ -139,10 +145,13 @@ def reproduction_section(report_data: ReportData, files: tuple[str, ...]) -> lis
         for name, v in settings.items()
     ]
     history = report_data.fit.data.history
+    numbers = [name for name in files[1:] if name not in MAP_FILES]
+    maps = [f"{name}, {MAP_FILES[name]}" for name in files if name in MAP_FILES]
     parts = [
         element("pre", element("code", report_data.command)) if report_data.command else "",
         paragraph("Versions: ", ", ".join(f"{k} {v}" for k, v in versions().items()), "."),
-        paragraph("All numbers are in the files next to this page: ", ", ".join(files[1:]), "."),
+        paragraph("All numbers are in the files next to this page: ", ", ".join(numbers), "."),
+        paragraph("Maps: ", "; ".join(maps), "."),
         details("Settings", table(["setting", "value"], rows, text=(0, 1), long=(1,))),
     ]
     if history:

@@ -14,12 +14,14 @@ import numpy as np
 
 from onephonon.core.errors import FileError
 from onephonon.core.files import check_writable, replacing
+from onephonon.core.text import csv_cell
+from onephonon.maps.io.registry import write_map
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.result import Fit
 
 from .numbers import ReportData, Rows, plain, tables, to_json_types, voxel_arrays
-from .page import report_page
+from .page import MAP_FILES, report_page
 from .pictures import Maps
 
 
@@ -32,10 +34,11 @@ def write_report(
     force: bool = False,
     maps: Maps | None = None,
 ) -> list[Path]:
-    """Write the results of a fit: an HTML page, and all numbers as files.
+    """Write the results of a fit: an HTML page, all numbers as files, and maps.
 
     ``report.html`` is self-contained. ``fit.json`` has all numbers except those of the voxels,
-    which are in ``voxels.npz``; tables are CSV.
+    which are in ``voxels.npz``; tables are CSV. ``model.h5`` is the calculated map without the
+    background, on the data's scale; ``background.h5`` the background; ``total.h5`` their sum.
 
     Parameters
     ----------
@@ -65,7 +68,7 @@ def write_report(
     folder = Path(folder)
     report_data = ReportData.of(fit, predictions, profiles, command)
     rows = tables(report_data)
-    names = ["report.html", "fit.json", *rows, "voxels.npz"]
+    names = ["report.html", "fit.json", *rows, "voxels.npz", *MAP_FILES]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -76,10 +79,13 @@ def write_report(
         "fit.json": lambda: _json(to_json_types(report_data)),
         "voxels.npz": lambda: _npz(voxel_arrays(fit)),
     }
-    for name in names:
+    for name in names[: -len(MAP_FILES)]:
         content = contents[name]() if name in contents else _csv(rows[name])
         with replacing(paths[name], force) as temporary:
             temporary.write_bytes(content)
+    calculated = fit.maps()
+    for name, part in zip(MAP_FILES, ("model", "background", "total"), strict=True):
+        write_map(getattr(calculated, part), paths[name], force)
     return list(paths.values())
 
 
@@ -100,7 +106,7 @@ def _cell(value: Any) -> Any:
     """Format a cell; infinite numbers are kept, since intervals may be infinite."""
     if isinstance(value, (float, np.floating)) and np.isinf(value):
         return "inf" if value > 0 else "-inf"
-    return plain(value)
+    return csv_cell(plain(value))
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

@@ -15,6 +15,7 @@ import numpy as np
 
 from onephonon.core.errors import FileError, InputError
 from onephonon.core.files import replacing
+from onephonon.core.text import word
 
 from .mode_trajectory import Pattern
 from .structure_files import LETTERS, chain_names
@@ -58,7 +59,7 @@ def write_nmd(
     number = {name: i for i, name in enumerate(dict.fromkeys(chain_names(block)))}
     B = block.crystal.B.tolist()
     lines = [
-        f"name {'_'.join(title.split())}",
+        f"name {word(title)}",
         _line("atomnames", (label.atom_name for label in labels)),
         _line("resnames", (label.residue_name for label in labels)),
         # The format has no insertion codes, and one letter for chains.
@@ -76,4 +77,4 @@ def write_nmd(
 
 
 def _line(name: str, values: Iterable[str]) -> str:
-    return " ".join([name, *values])
+    return " ".join([name, *map(word, values)])
