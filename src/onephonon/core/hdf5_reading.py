@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import re
 import struct
 from functools import lru_cache
 from pathlib import Path
@@ -16,12 +15,10 @@ from numpy.typing import NDArray
 
 from .errors import MapFileError
 from .safe_reading import check_size
+from .text import printable
 
 #: Maximum bytes of an attribute and of a text; more means a damaged file.
 MAX_ATTRIBUTE, MAX_TEXT = 65_536, 16_777_216
-
-#: Control characters, but for tab and line feed.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 #: Beginning of a global heap, which holds text of variable length: signature, version, reserved.
 HEAP = b"GCOL\x01\0\0\0"
@@ -111,7 +108,7 @@ def plain_text(value: Any) -> str:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
-    return CONTROL.sub("", text)
+    return printable(text)
 
 
 def check_heaps(path: Path) -> None:

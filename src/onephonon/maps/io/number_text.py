@@ -35,6 +35,7 @@ BEGINNING = 4096
 COMMENTS = ("#", "!", "%", "//")
 
 _PLAIN = re.compile(r"[\s0-9.eE+-]*")
+_COMMAS = re.compile(r"\s*[0-9.eE+-]+(?:\s*,\s*[0-9.eE+-]+)+\s*,?\s*")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.I)
 _FORTRAN = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))[dD]([+-]?\d+)")
 _WORD = re.compile(r"[A-Za-z_][\w()/^+-]*")
@@ -104,7 +105,9 @@ def _lines(file: TextIO, path: Path, comments: list[str], heading: list[str]) ->
     begun = False
     for number, raw in enumerate(file, 1):
         line = raw
-        if not _PLAIN.fullmatch(raw):
+        if "," in raw and _COMMAS.fullmatch(raw):
+            line = raw.replace(",", " ")
+        elif not _PLAIN.fullmatch(raw):
             line, _, comment = raw.partition("#")
             if line.lstrip().startswith(COMMENTS):
                 line, comment = "", line.lstrip().lstrip("!%/") + comment

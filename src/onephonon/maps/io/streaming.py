@@ -32,9 +32,7 @@ from onephonon.core.hdf5_files import WrittenFile, opened
 from onephonon.crystal.grid import HklGrid
 
 from . import hdf5
-
-#: Attributes of an unfinished file: numbers of completed and of all steps.
-STEPS_DONE, N_STEPS = "steps_done", "n_steps"
+from .hdf5 import N_STEPS, STEPS_DONE
 
 #: Attribute of an unfinished file: what it is computed from.
 MADE_WITH = "made_with"
