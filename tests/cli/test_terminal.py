@@ -58,9 +58,9 @@ def test_a_terminal_shows_one_bar_and_keeps_only_messages():
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_the_bar_stays_within_one_line(width):
     minimization = Task(
-        "interface, prior 1000", 7, 200, "objective 1.234 per voxel, largest change 0.2", 0, 1, 9
+        "interface, prior 1000", 7, 200, "objective 1.234 per voxel, largest change 0.2", 0, 0, 1, 9
     )
-    map_task = Task("drawing frames", 12345, 67890, "", 0, 1, 9)
+    map_task = Task("drawing frames", 12345, 67890, "", 0, 0, 1, 9)
     for task in (minimization, map_task):
         assert len(bar_line(task, 10.0, width)) <= width
     line = bar_line(minimization, 10.0, 80)
@@ -241,6 +241,19 @@ def test_time_left_begins_again_with_the_task():
     assert tasks.current.seconds_left(1001.0) == 4.0
     tasks.step("map", 10, 10)
     assert tasks.current is None
+
+
+def test_the_first_report_is_enough_if_it_is_on_a_large_part():
+    clock = Clock()
+    tasks = Tasks(clock)
+    clock.seconds = 5.0
+    tasks.step("map", 31, 121)
+    # 90 steps at 5 s for 31.
+    assert tasks.current.seconds_left(5.0) == pytest.approx(90 * 5 / 31)
+    tasks.step("map", 121, 121)
+    clock.seconds = 8.0
+    tasks.step("profile", 1, 100)  # a hundredth, and the preparation
+    assert tasks.current.seconds_left(8.0) is None
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ FIRST_LINE, LONGEST_INTERVAL = 3.0, 60.0
 #: Seconds between two looks at whether a line is due.
 TICK = 0.5
 
+#: Part of a task that is large enough to estimate the rest from the first report alone.
+LARGE_PART = 0.05
+
 #: Characters of the bar; name, numbers and time left must fit beside it in 60 columns.
 BAR_WIDTH = 16
 
@@ -50,7 +53,9 @@ class Task:
     detail : str
         State of a task that may end before `total`.
     began : float
-        Time of its first report, seconds.
+        Time of the last report on another task, or of the beginning, seconds.
+    first : float
+        Time of the first report on this one.
     done_at_first : int
         Steps done by then.
     reported : float
@@ -62,15 +67,22 @@ class Task:
     total: int
     detail: str
     began: float
+    first: float
     done_at_first: int
     reported: float
 
     def seconds_left(self, now: float) -> float | None:
-        """Estimate from the steps so far; None as long as nothing is known."""
-        steps = self.done - self.done_at_first
+        """Estimate from the steps so far; None as long as nothing is known.
+
+        The first report includes the preparation. It counts only if there is no other, and if much
+        was done by then.
+        """
+        steps, since = self.done - self.done_at_first, self.first
+        if steps <= 0 and self.done >= LARGE_PART * self.total:
+            steps, since = self.done, self.began
         if self.detail or steps <= 0:
             return None
-        pace = (self.reported - self.began) / steps
+        pace = (self.reported - since) / steps
         return max(0.0, pace * (self.total - self.done) - (now - self.reported))
 
 
@@ -86,6 +98,7 @@ class Tasks:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.unfinished: dict[str, Task] = {}
+        self.last = clock()
         self.lock = threading.Lock()
 
     def step(self, name: str, done: int, total: int, detail: str = "") -> None:
@@ -96,11 +109,13 @@ class Tasks:
             if done >= total > 0:
                 self.unfinished.pop(name, None)
             elif before is None or done < before.done:  # a task may be done again
-                self.unfinished[name] = Task(name, done, total, detail, now, done, now)
+                began = self.last
+                self.unfinished[name] = Task(name, done, total, detail, began, now, done, now)
             else:
                 self.unfinished[name] = replace(
                     before, done=done, total=total, detail=detail, reported=now
                 )
+            self.last = now
 
     @property
     def current(self) -> Task | None:

@@ -30,6 +30,10 @@ SLAB_BYTES = 256 * 2**20
 #: Memory of the program itself, GB.
 PROGRAM_GB = 0.4
 
+#: Memory of a point of a map or list that is kept whole, bytes, as measured: intensity, q, hkl and
+#: what is written. Listed points have wavevectors of their own.
+GRID_POINT_BYTES, LISTED_POINT_BYTES = 90, 250
+
 #: Data types of values in a file.
 STORED = ("float32", "float64")
 
@@ -95,6 +99,8 @@ def to_map(
     check_stored(stored)
     with torch.no_grad():
         if intensity is None:
+            progress = Progress.of(progress)
+            progress.message(_points_summary(bound))
             intensity = bound.intensity(rank, use_data_adp, progress=progress)
         own = {"rank": rank if isinstance(rank, int) else list(rank), "use_data_adp": use_data_adp}
         header = map_header(bound, own | dict(parameters or {}))
@@ -301,6 +307,20 @@ def _slabs(first: int, last: int, depth: int, offset: int) -> Iterator[slice]:
         stop = min(last, offset + ((start - offset) // depth + 1) * depth)
         yield slice(start, stop)
         start = stop
+
+
+def _points_summary(bound: BoundModel) -> str:
+    """Summary of a calculation of a whole map or list, and its memory."""
+    n, on_mesh = bound.source.n_points, bound.engine.name == "mesh"
+    if bound.grid is not None:
+        where = f"map: {' x '.join(map(str, bound.grid.shape))} = {n:.3g} points"
+    else:
+        where = f"list: {n:.3g} q-vectors"
+    # The mesh has rows of a grid at a time; of a list, it has all amplitudes at once.
+    per_point = GRID_POINT_BYTES if bound.grid is not None and on_mesh else LISTED_POINT_BYTES
+    if bound.grid is None and on_mesh:
+        per_point += 16 * bound.lattice.bodies.n_dof
+    return f"{where}, about {n * per_point / 1e9 + PROGRAM_GB:.1f} GB of memory"
 
 
 def _work_summary(intensity: GridIntensity, symmetry: Symmetry, steps: list[Step]) -> str:
