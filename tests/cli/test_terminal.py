@@ -21,6 +21,7 @@ from onephonon.cli.display import (
     bar,
     bar_line,
     duration,
+    wrapped,
 )
 from onephonon.cli.terminal import progress, status
 from structures import DATA
@@ -51,8 +52,14 @@ def test_a_terminal_shows_one_bar_and_keeps_only_messages():
     assert "map  ━━━━" in before
     assert "1/4" in before
     assert "amplitudes" not in before
-    # Markup in a message is text, and a long line is not broken.
-    assert "wrote [bold] a/very/" + "long/" * 30 + "path\n" in output.getvalue()
+    # Markup in a message is text, and a long name is not broken.
+    assert "wrote [bold]\na/very/" + "long/" * 30 + "path\n" in output.getvalue()
+
+
+def test_text_is_broken_between_words_only():
+    path = "a/very/long/" * 5
+    assert wrapped(f"  wrote {path} and more", 20) == f"  wrote\n  {path}\n  and more"
+    assert wrapped("one\n\ntwo", 20) == "one\n\ntwo"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
@@ -61,12 +68,14 @@ def test_the_bar_stays_within_one_line(width):
         "interface, prior 1000", 7, 200, "objective 1.234 per voxel, largest change 0.2", 0, 0, 1, 9
     )
     map_task = Task("drawing frames", 12345, 67890, "", 0, 0, 1, 9)
-    for task in (minimization, map_task):
+    unknown = Task("drawing " + "a_very_long_name" * 8 + ".png", 0, 0, "", 0, 0, 0, 0)
+    assert bar_line(unknown, 10.0, width).endswith("…  10 s so far")
+    for task in (minimization, map_task, unknown):
         assert len(bar_line(task, 10.0, width)) <= width
-    line = bar_line(minimization, 10.0, 80)
-    assert line.startswith(
-        "interface, prior 1000  step 7 of at most 200  10 s so far  objective 1.2"
-    )
+    name = "interface, prior 1000  step 7 of at most 200  10 s so far"
+    # A state of which too little would be left is left out.
+    assert bar_line(minimization, 10.0, 80) == name
+    assert bar_line(minimization, 10.0, 100) == f"{name}  objective 1.234 per voxel, largest chang…"
     assert bar_line(map_task, 10.0, 80).isascii() is False
     assert bar_line(map_task, 10.0, 80, "ascii").isascii()
 
@@ -145,9 +154,9 @@ def test_results_on_the_same_terminal_stand_above_the_bar_too():
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines_without_colours():
-    out, err = run_on_a_terminal(quiet=False, TERM="dumb")
+    out, err = run_on_a_terminal(quiet=False, TERM="dumb", COLUMNS="20")
     assert out == "a result\n"
-    assert err == "a decision\r\nonephonon: warning: a warning\r\n"
+    assert err == "a decision\r\nonephonon: warning:\r\na warning\r\n"
 
 
 def test_colours_are_left_out_where_they_are_declined():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,9 @@ LARGE_PART = 0.05
 
 #: Characters of the bar; name, numbers and time left must fit beside it in 60 columns.
 BAR_WIDTH = 16
+
+#: Characters below which the state of a task tells nothing.
+SHORTEST_STATE = 24
 
 #: Pictures of the bar in a second.
 REFRESHED_PER_SECOND = 5
@@ -234,7 +238,8 @@ class BarProgress(Progress):
 
     def message(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        shown = wrapped(text, self.console.width)
+        self.console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
     def line(self) -> Text:
         """The bar as it is now, one line of the terminal."""
@@ -256,9 +261,14 @@ def bar_line(task: Task, now: float, width: int, encoding: str = "utf-8") -> str
     left = task.seconds_left(now)
     time_text = f"{duration(now - task.began)} so far" if left is None else f"{duration(left)} left"
     if not task.total:
-        return f"{task.name}  {time_text}"
+        room = width - len(time_text) - 2
+        name = task.name if len(task.name) <= room else f"{task.name[: max(room - 1, 0)]}…"
+        return f"{name}  {time_text}"
     if task.detail:
-        line = f"{task.name}  step {task.done} of at most {task.total}  {time_text}  {task.detail}"
+        line = f"{task.name}  step {task.done} of at most {task.total}  {time_text}"
+        if len(line) + SHORTEST_STATE > width:
+            return line[:width]
+        line = f"{line}  {task.detail}"
         return line if len(line) <= width else f"{line[: width - 1]}…"
     full, empty = ("━", "─") if encoding.lower().startswith("utf") else ("#", ".")
     n = BAR_WIDTH * task.done // task.total
@@ -280,6 +290,22 @@ def bar(console: Console, with_stdout: bool = False) -> Iterator[BarProgress]:
     shown = BarProgress(console, with_stdout=with_stdout)
     with shown.live:
         yield shown
+
+
+def wrapped(text: str, width: int) -> str:
+    """Text broken between words to a width; words, such as paths, stay whole."""
+    lines = []
+    for line in text.splitlines():
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line.strip(),
+            width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:

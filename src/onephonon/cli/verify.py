@@ -53,7 +53,7 @@ def verify(
     if supercell is not None and min(supercell) < 1:
         raise InputError(f"--supercell {supercell}: must be three whole numbers, 1 or more")
     crystal = structure.read_crystal(file)
-    with status(f"comparing {file.name} with an explicit supercell", messages.quiet):
+    with status(f"verifying {file.name}", messages.quiet):
         result = run(
             crystal,
             size=supercell,
