@@ -110,6 +110,33 @@ def write_mdx_lib(
                 )
 
 
+def write_nexus(
+    path: Path,
+    values: np.ndarray | None = None,
+    grid: MapGrid = GRID,
+    *,
+    axes: Sequence[str] = ("Qh", "Qk", "Ql"),
+    **storage: object,
+) -> None:
+    """Write an NXdata ``entry/data`` with signal ``v`` and its cell, as NeXpy does.
+
+    Further arguments, such as chunks, are those of h5py's create_dataset.
+    """
+    with h5py.File(path, "w") as file:
+        entry = file.create_group("entry")
+        entry.attrs["NX_class"] = "NXentry"
+        data = entry.create_group("data")
+        data.attrs.update({"NX_class": "NXdata", "signal": "v", "axes": list(axes)})
+        for name, line in zip(axes, grid.axes, strict=True):
+            data[name] = line
+        found = telling(grid.hkl).reshape(grid.shape) if values is None else values
+        data.create_dataset("v", data=found, **storage)
+        sample = entry.create_group("sample")
+        sample.attrs["NX_class"] = "NXsample"
+        sample["unit_cell"] = np.array(CELL)
+        sample["space_group"] = "P 1"
+
+
 def write_lunus(
     path: Path,
     values: np.ndarray,

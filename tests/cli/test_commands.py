@@ -113,10 +113,10 @@ def test_contacts_are_listed_by_class_and_saved(tmp_path: Path) -> None:
     [
         (["--h", 0, 1, 2], "--h, --k and --l"),
         ([*RANGES, "--q", "q.txt"], "ranges"),
-        ([*RANGES, "--mesh", 2, 2, 0], "mesh .* each 1 or more"),
+        ([*RANGES, "--mesh", 2, 2, 0], "--mesh .* each must be 1 or more"),
         ([*RANGES, "--dtype", "int8"], "int8"),
         ([*RANGES, "--device", "nowhere"], "nowhere"),
-        ([*RANGES, "--cutoff", -1], "gnm_cutoff -1"),
+        ([*RANGES, "--cutoff", -1], "--cutoff -1"),
         ([*RANGES, "--k-perp", 1], "hybrid"),
     ],
 )

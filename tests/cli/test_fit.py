@@ -1,6 +1,8 @@
 """``onephonon fit`` as a user runs it."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ from onephonon import (
     write_map,
 )
 from onephonon.cli import app
+from onephonon.cli.endings import interruption_notes
+from onephonon.cli.fit.folder import RESULTS
+from onephonon.core.files import locked
 from structures import DATA
 
 STRUCTURE = DATA / "5zck.pdb"
@@ -67,7 +72,10 @@ def test_a_fit_writes_a_report_numbers_and_maps(fitted, measured):
     assert not [path for path in folder.iterdir() if path.name.endswith(".part")]
     state = json.loads((folder / "state.json").read_text())
     assert state["complete"]
-    assert list(state["levels"]) == ["global", "interface"]
+    assert list(dict.fromkeys(m["level"] for m in state["minimizations"])) == [
+        "global",
+        "interface",
+    ]
     # Five sigma of the noisiest spring; test_recovery checks the uncertainties.
     rows = (folder / "contacts.csv").read_text().splitlines()
     head = rows[0].split(",")
@@ -125,22 +133,53 @@ def test_the_report_says_which_map_is_which(fitted):
     assert "total.h5, their sum, to be compared with the data" in page
 
 
-def test_the_same_command_continues_a_saved_fit(fitted, measured):
-    folder, _ = fitted
-    before = json.loads((folder / "state.json").read_text())["levels"]
+def minimizations(folder):
+    return json.loads((folder / "state.json").read_text())["minimizations"]
+
+
+@pytest.fixture
+def without_report(monkeypatch):
+    """Fits that write only their state."""
+    monkeypatch.setattr("onephonon.cli.fit.command._write", lambda *given: given[1].finish([]))
+
+
+DONE = r"minimizations already done: global \(\d\), interface \(\d\)"
+
+
+@pytest.mark.usefixtures("without_report")
+def test_the_same_command_repeats_nothing(fitted, measured, tmp_path, monkeypatch):
+    from onephonon.refine import model_series
+
+    folder = tmp_path / "fit"
+    shutil.copytree(fitted[0], folder)
+    before = minimizations(folder)
+    monkeypatch.setattr(model_series, "minimize_objective", None)  # cannot be called
     output = run_command("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)
-    assert "continuing" in output
-    after = json.loads((folder / "state.json").read_text())["levels"]
-    for name, saved in before.items():
-        assert after[name]["x"] == pytest.approx(saved["x"], abs=2e-3)  # the fit's own tolerance
+    assert re.search(DONE, output)
+    assert minimizations(folder) == before
 
 
-def test_a_longer_series_continues_a_saved_fit(fitted, measured):
-    folder, _ = fitted
+@pytest.mark.usefixtures("without_report")
+def test_a_longer_series_continues_a_saved_fit(fitted, measured, tmp_path):
+    folder = tmp_path / "fit"
+    shutil.copytree(fitted[0], folder)
+    before = minimizations(folder)
     longer = [*QUICK, "--levels", "global,interface,hybrid"]
     output = run_command("fit", STRUCTURE, measured[0], "-o", folder, *longer)
-    assert "global, interface already fitted" in output
-    assert list(json.loads((folder / "state.json").read_text())["levels"])[2] == "hybrid"
+    assert re.search(DONE, output)
+    after = minimizations(folder)
+    assert after[: len(before)] == before
+    assert after[len(before)]["level"] == "hybrid"
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_minimization_stopped_early_goes_on_with_more_steps(measured, tmp_path):
+    folder = tmp_path / "fit"
+    quick = [*QUICK, "--levels", "interface", "--prior", 0.1]
+    run_command("fit", STRUCTURE, measured[0], "-o", folder, *quick, "--max-steps", 1)
+    assert not minimizations(folder)[0]["converged"]
+    run_command("fit", STRUCTURE, measured[0], "-o", folder, *quick)
+    assert minimizations(folder)[0]["converged"]
 
 
 def test_other_options_in_the_same_folder_raise(fitted, measured):
@@ -161,26 +200,91 @@ def test_a_damaged_state_raises(measured, tmp_path):
         run_command("fit", STRUCTURE, measured[0], "-o", tmp_path, *QUICK)
 
 
-def test_an_interrupted_fit_keeps_its_levels(measured, tmp_path, monkeypatch):
-    from onephonon.refine import model_series as model_series
+@pytest.mark.usefixtures("without_report")
+def test_an_interrupted_fit_ends_as_if_it_had_not_been(fitted, measured, tmp_path, monkeypatch):
+    from onephonon.refine import model_series
 
-    whole = model_series.minimize_objective
+    whole, calls, after = model_series.minimize_objective, [], 3
 
     def stops(objective, *arguments):
-        if objective.parametrization.level.name == "interface":
+        if len(calls) == after:
             raise KeyboardInterrupt
+        calls.append(objective)
         return whole(objective, *arguments)
 
     monkeypatch.setattr(model_series, "minimize_objective", stops)
     folder = tmp_path / "fit"
-    result = CliRunner().invoke(
-        app, [str(a) for a in ("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)]
-    )
+    command = [str(a) for a in ("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)]
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 130
+    notes = interruption_notes(result.exception)
+    assert len(notes) == 1
+    assert f"state.json keeps the fit so far ({after} minimizations)" in notes[0]
+    assert "repeat the same command to continue" in notes[0]
+    assert [path.name for path in folder.iterdir()] == ["state.json"]
     state = json.loads((folder / "state.json").read_text())
-    assert list(state["levels"]) == ["global"]
     assert not state["complete"]
-    assert not (folder / "report.html").exists()
+    # After a level, and after some weights of the prior of the next.
+    assert [m["level"] for m in state["minimizations"]][0::2] == ["global", "interface"]
+    monkeypatch.setattr(model_series, "minimize_objective", whole)
+    run_command(*command)
+    # Exactly: a saved minimum is evaluated again at the same numbers by the same operations.
+    assert minimizations(folder) == minimizations(fitted[0])
+
+
+def test_a_fit_that_did_not_begin_leaves_no_folder(measured, tmp_path, monkeypatch):
+    from onephonon.refine import fit
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "choose_indexing", stops)
+    command = ("fit", STRUCTURE, measured[0], "-o", tmp_path / "fit", *QUICK)
+    result = CliRunner().invoke(app, [str(a) for a in command])
+    assert result.exit_code == 130
+    assert interruption_notes(result.exception) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_use_is_not_touched_also_with_force(fitted, measured):
+    folder, _ = fitted
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with locked(folder / ".lock", "fit"):
+        with pytest.raises(FileError, match="is being written by another onephonon"):
+            run_command("fit", STRUCTURE, measured[0], "-o", folder, *QUICK, "--force")
+        assert {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"} == before
+
+
+@pytest.mark.usefixtures("without_report")
+def test_results_of_an_earlier_fit_do_not_stay_beside_new_ones(fitted, measured, tmp_path):
+    folder = tmp_path / "fit"
+    shutil.copytree(fitted[0], folder)
+    assert (folder / "b_factors.csv").exists()
+    (folder / "notes.txt").write_text("mine")
+    run_command("fit", STRUCTURE, measured[0], "-o", folder, *QUICK, "--draws", 0)
+    names = {path.name for path in folder.iterdir()}
+    assert "b_factors.csv" not in names  # of the earlier fit: this one has written no report
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert names - {"notes.txt"} <= set(RESULTS)
+    assert {path.name for path in fitted[0].iterdir()} <= set(RESULTS)
+
+
+@pytest.mark.parametrize("change", ["structure", "data"])
+def test_a_fit_to_other_content_is_not_continued(fitted, measured, tmp_path, change):
+    folder, structure, data = tmp_path / "fit", tmp_path / "5zck.pdb", tmp_path / "measured.npz"
+    shutil.copytree(fitted[0], folder)
+    structure.write_bytes(STRUCTURE.read_bytes())
+    data.write_bytes(measured[0].read_bytes())
+    if change == "structure":
+        structure.write_text(
+            structure.read_text().replace("  0.50", "  0.40").replace("1.00", "0.99")
+        )
+    else:
+        other = read_map(data)
+        other.intensity[np.isfinite(other.intensity)] *= 1.01
+        write_map(other, data, force=True)
+    with pytest.raises(FileError, match=rf"\(the {change} changed\)"):
+        run_command("fit", structure, data, "-o", folder, *QUICK)
 
 
 @pytest.mark.parametrize(

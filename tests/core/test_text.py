@@ -31,7 +31,7 @@ def test_one_line_is_one() -> None:
     [
         ("=1+1", "'=1+1"),
         ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
-        ("-x,y", "'-x,y"),
+        ("-a,y", "'-a,y"),
         ("@SUM(1)", "'@SUM(1)"),
         ("\t=1", "'\t=1"),
         ("-5", "-5"),  # a residue number

@@ -420,6 +420,7 @@ def test_missing_and_mismatched_arrays_are_named(tmp_path: Path) -> None:
         read_map(tmp_path / "c.npz")
     with pytest.raises(MapFileError, match="no such file"):
         read_map(tmp_path / "d.npz")
+    (tmp_path / "d.xyz").write_text("1 2 3 4")
     with pytest.raises(MapFileError, match="ending"):
         read_map(tmp_path / "d.xyz")
 
@@ -448,7 +449,13 @@ def test_q_vectors_of_a_map(diffuse: DiffuseMap, tmp_path: Path, ending: str) ->
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "shape"), ("1 2\n", "shape"), ("1 2 x\n", "readable"), ("1 2 nan\n", "q-vector 0")],
+    [
+        ("", "is empty"),
+        ("# none\n", "no numbers"),
+        ("1 2\n", "shape"),
+        ("1 2 x\n", "line 1 has 'x'"),
+        ("1 2 nan\n", "q-vector 0"),
+    ],
 )
 def test_bad_lists_of_q(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "q.txt").write_text(content)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import struct
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,10 @@ import h5py
 import numpy as np
 import pytest
 
-from foreign_maps import CELL, GRID, MAPS, made_up, telling, telling_map, write_mdx_lib
-from onephonon import MapFileError, read_map, write_map
+from foreign_maps import CELL, GRID, MAPS, made_up, telling, telling_map, write_mdx_lib, write_nexus
+from onephonon import FileError, MapFileError, read_map, write_map
+from onephonon.maps.io import read_q_vectors
+from onephonon.maps.io.streaming import partial_path, unfinished
 
 SAMPLING = ((-2, 2, 2), (-1, 1, 3), (0, 4, 1))
 
@@ -327,3 +332,192 @@ def test_values_keep_their_places_in_whatever_is_read(tmp_path: Path) -> None:
     assert diffuse.grid == GRID
     hkl = telling(GRID.hkl).reshape(GRID.shape)
     assert (np.abs(diffuse.intensity - hkl) > 1e-3).sum() == 1
+
+
+# headers of arrays, bombs, heaps of text, unfinished files
+
+
+def npy(folder: Path, header: bytes, name: str = "q.npy") -> Path:
+    """A .npy with a header of one's own and 24 bytes of values."""
+    path = folder / name
+    padded = header.ljust(118) + b"\n"
+    path.write_bytes(b"\x93NUMPY\x01\0" + struct.pack("<H", len(padded)) + padded + bytes(24))
+    return path
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (1, 3),",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 3), }",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 3), }",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 3), }",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (1.5, 3), }",
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (1, 3), }",
+        b"{'descr': '<f8', 'fortran_order': 7, 'shape': 3, }",
+        b"{'descr': '<f8999999999', 'fortran_order': False, 'shape': (1,), }",
+        b"(" * 100,
+        b"\xff\xfe\0\0",
+        b"",
+    ],
+)
+def test_headers_of_npy_are_checked_before_anything_is_allocated(
+    tmp_path: Path, header: bytes
+) -> None:
+    path = npy(tmp_path, header)
+    for read in (read_q_vectors, read_map):
+        with pytest.raises(FileError, match=r"q\.npy"):
+            read(path)
+
+
+def test_an_intact_npy_of_the_maker_is_read(tmp_path: Path) -> None:
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1, 3), }"
+    assert read_q_vectors(npy(tmp_path, header))[0].tolist() == [[0, 0, 0]]
+
+
+def test_archives_that_claim_more_than_they_hold(tmp_path: Path) -> None:
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000,), }"
+    content = npy(tmp_path, header).read_bytes()
+    with zipfile.ZipFile(tmp_path / "map.npz", "w") as archive:
+        archive.writestr("intensity.npy", content)
+        archive.writestr("q_vectors.npy", content)
+    with pytest.raises(MapFileError, match=r"intensity claims \(1000000000,\) values"):
+        read_map(tmp_path / "map.npz")
+
+
+def test_compressed_bombs_are_refused_before_they_unfold(tmp_path: Path) -> None:
+    path = tmp_path / "map.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("intensity.npy", bytes(64_000_128))
+        archive.writestr("q_vectors.npy", bytes(64_000_128))
+    # The directory claims the full size, as it would of all 4 GB.
+    raw = path.read_bytes().replace(struct.pack("<I", 64_000_128), struct.pack("<I", 4_000_000_128))
+    path.write_bytes(raw)
+    with pytest.raises(MapFileError, match=r"claims 8 GB of values but stores 12\d kB"):
+        read_map(path)
+    with pytest.raises(FileError, match=r"claims 4 GB of values"):
+        read_q_vectors(path)
+
+
+def test_bombs_in_hdf5_are_refused(tmp_path: Path) -> None:
+    # 1 GB of zeros in 1 MB: every chunk is the same compressed megabyte.
+    squeezed = zlib.compress(bytes(64**3 * 4))
+    write_nexus(tmp_path / "map.nxs")
+    with h5py.File(tmp_path / "map.nxs", "r+") as file:
+        data = file["entry/data"]
+        del data["v"]
+        v = data.create_dataset("v", (640,) * 3, "f4", chunks=(64,) * 3, compression="gzip")
+        for place in np.ndindex(10, 10, 10):
+            v.id.write_direct_chunk(tuple(64 * i for i in place), squeezed)
+        for name in ("Qh", "Qk", "Ql"):
+            del data[name]
+            data[name] = np.linspace(-5, 5, 640)
+    with pytest.raises(MapFileError, match=r"claims 1\.05 GB of values but stores 1\.\d+ MB"):
+        read_map(tmp_path / "map.nxs")
+
+
+def test_what_is_not_used_is_not_read(files: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "ours.npz").write_bytes(files["ours.npz"])
+    with zipfile.ZipFile(tmp_path / "ours.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("other.npy", b"no array")
+    assert read_map(tmp_path / "ours.npz").grid == GRID
+
+    def change(file: h5py.File) -> None:
+        file.create_dataset("other", (20_000,) * 3, "f4", chunks=(64,) * 3)
+
+    (tmp_path / "ours.h5").write_bytes(hdf5(tmp_path, "ours.h5", files["ours.h5"], change))
+    assert read_map(tmp_path / "ours.h5").grid == GRID
+
+
+@pytest.mark.parametrize("name", ["ours.h5", "nxrefine_transform.nxs", "mdx_lib.h5"])
+def test_arrays_larger_than_the_memory_are_refused(
+    files: dict[str, bytes], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(files[name])
+    monkeypatch.setattr("onephonon.core.memory.available_memory", lambda: 1_000)
+    with pytest.raises(MapFileError, match=r"of memory, more than half of what is available"):
+        read_map(tmp_path / name)
+
+
+def heap_of(raw: bytes) -> int:
+    """Place of the free space in the first heap of text of variable length."""
+    at = raw.index(b"GCOL") + 16
+    while struct.unpack_from("<H", raw, at)[0]:
+        at += 16 + (struct.unpack_from("<Q", raw, at + 8)[0] + 7) // 8 * 8
+    return at
+
+
+@pytest.mark.parametrize("size", [0, 8, 2**40, 2**64 - 1])
+def test_damaged_heaps_of_text_do_not_hang(tmp_path: Path, size: int) -> None:
+    # HDF5 goes through the free space of a heap for ever if its size is 0.
+    write_nexus(tmp_path / "good.nxs")
+    raw = bytearray((tmp_path / "good.nxs").read_bytes())
+    assert read_bytes(tmp_path, "map.nxs", bytes(raw)) is not None
+    struct.pack_into("<Q", raw, heap_of(bytes(raw)) + 8, size)
+    (tmp_path / "map.nxs").write_bytes(raw)
+    with pytest.raises(MapFileError, match="texts of variable length are damaged"):
+        read_map(tmp_path / "map.nxs")
+    np.save(tmp_path / "map.npy", np.ones((3, 3, 3)))
+    with pytest.raises(FileError, match="texts of variable length are damaged"):
+        read_map(tmp_path / "map.npy", cell=tmp_path / "map.nxs", sampling=1)
+
+
+def test_broken_text_can_be_written_again(files: dict[str, bytes], tmp_path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        file[TOTAL].attrs.create("units", b"\xff\xfea\x00b", dtype=h5py.string_dtype("utf-8", 5))
+
+    path = tmp_path / "map.h5"
+    path.write_bytes(hdf5(tmp_path, "mdx_lib.h5", files["mdx_lib.h5"], change))
+    diffuse = read_map(path)
+    assert "\0" not in diffuse.units
+    for ending in (".h5", ".nxs", ".hkl", ".npz"):
+        write_map(diffuse, tmp_path / f"copy{ending}")
+        assert read_map(tmp_path / f"copy{ending}").units == diffuse.units
+
+
+def test_unfinished_maps_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "map.h5"
+
+    def stop() -> np.ndarray:
+        raise KeyboardInterrupt
+
+    def write() -> None:
+        with unfinished(path, GRID, CELL, dtype="float32", parameters={}) as growing:
+            growing.step(slice(0, 4), lambda: np.ones((4, 7, 5)), 0)
+            growing.step(slice(4, 9), stop, 1)
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    partial = partial_path(path)
+    with pytest.raises(MapFileError, match="unfinished map; repeat the command"):
+        read_map(partial)
+    partial.rename(tmp_path / "half.h5")
+    with pytest.raises(MapFileError, match=r"unfinished map, of which 1.* steps are computed"):
+        read_map(tmp_path / "half.h5")
+    # Where its voxels are is known.
+    assert len(read_q_vectors(tmp_path / "half.h5")[0]) == GRID.size
+
+
+@pytest.mark.parametrize("read", [read_map, read_q_vectors])
+def test_what_is_no_file(tmp_path: Path, read: Callable[[Any], Any]) -> None:
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "folder.h5").mkdir()
+    os.mkfifo(tmp_path / "pipe.h5")
+    for path, message in (
+        ("-", "standard input cannot be read"),
+        ("/dev/stdin", "standard input cannot be read"),
+        ("/dev/null", "a device or a pipe"),
+        (tmp_path / "pipe.h5", "a device or a pipe"),
+        (tmp_path / "folder.h5", "is a folder; name"),
+        (tmp_path / "empty.h5", "the file is empty"),
+        (tmp_path / "none.h5", "there is no such file"),
+        ("x" * 300, "cannot be opened"),
+    ):
+        with pytest.raises(FileError, match=message):
+            read(path)
+
+
+def test_odd_names_of_files(tmp_path: Path) -> None:
+    for name in ("a b.h5", "Å é.nxs", "#1 [2]%s.npz", "-x.hkl", "line\nbreak.mtz", "{q}.ccp4"):
+        write_map(telling_map(), tmp_path / name)
+        assert read_map(tmp_path / name).grid == GRID

@@ -26,7 +26,7 @@ from foreign_maps import (
 )
 from onephonon import DiffuseMap, FileError, InputError, MapFileError, MapGrid, read_map, write_map
 from onephonon.crystal import numpy_cell
-from onephonon.maps.io import MapGuessWarning
+from onephonon.maps.io import MapGuessWarning, MapReadingWarning
 
 GEOMETRY = MAPS / "mdx2_geometry.nxs"
 
@@ -295,7 +295,8 @@ def test_lunus_in_both_byte_orders(tmp_path: Path, order: str) -> None:
     values = telling(grid.hkl).reshape(grid.shape)
     values[2, 3, 1] = 0
     write_lunus(tmp_path / "map.lat", values, bounds, order)
-    diffuse = read_map(tmp_path / "map.lat", cell=CELL)
+    with pytest.warns(MapGuessWarning, match="1 voxels of 0 treated as missing"):
+        diffuse = read_map(tmp_path / "map.lat", cell=CELL)
     assert diffuse.grid == grid
     assert_tells(diffuse, grid.size - 1)
     assert any("1 voxels of 0 treated as missing" in line for line in diffuse.history)
@@ -605,14 +606,14 @@ def test_text_off_any_grid_is_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no numbers"),
+        ("", "is empty"),
         ("# only words\n", "no numbers"),
         ("1 2 3\n", "3 numbers per line"),
         ("1 2 3 4 5 6\n", "6 numbers per line"),
         ("# columns h k l intensity weight\n1 2 3 4 5\n", "any of sigma counts"),
         ("# columns h k l sigma\n1 2 3 4\n", "columns are h k l intensity"),
         ("1 2 3 4\n1 2 3\n", "can be read"),
-        ("1 2 x 4\n", "can be read"),
+        ("1 2 x 4\n", "line 1 has 'x', no number"),
         ("1 2 nan 4\n", "row 1 has hkl"),
         ("1 2 3 4\n1 2 3 5\n", "more than once"),
         ("1 2 3 inf\n", "infinite"),
@@ -706,7 +707,8 @@ def test_a_cell_given_goes_before_the_files_own(tmp_path: Path) -> None:
     other = (*CELL[:5], 110.0)
     for ending in (".npz", ".h5", ".nxs", ".mtz", ".ccp4", ".hkl"):
         write_map(telling_map(), tmp_path / f"map{ending}")
-        diffuse = read_map(tmp_path / f"map{ending}", cell=other, spacegroup="P 1 2 1")
+        with pytest.warns(MapReadingWarning, match="27.26, 31.98.* the cell as given is used"):
+            diffuse = read_map(tmp_path / f"map{ending}", cell=other, spacegroup="P 1 2 1")
         assert diffuse.cell == other
         assert diffuse.spacegroup == "P 1 2 1"
         assert "cell as given" in diffuse.history

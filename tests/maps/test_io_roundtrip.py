@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foreign_maps import CELL, GRID, made_up
 from onephonon import DiffuseMap, FileError, InputError, MapFileError, MapGrid, read_map, write_map
-from onephonon.maps.io import check_map_path, format_name, not_kept
+from onephonon.maps.io import check_map_ending, format_name, not_kept
 
 ENDINGS = (".npz", ".h5", ".hdf5", ".nxs", ".mtz", ".ccp4", ".mrc", ".map", ".lat", ".npy")
 TEXT = (".hkl", ".txt")
@@ -187,6 +187,6 @@ def test_files_are_not_overwritten_without_force(tmp_path: Path) -> None:
         assert path.read_text() == "mine"
         write_map(made_up(), path, force=True)
     with pytest.raises(MapFileError, match=r"\.nc can only be read"):
-        check_map_path(tmp_path / "map.nc")
+        check_map_ending(tmp_path / "map.nc")
     with pytest.raises(MapFileError, match=r"\.xyz"):
         write_map(made_up(), tmp_path / "map.xyz")

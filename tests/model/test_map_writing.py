@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from onephonon import FileError, InputError, MapFileError, MapGrid, OnePhonon, read_map
 from onephonon.cli import app
+from onephonon.maps.io import streaming
 from onephonon.maps.io.streaming import partial_path, unfinished
 from onephonon.model import map_writing
 
@@ -67,37 +68,116 @@ def test_unique_part_alone(data, tmp_path):
     assert np.array_equal(expanded, whole.intensity.ravel(), equal_nan=True)
 
 
-@pytest.mark.usefixtures("thin")
-def test_interrupted_run_is_resumed_where_it_stopped(data, tmp_path, caplog):
-    path = tmp_path / "map.h5"
-    model = OnePhonon(data / "5zck.pdb", (-3, 3, 3), (-4, 4, 2), (-6, 5, 2), engine="mesh")
+def model_of(structure, **options):
+    ranges = ((-3, 3, 3), (-4, 4, 2), (-6, 5, 2))
+    return OnePhonon(structure, *ranges, engine="mesh", res_limit=2.0, **options)
+
+
+def stop_at(step, error=KeyboardInterrupt):
+    """Progress that raises after a step of the map."""
 
     def stop(what, done, total):
-        if (what, done) == ("map", 2):
-            assert total > 2
-            raise KeyboardInterrupt
+        if (what, done) == ("map", step):
+            assert total > step
+            raise error
 
-    with pytest.raises(KeyboardInterrupt):
-        model.write_map(path, use_data_adp=True, progress=stop)
-    assert not path.exists()
-    with h5py.File(partial_path(path), "r+") as file:  # what is there is not computed again
-        row = int(np.flatnonzero(np.isfinite(file["intensity"][:]).any(axis=(1, 2)))[0])
-        done = file["intensity"][row]
-        file["intensity"][row] = 12345.0
+    return stop
+
+
+@pytest.mark.usefixtures("thin")
+@pytest.mark.parametrize("step", [2, 5])  # rows that are computed; images by symmetry
+def test_interrupted_run_is_resumed_where_it_stopped(data, tmp_path, caplog, monkeypatch, step):
+    path = tmp_path / "map.h5"
+    model = model_of(data / "5zck.pdb")
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        model.write_map(path, use_data_adp=True, progress=stop_at(step))
+    assert f"{step} of 7 steps" in stopped.value.__notes__[0]
+    assert "repeat the same command" in stopped.value.__notes__[0]
+    assert [item.name for item in tmp_path.iterdir()] == ["map.h5.partial"]
+    written = []
+    whole = streaming.UnfinishedMap.step
+
+    def counted(self, rows, values, n):
+        whole(self, rows, lambda: written.append(n) or values(), n)
+
+    monkeypatch.setattr(streaming.UnfinishedMap, "step", counted)
     with caplog.at_level("INFO"):
-        written = model.write_map(path, use_data_adp=True)
-    assert "2 of" in caplog.text
-    assert not partial_path(path).exists()
+        found = model.write_map(path, use_data_adp=True)
+    assert f"{step} of 7 steps are already done" in caplog.text
+    assert written == list(range(step, 7))
     model.write_map(tmp_path / "again.h5", use_data_adp=True)
-    found, again = read_map(path).intensity, read_map(tmp_path / "again.h5").intensity
-    assert (found[row] == 12345.0).all()
-    known = np.isfinite(done)  # the part that symmetry leaves independent
-    assert np.array_equal(again[row][known], done[known])
-    after = slice(row + 1, None)  # rows before it are images of those after it
-    assert not (found[after] == 12345.0).any()
-    assert np.array_equal(found[after], again[after], equal_nan=True)
-    assert written.n_points == found.size
-    assert written.n_valid == np.isfinite(found).sum()
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["again.h5", "map.h5"]
+    resumed, again = read_map(path).intensity, read_map(tmp_path / "again.h5").intensity
+    assert np.array_equal(resumed, again, equal_nan=True)
+    assert found.n_points == resumed.size
+    assert found.n_valid == np.isfinite(resumed).sum()
+
+
+def edited(data, path, change):
+    """A structure under the same name whose atoms were changed."""
+    import gemmi
+
+    structure = gemmi.read_structure(str(data / "5zck.pdb"))
+    for residue in structure[0][0]:
+        for atom in residue:
+            change(atom)
+    path.parent.mkdir(exist_ok=True)
+    structure.write_pdb(str(path))
+    return path
+
+
+def unchanged(_):
+    pass
+
+
+def moved(atom):
+    atom.pos.x += 0.02
+
+
+def thinner(atom):
+    atom.occ *= 0.5
+
+
+@pytest.mark.usefixtures("thin")
+@pytest.mark.parametrize(
+    ("change", "options", "named"),
+    [
+        (moved, {}, "the positions of atoms"),
+        (thinner, {}, "the occupancies"),
+        (None, {"gamma_inter": 2.0}, "the springs"),
+        (None, {"gnm_cutoff": 9.0}, "the contacts"),
+        (None, {"rtol": 1e-5}, "the numerics"),
+        (None, {"zone_average": "supercell"}, "the zone average"),
+        (None, {"bragg_tolerance": 0.2}, "the points"),
+    ],
+)
+def test_a_map_of_other_content_is_not_continued(data, tmp_path, change, options, named):
+    path, structure = tmp_path / "map.h5", tmp_path / "in" / "model.pdb"
+    how = {"use_data_adp": True, "parameters": {"structure": "model.pdb"}}
+    model = model_of(edited(data, structure, unchanged))
+    with pytest.raises(KeyboardInterrupt):
+        model.write_map(path, progress=stop_at(2), **how)
+    before = partial_path(path).read_bytes()
+    if change is not None:
+        edited(data, structure, change)
+    with pytest.raises(MapFileError, match=f"another calculation .*{named}.* changed"):
+        model_of(structure, **options).write_map(path, **how)
+    assert partial_path(path).read_bytes() == before
+    model_of(structure, **options).write_map(path, force=True, **how)
+    model_of(structure, **options).write_map(tmp_path / "new.h5", **how)
+    found, expected = read_map(path).intensity, read_map(tmp_path / "new.h5").intensity
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+@pytest.mark.usefixtures("thin")
+def test_a_copy_of_the_structure_continues(data, tmp_path):
+    path = tmp_path / "map.h5"
+    with pytest.raises(KeyboardInterrupt):
+        model_of(data / "5zck.pdb").write_map(path, progress=stop_at(2))
+    copy = tmp_path / "copy.pdb"
+    copy.write_bytes((data / "5zck.pdb").read_bytes())
+    model_of(copy).write_map(path)
+    assert path.exists()
 
 
 OPTIONS = {"dtype": "float32", "cell": (10.0, 10.0, 10.0, 90.0, 90.0, 90.0)}
@@ -108,19 +188,32 @@ def begin(path, parameters, force=False):
     return unfinished(path, grid, parameters=parameters, force=force, **OPTIONS)
 
 
-def test_unfinished_map_of_something_else_is_not_continued(tmp_path):
-    path = tmp_path / "map.h5"
+def ones():
+    return np.ones((2, 3, 2))
 
-    def stopped():
-        with begin(path, {"a": 1}) as growing:
-            growing.step(slice(0, 2), lambda: np.ones((2, 3, 2)), 0)
+
+def stopped(path, parameters):
+    """Leave a map with one of two steps done."""
+
+    def stop():
+        with begin(path, parameters) as growing:
+            growing.plan(2)
+            growing.step(slice(0, 2), ones, 0)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        stopped()
-    with pytest.raises(MapFileError, match="another calculation"), begin(path, {"a": 2}):
-        pass
-    with begin(path, {"a": 1}) as growing:
+        stop()
+
+
+def test_unfinished_map_of_something_else_is_not_continued(tmp_path):
+    path = tmp_path / "map.h5"
+    stopped(path, {"a": 1, "b": 1})
+    with pytest.raises(MapFileError, match=r"another calculation \(a changed\)"):
+        begin(path, {"a": 2, "b": 1}).__enter__()
+    with h5py.File(partial_path(path)) as file:  # what tells readers that it is unfinished
+        assert file.attrs["steps_done"] == 1
+        assert file.attrs["n_steps"] == 2
+    with begin(path, {"a": 1, "b": 1}) as growing:
         assert growing.steps_done == 1
         growing.step(slice(0, 2), lambda: np.zeros((2, 3, 2)), 0)  # is there already
         growing.step(slice(2, 4), lambda: np.full((2, 3, 2), 5.0), 1)
@@ -130,8 +223,74 @@ def test_unfinished_map_of_something_else_is_not_continued(tmp_path):
     assert (values[2:] == 5).all()
     with h5py.File(path) as file:
         assert not dict(file.attrs)
+        assert "row_sums" not in file
     with pytest.raises(FileError, match="exists"), begin(path, {"a": 1}):
         pass
+
+
+def test_a_map_with_missing_steps_does_not_get_its_name(tmp_path):
+    path = tmp_path / "map.h5"
+
+    def ends_early():
+        with begin(path, {}) as growing:
+            growing.plan(2)
+            growing.step(slice(0, 2), ones, 0)
+
+    with pytest.raises(FileError, match="only 1 of 2 steps"):
+        ends_early()
+    assert not path.exists()
+
+
+def test_rows_that_were_not_written_whole_are_found(tmp_path):
+    path = tmp_path / "map.h5"
+    stopped(path, {})
+    with h5py.File(partial_path(path), "r+") as file:
+        file["intensity"][1, 2, 1] = np.nan
+    with pytest.raises(MapFileError, match=r"damaged \(rows 0 to 3 are incomplete"):
+        begin(path, {}).__enter__()
+
+
+def test_a_second_writer_is_refused_also_with_force(tmp_path):
+    path = tmp_path / "map.h5"
+    with begin(path, {}) as growing:
+        growing.step(slice(0, 2), ones, 0)
+        for parameters in ({}, {"a": 1}):
+            with pytest.raises(FileError, match="is being written by another"):
+                begin(path, parameters, force=True).__enter__()
+        growing.step(slice(2, 4), ones, 1)
+    assert (read_map(path).intensity == 1).all()
+    assert [item.name for item in tmp_path.iterdir()] == ["map.h5"]
+
+
+def test_a_file_of_another_program_is_not_renamed(tmp_path):
+    path = tmp_path / "map.h5"
+
+    def replaced():
+        with begin(path, {}) as growing:
+            partial_path(path).unlink()
+            partial_path(path).write_bytes(b"of another program")
+            growing.step(slice(0, 2), ones, 0)
+
+    with pytest.raises(FileError, match="removed or replaced"):
+        replaced()
+    assert not path.exists()
+    assert partial_path(path).read_bytes() == b"of another program"
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
+    path = tmp_path / "map.h5"
+
+    def finish(force):
+        with begin(path, {}, force) as growing:
+            growing.step(slice(0, 4), lambda: np.ones((4, 3, 2)), 0)
+            path.write_bytes(b"mine")
+
+    with pytest.raises(FileError, match="exists"):
+        finish(force=False)
+    assert path.read_bytes() == b"mine"
+    with begin(path, {}, force=True) as growing:  # nothing was lost
+        assert growing.steps_done == 1
+    assert (read_map(path).intensity == 1).all()
 
 
 def test_force_starts_anew(tmp_path):
@@ -201,3 +360,19 @@ def test_maps_that_cannot_be_written(data, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         model.write_map(tmp_path / "map.h5", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_everything_that_determines_a_map_is_compared():
+    """A new field of a model either enters `inputs_of`, or is named here as derived or unused."""
+    from dataclasses import fields
+
+    from onephonon.dynamics.lattice_model import LatticeModel
+    from onephonon.scattering.bound_model import BoundModel
+    from onephonon.scattering.numerics import Numerics
+
+    compared = {"bodies", "contacts", "springs", "mesh", "zone_average", "fixed_scale", "solver"}
+    derived = {"force_constants", "spring_classes", "_results"}
+    assert {field.name for field in fields(LatticeModel)} == compared | derived
+    compared = {"lattice", "source", "numerics", "res_limit", "bragg_tolerance"}
+    assert {field.name for field in fields(BoundModel)} == compared | {"cache"}
+    assert {field.name for field in fields(Numerics)} == {"engine", "rtol", "batch_size"}

@@ -15,7 +15,7 @@ LIBRARIES = {
     "PIL": {"viz/plot"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "h5py": {"maps/io", "core/safe_reading.py"},
+    "h5py": {"maps/io", "core/hdf5_reading.py"},
     "finufft": {"scattering/amplitudes/mesh/scattered.py"},
     "numba": {"core/compiled.py"},
     "gemmi": {"crystal", "network", "maps", "viz/trajectory"},

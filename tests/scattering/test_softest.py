@@ -130,7 +130,7 @@ def test_float32_and_the_mesh(data):
 
 @pytest.mark.parametrize("n", [0, -1, 25, 2.0, "3"])
 def test_counts_that_are_none(data, n):
-    with pytest.raises(InputError, match="softest modes: give a number from 1 to 24"):
+    with pytest.raises(InputError, match=r"softest .*: give a number from 1 to 24"):
         softest_intensity(model_of(data / "5zck.pdb", "asu"), n)
 
 

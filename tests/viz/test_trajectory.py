@@ -173,7 +173,7 @@ def test_what_cannot_be_shown(options, message):
 
 
 def test_too_many_frames_are_refused():
-    with pytest.raises(InputError, match="0 frames"):
+    with pytest.raises(InputError, match="frames 0"):
         mode_pattern(model_of(), (0, 0, 0), 4).frames(0)
 
 

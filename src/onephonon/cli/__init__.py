@@ -16,6 +16,7 @@ import typer
 
 from . import compare, contacts, convert, demo, fit, info, modes, simulate, verify, view, visualize  # noqa: F401  (each registers its command)
 from .app import TRACEBACK, app
+from .endings import interruption_message
 from .faults import describe, traceback_wanted
 from .streams import OutputError, abandon_output, prepare_streams
 from .terminal import echo
@@ -49,7 +50,7 @@ def _run(arguments: list[str], show_traceback: bool) -> int:
             app(arguments)
         except SystemExit as stop:
             if stop.code == INTERRUPTED:
-                _tell("interrupted; no unfinished file was left")
+                _tell(interruption_message(stop))
             return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         finally:
             sys.stdout.flush()

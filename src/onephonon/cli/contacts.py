@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import command
+from .checks import WRITES
 from .options.network import NetworkOptions
 from .options.output import OutputOptions
 from .options.structure import StructureFile, StructureOptions
@@ -33,6 +34,7 @@ def contacts(
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Save all symmetry-unique contacts: .csv or .json."),
+        WRITES,
     ] = None,
     writing: OutputOptions,
     structure: StructureOptions,
@@ -43,14 +45,12 @@ def contacts(
     The printed table has a line for each class, the file one for each contact. An edited file can
     define your own classes (see docs/gradients.md).
     """
-    from onephonon.core.files import check_writable
     from onephonon.network.bodies import gather_bodies
     from onephonon.network.contact_files import write_contact_table
     from onephonon.network.contacts import find_contacts
     from onephonon.network.springs import ClassSprings, SpringPlan, contact_table
 
-    if output is not None:
-        check_writable(output, writing.force)
+    writing.check(output)
     bodies = gather_bodies(structure.read_crystal(file), network.group_by)
     found = find_contacts(bodies, network.cutoff)
     springs = ClassSprings(bodies, found, SpringPlan(by=by))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .app import command
+from .checks import READS, WRITES
 from .options.map_reading import MapReadingOptions
 from .options.output import OutputOptions
 from .terminal import echo
@@ -16,11 +17,12 @@ from .terminal import echo
 @command("onephonon convert snase.lat map.h5 --cell-from 1stn.pdb")
 def convert(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A map in any of the formats below.")
+        Path, typer.Argument(metavar="FILE", help="A map in any of the formats below."), READS
     ],
     output: Annotated[
         Path,
         typer.Argument(metavar="OUTPUT", help="File to write; the format follows from its ending."),
+        WRITES,
     ],
     *,
     table: Annotated[
@@ -44,9 +46,10 @@ def convert(
         .npy: plain arrays, as used by eryx
         .hkl, .txt: text, one line of h, k, l, intensity and sigma per voxel
     """
-    from onephonon.maps.io.registry import check_map_path, format_name, not_kept, write_map
+    from onephonon.maps.io.registry import check_map_ending, format_name, not_kept, write_map
 
-    check_map_path(output, writing.force)
+    check_map_ending(output)
+    writing.check(output)
     diffuse = reading.read(file)
     write_map(diffuse, output, writing.force, table=table)
     if writing.quiet:

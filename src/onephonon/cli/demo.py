@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from onephonon.core.errors import InputError
-
 from .app import command
+from .checks import WRITES_FOLDER
 from .models import build_model
 from .options.output import OutputOptions
 from .terminal import echo, progress
@@ -22,24 +21,22 @@ SAMPLINGS = {"hsampling": (-20, 20, 2), "ksampling": (-9, 9, 4), "lsampling": (-
 def demo(
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; created if missing.")
+        Path,
+        typer.Option("--output", "-o", help="Folder for the results; created if missing."),
+        WRITES_FOLDER,
     ] = Path("demo"),
     writing: OutputOptions,
 ) -> None:
     """Compute and draw a diffuse map of the bundled crystal, crambin (PDB 1EJG)."""
-    from onephonon.core.files import check_writable
+    from onephonon.core.files import make_folder
     from onephonon.data import crambin_path
     from onephonon.maps.io.registry import write_map
     from onephonon.viz.plot.overview import draw
     from onephonon.viz.plot.saving import save
 
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be created as a folder ({error})") from error
+    make_folder(output)
     map_file, picture = output / "crambin.npz", output / "crambin.png"
-    for path in (map_file, picture):
-        check_writable(path, writing.force)
+    writing.check(map_file, picture)
     arguments: dict[str, Any] = {"res_limit": 2.0}
     model = build_model(crambin_path(), arguments, **SAMPLINGS)
     parameters = {"structure": crambin_path().name, **arguments}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from onephonon.core.errors import OnePhononError
 from onephonon.core.text import one_line
 
+from .endings import notes_of
 from .streams import BROKEN_PIPE, OutputError
 
 #: Environment variable by which the traceback of every error is shown.
@@ -45,7 +46,7 @@ def describe(error: BaseException, command: str = "") -> Fault:
     """
     step = f" in {command}" if command else ""
     if isinstance(error, OnePhononError):
-        return Fault(one_line(str(error)), REFUSED)
+        return Fault(one_line("; ".join([str(error), *notes_of(error)])), REFUSED)
     if is_out_of_memory(error):
         why = f" ({one_line(str(error))})" if str(error) else ""
         return Fault(

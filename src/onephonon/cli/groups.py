@@ -11,9 +11,24 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
-from typer.models import OptionInfo
+import typer
+from typer.models import ArgumentInfo, OptionInfo
+
+from onephonon.core.errors import FileError, OnePhononError
+
+from .checks import READS, Check, Given, check_text
+from .spelling import with_options
+
+#: Name of the parameter by which Typer hands over its context.
+CONTEXT = "typer_context"
+
+
+#: A field of a group that is no option, but receives all files that the command reads:
+#: ``Annotated[tuple[Path, ...], INPUTS] = ()``.
+INPUTS = "all inputs"
 
 
 @dataclass(frozen=True)
@@ -21,14 +36,29 @@ class OptionGroup:
     """A group of related options.
 
     A group is a frozen dataclass derived from this class. Each field is
-    ``name: Annotated[kind, typer.Option(..., help=...)] = default``; the kind is str, int,
-    float, bool, Path, None or a tuple of these; ``tuple[kind, ...]`` is an option that may be
-    repeated. To change a default or help text in one command, derive from the group and declare
-    the field again.
+    ``name: Annotated[kind, typer.Option(..., help=...), check, ...] = default``; the kind is str,
+    int, float, bool, Path, None or a tuple of these; ``tuple[kind, ...]`` is an option that may be
+    repeated; checks are those of `checks`. To change a default or help text in one command, derive
+    from the group and declare the field again.
     """
 
     #: Heading of the options in --help.
     panel: ClassVar[str]
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of the fields that are options."""
+        hints = get_type_hints(cls, include_extras=True)
+        return tuple(f.name for f in fields(cls) if INPUTS not in get_args(hints[f.name]))
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError if options contradict each other, or one would be ignored.
+
+        Parameters
+        ----------
+        given : Given
+            Options on the command line.
+        """
 
 
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -37,12 +67,15 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
     Parameters
     ----------
     command : callable
-        Its other parameters are declared as usual in Typer. All are passed by keyword.
+        Its other parameters are declared as usual in Typer, with checks as in groups. One that is
+        annotated as `Given` is told which options are on the command line. All are passed by
+        keyword.
 
     Returns
     -------
     callable
-        Has the expanded signature, for Typer; builds the groups and calls `command`.
+        Has the expanded signature, for Typer; checks the values, builds the groups and calls
+        `command`. Errors of the library name the options, not its arguments.
 
     Raises
     ------
@@ -57,9 +90,13 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
         for name in own
         if isinstance(hints[name], type) and issubclass(hints[name], OptionGroup)
     }
+    told = [name for name in own if hints[name] is Given]
     parameters: dict[str, inspect.Parameter] = {}
+    checks: dict[str, list[Check]] = {}
     owners: dict[str, str] = {}
     for name, parameter in own.items():
+        if name in told:
+            continue
         if name in groups:
             owner, found = groups[name].__name__, list(_options(groups[name]))
         else:
@@ -72,16 +109,59 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
                     f"by {owner}; rename one"
                 )
             parameters[option.name], owners[option.name] = option, owner
+            extras = get_args(option.annotation)[1:]
+            checks[option.name] = [extra for extra in extras if isinstance(extra, Check)]
+    spellings = {name: _spelling(parameter) for name, parameter in parameters.items()}
+
+    read = [name for name, option in parameters.items() if _is_input(option.annotation)]
 
     @wraps(command)
     def expanded(**values: Any) -> None:
-        built = {name: _build(group, values) for name, group in groups.items()}
-        rest = {name: values[name] for name in own if name not in groups}
-        command(**rest, **built)
+        context: typer.Context = values.pop(CONTEXT)
+        given = Given({k: v for k, v in spellings.items() if _is_given(context, k)})
+        for name, found in checks.items():
+            check_text(spellings[name], values[name])
+            for check in found if values[name] is not None else ():
+                check.check(spellings[name], values[name])
+        inputs = tuple(values[name] for name in read if values[name] is not None)
+        built = {name: _build(group, values, inputs) for name, group in groups.items()}
+        for options in built.values():
+            options.check_together(given)
+        rest = {name: values[name] for name in own if name not in groups and name not in told}
+        try:
+            command(**rest, **built, **dict.fromkeys(told, given))
+        except OnePhononError as error:
+            of_file = isinstance(error, FileError)
+            error.args = (with_options(str(error), spellings.values(), of_file=of_file),)
+            raise
 
-    expanded.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
-    expanded.__annotations__ = {p.name: p.annotation for p in parameters.values()}
+    declared = [*parameters.values(), _CONTEXT]
+    expanded.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {p.name: p.annotation for p in declared}
     return expanded
+
+
+_CONTEXT = inspect.Parameter(CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter is on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _spelling(parameter: inspect.Parameter) -> str:
+    """How a parameter is written on the command line, or shown in the help."""
+    info = next(
+        (x for x in get_args(parameter.annotation) if isinstance(x, OptionInfo | ArgumentInfo)),
+        None,
+    )
+    if isinstance(info, ArgumentInfo):
+        return info.metavar or parameter.name.upper()
+    # Typer takes the first of the names for a default, and puts it right later.
+    names = (info.default, *(info.param_decls or ())) if info else ()
+    long = [name for name in names if isinstance(name, str) and name.startswith("--")]
+    return long[0].partition("/")[0] if long else f"--{parameter.name.replace('_', '-')}"
 
 
 def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
@@ -89,6 +169,8 @@ def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     for field in fields(group):
         kind, *extras = get_args(hints[field.name]) or (None,)
+        if INPUTS in extras:
+            continue
         options = [extra for extra in extras if isinstance(extra, OptionInfo)]
         if len(options) != 1:
             raise TypeError(
@@ -106,14 +188,25 @@ def _options(group: type[OptionGroup]) -> Iterator[inspect.Parameter]:
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=default,
-            annotation=Annotated[kind, option],
+            annotation=Annotated[(kind, option, *(x for x in extras if x is not options[0]))],
         )
 
 
-def _build(group: type[OptionGroup], values: dict[str, Any]) -> OptionGroup:
-    """Create a group from the values parsed by Typer."""
-    found = {field.name: values[field.name] for field in fields(group)}
+def _build(
+    group: type[OptionGroup], values: dict[str, Any], inputs: tuple[Path, ...]
+) -> OptionGroup:
+    """Create a group from the values parsed by Typer, and the files that are read."""
+    hints = get_type_hints(group, include_extras=True)
+    found = {
+        field.name: inputs if INPUTS in get_args(hints[field.name]) else values[field.name]
+        for field in fields(group)
+    }
     return group(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+
+
+def _is_input(annotation: Any) -> bool:
+    """Whether an option or argument names a file that is read."""
+    return READS in get_args(annotation)[1:]
 
 
 def _is_repeated(kind: Any) -> bool:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onephonon.core.errors import InputError
-
 from .app import command
+from .checks import NOT_NEGATIVE, Counts, Limits
 from .models import model_arguments
 from .options.network import NetworkOptions
 from .options.output import MessageOptions
@@ -32,10 +31,15 @@ def verify(
             help="Number of cells along each axis.",
             show_default="the largest small box that is quick",
         ),
+        Counts(most=100_000),
     ] = None,
-    points: Annotated[int, typer.Option(help="Number of points compared with the supercell.")] = 60,
+    points: Annotated[
+        int,
+        typer.Option(help="Number of points compared with the supercell."),
+        Limits(low=1, high=1_000_000),
+    ] = 60,
     tolerance: Annotated[
-        float, typer.Option(help="Maximum relative difference that passes.")
+        float, typer.Option(help="Maximum relative difference that passes."), NOT_NEGATIVE
     ] = 1e-10,
     messages: MessageOptions,
     structure: StructureOptions,
@@ -50,8 +54,6 @@ def verify(
     """
     from onephonon.model.verify import verify as run
 
-    if supercell is not None and min(supercell) < 1:
-        raise InputError(f"--supercell {supercell}: must be three whole numbers, 1 or more")
     crystal = structure.read_crystal(file)
     with status(f"verifying {file.name}", messages.quiet):
         result = run(

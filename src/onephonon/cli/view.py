@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .app import command
+from .checks import ONE_OR_MORE, READS, WRITES
 from .options.map_reading import MapReadingOptions
 from .options.output import OutputOptions
 from .options.voxels import IndexingOptions
@@ -23,17 +24,20 @@ def view(
     file: Annotated[
         Path,
         typer.Argument(metavar="FILE", help="A map on a grid of hkl, in any of the formats."),
+        READS,
     ],
     *,
     against: Annotated[
         Path | None,
         typer.Option(metavar="DATA", help="A second map to compare with, side by side."),
+        READS,
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", help="HTML file to write.", show_default="FILE with ending .html"
         ),
+        WRITES,
     ] = None,
     open_page: Annotated[
         bool, typer.Option("--open", help="Show the page in the browser.")
@@ -54,6 +58,7 @@ def view(
             help="Reduce larger maps to this many voxels by means over blocks.",
             show_default="4 million",
         ),
+        ONE_OR_MORE,
     ] = None,
     writing: OutputOptions,
     indexing: IndexingOptions,
@@ -64,12 +69,11 @@ def view(
     With --against, the first map is shown in the indices of DATA: all indexings of the lattice are
     tried, as by compare. The options under Map reading apply to DATA.
     """
-    from onephonon.core.files import check_writable
     from onephonon.maps.isotropic import split_isotropic
     from onephonon.viz.page.writing import VOXELS, check_page_path, write_page
 
     output = output or file.with_suffix(".html")
-    check_writable(check_page_path(output), writing.force)
+    writing.check(check_page_path(output))
     maps = read_maps(file, against, reading, indexing, writing.quiet)
     first, second, names = maps.first, maps.second, maps.names
     with status(f"writing {output.name}", writing.quiet):

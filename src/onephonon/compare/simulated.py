@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onephonon.core.files import in_bytes
+from onephonon.core.memory import PROGRAM_BYTES
 from onephonon.core.progress import Progress, ProgressLike
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.crystal.symmetry import FRIEDEL, laue_operators
@@ -30,9 +32,9 @@ from .target import Target
 
 Float64 = NDArray[np.float64]
 
-#: Memory of a voxel in one indexing, bytes, and of the program with the nodes that are computed at
-#: a time, GB, as measured.
-VOXEL_BYTES, NODES_GB = 200, 0.7
+#: Memory of a voxel in one indexing, and of the nodes that are computed at a time, bytes, as
+#: measured.
+VOXEL_BYTES, NODES_BYTES = 200, 3e8
 
 
 def compare_model(
@@ -84,10 +86,10 @@ def compare_model(
     quadrature = choose_quadrature(data.grid, average, leave_out)
     candidates = candidates_for(settings, crystal.spacegroup, crystal.cell.parameters, data.cell)
     target = Target.of(data, settings, multiplicity)
-    memory = target.n * len(candidates) * VOXEL_BYTES / 1e9 + NODES_GB
+    memory = target.n * len(candidates) * VOXEL_BYTES + NODES_BYTES + PROGRAM_BYTES
     Progress.of(progress).message(
         f"model at {target.n} voxels in {len(candidates)} "
-        f"indexing{'s' if len(candidates) > 1 else ''}, about {memory:.1f} GB of memory"
+        f"indexing{'s' if len(candidates) > 1 else ''}, about {in_bytes(memory)} of memory"
     )
     found = simulate_at(
         model,

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, cast
+from contextlib import suppress
+from typing import Any, TypeVar, cast
 
 import torch
 from numba import njit
+from numba.core.caching import FunctionCache
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
 
 
+class _Cache(FunctionCache):
+    """Numba's cache on disk, of which no fault reaches the user: the loop is compiled again."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            with suppress(Exception):
+                self.flush()  # so that it can be written anew
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(Exception):  # a full disk, a folder without rights
+            super().save_overload(sig, data)
+
+
 def compiled(function: F) -> F:
     """Compile a function of NumPy arrays on its first call; cached on disk where possible.
 
-    It releases the interpreter's lock, and may reorder sums.
+    It releases the interpreter's lock, and may reorder sums. A cache that is damaged, full or not
+    writable costs the time to compile, a few seconds, and nothing else.
     """
-    try:
-        return cast(F, njit(nogil=True, fastmath=True, cache=True)(function))
-    except RuntimeError:  # no folder for the cache is writable
-        return cast(F, njit(nogil=True, fastmath=True)(function))
+    loop = njit(nogil=True, fastmath=True)(function)
+    with suppress(RuntimeError, OSError):  # no folder for the cache is writable
+        setattr(loop, "_cache", _Cache(function))  # noqa: B010  (as `enable_caching` does; untyped)
+    return cast(F, loop)
 
 
 def in_threads(work: Callable[[T], None], parts: Iterable[T]) -> None:

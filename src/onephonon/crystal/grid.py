@@ -293,8 +293,8 @@ def check_samplings(
     total = math.prod(shape)
     if total > MAX_POINTS:
         raise InputError(
-            f"the three samplings ask for {total:.3g} points, whose q alone would fill "
-            f"{24e-9 * total:.0f} GB; narrow the ranges or sample more coarsely"
+            f"hsampling, ksampling and lsampling ask for {total:.3g} points, whose q alone would "
+            f"fill {24e-9 * total:.0f} GB; narrow the ranges or sample more coarsely"
         )
     return HklGrid(origin, step, shape)
 

@@ -13,12 +13,14 @@ Everywhere in the package, distances from Bragg points are measured in one of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from onephonon.core.memory import check_memory
 from onephonon.core.tensors import first_of_each, rank_rows
 
 from .grid import HklGrid
@@ -31,6 +33,10 @@ ZONE_TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
 #: A q whose three indices are all this close to integers is a Bragg point: any closer, rounding in
 #: K (1e-16 of its largest element) is as large as the acoustic eigenvalues, which vanish as |k|^2.
 BRAGG_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+
+
+#: Memory for each point while a mesh is made, bytes.
+MESH_POINT_BYTES = 130
 
 
 def fold(hkl: Tensor) -> Tensor:
@@ -132,6 +138,12 @@ def zone_mesh(samples: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
     weight : Tensor, shape (n,)
         Number of mesh points that each represents (1 or 2); they sum to n_h n_k n_l.
     """
+    total = math.prod(int(n) for n in samples)
+    check_memory(
+        MESH_POINT_BYTES * total,
+        f"a mesh of {' x '.join(str(n) for n in samples)} wavevectors",
+        "take a coarser mesh",
+    )
     n = torch.tensor(samples, dtype=torch.int64)
     index = torch.cartesian_prod(*(torch.arange(int(m)) for m in n)).reshape(-1, 3)
     mirrored = (-index).remainder(n)

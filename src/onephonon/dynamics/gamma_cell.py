@@ -29,17 +29,20 @@ from torch import Tensor
 from onephonon.core.errors import NetworkError
 from onephonon.core.units import TWO_PI
 
-#: Order J and width w of the window: at B = 1/w^2 sum and integral of a constant A differ by 1e-10
-#: of z, and by 1e-5 where A differs by 6 between directions and B does not.
-ORDER = 8
-WIDTH = 2.0
+#: Order J and width w of the window: at B = 1/w^2 sum and integral of a constant A differ by 1e-9
+#: of z, and by 1e-4 where A differs by 6 between directions and B does not.
+ORDER = 6
+WIDTH = 1.8
 
-#: The window is neglected where it is below 1e-14.
-WINDOW_END = 56.0
+#: The window is neglected where it is below 1e-10.
+WINDOW_END = 40.0
 
-#: Nodes of the integral over directions: polar (Gauss-Legendre), radial. The integrand is smooth.
+#: Polar angles of the integral over directions (Gauss-Legendre). The integrand is smooth.
 N_POLAR = 24
-N_RADIAL = 48
+
+#: A vector has at most 2^3 shortest images, where its components are this close to half the mesh.
+N_IMAGES = 8
+TIE = 1e-9
 
 #: Shortest vectors of the dual lattice are searched up to this index.
 MAX_INDEX = 4
@@ -76,30 +79,46 @@ def acoustic_correction(
     """
     n = stiffness.new_tensor([float(x) for x in samples])
     A = stiffness / (n[:, None, None, None] * n[:, None, None])
+    at_zero = cells is None
+    cells = torch.zeros(1, 3, dtype=torch.int64) if cells is None else cells
+    R = cells.to(n) / n
     # Images of R lie nearer to each other than lattice points: the window must be narrower there.
-    width = WIDTH if cells is None else 2.0 * WIDTH
-    B = _window(A.detach(), width)
-    images = None if cells is None else _images(cells.to(n) / n)
-    total: Tensor | float = 0.0
-    for x, weight in itertools.chain(_sphere(B, images), _lattice(B, images)):
-        at = torch.einsum("ka,kb,abxy->kxy", x, x, A)
-        total = total + torch.einsum("kr,kxy->rxy", weight, _inverse(at))
-    assert isinstance(total, Tensor)
-    return total[0] if cells is None else total
+    B = _window(A.detach(), WIDTH if at_zero else 2.0 * WIDTH)
+    x, weight = _directions(B)
+    f = _inverse(torch.einsum("ka,kb,abxy->kxy", x, x, A))
+    waves = sum(_radial_integral(TWO_PI * (x @ image.T)) for image in _images(R)) / N_IMAGES
+    integral = torch.einsum("k,kr,kxy->rxy", weight, waves, f)
+    # Waves of the lattice depend on m modulo the mesh only.
+    bins = stiffness.new_zeros(math.prod(samples), 3, 3)
+    for m, window in _lattice(B):
+        f = _inverse(torch.einsum("ka,kb,abxy->kxy", m, m, A))
+        bins = bins.index_add(0, _mesh_index(m, samples), 2.0 * window[:, None, None] * f)
+    mesh = torch.cartesian_prod(*(torch.arange(int(x)) for x in samples)).reshape(-1, 3)
+    waves = torch.cos(TWO_PI * (mesh.to(n) @ R.T))
+    found = integral - torch.einsum("kr,kxy->rxy", waves, bins)
+    return found[0] if at_zero else found
+
+
+def _mesh_index(m: Tensor, samples: Sequence[int]) -> Tensor:
+    """Number of the point of the mesh that is equal to each m modulo the mesh."""
+    n = torch.tensor([int(x) for x in samples], device=m.device)
+    i, j, k = m.long().remainder(n).unbind(1)
+    return (i * n[1] + j) * n[2] + k
 
 
 def _inverse(A: Tensor) -> Tensor:
-    """Inverses of symmetric 3 x 3 matrices, shape (n, 3, 3)."""
-    factor, info = torch.linalg.cholesky_ex(A)
-    if bool(info.any()):
+    """Inverses of symmetric 3 x 3 matrices, shape (n, 3, 3), by cofactors."""
+    x, y, z = A.unbind(-2)
+    cofactors = torch.stack([torch.linalg.cross(*pair) for pair in ((y, z), (z, x), (x, y))], -2)
+    determinant = (x * cofactors[:, 0]).sum(-1)
+    minors = A[:, 0, 0], cofactors[:, 2, 2], determinant
+    if not all(bool((minor > 0).all()) for minor in minors):
         raise NetworkError(
             "the network does not resist some long wave: the crystal shears or slides without "
             "stretching any spring; raise gnm_cutoff, or use springs that also resist "
             "displacements across them (model='gnm' or 'hybrid')"
         )
-    eye = torch.eye(3, dtype=A.dtype, device=A.device)
-    half = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
-    return half.mT @ half
+    return cofactors / determinant[:, None, None]
 
 
 def _window(A: Tensor, width: float) -> Tensor:
@@ -116,33 +135,36 @@ def _checked_inverse(B: Tensor) -> Tensor:
     return _inverse(B[None])[0]
 
 
-def _images(R: Tensor) -> list[tuple[Tensor, float]]:
-    """Shortest images of R in units of the mesh: positions (n, 3) and their share.
+def _images(R: Tensor) -> list[Tensor]:
+    """Shortest images of R, in units of the mesh, `N_IMAGES` tensors of equal share.
 
     A component of exactly half the mesh has two images.
     """
     folded = R - torch.round(R)
-    tie = (folded.abs() - 0.5).abs() < 1e-9
-    found = []
-    for signs in itertools.product((0.5, -0.5), repeat=3):
-        found.append((torch.where(tie, folded.new_tensor(signs), folded), 1 / 8))
-    return found
+    tie = (folded.abs() - 0.5).abs() < TIE
+    signs = itertools.product((0.5, -0.5), repeat=3)
+    return [torch.where(tie, folded.new_tensor(sign), folded) for sign in signs]
 
 
-def _waves(x: Tensor, images: list[tuple[Tensor, float]] | None) -> Tensor:
-    """``cos(k.R)``, the mean over the images of R, shape (n, n_cells)."""
-    if images is None:
-        return torch.ones_like(x[:, :1])
-    total = torch.zeros(len(x), len(images[0][0]), dtype=x.dtype, device=x.device)
-    for R, share in images:
-        total += torch.cos(TWO_PI * (x @ R.T)) * share
-    return total
+def _radial_integral(w: Tensor) -> Tensor:
+    """Integral of ``Q(J, r^2) cos(w r)`` over all r > 0, by parts a polynomial times a Gaussian.
+
+    ``Gamma(J + 1/2) / Gamma(J) exp(-w^2/4) M(1 - J, 3/2, w^2/4)`` with Kummer's function M:
+    Gradshteyn & Ryzhik, 3.952.
+    """
+    x = 0.25 * w * w
+    total = term = torch.ones_like(x)
+    for i in range(ORDER - 1):
+        term = term * x * ((1 - ORDER + i) / ((1.5 + i) * (1 + i)))
+        total = total + term
+    return math.exp(math.lgamma(ORDER + 0.5) - math.lgamma(ORDER)) * torch.exp(-x) * total
 
 
-def _sphere(
-    B: Tensor, images: list[tuple[Tensor, float]] | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Nodes and weights of the integral of f Q: directions x of f(x), with all radii summed."""
+def _directions(B: Tensor) -> tuple[Tensor, Tensor]:
+    """Directions x, one of each pair, and their weights w, shapes (n, 3) and (n,).
+
+    The integral of ``f(x) Q(J, x^T B x)`` over space is ``sum w f(x) integral Q(J, r^2) dr``.
+    """
     cosine, polar = np.polynomial.legendre.leggauss(N_POLAR)
     angle = (np.arange(N_POLAR) + 0.5) * math.pi / N_POLAR  # half of the circle: f(-x) = f(x)
     c, a = np.meshgrid(cosine, angle, indexing="ij")
@@ -152,25 +174,11 @@ def _sphere(
     # With B = C C^T and x = C^-T y, the window is Q(J, |y|^2).
     C = torch.linalg.cholesky(B)
     x = torch.linalg.solve_triangular(C.mT, y.T, upper=True).T
-    weight = weight / C.diagonal().prod()
-    if images is None:
-        radial = math.exp(math.lgamma(ORDER + 0.5) - math.lgamma(ORDER))
-        yield x, weight[:, None] * radial
-        return
-    nodes, shares = np.polynomial.legendre.leggauss(N_RADIAL)
-    end = math.sqrt(WINDOW_END)
-    radii, shares = 0.5 * end * (nodes + 1), 0.5 * end * shares
-    total = torch.zeros(len(x), len(images[0][0]), dtype=B.dtype, device=B.device)
-    for r, share in zip(radii.tolist(), shares.tolist(), strict=True):
-        q = torch.special.gammaincc(B.new_tensor(float(ORDER)), B.new_tensor(r * r))
-        total += share * q * _waves(r * x, images)
-    yield x, weight[:, None] * total
+    return x, weight / C.diagonal().prod()
 
 
-def _lattice(
-    B: Tensor, images: list[tuple[Tensor, float]] | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Integers m other than zero within the window, one of each pair, and weights ``-2 Q``."""
+def _lattice(B: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Integers m other than zero within the window, one of each pair, and the window Q."""
     end = (WINDOW_END * _checked_inverse(B).diagonal()).sqrt().floor().long().tolist()
     first, second, third = (torch.arange(-e, e + 1, device=B.device) for e in end)
     step = max(1, CHUNK // (len(second) * len(third)))
@@ -180,5 +188,13 @@ def _lattice(
         m = m[half].to(B)
         p = ((m @ B) * m).sum(1)
         m, p = m[p < WINDOW_END], p[p < WINDOW_END]
-        q = torch.special.gammaincc(torch.full_like(p, ORDER), p)
-        yield m, -2.0 * q[:, None] * _waves(m, images)
+        yield m, _window_value(p)
+
+
+def _window_value(p: Tensor) -> Tensor:
+    """``Q(J, p) = exp(-p) sum_(j < J) p^j / j!``."""
+    total = term = torch.ones_like(p)
+    for j in range(1, ORDER):
+        term = term * p / j
+        total = total + term
+    return torch.exp(-p) * total

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
+from onephonon.core.memory import check_memory
 from onephonon.core.units import TWO_PI, thermal_speed
 from onephonon.crystal.brillouin_path import ZonePath, points_along, zone_path
 from onephonon.crystal.cell import UnitCell
@@ -49,6 +50,9 @@ TAIL_SIGMAS = 6.0
 #: Default number of wavevectors: a budget of D^3 operations, and limits.
 MESH_COST, MESH_POINTS = 2e8, (100, 4000)
 PATH_COST, PATH_POINTS = 2e9, (60, 300)
+
+#: Memory for each mode of a spectrum, bytes.
+MODE_BYTES = 64
 
 #: Default width of the Gaussians, relative to the highest frequency.
 WIDTH = 0.012
@@ -202,6 +206,11 @@ def dispersion(
             f"n_points {n_points}: the path has {n_segments} segments; give one point for each "
             "at least"
         )
+    check_memory(
+        _memory(lattice.bodies.n_dof, n_points),
+        f"dispersion at {n_points} wavevectors with {lattice.bodies.n_dof} modes each",
+        "take fewer points",
+    )
     step = sum(float(piece.sum()) for piece in steps) / n_points
     named: list[tuple[int, str]] = []
     k, distance, piece_of, start, n = [], [], [], 0.0, 0
@@ -290,6 +299,12 @@ def density_of_states(
             f"mesh {mesh}, width {width}, n {n}: give three positive numbers of points, a "
             "positive width, and n of at least two"
         )
+    check_memory(
+        _memory(bodies.n_dof, math.prod(mesh) // 2 + 1),
+        f"density of states on a mesh of {' x '.join(map(str, mesh))} wavevectors with "
+        f"{bodies.n_dof} modes each",
+        "take a coarser mesh",
+    )
     k_frac, weight = zone_mesh(mesh, bodies.positions)
     with torch.no_grad():
         w, share = frequencies(lattice, k_frac, unfold=False)
@@ -306,6 +321,11 @@ def density_of_states(
         axis = torch.linspace(0.0, top + TAIL_SIGMAS * size, n, dtype=w.dtype, device=w.device)
         count = _gaussians(axis, w, torch.stack([weight, weight * share]), size)
     return DensityOfStates(axis, count[0], count[1], mesh, size, broadening, bodies.n_dof)
+
+
+def _memory(n_dof: int, n_k: int) -> int:
+    """Approximate bytes for all modes at a number of wavevectors, and a batch of eigenvectors."""
+    return MODE_BYTES * n_dof * n_k + 5 * 16 * n_dof**2 * min(n_k, zone_chunk(n_dof))
 
 
 def _gaussians(axis: Tensor, w: Tensor, weights: Tensor, width: float) -> list[Tensor]:

@@ -14,6 +14,7 @@ from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import check_cell, numpy_cell
 from onephonon.crystal.grid import SLAB, HklGrid
+from onephonon.crystal.remarks import Remark, remarks_text
 
 #: Intensities and related values: float32 or float64.
 Array = NDArray[Any]
@@ -57,6 +58,8 @@ class DiffuseMap:
         Version of the program that computed the map.
     list_shape : tuple of three int, optional
         How a list is arranged (frames, rows and columns of a detector), last fastest.
+    remarks : tuple of Remark
+        What was read, changed, dropped, assumed and ignored of the map's file; see `report`.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class DiffuseMap:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
     list_shape: tuple[int, int, int] | None = None
+    remarks: tuple[Remark, ...] = ()
 
     def __post_init__(self) -> None:
         def keep(name: str, value: Any) -> None:
@@ -94,6 +98,7 @@ class DiffuseMap:
                 raise InputError(f"halves are two arrays of intensities, got {len(self.halves)}")
             keep("halves", tuple(self._check_array("halves", values) for values in self.halves))
         keep("history", tuple(self.history))
+        keep("remarks", tuple(self.remarks))
 
     def _check_points(self, keep: Any) -> None:
         """Check the grid or the q-vectors, and the cell."""
@@ -156,6 +161,7 @@ class DiffuseMap:
         history: Sequence[str] = (),
         parameters: Mapping[str, Any] | None = None,
         version: str = "",
+        remarks: Sequence[Remark] = (),
     ) -> DiffuseMap:
         """Create a map on a regular grid from arrays of its shape, or flat ones with l fastest.
 
@@ -182,6 +188,7 @@ class DiffuseMap:
             history=tuple(history),
             parameters=dict(parameters or {}),
             version=version,
+            remarks=tuple(remarks),
         )
 
     @classmethod
@@ -200,6 +207,7 @@ class DiffuseMap:
         parameters: Mapping[str, Any] | None = None,
         version: str = "",
         list_shape: Sequence[int] | None = None,
+        remarks: Sequence[Remark] = (),
     ) -> DiffuseMap:
         """Create a list of intensities (N,) at q-vectors (N, 3), 1/Å, 2*pi included.
 
@@ -221,6 +229,7 @@ class DiffuseMap:
             parameters=dict(parameters or {}),
             version=version,
             list_shape=None if list_shape is None else tuple(list_shape),  # type: ignore[arg-type]
+            remarks=tuple(remarks),
         )
 
     @property
@@ -346,6 +355,10 @@ class DiffuseMap:
         halves = self.halves or (None, None)
         named = zip(ARRAYS, (self.intensity, self.sigma, self.counts, *halves), strict=True)
         return {name: values for name, values in named if values is not None}
+
+    def report(self) -> str:
+        """What was read, changed, dropped, assumed and ignored of the file, a line for each."""
+        return remarks_text(self.remarks)
 
     def changed(
         self, step: str, arrays: Mapping[str, Array] | None = None, **changes: Any

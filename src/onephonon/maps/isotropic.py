@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
+from onephonon.core.memory import SHELL_BYTES, check_memory
 
 from .diffuse import DiffuseMap
 from .radial import RadialProfile, radial_average
@@ -62,6 +63,7 @@ class Isotropic:
             raise InputError(f"isotropic part {self.kind!r} is not one of {', '.join(KINDS)}")
         if self.n_shells < 1 or self.n_shells != int(self.n_shells):
             raise InputError(f"{self.n_shells} shells: must be a whole number, 1 or more")
+        check_memory(SHELL_BYTES * self.n_shells, f"{self.n_shells} shells", "take fewer")
 
     def __str__(self) -> str:
         if self.kind == "none":

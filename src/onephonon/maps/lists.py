@@ -57,6 +57,7 @@ def gridded(
         history=listed.history,
         parameters=listed.parameters,
         version=listed.version,
+        remarks=listed.remarks,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
+from onephonon.core.files import free_space, in_bytes
+from onephonon.core.hashing import digest
+from onephonon.core.memory import PROGRAM_BYTES, check_memory
 from onephonon.core.progress import Progress, ProgressLike
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.io.registry import write_map as write_file
@@ -24,15 +28,14 @@ from onephonon.scattering.diffuse import grid_rows, grid_symmetry
 from onephonon.scattering.grid_intensity import GridIntensity, filled_slab, slab
 from onephonon.scattering.grid_symmetry import Symmetry
 
+from .fingerprint import inputs_of
+
 #: Bytes of rows computed between two writes.
 SLAB_BYTES = 256 * 2**20
 
-#: Memory of the program itself, GB.
-PROGRAM_GB = 0.4
-
-#: Memory of a point of a map or list that is kept whole, bytes, as measured: intensity, q, hkl and
-#: what is written. Listed points have wavevectors of their own.
-GRID_POINT_BYTES, LISTED_POINT_BYTES = 90, 250
+#: Memory for each point of a map that is not written in parts, bytes: on the mesh, and by direct
+#: sums.
+MESH_BYTES, DIRECT_BYTES = 80, 240
 
 #: Data types of values in a file.
 STORED = ("float32", "float64")
@@ -99,8 +102,7 @@ def to_map(
     check_stored(stored)
     with torch.no_grad():
         if intensity is None:
-            progress = Progress.of(progress)
-            progress.message(_points_summary(bound))
+            state_memory(bound, Progress.of(progress))
             intensity = bound.intensity(rank, use_data_adp, progress=progress)
         own = {"rank": rank if isinstance(rank, int) else list(rank), "use_data_adp": use_data_adp}
         header = map_header(bound, own | dict(parameters or {}))
@@ -228,9 +230,17 @@ def _stream(
         grid = symmetry.grid.sub(symmetry.region) if unique else symmetry.grid
         own = {"rank": -1, "use_data_adp": use_data_adp, "unique": unique}
         header = map_header(bound, dict(parameters or {}) | own)
-        with unfinished(output, grid, dtype=stored, force=force, **header) as growing:
+        made_with = inputs_of(bound) | {
+            "the options of the map": digest(own),
+            "the version of onephonon": str(header["version"]),
+        }
+        with unfinished(
+            output, grid, dtype=stored, made_with=made_with, force=force, **header
+        ) as growing:
             steps = list(_steps(intensity, symmetry, growing, unique))
+            growing.plan(len(steps))
             progress.message(_work_summary(intensity, symmetry, steps))
+            _warn_of_space(output, grid.size * np.dtype(stored).itemsize)
             if growing.steps_done:
                 progress.message(
                     f"continuing {partial_path(output)}: {growing.steps_done} of {len(steps)} "
@@ -309,31 +319,54 @@ def _slabs(first: int, last: int, depth: int, offset: int) -> Iterator[slice]:
         start = stop
 
 
-def _points_summary(bound: BoundModel) -> str:
-    """Summary of a calculation of a whole map or list, and its memory."""
+def state_memory(bound: BoundModel, progress: Progress) -> None:
+    """Tell how much memory a map needs that is not written in parts, before it is computed.
+
+    Raises
+    ------
+    InputError
+        If there is less.
+    """
     n, on_mesh = bound.source.n_points, bound.engine.name == "mesh"
+    needed = PROGRAM_BYTES + n * (MESH_BYTES if on_mesh else DIRECT_BYTES)
+    what = f"map: {n:.3g} points"
+    advice = "take a coarser or smaller grid"
     if bound.grid is not None:
-        where = f"map: {' x '.join(map(str, bound.grid.shape))} = {n:.3g} points"
-    else:
-        where = f"list: {n:.3g} q-vectors"
-    # The mesh has rows of a grid at a time; of a list, it has all amplitudes at once.
-    per_point = GRID_POINT_BYTES if bound.grid is not None and on_mesh else LISTED_POINT_BYTES
-    if bound.grid is None and on_mesh:
-        per_point += 16 * bound.lattice.bodies.n_dof
-    return f"{where}, about {n * per_point / 1e9 + PROGRAM_GB:.1f} GB of memory"
+        advice += ", or write .h5 with engine 'mesh' (--engine mesh), which is done in parts"
+    check_memory(needed, what, advice)
+    progress.message(f"{what}, about {in_bytes(needed)} of memory")
+
+
+def _warn_of_space(output: Path, size: int) -> None:
+    """Warn if a map may not fit on the disk; missing values, which are compressed, need no room."""
+    free = free_space(output)
+    if free is not None and size > free:
+        warnings.warn(
+            f"{output} needs up to {in_bytes(size)}, and {in_bytes(free)} are free; if the disk "
+            "becomes full, make room and repeat the command to continue",
+            stacklevel=4,
+        )
 
 
 def _work_summary(intensity: GridIntensity, symmetry: Symmetry, steps: list[Step]) -> str:
-    """Summary of the calculation and its memory."""
+    """Summary of the calculation and its memory.
+
+    Raises
+    ------
+    InputError
+        If there is less memory.
+    """
     n_h, n_k, n_l = symmetry.grid.shape
     share = symmetry.n_points / (n_h * n_k * n_l)
     rows = max(s.stop - s.start for s, _ in steps)
     filled = 0 if symmetry.whole else 4 * symmetry.n_points
-    memory = intensity.memory_bytes() + 3 * 8 * rows * n_k * n_l + filled
+    memory = intensity.memory_bytes() + 3 * 8 * rows * n_k * n_l + filled + PROGRAM_BYTES
+    what = f"map: {n_h} x {n_k} x {n_l} = {n_h * n_k * n_l:.3g} points"
+    check_memory(memory, what, "take a coarser or smaller grid")
     return (
-        f"map: {n_h} x {n_k} x {n_l} = {n_h * n_k * n_l:.3g} points, {share:.0%} computed "
+        f"{what}, {share:.0%} computed "
         f"(symmetry of order {len(symmetry.operators)}), in {len(steps)} steps, "
-        f"about {memory / 1e9 + PROGRAM_GB:.1f} GB of memory"
+        f"about {memory / 1e9:.1f} GB of memory"
     )
 
 

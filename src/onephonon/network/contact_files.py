@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -13,6 +14,7 @@ from typing import Any
 
 from onephonon.core.errors import FileError, InputError
 from onephonon.core.files import replacing
+from onephonon.core.safe_reading import READ_ERRORS, check_input
 from onephonon.core.text import csv_cell, from_csv_cell
 
 from .interfaces import ContactRow, ContactTable
@@ -67,14 +69,14 @@ def read_contact_table(path: str | os.PathLike[str]) -> ContactTable:
     FileError
         If the file is missing, damaged, or lacks a column.
     """
-    path = _check(path)
-    if not path.is_file():
-        raise FileError(f"{path}: there is no such file; check the path")
+    path = check_input(_check(path), "a contact table")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin with a mark
         table: Any = json.loads(text) if path.suffix == ".json" else _csv_rows(text)
         return ContactTable(_row(entry, path, n + 1) for n, entry in enumerate(table))
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, TypeError) as error:
+    except FileError:
+        raise
+    except (*READ_ERRORS, csv.Error) as error:
         raise FileError(f"{path}: not a readable table ({error})") from error
 
 
@@ -120,9 +122,13 @@ def _row(entry: dict[str, Any], path: Path, number: int) -> ContactRow:
     if missing:
         raise FileError(f"{path}: row {number} has no {', '.join(missing)}")
     try:
-        return ContactRow(**{name: _TYPES.get(name, str)(entry[name]) for name in _NAMES})
-    except ValueError as error:
+        values = {name: _TYPES.get(name, str)(entry[name]) for name in _NAMES}
+    except (ValueError, OverflowError, TypeError) as error:
         raise FileError(f"{path}: row {number}: {error}; correct the number") from error
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise FileError(f"{path}: row {number}: {name} is {value}; correct the number")
+    return ContactRow(**values)
 
 
 def _check(path: str | os.PathLike[str]) -> Path:

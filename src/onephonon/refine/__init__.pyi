@@ -1,5 +1,6 @@
 from .fit import fit_springs
-from .model_series import LevelFit, ModelSeries, SavedLevel
+from .minimizations import SavedMinimum
+from .model_series import LevelFit, ModelSeries
 from .objective import Loss, Objective
 from .optimize import Minimum, minimize_objective
 from .parametrization import LEVELS, Level, LogSprings, MatrixSprings, make_parametrization
@@ -29,7 +30,7 @@ __all__ = [
     "Predictions",
     "Profile",
     "Quality",
-    "SavedLevel",
+    "SavedMinimum",
     "SpringRow",
     "Uncertainty",
     "fit_springs",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +22,8 @@ from onephonon.scattering.quadrature import Quadrature, choose_quadrature
 
 from .background import make_background
 from .forward import make_forward
-from .model_series import LevelFit, SavedLevel, SeriesFitter
+from .minimizations import SavedMinimum
+from .model_series import LevelFit, SeriesFitter
 from .objective import Loss, Objective
 from .parametrization import LEVELS, make_parametrization
 from .result import Fit
@@ -43,7 +44,8 @@ def fit_springs(
     *,
     progress: ProgressLike | None = None,
     on_level: Callable[[LevelFit], None] | None = None,
-    saved_levels: dict[str, SavedLevel] | None = None,
+    on_minimum: Callable[[SavedMinimum], None] | None = None,
+    saved: Sequence[SavedMinimum] = (),
 ) -> Fit:
     """Fit the springs of a crystal to a measured map.
 
@@ -59,9 +61,12 @@ def fit_springs(
         Receives the steps of the calculation, and a message for every decision; see
         `onephonon.core.progress.Progress`.
     on_level : callable, optional
-        Called with each level (`LevelFit`) as soon as it is fitted, for example to save it.
-    saved_levels : dict of str to SavedLevel, optional
-        Levels fitted before, by name, to continue from.
+        Called with each level (`LevelFit`) as soon as it is fitted.
+    on_minimum : callable, optional
+        Called with the result of each minimization (`SavedMinimum`), for example to save it.
+    saved : sequence of SavedMinimum
+        Results of an interrupted fit of the same model, data and settings, in their order: they
+        are not computed again, and the fit ends as if it had not been interrupted.
 
     Returns
     -------
@@ -98,7 +103,7 @@ def fit_springs(
     objective, kind = make_objective(model, data, voxels, settings, absolute, progress)
     record(f"background: {BACKGROUND_DESCRIPTIONS[kind]}")
     fitter = SeriesFitter(voxels, objective, settings, progress)
-    series = fitter.fit_levels(on_level, saved_levels)
+    series = fitter.fit_levels(on_level, on_minimum, saved)
     return Fit(
         model=model,
         data=data,

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
+from onephonon.core.files import in_bytes
+from onephonon.core.memory import PROGRAM_BYTES
 from onephonon.core.progress import Progress, ProgressLike
-from onephonon.model.map_writing import PROGRAM_GB
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.model.voxels import points_at
 from onephonon.network.bodies import Bodies
@@ -147,7 +148,7 @@ def make_forward(
             f"{max_bytes / 2**30:.1f}; fit fewer halos, a narrower range or larger bodies"
         )
     progress.message(
-        f"amplitudes at {voxels.n} voxels, about {size / 1e9 + PROGRAM_GB:.1f} GB of memory"
+        f"amplitudes at {voxels.n} voxels, about {in_bytes(size + PROGRAM_BYTES)} of memory"
     )
     step = max(1, nodes_at_a_time // per_voxel)
     batch = step * max(1, amplitudes_at_a_time // (step * per_voxel))

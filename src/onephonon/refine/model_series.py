@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 
+from .minimizations import Minimizations, SavedMinimum
 from .objective import Evaluation, Objective
 from .optimize import MIN_PREDICTED_DECREASE, Minimum, minimize_objective
 from .parametrization import (
@@ -141,23 +142,26 @@ class SeriesFitter:
     def fit_levels(
         self,
         on_level: Callable[[LevelFit], None] | None = None,
-        saved_levels: dict[str, SavedLevel] | None = None,
+        on_minimum: Callable[[SavedMinimum], None] | None = None,
+        saved: Sequence[SavedMinimum] = (),
     ) -> ModelSeries:
         """Fit one level after the other.
 
         Parameters
         ----------
         on_level : callable, optional
-            Called with each level as soon as it is fitted, for example to save it.
-        saved_levels : dict, optional
-            Levels fitted before, by name, that need not be fitted again.
+            Called with each level as soon as it is fitted.
+        on_minimum : callable, optional
+            Called with the result of each minimization, for example to save it.
+        saved : sequence of SavedMinimum
+            Results of an interrupted fit, which are not computed again.
 
         Raises
         ------
         InputError
             If the crystal allows none of the levels.
         """
-        first = self._start()
+        first, minimizations = self._start(), Minimizations(saved, on_minimum)
         levels: list[LevelFit] = []
         chosen, waited = 0, 0
         messages: list[str] = []
@@ -174,7 +178,7 @@ class SeriesFitter:
                 continue
             below = levels[chosen] if levels else first
             fitted = self._fit(
-                parametrization, levels[-1] if levels else first, below, (saved_levels or {})
+                parametrization, levels[-1] if levels else first, below, minimizations
             )
             levels.append(fitted)
             self.progress.message(_summary(fitted))
@@ -215,7 +219,7 @@ class SeriesFitter:
         parametrization: Parametrization,
         below: LevelFit,
         best: LevelFit,
-        saved_levels: dict[str, SavedLevel],
+        minimizations: Minimizations,
     ) -> LevelFit:
         """Fit one level, starting from the previous one; its gain is relative to the best."""
         objective = replace(
@@ -224,30 +228,24 @@ class SeriesFitter:
             basis=parametrization_basis(parametrization),
             dispersion=self._dispersion(below.minimum.at),
         )
-        level = parametrization.level.name
         start = parametrization.initial_values(below.parametrization, below.x)
         tried: list[tuple[float, float, float]] = []
         if parametrization.n == 1 and objective.fit_scale:
             at = objective.evaluate(start)
             minimum = Minimum(at, 0, 0.0, True, "the only spring is determined by the scale")
-        elif level in saved_levels and len(saved_levels[level].x) == parametrization.n:
-            saved = saved_levels[level]
-            objective = replace(objective, prior=saved.prior)
-            objective, minimum = self._minimize_with_dispersion(objective, saved.x.to(start))
-            tried = list(saved.tried)
         elif self.settings.prior is not None or parametrization.n == 1:
             # One spring for all is not restrained.
             prior = 0.0 if parametrization.n == 1 else float(self.settings.prior or 0.0)
             objective = replace(objective, prior=prior)
-            objective, minimum = self._minimize_with_dispersion(objective, start)
+            objective, minimum = self._minimize_with_dispersion(objective, start, minimizations)
             tried.append((prior, *self._chi2(minimum.at)))
         else:
-            objective, minimum, tried = self._best_prior(objective, start)
+            objective, minimum, tried = self._best_prior(objective, start, minimizations)
         gained = self._gain(best.minimum.at.loss, minimum.at.loss)
         return self._report(objective, minimum, tuple(tried), gained)
 
     def _best_prior(
-        self, objective: Objective, start: Tensor
+        self, objective: Objective, start: Tensor, minimizations: Minimizations
     ) -> tuple[Objective, Minimum, list[tuple[float, float, float]]]:
         """Weaken the prior as long as held-out data fit better, and use the best weight.
 
@@ -260,7 +258,7 @@ class SeriesFitter:
         best = 0
         for prior in PRIORS:
             objective = replace(objective, prior=prior)
-            minimum = self._minimize(objective, start, *ROUGH_TOLERANCES)
+            minimum = self._minimize(objective, start, minimizations, *ROUGH_TOLERANCES)
             start = minimum.at.x
             candidates.append((objective, minimum))
             objective = replace(objective, dispersion=self._dispersion(minimum.at))
@@ -272,14 +270,14 @@ class SeriesFitter:
         expected = self._uncertainty(objective, minimum.at).fitting_prior(minimum.at.x)
         similar = [c for c in candidates if not self._gain(c[1].at.loss, minimum.at.loss).clear]
         objective, minimum = min(similar, key=lambda c: abs(math.log(c[0].prior / expected)))
-        return *self._minimize_with_dispersion(objective, minimum.at.x), tried
+        return *self._minimize_with_dispersion(objective, minimum.at.x, minimizations), tried
 
     def _minimize_with_dispersion(
-        self, objective: Objective, start: Tensor
+        self, objective: Objective, start: Tensor, minimizations: Minimizations
     ) -> tuple[Objective, Minimum]:
         """Minimize with a dispersion consistent with the minimum."""
         for _ in range(MAX_DISPERSION_ROUNDS):
-            minimum = self._minimize(objective, start)
+            minimum = self._minimize(objective, start, minimizations)
             found, start = self._dispersion(minimum.at), minimum.at.x
             if abs(math.log(found / objective.dispersion)) < DISPERSION_TOLERANCE:
                 break
@@ -301,18 +299,22 @@ class SeriesFitter:
         self,
         objective: Objective,
         start: Tensor,
+        minimizations: Minimizations,
         tolerance: float | None = None,
         predicted_decrease: float = MIN_PREDICTED_DECREASE,
     ) -> Minimum:
-        return minimize_objective(
-            objective,
-            start,
-            self.settings.max_steps,
-            self.settings.tolerance if tolerance is None else tolerance,
-            predicted_decrease,
-            self.progress,
-            f"{objective.parametrization.level.name}, prior {objective.prior:g}",
-        )
+        def minimize(start: Tensor) -> Minimum:
+            return minimize_objective(
+                objective,
+                start,
+                self.settings.max_steps,
+                self.settings.tolerance if tolerance is None else tolerance,
+                predicted_decrease,
+                self.progress,
+                f"{objective.parametrization.level.name}, prior {objective.prior:g}",
+            )
+
+        return minimizations.run(objective, start, self.settings.max_steps, minimize)
 
     def _chi2(self, at: Evaluation) -> tuple[float, float]:
         """Chi-square per voxel, fitted and held out."""
@@ -355,27 +357,6 @@ class SeriesFitter:
             tried=tried,
             gain=gained,
         )
-
-
-@dataclass(frozen=True, eq=False)
-class SavedLevel:
-    """Saved result of a level, sufficient to continue from it.
-
-    Parameters
-    ----------
-    x : Tensor, shape (n,)
-    prior : float
-    tried : tuple of (float, float, float)
-    """
-
-    x: Tensor
-    prior: float
-    tried: tuple[tuple[float, float, float], ...]
-
-    @classmethod
-    def of(cls, fitted: LevelFit) -> SavedLevel:
-        """The part of a fitted level that is saved."""
-        return cls(fitted.x, fitted.prior, fitted.tried)
 
 
 def _summary(fitted: LevelFit) -> str:

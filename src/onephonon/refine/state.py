@@ -1,86 +1,122 @@
-"""Saved state of a fit: the levels already fitted, to continue an interrupted fit."""
+"""Saved state of a fit: the minimizations already done, to continue an interrupted fit."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from onephonon.core.errors import FileError
 from onephonon.core.files import replacing
+from onephonon.core.hashing import digest
+from onephonon.core.safe_reading import READ_ERRORS
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
 
-    from .model_series import SavedLevel
+    from .minimizations import SavedMinimum
 
 #: Version of the file layout.
-VERSION = 2
+VERSION = 3
 
 
-def fingerprint(structure: Path, data: DiffuseMap, settings: dict[str, Any]) -> str:
-    """Hash of everything that determines a fit: structure, data and settings."""
-    digest = hashlib.sha256(Path(structure).read_bytes())
-    for name, values in sorted(data.arrays.items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    digest.update(repr((data.grid, data.cell, data.spacegroup, data.units)).encode())
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
+@dataclass(frozen=True, eq=False)
+class FitState:
+    """What is saved of a fit.
+
+    Parameters
+    ----------
+    made_with : dict of str to str
+        Digests of what determines the fit, by name.
+    minimizations : tuple of SavedMinimum
+        In their order.
+    complete : bool
+        Whether the fit has ended and its results were written.
+    """
+
+    made_with: Mapping[str, str]
+    minimizations: tuple[SavedMinimum, ...]
+    complete: bool
 
 
-def write_fit_state(
-    path: str | os.PathLike[str], mark: str, levels: dict[str, SavedLevel], *, complete: bool
-) -> None:
-    """Save the levels fitted so far, replacing an earlier state."""
-    state = {
+def fit_inputs(structure: Path, data: DiffuseMap, settings: dict[str, Any]) -> dict[str, str]:
+    """Digests of everything that determines a fit, by name: contents of files, and settings."""
+    from onephonon import __version__
+
+    described = (data.grid, data.cell, data.spacegroup, data.units)
+    found = {
+        "the structure": digest(Path(structure).read_bytes()),
+        "the data": digest(repr(described), dict(data.arrays)),
+        "the version of onephonon": __version__,
+    }
+    return found | {
+        name: json.dumps(value, sort_keys=True, default=str) for name, value in settings.items()
+    }
+
+
+def write_fit_state(path: str | os.PathLike[str], state: FitState) -> None:
+    """Save the state of a fit, replacing an earlier one."""
+    content = {
         "format": "onephonon fit",
         "version": VERSION,
-        "fingerprint": mark,
-        "complete": complete,
-        "levels": {
-            name: {
-                "x": saved_levels.x.tolist(),
-                "prior": saved_levels.prior,
-                "tried": saved_levels.tried,
+        "made_with": dict(state.made_with),
+        "complete": state.complete,
+        "minimizations": [
+            {
+                "level": saved.level,
+                "prior": saved.prior,
+                "x": saved.x.tolist(),
+                "n_steps": saved.n_steps,
+                "largest_change": saved.largest_change,
+                "converged": saved.converged,
+                "reason": saved.reason,
+                "max_steps": saved.max_steps,
             }
-            for name, saved_levels in levels.items()
-        },
+            for saved in state.minimizations
+        ],
     }
     with replacing(path, force=True) as temporary:
-        temporary.write_text(json.dumps(state, indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def read_fit_state(path: str | os.PathLike[str]) -> tuple[str, dict[str, SavedLevel]]:
-    """Fingerprint and fitted levels of a saved fit.
+def read_fit_state(path: str | os.PathLike[str]) -> FitState:
+    """Read the state of a fit.
 
     Raises
     ------
     FileError
         If the file is not the state of a fit, or is damaged.
     """
-    import torch
-
-    from .model_series import SavedLevel
-
     try:
         state = json.loads(Path(path).read_text(encoding="utf-8"))
         if state["format"] != "onephonon fit" or state["version"] != VERSION:
             raise ValueError("another format or version")
-        levels = {
-            str(name): SavedLevel(
-                torch.tensor(saved["x"], dtype=torch.float64).reshape(-1),
-                float(saved["prior"]),
-                tuple((float(a), float(b), float(c)) for a, b, c in saved["tried"]),
-            )
-            for name, saved in state["levels"].items()
-        }
-        return str(state["fingerprint"]), levels
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        made_with = {str(name): str(value) for name, value in state["made_with"].items()}
+        return FitState(made_with, _minimizations(state["minimizations"]), bool(state["complete"]))
+    except READ_ERRORS as error:
         raise FileError(
             f"{path} is not the state of a fit ({error}); remove it to start again"
         ) from error
+
+
+def _minimizations(items: Sequence[Mapping[str, Any]]) -> tuple[SavedMinimum, ...]:
+    import torch
+
+    from .minimizations import SavedMinimum
+
+    return tuple(
+        SavedMinimum(
+            level=str(item["level"]),
+            prior=float(item["prior"]),
+            x=torch.tensor(item["x"], dtype=torch.float64).reshape(-1),
+            n_steps=int(item["n_steps"]),
+            largest_change=float(item["largest_change"]),
+            converged=bool(item["converged"]),
+            reason=str(item["reason"]),
+            max_steps=int(item["max_steps"]),
+        )
+        for item in items
+    )

@@ -143,7 +143,7 @@ def check_n_modes(n_modes: int, n_dof: int) -> int:
         n = 0
     if not 1 <= n <= n_dof:
         raise InputError(
-            f"{n_modes} softest modes: give a number from 1 to {n_dof}, the number of all modes"
+            f"softest {n_modes}: give a number from 1 to {n_dof}, the number of all modes"
         )
     return n
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onephonon.core.errors import InputError
-
 from ..app import command
+from ..checks import READS, Given
 from ..models import build_model, model_arguments
 from ..options.displacements import DebyeWallerOptions
 from ..options.map_reading import MapReadingOptions
@@ -34,6 +33,16 @@ if TYPE_CHECKING:
 #: File name endings of structures; all other files are maps.
 STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
 
+#: Options that maps, which are computed already, leave no room for.
+FOR_STRUCTURES = (
+    *StructureOptions.names(),
+    *NetworkOptions.names(),
+    *SpringOptions.names(),
+    *DebyeWallerOptions.names(),
+    *NumericsOptions.names(),
+    *("average", "leave_out"),
+)
+
 
 @command(
     "onephonon compare model.h5 data.nxs",
@@ -47,12 +56,15 @@ def compare(
             metavar="MODEL",
             help="A calculated map, or a structure to compute at the voxels of the data.",
         ),
+        READS,
     ],
     data_file: Annotated[
         Path,
         typer.Argument(metavar="DATA", help="The map to compare with, in any of the formats."),
+        READS,
     ],
     *,
+    given: Given,
     writing: OutputOptions,
     results: ResultOptions,
     resolution: ResolutionOptions,
@@ -74,14 +86,11 @@ def compare(
     from onephonon.compare.comparison import compare_maps
     from onephonon.maps.io.registry import read_map
 
-    results.check(writing.force)
+    results.check(writing)
     settings = comparison.settings(resolution, voxels.reindex)
     if not is_structure(model_file):
-        if voxels.average or voxels.leave_out or displacements.use_data_adp:
-            raise InputError(
-                f"--average, --leave-out and --use-data-adp are for structures, but {model_file} "
-                "is read as a map"
-            )
+        why = f"only for a structure as MODEL, but {model_file} is read as a map; leave it out"
+        given.refuse(*FOR_STRUCTURES, why=why)
         model_map = read_map(model_file)
         found = compare_maps(model_map, reading.read_for(data_file, model_file), settings)
     else:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from ..checks import WRITES, Given, Limits
 from ..groups import OptionGroup
+from ..options.output import OutputOptions
 from ..options.resolution import ResolutionOptions
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ class ComparisonOptions(OptionGroup):
 
     panel: ClassVar[str] = "Comparison"
 
-    shells: Annotated[int, typer.Option(help="Number of resolution shells to report.")] = 10
+    shells: Annotated[
+        int, typer.Option(help="Number of resolution shells to report."), Limits(low=1, high=10_000)
+    ] = 10
     remove: Annotated[
         str,
         typer.Option(
@@ -31,7 +35,9 @@ class ComparisonOptions(OptionGroup):
             "(line) or the mean (mean); the interpolated mean (profile); or nothing (none).",
         ),
     ] = "line"
-    remove_shells: Annotated[int, typer.Option(help="Number of shells of |q| for --remove.")] = 50
+    remove_shells: Annotated[
+        int, typer.Option(help="Number of shells of |q| for --remove."), Limits(low=1, high=10_000)
+    ] = 50
     weights: Annotated[
         str,
         typer.Option(
@@ -39,6 +45,11 @@ class ComparisonOptions(OptionGroup):
             help="Weights of voxels: unit, 1/sigma², or the number of observations.",
         ),
     ] = "unit"
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError for shells of an isotropic part that is not removed."""
+        if self.remove == "none":
+            given.refuse("remove_shells", why="not with --remove none, which subtracts nothing")
 
     def settings(self, resolution: ResolutionOptions, reindex: str) -> Settings:
         """Settings of `compare_maps`.
@@ -68,12 +79,12 @@ class ResultOptions(OptionGroup):
     panel: ClassVar[str] = "Results"
 
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save the table of shells as CSV.")
+        Path | None, typer.Option(metavar="FILE", help="Save the table of shells as CSV."), WRITES
     ] = None
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Save all numbers as JSON.")] = (
-        None
-    )
-    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture.")] = None
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save all numbers as JSON."), WRITES
+    ] = None
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Save a picture."), WRITES] = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -82,6 +93,7 @@ class ResultOptions(OptionGroup):
             metavar="FILE",
             help="Save the model as a map on the voxels and in the indices of the data.",
         ),
+        WRITES,
     ] = None
 
     @property
@@ -90,7 +102,7 @@ class ResultOptions(OptionGroup):
         files = (self.csv, self.json, self.png, self.output)
         return [path for path in files if path is not None]
 
-    def check(self, force: bool) -> None:
+    def check(self, writing: OutputOptions) -> None:
         """Check, before long computations, that all files can be written.
 
         Raises
@@ -98,16 +110,12 @@ class ResultOptions(OptionGroup):
         FileError
             If a file cannot be written.
         """
-        from onephonon.core.files import check_writable
-
-        for path in (self.csv, self.json):
-            if path is not None:
-                check_writable(path, force)
         if self.png is not None:
             from onephonon.viz.plot.saving import check_picture_path
 
-            check_writable(check_picture_path(self.png), force)
+            check_picture_path(self.png)
         if self.output is not None:
-            from onephonon.maps.io.registry import check_map_path
+            from onephonon.maps.io.registry import check_map_ending
 
-            check_map_path(self.output, force)
+            check_map_ending(self.output)
+        writing.check(*self.files)

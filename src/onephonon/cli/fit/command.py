@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..app import command
+from ..checks import READS, WRITES_FOLDER, Given
 from ..models import build_model, model_arguments
 from ..options.map_reading import MapReadingOptions
 from ..options.network import NetworkOptions
@@ -18,7 +19,7 @@ from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
 from ..options.voxels import VoxelOptions
 from ..terminal import echo, progress
-from .folder import FitFolder
+from .folder import RESULTS, FitFolder, summary
 from .options import (
     DataOptions,
     FitResolution,
@@ -39,11 +40,16 @@ if TYPE_CHECKING:
 def fit(
     file: StructureFile,
     data_file: Annotated[
-        Path, typer.Argument(metavar="DATA", help="The measured map, in any supported format.")
+        Path,
+        typer.Argument(metavar="DATA", help="The measured map, in any supported format."),
+        READS,
     ],
     *,
+    given: Given,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; created if missing.")
+        Path,
+        typer.Option("--output", "-o", help="Folder for the results; created if missing."),
+        WRITES_FOLDER,
     ],
     writing: OutputOptions,
     data: DataOptions,
@@ -65,15 +71,19 @@ def fit(
     (model.h5, background.h5, and total.h5, their sum), and the state of the fit: repeat the command
     to continue an interrupted fit.
     """
+    from onephonon.core.files import check_not_inputs
+
     settings = fit_settings(data, resolution, voxels, objective, levels)
-    report.check()
+    if not report.draws:
+        given.refuse("temperature", why="only for predictions, which --draws 0 leaves out")
+    check_not_inputs([output / name for name in RESULTS], writing.inputs)
     kelvin = temperature.kelvin(file, writing.quiet)
     measured = reading.read_for(data_file, file)
     arguments = model_arguments(network, structure)
     model = build_model(file, arguments, **numerics.tensor_arguments())
-    folder = FitFolder.open(output, file, measured, settings, arguments, writing.force)
-    fitted = _run(model, measured, settings, folder, writing.quiet)
-    _write(fitted, folder, kelvin, report, writing.quiet)
+    with FitFolder.opened(output, file, measured, settings, arguments, writing.force) as folder:
+        fitted = _run(model, measured, settings, folder, writing.quiet)
+        _write(fitted, folder, kelvin, report, writing.quiet)
 
 
 def _run(
@@ -83,16 +93,18 @@ def _run(
     from onephonon.refine.fit import fit_springs
 
     with progress(quiet) as shown:
-        if folder.saved_levels:
-            names = ", ".join(folder.saved_levels)
-            shown.message(f"continuing the fit in {folder.path}: {names} already fitted")
+        if folder.saved:
+            shown.message(
+                f"continuing the fit in {folder.path}; minimizations already done: "
+                f"{summary(folder.saved)}"
+            )
         return fit_springs(
             model,
             data,
             settings,
             progress=shown,
-            on_level=folder.save,
-            saved_levels=folder.saved_levels,
+            on_minimum=folder.save,
+            saved=folder.saved,
         )
 
 
@@ -117,6 +129,6 @@ def _write(
         path = folder.path / "contacts.csv"
         write_contact_table(fitted.fitted_model().contact_table(), path, force=True)
         written.append(path)
-    folder.save(complete=True)
+    folder.finish(written)
     if not quiet:
         echo(f"wrote {', '.join(str(path) for path in written)}")

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from onephonon.core.errors import InputError
-
+from ..checks import NOT_NEGATIVE, ONE_OR_MORE, Given, Limits
 from ..groups import OptionGroup
-from ..options.resolution import ResolutionOptions
+from ..options.resolution import RESOLUTION, ResolutionOptions
 from ..options.voxels import VoxelOptions
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ class FitResolution(ResolutionOptions):
             help="Finest resolution, in Å, of the voxels, or of the halos' Bragg peaks.",
             show_default="2.0 for halos, else no limit",
         ),
+        RESOLUTION,
     ] = None
     d_max: Annotated[
         float | None,
@@ -34,6 +34,7 @@ class FitResolution(ResolutionOptions):
             help="Coarsest resolution, in Å, of the voxels, or of the halos' Bragg peaks.",
             show_default="2.5 for halos, else no limit",
         ),
+        RESOLUTION,
     ] = None
 
 
@@ -51,18 +52,25 @@ class DataOptions(OptionGroup):
             "where the map is finely sampled (auto).",
         ),
     ] = "auto"
-    n_peaks: Annotated[int, typer.Option("--peaks", help="Maximum number of halos.")] = 400
+    n_peaks: Annotated[
+        int, typer.Option("--peaks", help="Maximum number of halos."), ONE_OR_MORE
+    ] = 400
     bragg_radius: Annotated[
         float | None,
         typer.Option(
             help="Exclude voxels closer than this to a Bragg point, in 1/Å (including 2π).",
             show_default="half a voxel's diagonal; 0 if the model is averaged over voxels",
         ),
+        Limits(low=0, high=10, why="in 1/Å, including 2π"),
     ] = None
     held_out: Annotated[
-        float, typer.Option(help="Fraction of the halos that is held out of the fit.")
+        float,
+        typer.Option(help="Fraction of the halos that is held out of the fit."),
+        Limits(low=0.01, high=0.9, why="a fraction"),
     ] = 0.2
-    seed: Annotated[int, typer.Option(help="Random seed for choosing the held-out halos.")] = 0
+    seed: Annotated[
+        int, typer.Option(help="Random seed for choosing the held-out halos."), NOT_NEGATIVE
+    ] = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,9 @@ class ObjectiveOptions(OptionGroup):
         ),
     ] = "auto"
     knots: Annotated[
-        int, typer.Option(help="Number of spline knots of the isotropic background.")
+        int,
+        typer.Option(help="Number of spline knots of the isotropic background."),
+        Limits(low=2, high=200),
     ] = 12
     loss: Annotated[
         str,
@@ -103,6 +113,7 @@ class ObjectiveOptions(OptionGroup):
         typer.Option(
             metavar="SIGMA", help="For soft_l1: residual beyond which the loss is linear, in sigma."
         ),
+        Limits(low=1e-3, high=1e6, why="in sigma"),
     ] = 3.0
     prior: Annotated[
         float | None,
@@ -110,7 +121,15 @@ class ObjectiveOptions(OptionGroup):
             help="Weight of the prior: of the squared log-ratios to the starting springs.",
             show_default="the best on held-out data",
         ),
+        NOT_NEGATIVE,
     ] = None
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError for options that would be ignored."""
+        if self.loss == "squares":
+            given.refuse("outlier", why="only for --loss soft_l1; add it")
+        if self.background in ("halo", "none"):
+            given.refuse("knots", why=f"only for isotropic, not for --background {self.background}")
 
 
 @dataclass(frozen=True)
@@ -126,8 +145,13 @@ class SeriesOptions(OptionGroup):
     patience: Annotated[
         int,
         typer.Option(help="Number of further levels to fit without a clear gain on held-out data."),
+        Limits(low=0, high=100),
     ] = 1
-    max_steps: Annotated[int, typer.Option(help="Maximum number of steps of a minimization.")] = 200
+    max_steps: Annotated[
+        int,
+        typer.Option(help="Maximum number of steps of a minimization."),
+        Limits(low=1, high=10_000),
+    ] = 200
 
 
 @dataclass(frozen=True)
@@ -139,6 +163,7 @@ class ReportOptions(OptionGroup):
     draws: Annotated[
         int,
         typer.Option(help="Random draws for the intervals of predictions; 0 for no predictions."),
+        Limits(low=0, high=100_000),
     ] = 40
     profiles: Annotated[
         tuple[str, ...],
@@ -148,17 +173,6 @@ class ReportOptions(OptionGroup):
             help="Profile of the spring with this name in springs.csv; may be repeated.",
         ),
     ] = ()
-
-    def check(self) -> None:
-        """Check the options before the fit.
-
-        Raises
-        ------
-        InputError
-            If the number of draws is negative.
-        """
-        if self.draws < 0:
-            raise InputError(f"--draws {self.draws} is negative; give 0 or more")
 
 
 def fit_settings(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..app import command
+from ..checks import READS, WRITES, Given
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
 from ..tables import print_table
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 @command("onephonon info snase.lat --cell-from 1stn.pdb --laue 4/mmm")
 def info(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A map in any of the supported formats.")
+        Path, typer.Argument(metavar="FILE", help="A map in any of the supported formats."), READS
     ],
     *,
+    given: Given,
     laue: Annotated[
         str,
         typer.Option(
@@ -42,7 +44,9 @@ def info(
         ),
     ] = None,
     png: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the map into a PNG, PDF or SVG file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the map into a PNG, PDF or SVG file."),
+        WRITES,
     ] = None,
     writing: OutputOptions,
     reading: MapReadingOptions,
@@ -53,12 +57,12 @@ def info(
     anisotropic part (without the mean of each resolution shell, whose fall-off alone gives a high
     correlation), and R = Σ|a - b| / Σ(|a| + |b|).
     """
-    from onephonon.core.files import check_writable
-
+    if writing.quiet:
+        given.refuse("laue", "picture", why="not with --quiet, which prints nothing")
     if png is not None:
         from onephonon.viz.plot.saving import check_picture_path
 
-        check_writable(check_picture_path(png), writing.force)
+        writing.check(check_picture_path(png))
     with status(f"reading {file.name}", writing.quiet):
         diffuse = reading.read(file)
     if not writing.quiet:
@@ -104,7 +108,7 @@ def _print_facts(console: SafeConsole, diffuse: DiffuseMap, laue: str) -> None:
         if diffuse.n_valid:
             summary = summarize(diffuse)
             rows += facts.values(diffuse, summary) + facts.symmetry(diffuse, laue)
-    rows += [("" if n else "history", line) for n, line in enumerate(diffuse.history)]
+    rows += facts.file(diffuse)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -42,6 +42,15 @@ def _axis(grid: MapGrid, axis: int) -> str:
     return f"{ends}: {grid.shape[axis]} voxels, {density}"
 
 
+def file(diffuse: DiffuseMap) -> Rows:
+    """What was read, changed, dropped, assumed and ignored of the file, and the history."""
+    found = [line.partition(": ") for line in diffuse.report().splitlines()]
+    rows = [(kind, text) for kind, _, text in found]
+    remarked = {remark.text for remark in diffuse.remarks}
+    history = [line for line in diffuse.history if line not in remarked]
+    return rows + [("" if n else "history", line) for n, line in enumerate(history)]
+
+
 def values(diffuse: DiffuseMap, summary: MapSummary) -> Rows:
     """Resolution, intensities, and the presence of sigma, counts and half-sets."""
     smallest, low, median, high, largest = (f"{x:.5g}" for x in summary.percentiles)
@@ -85,7 +94,7 @@ def symmetry(diffuse: DiffuseMap, laue: str) -> Rows:
         found = symmetry_agreement(diffuse, laue)
     except InputError as error:
         if laue:
-            raise
+            raise InputError(f"--laue {laue!r}: {error}") from error
         return [("symmetry", f"not compared: {error}")]
     group = f"Laue group of {found.symmetry}, {found.n_operators} operators"
     rows = [("symmetry", group), ("", f"Friedel pairs: {_agreement(found.friedel)}")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,8 +50,11 @@ def _wavevector(text: str, model: OnePhonon) -> tuple[float, float, float]:
 
     try:
         numbers = [float(Fraction(x)) for x in text.replace(",", " ").split()]
-    except (ValueError, ZeroDivisionError):
-        return zone_path(model.crystal).find(text)
-    if len(numbers) != 3:
+    except (ValueError, ArithmeticError):
+        try:
+            return zone_path(model.crystal).find(text)
+        except InputError as error:
+            raise InputError(f"--at {text!r}: {error}") from error
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise InputError(f'--at {text!r}: give a point of the path or three numbers, "0 1/2 0"')
     return numbers[0], numbers[1], numbers[2]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onephonon.core.errors import InputError
+from onephonon.core.files import make_folder
 
 from ..app import command
+from ..checks import WRITES_FOLDER, Given
 from ..models import build_model, model_arguments
 from ..options.displacements import DisplacementOptions
 from ..options.network import NetworkOptions
@@ -44,9 +45,11 @@ FILES = (
 def modes(
     file: StructureFile,
     *,
+    given: Given,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for tables and pictures; created if missing."),
+        WRITES_FOLDER,
     ] = None,
     writing: OutputOptions,
     temperature: TemperatureOptions,
@@ -65,9 +68,14 @@ def modes(
     """
     import torch
 
+    if output is None and animation.animate is not None:
+        given.refuse(
+            *SpectrumOptions.names(), why="not for an animation alone; add --output FOLDER"
+        )
     kelvin = temperature.kelvin(file, writing.quiet)
-    animation.check(writing.force)
-    _check_folder(output, writing.force)
+    animation.check()
+    tables = [] if output is None else [make_folder(output) / name for name in FILES]
+    writing.check(*tables, animation.animate)
     arguments = model_arguments(network, springs, displacements, structure)
     model = build_model(file, arguments)
     with torch.no_grad():
@@ -99,17 +107,3 @@ def _report(
         report.write(output, writing.force)
         if not writing.quiet:
             echo(f"wrote {', '.join(FILES)} to {output}")
-
-
-def _check_folder(output: Path | None, force: bool) -> None:
-    """Check, before anything is computed, that the results can be written."""
-    from onephonon.core.files import check_writable
-
-    if output is None:
-        return
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be created as a folder ({error})") from error
-    for name in FILES:
-        check_writable(output / name, force)

@@ -10,6 +10,7 @@ import typer
 
 from onephonon.core.errors import InputError
 
+from ..checks import POSITIVE, WRITES, Counts, Given, Limits
 from ..groups import OptionGroup
 
 
@@ -25,6 +26,7 @@ class SpectrumOptions(OptionGroup):
             help="Approximate number of wavevectors along the path.",
             show_default="from the size of the model",
         ),
+        Limits(low=1, high=100_000),
     ] = None
     dos_mesh: Annotated[
         tuple[int, int, int] | None,
@@ -33,6 +35,7 @@ class SpectrumOptions(OptionGroup):
             help="Mesh in the Brillouin zone for the density of states.",
             show_default="from the size of the model",
         ),
+        Counts(most=10_000_000),
     ] = None
     width: Annotated[
         float | None,
@@ -40,6 +43,7 @@ class SpectrumOptions(OptionGroup):
             help="Broadening of the density of states, in THz.",
             show_default="1.2 % of the highest frequency",
         ),
+        Limits(low=0, above=True, why="in THz"),
     ] = None
     histogram: Annotated[
         bool,
@@ -52,6 +56,11 @@ class SpectrumOptions(OptionGroup):
             help="In centred cells, show all modes of the conventional cell at each wavevector.",
         ),
     ] = False
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError for a broadening of a histogram."""
+        if self.histogram:
+            given.refuse("width", why="broadens, which --histogram does not; give one of the two")
 
     def report_arguments(self) -> dict[str, Any]:
         """Keywords of `make_report`."""
@@ -76,6 +85,7 @@ class AnimationOptions(OptionGroup):
             metavar="FILE",
             help="Write the mode to .pdb or .cif (frames), or .nmd.",
         ),
+        WRITES,
     ] = None
     at: Annotated[
         str,
@@ -91,6 +101,7 @@ class AnimationOptions(OptionGroup):
             help="Number of the mode, counted from 0 for the softest; may be repeated for .nmd.",
             show_default="0; at Γ 3, above the translations",
         ),
+        Limits(low=0, why="counted from 0"),
     ] = ()
     cells: Annotated[
         tuple[int, int, int] | None,
@@ -99,6 +110,7 @@ class AnimationOptions(OptionGroup):
             help="Number of cells shown along each axis.",
             show_default="until the wave repeats",
         ),
+        Counts(most=100_000),
     ] = None
     amplitude: Annotated[
         float | None,
@@ -106,32 +118,45 @@ class AnimationOptions(OptionGroup):
             help="Largest displacement of an atom, in Å.",
             show_default="1, or from --thermal",
         ),
+        Limits(low=0, above=True, why="in Å"),
     ] = None
     thermal: Annotated[
         float | None,
         typer.Option(
             help="Amplitude in units of the thermal amplitude (energy kT), instead of --amplitude."
         ),
+        POSITIVE,
     ] = None
     travelling: Annotated[
         bool,
         typer.Option("--travelling", help="Show a travelling instead of a standing wave."),
     ] = False
-    frames: Annotated[int, typer.Option(help="Number of frames per period.")] = 24
+    frames: Annotated[
+        int, typer.Option(help="Number of frames per period."), Limits(low=1, high=10_000)
+    ] = 24
     atoms: Annotated[
         str,
         typer.Option(metavar="all|backbone|ca", help="Atoms shown; ca: C-alpha and phosphorus."),
     ] = "all"
 
-    def check(self, force: bool) -> None:
-        """Check, before anything is computed, that the animation can be written.
+    def check_together(self, given: Given) -> None:
+        """Raise InputError for options that would be ignored."""
+        if self.animate is None:
+            given.refuse(*self.names(), why="only for --animate FILE; add it, or leave this out")
+            return
+        if self.animate.suffix.lower() == ".nmd":
+            given.refuse("travelling", "frames", why="not for .nmd, in which viewers make frames")
+        if self.amplitude is not None:
+            given.refuse("thermal", why="another amplitude than --amplitude; give one of the two")
+
+    def check(self) -> None:
+        """Check the options, before anything is computed.
 
         Raises
         ------
-        InputError, FileError
-            If an option is invalid, or the file cannot be written.
+        InputError
+            If an option is invalid.
         """
-        from onephonon.core.files import check_writable
         from onephonon.viz.trajectory.structure_files import CIF_ENDINGS, PDB_ENDINGS
 
         file = self.animate
@@ -142,7 +167,6 @@ class AnimationOptions(OptionGroup):
             raise InputError(f"--animate {file}: the ending must be one of {', '.join(endings)}")
         if len(self.modes) > 1 and file.suffix.lower() != ".nmd":
             raise InputError(f"--animate {file}: give one --mode, or write .nmd for several")
-        check_writable(file, force)
 
     def pattern_arguments(self) -> dict[str, Any]:
         """Keywords of `mode_pattern`."""

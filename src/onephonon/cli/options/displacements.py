@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from ..checks import POSITIVE, Counts, Given
 from ..groups import OptionGroup
 
 
@@ -22,6 +23,7 @@ class DisplacementOptions(OptionGroup):
             help="Thermal scale s, which multiplies intensities and mean-square displacements.",
             show_default="mean B of the model equal to that of the file",
         ),
+        POSITIVE,
     ] = None
     mesh: Annotated[
         tuple[int, int, int] | None,
@@ -30,6 +32,7 @@ class DisplacementOptions(OptionGroup):
             help="Mesh in the Brillouin zone over which displacements are averaged.",
             show_default="a box of 60 Å, or of 100 Å for few bodies",
         ),
+        Counts(most=10_000_000),
     ] = None
     zone_average: Annotated[
         str,
@@ -60,3 +63,13 @@ class DebyeWallerOptions(DisplacementOptions):
             help="Compute Debye-Waller factors from B or U of the file, not from the model.",
         ),
     ] = False
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError for a mesh over which nothing is averaged."""
+        super().check_together(given)
+        if self.use_data_adp and self.thermal_scale is not None:
+            given.refuse(
+                "mesh",
+                why="nothing is averaged over it with --use-data-adp and --thermal-scale; leave "
+                "out one of the three",
+            )

@@ -10,6 +10,7 @@ import typer
 
 from onephonon.core.errors import InputError, MapFileError
 
+from ..checks import FINITE, POSITIVE, READS, Cell, Sampling
 from ..groups import OptionGroup
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class MapReadingOptions(OptionGroup):
     cell: Annotated[
         tuple[float, float, float, float, float, float] | None,
         typer.Option(metavar="A B C α β γ", help="Unit cell, in Å and degrees."),
+        Cell(),
     ] = None
     cell_from: Annotated[
         Path | None,
@@ -33,6 +35,7 @@ class MapReadingOptions(OptionGroup):
             help="Cell and space group from a structure (.pdb, .cif), .mtz, another map, or "
             "mdx2's geometry.nxs.",
         ),
+        READS,
     ] = None
     space_group: Annotated[
         str, typer.Option(metavar="SYMBOL", help="Space group, such as 'P 1 21 1'.")
@@ -40,24 +43,29 @@ class MapReadingOptions(OptionGroup):
     h: Annotated[
         tuple[float, float, float] | None,
         typer.Option("--h", metavar="MIN MAX N", help="First and last h, and voxels per index."),
+        Sampling(),
     ] = None
     k: Annotated[
         tuple[float, float, float] | None,
         typer.Option("--k", metavar="MIN MAX N", help="First and last k, and voxels per index."),
+        Sampling(),
     ] = None
     l: Annotated[  # noqa: E741
         tuple[float, float, float] | None,
         typer.Option("--l", metavar="MIN MAX N", help="First and last l, and voxels per index."),
+        Sampling(),
     ] = None
     per_index: Annotated[
         tuple[float, float, float] | None,
         typer.Option(metavar="NH NK NL", help="Voxels per Miller index, if only they are missing."),
+        POSITIVE,
     ] = None
     origin: Annotated[
         tuple[int, int, int] | None,
         typer.Option(
             metavar="I J K", help="Voxel of hkl = 0, 0, 0, counted from 0, in .lat and .npy files."
         ),
+        FINITE,
     ] = None
     dataset: Annotated[
         str | None,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from ..checks import Limits
 from ..groups import OptionGroup
 
 
@@ -25,7 +26,11 @@ class NetworkOptions(OptionGroup):
             "atoms.",
         ),
     ] = "asu"
-    cutoff: Annotated[float, typer.Option(help="Maximum length of contacts, in Å.")] = 4.0
+    cutoff: Annotated[
+        float,
+        typer.Option(help="Maximum length of contacts, in Å."),
+        Limits(low=0, above=True, why="in Å"),
+    ] = 4.0
 
     def model_arguments(self) -> dict[str, Any]:
         """Keywords of `OnePhonon`."""

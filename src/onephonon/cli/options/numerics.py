@@ -9,6 +9,7 @@ import typer
 
 from onephonon.core.errors import InputError
 
+from ..checks import ONE_OR_MORE, Given, Limits
 from ..groups import OptionGroup
 
 DTYPES = ("float64", "float32")
@@ -57,6 +58,7 @@ class NumericsOptions(DeviceOptions):
     rtol: Annotated[
         float,
         typer.Option(help="Accuracy of the mesh, relative to the intensity and its rms."),
+        Limits(low=1e-12, high=1e-2, why="relative to the rms intensity"),
     ] = 1e-6
     batch_size: Annotated[
         int | None,
@@ -64,7 +66,13 @@ class NumericsOptions(DeviceOptions):
             help="Maximum number of q-vectors at a time.",
             show_default="from the size of the model",
         ),
+        ONE_OR_MORE,
     ] = None
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError for an accuracy of a sum that is exact."""
+        if self.engine == "direct":
+            given.refuse("rtol", why="only for the mesh; --engine direct is exact to rounding")
 
     def model_arguments(self) -> dict[str, Any]:
         """Keywords of `OnePhonon` that are recorded in calculated maps."""

@@ -7,7 +7,13 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from onephonon.core.errors import InputError
+
+from ..checks import NOT_NEGATIVE, Given, Limits
 from ..groups import OptionGroup
+
+#: Resolutions.
+RESOLUTION = Limits(low=0, above=True, why="in Å")
 
 
 @dataclass(frozen=True)
@@ -17,8 +23,21 @@ class ResolutionOptions(OptionGroup):
     panel: ClassVar[str] = "Resolution"
 
     d_min: Annotated[
-        float | None, typer.Option(help="Finest resolution, in Å.", show_default="no limit")
+        float | None,
+        typer.Option(help="Finest resolution, in Å.", show_default="no limit"),
+        NOT_NEGATIVE,
     ] = None
     d_max: Annotated[
-        float | None, typer.Option(help="Coarsest resolution, in Å.", show_default="no limit")
+        float | None,
+        typer.Option(help="Coarsest resolution, in Å.", show_default="no limit"),
+        RESOLUTION,
     ] = None
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError unless the finest resolution is finer than the coarsest."""
+        super().check_together(given)
+        if self.d_min is not None and self.d_max is not None and self.d_min >= self.d_max:
+            raise InputError(
+                f"--d-min {self.d_min:g} and --d-max {self.d_max:g} leave nothing between them; "
+                "the first must be the smaller, in Å"
+            )

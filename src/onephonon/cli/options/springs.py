@@ -7,7 +7,13 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from onephonon.core.errors import InputError
+
+from ..checks import Given, Limits
 from ..groups import OptionGroup
+
+#: Spring constants.
+CONSTANT = Limits(low=0, why="in kT/Å²")
 
 
 @dataclass(frozen=True)
@@ -27,18 +33,34 @@ class SpringOptions(OptionGroup):
     gamma_intra: Annotated[
         float,
         typer.Option(help="Constant of springs within a copy of the asymmetric unit, in kT/Å²."),
+        CONSTANT,
     ] = 1.0
     gamma_inter: Annotated[
-        float, typer.Option(help="Constant of springs between copies, in kT/Å².")
+        float, typer.Option(help="Constant of springs between copies, in kT/Å²."), CONSTANT
     ] = 1.0
     k_par: Annotated[
         float | None,
         typer.Option(help="Constant along each contact, in kT/Å², for the hybrid model only."),
+        CONSTANT,
     ] = None
     k_perp: Annotated[
         float | None,
         typer.Option(help="Constant across each contact, in kT/Å², for the hybrid model only."),
+        CONSTANT,
     ] = None
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError for constants of another kind of springs."""
+        if self.model == "hybrid":
+            given.refuse(
+                *("gamma_intra", "gamma_inter"),
+                why="not for --model hybrid, whose constants are --k-par and --k-perp",
+            )
+            if self.k_par is None or self.k_perp is None:
+                raise InputError("--model hybrid needs both --k-par and --k-perp")
+        else:
+            why = f"only for --model hybrid; {self.model} has --gamma-intra and --gamma-inter"
+            given.refuse("k_par", "k_perp", why=why)
 
     def model_arguments(self) -> dict[str, Any]:
         """Keywords of `OnePhonon`."""

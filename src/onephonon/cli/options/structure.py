@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from ..checks import ONE_OR_MORE, READS, Given, Limits
 from ..groups import OptionGroup
 
 if TYPE_CHECKING:
     from onephonon.crystal.crystal import Crystal
 
 StructureFile = Annotated[
-    Path, typer.Argument(metavar="STRUCTURE", help="PDB or mmCIF file, plain or .gz.")
+    Path, typer.Argument(metavar="STRUCTURE", help="PDB or mmCIF file, plain or .gz."), READS
 ]
 
 
@@ -41,7 +42,7 @@ class StructureOptions(OptionGroup):
         ),
     ] = False
     model_number: Annotated[
-        int, typer.Option(help="Read this model of the file, counted from 1.")
+        int, typer.Option(help="Read this model of the file, counted from 1."), ONE_OR_MORE
     ] = 1
     whole_cell: Annotated[
         bool,
@@ -62,11 +63,18 @@ class StructureOptions(OptionGroup):
             help="Electron density of the solvent displaced by the atoms, in e/Å³: 0.334 for "
             "water, 0 for none.",
         ),
+        Limits(low=0, high=100, why="in electrons per Å³"),
     ] = 0.0
     solvent_smoothing: Annotated[
         float,
         typer.Option(metavar="B", help="Additional B-factor of the displaced solvent, in Å²."),
+        Limits(low=0, why="in Å²"),
     ] = 0.0
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError for a smoothing of no solvent."""
+        if not self.solvent:
+            given.refuse("solvent_smoothing", why="only for --solvent DENSITY; add it")
 
     def model_arguments(self) -> dict[str, Any]:
         """Keywords of `OnePhonon`."""

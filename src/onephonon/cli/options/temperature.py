@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from onephonon.core.errors import InputError
-
+from ..checks import Limits
 from ..groups import OptionGroup
 from ..terminal import echo
 
@@ -33,20 +32,13 @@ class TemperatureOptions(OptionGroup):
             "of sound depend on it.",
             show_default="from the file, or 295",
         ),
+        Limits(low=0, high=10_000, above=True, why="in K"),
     ] = None
 
     def kelvin(self, structure: Path, quiet: bool) -> float:
-        """The given temperature, that of the file, or room temperature with a message.
-
-        Raises
-        ------
-        InputError
-            If the given temperature is not positive.
-        """
+        """The given temperature, that of the file, or room temperature with a message."""
         from onephonon.crystal.experiment import measured_temperature
 
-        if self.temperature is not None and not self.temperature > 0:
-            raise InputError(f"--temperature {self.temperature:g}: must be positive, in K")
         known = self.temperature or measured_temperature(structure)
         if known is None and not quiet and structure.exists():
             echo(

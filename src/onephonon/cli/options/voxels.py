@@ -7,6 +7,9 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from onephonon.core.errors import InputError
+
+from ..checks import Given, Limits
 from ..groups import OptionGroup
 
 
@@ -41,6 +44,7 @@ class VoxelOptions(IndexingOptions):
             "evaluate it at the voxel centres (0).",
             show_default="2 for voxels of half an index or more, else 0",
         ),
+        Limits(low=0, high=20, why="2 or more, or 0 for the centres"),
     ] = None
     leave_out: Annotated[
         float,
@@ -49,4 +53,16 @@ class VoxelOptions(IndexingOptions):
             help="Exclude from the average the part of a voxel within this fraction of the "
             "distance from its Bragg point to its faces, for data whose Bragg peaks were removed.",
         ),
+        Limits(low=0, high=1, below=True, why="a fraction of the distance to the faces"),
     ] = 0.0
+
+    def check_together(self, given: Given) -> None:
+        """Raise InputError for averages over one node, or a part of no average."""
+        super().check_together(given)
+        if self.average == 1:
+            raise InputError("--average 1: give 2 or more nodes per axis, or 0 for voxel centres")
+        if self.average == 0 and self.leave_out:
+            raise InputError(
+                f"--leave-out {self.leave_out:g}: only for averages over voxels; give --average 2 "
+                "or more"
+            )

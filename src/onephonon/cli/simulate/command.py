@@ -10,6 +10,7 @@ import typer
 from onephonon.core.errors import InputError
 
 from ..app import command
+from ..checks import WRITES
 from ..models import build_model, model_arguments
 from ..options.displacements import DebyeWallerOptions
 from ..options.network import NetworkOptions
@@ -36,6 +37,7 @@ def simulate(
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="File to write; its ending gives the format."),
+        WRITES,
     ],
     writing: OutputOptions,
     points: PointOptions,
@@ -52,9 +54,10 @@ def simulate(
     Maps computed on the mesh (see --engine) are written to .h5 in parts: repeat an interrupted
     command, and it continues where it stopped.
     """
-    from onephonon.maps.io.registry import check_map_path
+    from onephonon.maps.io.registry import check_map_ending
 
-    check_map_path(output, writing.force)
+    check_map_ending(output)
+    writing.check(output)
     where, list_shape = points.read()
     how = modes.arguments() | {"use_data_adp": displacements.use_data_adp}
     arguments = model_arguments(points, network, springs, displacements, numerics, structure)

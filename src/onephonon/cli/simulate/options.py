@@ -10,6 +10,7 @@ import typer
 
 from onephonon.core.errors import InputError
 
+from ..checks import NOT_NEGATIVE, ONE_OR_MORE, READS, Limits, Sampling
 from ..groups import OptionGroup
 
 
@@ -22,14 +23,17 @@ class PointOptions(OptionGroup):
     h: Annotated[
         tuple[float, float, float] | None,
         typer.Option("--h", metavar="MIN MAX N", help="First and last h, and samples per index."),
+        Sampling(),
     ] = None
     k: Annotated[
         tuple[float, float, float] | None,
         typer.Option("--k", metavar="MIN MAX N", help="First and last k, and samples per index."),
+        Sampling(),
     ] = None
     l: Annotated[  # noqa: E741
         tuple[float, float, float] | None,
         typer.Option("--l", metavar="MIN MAX N", help="First and last l, and samples per index."),
+        Sampling(),
     ] = None
     q: Annotated[
         Path | None,
@@ -39,18 +43,23 @@ class PointOptions(OptionGroup):
             help="Compute at the q-vectors of a file (.npy, .npz, .h5 or text; 1/Å, 2π included) "
             "instead of on a grid; map_shape in an .npz is copied.",
         ),
+        READS,
     ] = None
     d_min: Annotated[
         float,
         typer.Option(
             help="Finest resolution, in Å; points beyond it are masked.", show_default="no limit"
         ),
+        NOT_NEGATIVE,
     ] = 0.0
     bragg_tolerance: Annotated[
         float | None,
         typer.Option(
             help="Mask points whose Miller indices are all this close to integers.",
             show_default="1e-6",
+        ),
+        Limits(
+            low=0, high=0.5, below=True, why="as no index is farther than 0.5 from a whole number"
         ),
     ] = None
 
@@ -98,7 +107,9 @@ class ModeOptions(OptionGroup):
     panel: ClassVar[str] = "Modes"
 
     rank: Annotated[
-        int, typer.Option(help="Compute only this mode, counted from 0; -1: all modes.")
+        int,
+        typer.Option(help="Compute only this mode, counted from 0; -1: all modes."),
+        Limits(low=-1, why="the number of a mode, or -1 for all"),
     ] = -1
     softest: Annotated[
         int | None,
@@ -108,6 +119,7 @@ class ModeOptions(OptionGroup):
             "prints the neglected fraction.",
             show_default="all",
         ),
+        ONE_OR_MORE,
     ] = None
 
     def arguments(self) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import typer
 from onephonon.core.errors import InputError
 
 from ..app import command
+from ..checks import READS, WRITES, Given
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
 from ..options.voxels import IndexingOptions
 from ..pairs import read_maps
 from ..terminal import echo, status
 from .drawing import draw_kind, write_film
-from .options import SLICES, LookOptions, PictureOptions
+from .options import PROFILE, SLICES, LookOptions, PictureOptions
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
@@ -28,14 +29,15 @@ if TYPE_CHECKING:
 )
 def visualize(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A map in any of the formats, or a list.")
+        Path, typer.Argument(metavar="FILE", help="A map in any of the formats, or a list."), READS
     ],
     data: Annotated[
-        Path | None, typer.Argument(metavar="DATA", help="A measured map to compare with.")
+        Path | None, typer.Argument(metavar="DATA", help="A measured map to compare with."), READS
     ] = None,
     *,
+    given: Given,
     against: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="The same as the second argument.")
+        Path | None, typer.Option(metavar="DATA", help="The same as the second argument."), READS
     ] = None,
     output: Annotated[
         Path | None,
@@ -45,6 +47,7 @@ def visualize(
             help="PNG, PDF or SVG file to write.",
             show_default="FILE with ending .png",
         ),
+        WRITES,
     ] = None,
     writing: OutputOptions,
     pictures: PictureOptions,
@@ -59,16 +62,19 @@ def visualize(
     reading apply to DATA. With --halos, --profile or --animate and without
     --plane, only these are drawn.
     """
-    from onephonon.core.files import check_writable
     from onephonon.viz.plot.saving import save
 
     if data is not None and against is not None:
         raise InputError(f"{data} and --against {against} are both a second map; give one")
     second_file = against or data
+    if not pictures.kinds:
+        given.refuse("output", "dpi", why="for pictures, and only --animate is drawn; add --plane")
+    if pictures.kinds == [PROFILE] and pictures.animate is None:
+        why = "not for --profile alone; add --plane, --halos or --animate"
+        given.refuse("anisotropic", "limits", "scale", why=why)
     files = _outputs(file, output, pictures.kinds)
-    for path in files.values():
-        check_writable(path, writing.force)
-    _check_looks(pictures.animate, looks, writing.force)
+    writing.check(*files.values(), pictures.animate)
+    _check_looks(pictures.animate, looks)
     maps = read_maps(file, second_file, reading, indexing, writing.quiet)
     first, second = maps.first, maps.second
     names = f"model {maps.names[0]}, data {maps.names[1]}" if second_file else file.name
@@ -99,9 +105,8 @@ def _outputs(file: Path, output: Path | None, kinds: list[str]) -> dict[str, Pat
     }
 
 
-def _check_looks(animate: Path | None, looks: LookOptions, force: bool) -> None:
+def _check_looks(animate: Path | None, looks: LookOptions) -> None:
     """Check the options that do not need the map, before long computations."""
-    from onephonon.core.files import check_writable
     from onephonon.viz.plot.animation import check_film_path
     from onephonon.viz.plot.saving import check_dpi
     from onephonon.viz.plot.style import check_scale
@@ -109,7 +114,7 @@ def _check_looks(animate: Path | None, looks: LookOptions, force: bool) -> None:
     check_dpi(looks.dpi)
     check_scale(looks.scale)
     if animate is not None:
-        check_writable(check_film_path(animate), force)
+        check_film_path(animate)
 
 
 def _print_reason_for_list(diffuse: DiffuseMap) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from ..checks import WRITES, Ascending, Limits
 from ..groups import OptionGroup
 
 #: Kinds of pictures; all but slices are appended to the names of files.
@@ -33,6 +34,7 @@ class PictureOptions(OptionGroup):
     halos: Annotated[
         int | None,
         typer.Option(metavar="N", help="Draw close-ups of the N strongest halos."),
+        Limits(low=1, high=1000),
     ] = None
     profile: Annotated[
         bool,
@@ -44,6 +46,7 @@ class PictureOptions(OptionGroup):
             metavar="FILE",
             help="Animation (.gif, .mp4) through the layers parallel to the first --plane.",
         ),
+        WRITES,
     ] = None
 
     @property
@@ -74,11 +77,16 @@ class LookOptions(OptionGroup):
             help="Intensities of the lowest and highest colour.",
             show_default="from the map",
         ),
+        Ascending(),
     ] = None
     scale: Annotated[
         str, typer.Option(metavar="KIND", help="Colour scale: auto, log, linear or diverging.")
     ] = "auto"
-    dpi: Annotated[float, typer.Option(help="Resolution of the picture, in dots per inch.")] = 200
+    dpi: Annotated[
+        float,
+        typer.Option(help="Resolution of the picture, in dots per inch."),
+        Limits(low=20, high=2400, why="in dots per inch"),
+    ] = 200
     title: Annotated[
         str | None, typer.Option(help="Heading of the picture.", show_default="names of the files")
     ] = None

@@ -1,10 +1,12 @@
-from .overrides import MapGuessWarning
-from .qlist import read_q_vectors
-from .registry import check_map_path, format_name, not_kept, read_map, write_map
+from .overrides import MapGuessWarning, MapReadingWarning
+from .qlist import QListWarning, read_q_vectors
+from .registry import check_map_ending, format_name, not_kept, read_map, write_map
 
 __all__ = [
     "MapGuessWarning",
-    "check_map_path",
+    "MapReadingWarning",
+    "QListWarning",
+    "check_map_ending",
     "format_name",
     "not_kept",
     "read_map",

@@ -10,10 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError, MapFileError
+from onephonon.core.hdf5_reading import plain_text
 from onephonon.crystal.grid import HklGrid
 
-from ..diffuse import DiffuseMap
+from ..diffuse import ARRAYS, DiffuseMap
 from ..lists import gridded, q_agree
+
+#: Items that contain text.
+TEXTS = ("spacegroup", "units", "parameters", "history", "version")
+
+#: Items that define where the intensities are.
+PLACE = ("grid_origin", "grid_step", "q_vectors", "hkl", "map_shape", "cell")
+
+#: All items read from a file.
+ITEMS = (*ARRAYS, *PLACE, *TEXTS)
 
 
 def header(
@@ -159,8 +169,7 @@ def read_text(arrays: dict[str, NDArray[Any]], name: str) -> str:
     """Text under a name, empty if missing."""
     if name not in arrays:
         return ""
-    value = arrays[name].item() if arrays[name].size == 1 else ""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return plain_text(arrays[name].item()) if arrays[name].size == 1 else ""
 
 
 def _json(arrays: dict[str, NDArray[Any]], name: str, source: str) -> Any:

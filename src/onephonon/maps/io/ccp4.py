@@ -10,6 +10,7 @@ NaN; files written by onephonon contain the exact grid and cell in the labels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import gemmi
@@ -21,6 +22,7 @@ from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.cell import UnitCell, numpy_cell
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.remarks import Remark
 
 from ..diffuse import DiffuseMap
 from .header import Header
@@ -28,10 +30,13 @@ from .overrides import SAMPLING_HINT, Overrides, close_step
 
 #: Words of the header (counted from 1) and bytes per voxel of each mode.
 SHAPE, MODE, START, M, LENGTHS, ANGLES, ORDER, SYMMETRY = 1, 4, 5, 8, 11, 14, 17, 24
-ORIGIN, N_LABELS, LABELS = 50, 56, 57
+EXTREMES, GROUP, SKEW, ORIGIN, N_LABELS, LABELS = 20, 23, 25, 50, 56, 57
 BYTES = {0: 1, 1: 2, 2: 4, 6: 2}
 HEADER_BYTES = 1024
 MAX_LABELS, LABEL_WIDTH = 10, 80
+
+#: Tolerance of the first voxel in ORIGIN, voxels.
+WHOLE_TOLERANCE = 0.02
 
 #: Tolerance of cell angles, degrees.
 SAME_ANGLE = 2.0
@@ -47,7 +52,9 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         if sorted(order) != [1, 2, 3]:
             raise MapFileError(f"{path}: its axes are {order}, not X, Y and Z in some order")
         axis_order = [order.index(axis) for axis in (1, 2, 3)]
-        values = np.ascontiguousarray(np.transpose(np.array(file.grid.array), axis_order))
+        remarks = _header_remarks(path, file)
+        stored = _unsigned(file, np.array(file.grid.array), remarks)
+        values = np.ascontiguousarray(np.transpose(stored, axis_order))
         start = [file.header_i32(START + i) for i in axis_order]
         history = [f"read from {path.name}: CCP4/MRC, X, Y, Z are h, k, l"]
         own_header = Header.find(_labels(file), path)
@@ -56,7 +63,8 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
             and own_header.grid is not None
             and own_header.grid.shape == values.shape
         ):
-            grid, cell = own_header.grid, overrides.cell or own_header.cell
+            grid = own_header.grid
+            cell = overrides.need_cell(path, own_header.cell, remarks)
         else:
             cell = overrides.need_cell(path)
             grid, how = _grid(path, file, overrides, cell, (start, values.shape))
@@ -69,6 +77,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
             or (own_header.spacegroup if own_header is not None else ""),
             units=own_header.units if own_header is not None else "",
             history=history,
+            remarks=remarks,
         )
 
 
@@ -110,7 +119,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
     file.set_header_i32(N_LABELS, len(labels))
     text = "".join(label.ljust(LABEL_WIDTH) for label in labels)
     file.set_header_str(LABELS, text.ljust(MAX_LABELS * LABEL_WIDTH))
-    with replacing(path, force) as temporary:
+    with replacing(path, force, HEADER_BYTES + values.nbytes) as temporary:
         file.write_ccp4_map(str(temporary))
 
 
@@ -124,12 +133,46 @@ def _check_header(path: Path) -> None:
             f"{path}: values of mode {mode} are not supported; write real numbers (mode 2)"
         )
     size = path.stat().st_size
-    claimed = HEADER_BYTES + symmetry + BYTES[mode] * math.prod(shape)
+    claimed = _claimed(shape, mode, symmetry)
     if min(shape) < 1 or symmetry < 0 or claimed > size:
         raise MapFileError(
             f"{path}: its header states {'x'.join(map(str, shape))} voxels, {claimed} bytes in "
             f"all, but the file has {size}; it is damaged or truncated"
         )
+
+
+def _header_remarks(path: Path, file: gemmi.Ccp4Map) -> list[Remark]:
+    """What the header says and is not used: a skew matrix, a space group, further bytes."""
+    remarks = []
+    if file.header_i32(SKEW) == 1:
+        text = "a skew matrix and translation: voxels lie where the cell puts them"
+        remarks.append(Remark("ignored", text, matters=True))
+    number = file.header_i32(GROUP)
+    if 1 < number <= 230:
+        remarks.append(Remark("ignored", f"space group number {number} of the header"))
+    shape = [file.header_i32(SHAPE + i) for i in range(3)]
+    claimed = _claimed(shape, file.header_i32(MODE), file.header_i32(SYMMETRY))
+    more = path.stat().st_size - claimed
+    if more > 0:
+        text = f"{more} bytes after the {'x'.join(map(str, shape))} voxels of the header"
+        remarks.append(Remark("ignored", text, matters=True))
+    return remarks
+
+
+def _unsigned(
+    file: gemmi.Ccp4Map, values: NDArray[np.float32], remarks: list[Remark]
+) -> NDArray[np.float32]:
+    """Bytes read as unsigned if the header's extremes say so, as older programs write them."""
+    low, high = file.header_float(EXTREMES), file.header_float(EXTREMES + 1)
+    if file.header_i32(MODE) != 0 or not (low >= 0 and high > 127) or not (values < 0).any():
+        return values
+    remarks.append(Remark("assumed", f"bytes are unsigned, as the header's {low:g} to {high:g}"))
+    return np.where(values < 0, values + np.float32(256), values)
+
+
+def _claimed(shape: Sequence[int], mode: int, symmetry: int) -> int:
+    """Bytes of a file by its header."""
+    return HEADER_BYTES + symmetry + BYTES[mode] * math.prod(shape)
 
 
 def _labels(file: gemmi.Ccp4Map) -> list[str]:
@@ -180,6 +223,11 @@ def _grid(
         origin = [file.header_float(ORIGIN + i) / s for i, s in enumerate(spacings)]
         if any(origin) and all(math.isfinite(x) for x in origin):
             start = [round(x) for x in origin]
+            if max(abs(x - n) for x, n in zip(origin, start, strict=True)) > WHOLE_TOLERANCE:
+                raise MapFileError(
+                    f"{path}: its ORIGIN is {[round(x, 3) for x in origin]} voxels from hkl 0, 0, "
+                    f"0, not whole ones; {SAMPLING_HINT}"
+                )
             how += "; first voxel from ORIGIN"
     first = tuple(n * s for n, s in zip(start, steps, strict=True))
     return HklGrid(first, tuple(steps), shape), f"{how}; first voxel {start}"  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import gemmi
 import h5py
 
 from onephonon.core.errors import FileError
-from onephonon.core.safe_reading import reading
+from onephonon.core.safe_reading import check_input, reading
 from onephonon.crystal.cell import check_cell
 from onephonon.crystal.symmetry import spacegroup_name
 
@@ -33,8 +33,7 @@ def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
     FileError
         If the file is missing, damaged or contains no cell.
     """
-    if not path.is_file():
-        raise FileError(f"{path}: there is no such file to take the cell from; check the path")
+    check_input(path, "a file with a cell")
     endings = [x.lower() for x in path.suffixes]
     ending = endings[-2] if endings[-1:] == [".gz"] and len(endings) > 1 else path.suffix.lower()
     with reading(path, "a file with a cell"):

@@ -9,38 +9,43 @@ import numpy as np
 
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.core.files import replacing
+from onephonon.core.numpy_files import read_npy
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.remarks import Remark
 
 from ..diffuse import DiffuseMap
-from .overrides import SAMPLING_HINT, Overrides, guess
+from .overrides import SAMPLING_HINT, Overrides
 
 
 def read(path: Path, overrides: Overrides) -> DiffuseMap:
     """Read a map; see `onephonon.read_map`."""
     overrides.allow(path, "a .npy holds one array", "sampling", "origin")
     with reading(path, "a NumPy array"):
-        # Memory-mapped, so that a wrong size in the header allocates nothing.
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        if mapped.dtype.kind not in "fiu" or mapped.ndim not in (1, 3) or not mapped.size:
+        array = read_npy(path)
+        if array.dtype.kind not in "fiu" or array.ndim not in (1, 3) or not array.size:
             raise MapFileError(
-                f"{path}: an array of {mapped.dtype} with shape {mapped.shape} is no map; that has "
+                f"{path}: an array of {array.dtype} with shape {array.shape} is no map; that has "
                 "real numbers and shape (n_h, n_k, n_l), or is flat"
             )
         cell = overrides.need_cell(path)
-        if mapped.ndim == 1:
-            values = np.array(mapped).reshape(_shape_of_flat(path, overrides, mapped.size))
+        if array.ndim == 1:
+            values = array.reshape(_shape_of_flat(path, overrides, array.size))
         else:
-            values = np.array(mapped, order="C")
+            values = np.ascontiguousarray(array)
         grid, how = overrides.need_grid(path, values.shape)
+        remarks = []
         if how.startswith("assumed"):
-            guess(path, f"{how} ({grid}); otherwise give (min, max, n) of each axis")
+            how = how.removeprefix("assumed: ")
+            text = f"{how} ({grid}); otherwise give (min, max, n) of each axis"
+            remarks = [Remark("assumed", text, matters=True)]
         return DiffuseMap.on_grid(
             values,
             grid,
             cell,
             spacegroup=overrides.spacegroup,
             history=[f"read from {path.name}: a plain array, axes assumed to be h, k, l", how],
+            remarks=remarks,
         )
 
 
@@ -55,8 +60,11 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
         If the file exists and `force` is not set.
     """
     diffuse.require_grid()
-    with replacing(path, force) as temporary, temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(diffuse.intensity))
+    values = np.ascontiguousarray(diffuse.intensity)
+    with replacing(path, force, values.nbytes) as temporary, temporary.open("wb") as file:
+        header = np.lib.format.header_data_from_array_1_0(values)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(values.data)
 
 
 def _shape_of_flat(path: Path, overrides: Overrides, size: int) -> tuple[int, int, int]:

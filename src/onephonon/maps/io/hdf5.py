@@ -25,7 +25,8 @@ A map too large for memory is written in parts::
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,29 +36,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
-from onephonon.core.safe_reading import load, reading
+from onephonon.core.hdf5_files import opened
+from onephonon.core.hdf5_reading import attribute, dataset_text, load, sizes
+from onephonon.core.safe_reading import check_size, reading
 from onephonon.crystal.grid import HklGrid
 
-from ..diffuse import ARRAYS, DiffuseMap
-from .arrays import from_arrays, header, header_of
+from ..diffuse import DiffuseMap
+from .arrays import ITEMS, PLACE, TEXTS, from_arrays, header, header_of
 
 #: Bytes per chunk: HDF5 recommends less than a megabyte, the size of its chunk cache.
 CHUNK_BYTES = 524_288
-
-#: Items that contain text.
-TEXTS = ("spacegroup", "units", "parameters", "history", "version")
-
-#: All items read from a file.
-ITEMS = (
-    *ARRAYS,
-    "grid_origin",
-    "grid_step",
-    "q_vectors",
-    "hkl",
-    "map_shape",
-    "cell",
-    *TEXTS,
-)
 
 #: Maximum bytes of a compact dataset, stored in its header (HDF5's limit is 64 kB).
 MAX_COMPACT = 60_000
@@ -66,32 +54,57 @@ MAX_COMPACT = 60_000
 GZIP_LEVEL = 1
 
 
+#: Attributes of an unfinished file (see `streaming`): numbers of completed and of all steps.
+STEPS_DONE, N_STEPS = "steps_done", "n_steps"
+
+
 def read(path: Path) -> DiffuseMap:
     """Read a map; see `onephonon.read_map`."""
-    with reading(path, "an HDF5 map"):
-        with h5py.File(path, "r") as file:
-            found = {name: file[name] for name in ITEMS if name in file}
-            arrays = {
-                name: _text(item, path) if name in TEXTS else _numbers(item, path)
-                for name, item in found.items()
-                if isinstance(item, h5py.Dataset)
-            }
-        return from_arrays(arrays, str(path))
+    with reading(path, "an HDF5 map"), h5py.File(path, "r") as file:
+        _check_finished(file, path)
+        return from_arrays(_items(file, path, ITEMS), str(path))
+
+
+def read_positions(path: Path) -> tuple[NDArray[np.float64], tuple[int, int, int] | None]:
+    """Q-vectors of a map, shape (N, 3), 1/Å, and its shape; intensities are not read."""
+    with reading(path, "an HDF5 map"), h5py.File(path, "r") as file:
+        found = _items(file, path, (*PLACE, *TEXTS))
+        intensity = file.get("intensity")
+        if isinstance(intensity, h5py.Dataset):  # only its shape counts
+            check_size(path, "q_vectors", 24 * intensity.size, 24 * intensity.size)
+            found["intensity"] = np.broadcast_to(np.float32(0), intensity.shape)
+        diffuse = from_arrays(found, str(path))
+        return diffuse.q_vectors, diffuse.map_shape or diffuse.list_shape
+
+
+def _items(file: h5py.File, path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Items of a file by name, as far as they are there."""
+    found = {name: file[name] for name in names if isinstance(file.get(name), h5py.Dataset)}
+    numbers = [sizes(item) for name, item in found.items() if name not in TEXTS]
+    check_size(path, ", ".join(found), sum(n for n, _ in numbers), sum(n for _, n in numbers))
+    return {
+        name: _text(item, path) if name in TEXTS else load(item, path)
+        for name, item in found.items()
+    }
 
 
 def _text(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
     if dataset.dtype.kind not in "SO" or dataset.size != 1:
         raise MapFileError(f"{path}: {dataset.name} holds {dataset.dtype}, not one text")
-    return np.asarray(dataset[()])
+    return np.array(dataset_text(dataset.parent, str(dataset.name).rsplit("/", 1)[-1]))
 
 
-def _numbers(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
-    if dataset.chunks is not None and len(dataset.chunks) != dataset.ndim:
-        raise MapFileError(
-            f"{path}: {dataset.name} is damaged: chunks {dataset.chunks} of an "
-            f"array {dataset.shape}"
-        )  # reading it would hang in HDF5
-    return load(dataset, path)
+def _check_finished(file: h5py.File, path: Path) -> None:
+    """Check that a map written in steps is complete."""
+    if STEPS_DONE not in file.attrs:
+        return
+    done, all_steps = attribute(file, STEPS_DONE), attribute(file, N_STEPS)
+    of = f" of {all_steps[0]}" if all_steps is not None and all_steps.any() else ""
+    raise MapFileError(
+        f"{path}: an unfinished map, of which {0 if done is None else done[0]}{of} steps are "
+        "computed and the rest is empty; give it its name with .partial again, if it was renamed, "
+        "and repeat the command that computed it: it continues"
+    )
 
 
 def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
@@ -99,7 +112,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
     volumes = dict(diffuse.arrays)
     if diffuse.points is not None:
         volumes["q_vectors"] = diffuse.points
-    with replacing(path, force) as temporary, new_file(temporary) as file:
+    with replacing(path, force) as temporary, new_file(temporary, path) as file:
         items = header_of(diffuse)
         if diffuse.list_shape is not None:
             items["map_shape"] = np.array(diffuse.list_shape, dtype=np.int64)
@@ -110,9 +123,11 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
                 dataset[...] = values
 
 
-def new_file(path: Path) -> h5py.File:
-    """Open a new file with checksums throughout (HDF5 1.10 or later)."""
-    return h5py.File(path, "w", libver=("v110", "v110"))
+@contextmanager
+def new_file(temporary: Path, path: Path | None = None) -> Iterator[h5py.File]:
+    """Open a new file with checksums throughout (HDF5 1.10 or later); `path` is for errors."""
+    with opened(temporary, "w", path, libver=("v110", "v110")) as (file, _):
+        yield file
 
 
 def create(

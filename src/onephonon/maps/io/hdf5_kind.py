@@ -12,14 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.safe_reading import load, reading
+from onephonon.core.hdf5_reading import attribute, attribute_text, dataset_text, load
+from onephonon.core.safe_reading import reading
 from onephonon.crystal.symmetry import spacegroup_name
 
 #: Maximum depth of nested groups (also limits circular links).
 MAX_DEPTH = 5
 
-#: Maximum bytes of an attribute and of a text; more means a damaged file.
-MAX_ATTRIBUTE, MAX_TEXT = 65_536, 16_777_216
+#: Factors to Å and degrees.
+UNITS = {"nm": 10.0, "nanometer": 10.0, "nanometre": 10.0, "pm": 0.01, "m": 1e10} | {
+    unit: math.degrees(1) for unit in ("rad", "radian", "radians")
+}
+
+#: Relative tolerance within which cells are the same: single precision.
+SAME_CELL = 1e-5
 
 #: Attributes of mdx-lib that define the grid.
 GRID_ATTRIBUTES = ("grid_size", "grid_ori", "grid_delta")
@@ -44,13 +50,16 @@ def kind_of(path: Path) -> str:
             )
         raise MapFileError(f"{path}: not an HDF5 file, or its beginning is damaged")
     with reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
-        if isinstance(file.get("intensity"), h5py.Dataset) and "NX_class" not in file.attrs:
-            return "onephonon"
+        intensity = file.get("intensity")
+        if isinstance(intensity, h5py.Dataset) and "NX_class" not in file.attrs:
+            return "nexus" if "DIMENSION_LIST" in intensity.attrs else "onephonon"
         groups = dict(iter_groups(file))
         if any(name in group.attrs for group in groups.values() for name in GRID_ATTRIBUTES):
             return "mdx-lib"
         if any("NX_class" in group.attrs for group in groups.values()):
             return "nexus"
+        if any("DIMENSION_LIST" in member.attrs for _, member in members(file)):
+            return "nexus"  # netCDF, of which the axes are as in NeXus
         held = ", ".join(sorted(file)[:12]) or "nothing"
     raise MapFileError(
         f"{path}: an HDF5 file of unknown kind (onephonon's maps have a dataset "
@@ -76,53 +85,29 @@ def members(group: h5py.Group) -> Iterator[tuple[str, Any]]:
             continue
 
 
-def attribute(item: Any, name: str) -> NDArray[Any] | None:
-    """Values of an attribute, flat; None if there is none.
-
-    Raises
-    ------
-    ValueError
-        If it is implausibly large: the file is damaged.
-    """
-    if name not in item.attrs:
-        return None
-    found = item.attrs.get_id(name)
-    if math.prod(found.shape or ()) * found.dtype.itemsize > MAX_ATTRIBUTE:
-        raise ValueError(f"attribute {name} claims a shape of {found.shape}")
-    return np.asarray(item.attrs[name]).reshape(-1)
-
-
-def attribute_text(item: Any, name: str, default: str = "") -> str:
-    """Text of an attribute."""
-    values = attribute(item, name)
-    return default if values is None else _text(values)
-
-
-def dataset_text(group: h5py.Group, name: str) -> str:
-    """Text of a dataset; empty if missing, or if it contains more than one."""
-    dataset = group.get(name)
-    if not isinstance(dataset, h5py.Dataset) or dataset.size != 1:
-        return ""
-    if dataset.dtype.itemsize > MAX_TEXT:
-        raise ValueError(f"{dataset.name} claims a text of {dataset.dtype.itemsize} characters")
-    return _text(np.asarray(dataset[()]).reshape(-1))
-
-
-def _text(values: NDArray[Any]) -> str:
-    if values.size != 1:
-        return ""
-    item = values[0]
-    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
-
-
 def crystal(file: h5py.File) -> Crystal | None:
     """Cell and space group from any of their possible locations; None if missing."""
-    for _, group in iter_groups(file):
+    return next((found for _, found in _crystals(file)), None)
+
+
+def other_cells(file: h5py.File) -> list[str]:
+    """Groups with another cell than the one of `crystal`, as text."""
+    found = list(_crystals(file))
+    return [
+        f"{', '.join(f'{x:g}' for x in cell)} in {name}"
+        for name, (cell, _) in found[1:]
+        if not np.allclose(cell, found[0][1][0], rtol=SAME_CELL, atol=0)
+    ]
+
+
+def _crystals(file: h5py.File) -> Iterator[tuple[str, Crystal]]:
+    """All cells and space groups of a file, with the groups that hold them."""
+    for name, group in iter_groups(file):
         for look in (_of_onephonon, _of_mdx_lib, _of_nexus):
             found = look(group)
             if found is not None:
-                return found
-    return None
+                yield name, found
+                break
 
 
 def _of_onephonon(group: h5py.Group) -> Crystal | None:
@@ -162,7 +147,14 @@ def _six(values: list[Any]) -> tuple[float, ...]:
 
 
 def _values(group: h5py.Group, name: str) -> NDArray[Any]:
-    return load(group[name], Path(group.file.filename))
+    """Values of a dataset, flat, lengths in Å and angles in degrees."""
+    values = load(group[name], Path(group.file.filename)).reshape(-1)
+    unit = attribute_text(group[name], "units").strip().lower()
+    if unit not in UNITS:
+        return values
+    scaled = values.astype(np.float64)
+    scaled[:3] *= UNITS[unit]  # of six, the last three are angles
+    return scaled
 
 
 def _name(group: h5py.Group, name: str) -> str:

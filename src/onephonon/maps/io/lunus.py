@@ -19,6 +19,7 @@ from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.remarks import Remark
 
 from ..diffuse import DiffuseMap
 from .overrides import SAMPLING_HINT, Overrides, close_step
@@ -51,10 +52,17 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         history = [
             f"read from {path.name}: lunus, {ends}-endian, x fastest",
             how,
-            f"{int(tagged.sum())} voxels of {absent} treated as missing",
         ]
+        text = f"{int(tagged.sum())} voxels of {absent} treated as missing"
+        zeros = absent == "0"
+        remark = Remark("assumed" if zeros else "read", text, matters=zeros and bool(tagged.any()))
         return DiffuseMap.on_grid(
-            volume, grid, cell, spacegroup=overrides.spacegroup, history=history
+            volume,
+            grid,
+            cell,
+            spacegroup=overrides.spacegroup,
+            history=history,
+            remarks=[remark],
         )
 
 
@@ -88,9 +96,10 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
             f"{path}: {int((values == 0).sum())} voxels are exactly 0, which means 'no data' in a "
             ".lat without missing voxels; write another format"
         )
-    with replacing(path, force) as temporary, temporary.open("wb") as file:
+    stored = np.where(missing, MISSING, values).T.ravel()
+    with replacing(path, force, stored.nbytes) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("=" + HEADER, *grid.shape, *bounds))
-        np.where(missing, MISSING, values).T.ravel().tofile(file)
+        file.write(stored.data)
 
 
 def _single(diffuse: DiffuseMap, path: Path) -> np.ndarray:
@@ -138,6 +147,7 @@ def _grid(
         return overrides.need_grid(path, shape)
     if not all(math.isfinite(x) for x in bounds):
         raise MapFileError(f"{path}: its bounds {bounds} are not finite numbers")
+    overrides.check_origin(shape)
     steps, origin = [], []
     for axis in range(3):
         low, high = bounds[2 * axis : 2 * axis + 2]

@@ -16,11 +16,14 @@ import h5py
 import numpy as np
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.safe_reading import load, reading, without_infinite
+from onephonon.core.hdf5_reading import attribute, attribute_text
+from onephonon.core.safe_reading import reading, without_infinite
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.remarks import Remark
 
 from ..diffuse import Array, DiffuseMap
 from . import hdf5_kind
+from .hdf5_values import values_of
 from .overrides import Overrides
 
 #: Units of mdx-lib and their name in onephonon.
@@ -38,26 +41,28 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         cell, spacegroup = hdf5_kind.crystal(file) or (None, "")
         grid = _grid(path, group)
         history = [f"read from {path.name}: mdx-lib map {group.name}"]
-        intensity = _volume(path, group, "I", grid, history)
+        remarks: list[Remark] = []
+        intensity = _volume(path, group, "I", grid, remarks)
         if intensity is None:
             raise MapFileError(f"{path}: {group.name} has no dataset I; {_held(group)}")
-        sigma = _volume(path, group, "sigma", grid, history)
+        sigma = _volume(path, group, "sigma", grid, remarks)
         if sigma is not None:
             sigma, infinite = without_infinite(sigma)
             if infinite:
-                history.append(f"{infinite} infinite sigma treated as unknown")
-        halves = [_volume(path, group, name, grid, history) for name in ("I1", "I2")]
+                remarks.append(Remark("changed", f"{infinite} infinite sigma treated as unknown"))
+        halves = [_volume(path, group, name, grid, remarks) for name in ("I1", "I2")]
         whole = halves[0] is not None and halves[1] is not None
-        units = hdf5_kind.attribute_text(group, "units")
+        units = attribute_text(group, "units")
         return DiffuseMap.on_grid(
             intensity,
             grid,
-            overrides.need_cell(path, cell),
+            overrides.need_cell(path, cell, remarks),
             spacegroup=overrides.spacegroup or spacegroup,
             sigma=sigma,
             halves=(halves[0], halves[1]) if whole else None,  # type: ignore[arg-type]
             units=UNITS.get(units, units),
             history=history,
+            remarks=remarks,
         )
 
 
@@ -66,7 +71,7 @@ def _choose(path: Path, file: h5py.File, dataset: str | None) -> h5py.Group:
     found, others = {}, []
     for name, group in hdf5_kind.iter_groups(file):
         if all(x in group.attrs for x in hdf5_kind.GRID_ATTRIBUTES):
-            kind = hdf5_kind.attribute_text(group, "type", "intensity")
+            kind = attribute_text(group, "type", "intensity")
             if kind == "intensity":
                 found[name] = group
             else:
@@ -89,14 +94,14 @@ def _choose(path: Path, file: h5py.File, dataset: str | None) -> h5py.Group:
 
 
 def _size(group: h5py.Group) -> str:
-    size = hdf5_kind.attribute(group, "grid_size")
+    size = attribute(group, "grid_size")
     return "x".join(str(n) for n in (size if size is not None else ()))
 
 
 def _grid(path: Path, group: h5py.Group) -> HklGrid:
     values: dict[str, list[Any]] = {}
     for name in hdf5_kind.GRID_ATTRIBUTES:
-        attribute_value = hdf5_kind.attribute(group, name)
+        attribute_value = attribute(group, name)
         if (
             attribute_value is None
             or attribute_value.size != 3
@@ -118,7 +123,7 @@ def _grid(path: Path, group: h5py.Group) -> HklGrid:
 
 
 def _volume(
-    path: Path, group: h5py.Group, name: str, grid: HklGrid, history: list[str]
+    path: Path, group: h5py.Group, name: str, grid: HklGrid, remarks: list[Remark]
 ) -> Array | None:
     """A dataset in the order h, k, l; None if there is none."""
     dataset = group.get(name)
@@ -126,18 +131,18 @@ def _volume(
         return None
     backwards = grid.shape[::-1]
     if dataset.shape == backwards:
-        attribute_value = "axes reversed, as MATLAB writes h fastest"
-        values = np.ascontiguousarray(load(dataset, path).T)
+        how = "axes reversed, as MATLAB writes h fastest"
+        values = np.ascontiguousarray(values_of(path, dataset, remarks).T)
     elif dataset.shape == grid.shape:
-        attribute_value = "axes not reversed: the array has the shape of grid_size, unlike MATLAB's"
-        values = load(dataset, path)
+        how = "axes not reversed: the array has the shape of grid_size, unlike MATLAB's"
+        values = values_of(path, dataset, remarks)
     else:
         raise MapFileError(
             f"{path}: {dataset.name} has shape {dataset.shape}, grid_size is {grid.shape}; MATLAB "
             f"would write {backwards}"
         )
-    if attribute_value not in history:
-        history.append(attribute_value)
+    if how not in (remark.text for remark in remarks):
+        remarks.append(Remark("read", how))
     return values
 
 

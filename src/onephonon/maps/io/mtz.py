@@ -21,6 +21,7 @@ from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.remarks import Remark
 from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
@@ -37,6 +38,12 @@ COLUMNS = {
     "counts": ("NOBS", "R"),
 }
 
+#: Types of columns of intensities: of a reflection, and of one of a Friedel pair.
+INTENSITIES = ("J", "K")
+
+#: Other types, for messages.
+KINDS = {"F": "amplitudes", "G": "amplitudes", "Q": "standard deviations", "P": "phases"}
+
 #: Largest whole number that is exact in single precision, the type of indices in MTZ.
 MAX_INDEX = 2**24
 
@@ -47,13 +54,16 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
     with reading(path, "an MTZ file"):
         mtz = _open(path)
         own_header = Header.find(mtz.history, path)
-        columns, description = _columns(path, mtz, overrides.dataset)
-        hkl = np.stack([np.array(mtz.columns[i], dtype=np.float64) for i in range(3)], axis=1)
+        remarks: list[Remark] = []
+        columns, description = _columns(path, mtz, overrides.dataset, remarks)
+        indices = [column for column in mtz.columns if column.type == "H"]
+        hkl = np.stack([np.array(column, dtype=np.float64) for column in indices], axis=1)
         history = [f"read from {path.name}: MTZ, {description}"]
         group = mtz.spacegroup_name
         spacegroup = overrides.spacegroup or (spacegroup_name(group) if group else "")
         if own_header is not None and own_header.grid is not None:
-            grid, cell = own_header.grid, overrides.cell or own_header.cell
+            grid = own_header.grid
+            cell = overrides.need_cell(path, own_header.cell, remarks)
             hkl *= grid.step
             return map_of_rows(
                 path,
@@ -64,6 +74,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
                 spacegroup=overrides.spacegroup or own_header.spacegroup,
                 units=own_header.units,
                 history=history,
+                remarks=remarks,
             )
         per_index, cell, how = _supercell(path, mtz.cell.parameters, overrides)
         history.append(how)
@@ -75,6 +86,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
             per_index=per_index,
             spacegroup=spacegroup,
             history=history,
+            remarks=remarks,
         )
 
 
@@ -125,7 +137,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
         raise MapFileError(f"{path}: values do not fit into MTZ's single precision; scale the map")
     mtz.set_data(data)
     with replacing(path, force) as temporary:
-        mtz.write_to_file(str(temporary))
+        temporary.write_bytes(mtz.write_to_bytes())
 
 
 def _open(path: Path) -> gemmi.Mtz:
@@ -144,13 +156,20 @@ def _open(path: Path) -> gemmi.Mtz:
         if b"MTZENDOFHEADERS" not in file.read():
             raise MapFileError(f"{path}: its header has no end; the file is truncated")
     mtz = gemmi.read_mtz_file(str(path))
-    if [column.type for column in list(mtz.columns)[:3]] != ["H", "H", "H"]:
-        raise MapFileError(f"{path}: its first three columns are not H, K and L")
+    indices = [column.label for column in mtz.columns if column.type == "H"]
+    if indices != ["H", "K", "L"]:
+        raise MapFileError(
+            f"{path}: its columns of indices are {', '.join(indices) or 'none'}, not H, K and L"
+        )
+    if len(mtz.batches):
+        raise MapFileError(
+            f"{path}: {len(mtz.batches)} batches of unmerged observations; merge them first"
+        )
     return mtz
 
 
 def _columns(
-    path: Path, mtz: gemmi.Mtz, dataset: str | None
+    path: Path, mtz: gemmi.Mtz, dataset: str | None, remarks: list[Remark]
 ) -> tuple[dict[str, NDArray[Any]], str]:
     """Intensity, sigma, counts and half-sets, and the columns used."""
     by_label = {column.label: column for column in mtz.columns}
@@ -161,20 +180,36 @@ def _columns(
         intensities = [c.label for c in mtz.columns if c.type == "J"]
         labels = {"intensity": intensities[0]} if len(intensities) == 1 else {}
     if not labels.get("intensity"):
-        held = ", ".join(f"{c.label} ({c.type})" for c in list(mtz.columns)[3:])
+        held = ", ".join(f"{c.label} ({c.type})" for c in mtz.columns if c.type != "H")
         raise MapFileError(
             f"{path}: columns are {held}; name the one of intensities with dataset= (--dataset)"
         )
     main = labels["intensity"]
+    kind = by_label[main].type
+    if kind not in INTENSITIES:
+        text = f"column {main} of type {kind} ({KINDS.get(kind, 'another kind')}) as intensities"
+        remarks.append(Remark("read", text, matters=True))
     if "sigma" not in labels and f"SIG{main}" in by_label:
         labels["sigma"] = f"SIG{main}"
     columns: dict[str, Any] = {
-        name: np.array(by_label[label], dtype=np.float32) for name, label in labels.items()
+        name: _with_missing(np.array(by_label[label], dtype=np.float32), label, mtz.valm, remarks)
+        for name, label in labels.items()
     }
     halves = [columns.pop(name, None) for name in ("half1", "half2")]
     if halves[0] is not None and halves[1] is not None:
         columns["halves"] = tuple(halves)
     return columns, f"columns {', '.join(labels.values())}"
+
+
+def _with_missing(
+    values: NDArray[np.float32], label: str, mark: float, remarks: list[Remark]
+) -> NDArray[np.float32]:
+    """Values of a column, NaN where they are the header's mark of missing values (VALM)."""
+    missing = values == np.float32(mark)
+    if missing.any():
+        text = f"{int(missing.sum())} values of {label} are VALM {mark:g}: missing"
+        remarks.append(Remark("read", text))
+    return np.where(missing, np.float32(np.nan), values)
 
 
 def _supercell(

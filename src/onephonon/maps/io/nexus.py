@@ -20,13 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
-from onephonon.core.safe_reading import load, reading, without_infinite
+from onephonon.core.hdf5_reading import attribute_text, dataset_text, load
+from onephonon.core.safe_reading import reading, without_infinite
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.remarks import Remark
 
 from ..diffuse import Array, DiffuseMap
 from . import hdf5_kind
+from .hdf5_values import masked, scaling_of, values_of, weights_of
 from .hkl_table import map_of_rows
-from .nexus_data import axis_names, errors_of, grid_of, is_volume, read_volume, signal_of
+from .nexus_data import axis_names, errors_of, grid_of, is_volume, signal_of, turned
 from .overrides import Overrides
 
 #: Group for information that NeXus and mdx2 do not define.
@@ -45,11 +48,15 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
         group, column = _choose(path, file, overrides.dataset)
         cell, spacegroup = hdf5_kind.crystal(file) or (None, "")
         details = _own_metadata(path, group)
+        others = hdf5_kind.other_cells(file)
+        if others and overrides.cell is None:
+            text = f"other cells in the file: {'; '.join(others)}"
+            details["remarks"].append(Remark("ignored", text, matters=True))
         details["spacegroup"] = overrides.spacegroup or spacegroup
         details["history"].append(
             f"read from {path.name}: NeXus, {group.name}{f', column {column}' * bool(column)}"
         )
-        taken = overrides.need_cell(path, cell)
+        taken = overrides.need_cell(path, cell, details["remarks"])
         if _is_table(group):
             return _of_table(path, group, column, taken, overrides, details)
         overrides.allow(path, "an NXdata defines its sampling by its axes", "dataset")
@@ -104,7 +111,7 @@ def _default(file: h5py.File) -> str:
     """Path to which the NeXus attributes `default` lead."""
     at: Any = file
     for _ in range(hdf5_kind.MAX_DEPTH):
-        below = at.get(hdf5_kind.attribute_text(at, "default") or ".")
+        below = at.get(attribute_text(at, "default") or ".")
         if not isinstance(below, h5py.Group) or below == at:
             break
         at = below
@@ -131,13 +138,17 @@ def _instead(file: h5py.File) -> str:
     """Describe the content of a file without a map."""
     kinds = []
     for name, group in hdf5_kind.iter_groups(file):
-        kind = hdf5_kind.attribute_text(group, "NX_class")
+        kind = attribute_text(group, "NX_class")
         signal = signal_of(group)
         if signal is not None:
             axes = ", ".join(axis_names(group)) or "unnamed axes"
             kinds.append(f"{name} ({kind} of {signal.shape} along {axes})")
         elif kind not in ("", "NXroot", "NXentry"):
             kinds.append(f"{name} ({kind})")
+        for key in group:
+            link = group.get(key, getlink=True)
+            if isinstance(link, h5py.ExternalLink) and group.get(key) is None:
+                kinds.append(f"{name}/{key} (in the file {link.filename}, which is missing)")
     return ", ".join(kinds[:8]) or "nothing"
 
 
@@ -150,38 +161,43 @@ def _of_table(
     details: dict[str, Any],
 ) -> DiffuseMap:
     overrides.allow(path, "a table of hkl needs none", "dataset", "sampling")
-    hkl = np.stack([_column(path, group, name) for name in "hkl"], axis=1).astype(np.float64)
-    columns = _columns_of_table(path, group, column, details["history"])
+    remarks = details["remarks"]
+    hkl = np.stack([_column(path, group, name, []) for name in "hkl"], axis=1).astype(np.float64)
+    columns = _columns_of_table(path, group, column, details["history"], remarks)
     grid: HklGrid | None = details.pop("grid")
     points = details.pop("points")
     if points is not None:  # a list written by onephonon, exact
         return DiffuseMap.at_points(points, cell=cell, **columns, **details)
     per_index: Sequence[float] | None = overrides.per_index
     if per_index is None and "ndiv" in group:
-        per_index = [float(n) for n in _column(path, group, "ndiv")]
+        per_index = [float(n) for n in _column(path, group, "ndiv", [])]
         if len(per_index) != 3 or not min(per_index) > 0:
             raise MapFileError(f"{path}: ndiv {per_index} is not three positive numbers")
     return map_of_rows(path, hkl, columns, cell, per_index=per_index, grid=grid, **details)
 
 
 def _columns_of_table(
-    path: Path, group: h5py.Group, column: str, history: list[str]
+    path: Path, group: h5py.Group, column: str, history: list[str], remarks: list[Remark]
 ) -> dict[str, Any]:
     """Intensity, sigma, counts and half-sets."""
+
+    def taken(name: str) -> NDArray[Any]:
+        return _column(path, group, name, remarks)
+
     if column:
         error = f"{column}_error"
-        sigma = {"sigma": _column(path, group, error)} if error in group else {}
-        return {"intensity": _column(path, group, column)} | sigma
+        sigma = {"sigma": taken(error)} if error in group else {}
+        return {"intensity": taken(column)} | sigma
     if "intensity" in group:
-        columns = {"intensity": _column(path, group, "intensity")}
+        columns = {"intensity": taken("intensity")}
         if "intensity_error" in group:
-            columns["sigma"] = _column(path, group, "intensity_error")
+            columns["sigma"] = taken("intensity_error")
     elif all(name in group for name in ("counts", "background_counts", "scale")):
         # mdx2's reintegrated tables store the raw counts.
-        counted = _column(path, group, "counts").astype(np.float64)
-        scale = _column(path, group, "scale").astype(np.float64)
+        counted = taken("counts").astype(np.float64)
+        scale = taken("scale").astype(np.float64)
         scale[scale == 0] = np.nan
-        background = _column(path, group, "background_counts")
+        background = taken("background_counts")
         columns = {"intensity": (counted - background) / scale, "sigma": np.sqrt(counted) / scale}
         history.append("intensity = (counts - background_counts) / scale, sigma = √counts / scale")
     else:
@@ -192,17 +208,17 @@ def _columns_of_table(
     if "sigma" in columns:
         columns["sigma"], infinite = without_infinite(columns["sigma"])
         if infinite:
-            history.append(f"{infinite} infinite sigma treated as unknown")
+            remarks.append(Remark("changed", f"{infinite} infinite sigma treated as unknown"))
     for name in ("count", "multiplicity"):
         if name in group and "counts" not in columns:
-            columns["counts"] = _column(path, group, name)
+            columns["counts"] = taken(name)
     halves = {}
     if all(name in group for name in HALVES):
-        halves["halves"] = tuple(_column(path, group, name) for name in HALVES)
+        halves["halves"] = tuple(taken(name) for name in HALVES)
     return columns | halves
 
 
-def _column(path: Path, group: h5py.Group, name: str) -> NDArray[Any]:
+def _column(path: Path, group: h5py.Group, name: str, remarks: list[Remark]) -> NDArray[Any]:
     """Values of a column; checks that there are as many as of h."""
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1:
@@ -211,13 +227,14 @@ def _column(path: Path, group: h5py.Group, name: str) -> NDArray[Any]:
         raise MapFileError(
             f"{path}: {dataset.name} has {len(dataset)} values, h has {len(group['h'])}"
         )
-    return load(dataset, path)
+    return values_of(path, dataset, remarks)
 
 
 def _of_volume(
     path: Path, group: h5py.Group, column: str, cell: tuple[float, ...], details: dict[str, Any]
 ) -> DiffuseMap:
-    grid, order, falling, stored = grid_of(path, group)
+    remarks = details["remarks"]
+    grid, order, falling, stored = grid_of(path, group, remarks)
     kept, _ = details.pop("grid"), details.pop("points")
     if kept is not None and kept.matches(grid):
         grid = kept
@@ -226,11 +243,19 @@ def _of_volume(
     signal = group[column] if column else signal_of(group)
     if not isinstance(signal, h5py.Dataset) or signal.ndim != 3:
         raise MapFileError(f"{path}: {group.name}/{column} is not an array along h, k and l")
+    hidden = masked(path, group, signal, remarks)
+    weights = weights_of(group, signal)
+    per_weight = None if weights is None else _per_weight(path, weights, remarks)
 
-    def values(dataset: h5py.Dataset) -> Array:
+    def values(dataset: h5py.Dataset, weighted: bool = True) -> Array:
         if dataset.shape != signal.shape:
             raise MapFileError(f"{path}: {dataset.name} {dataset.shape}, signal {signal.shape}")
-        return read_volume(path, dataset, order, falling)
+        found = values_of(path, dataset, remarks)
+        if per_weight is not None and weighted:
+            found = found * per_weight
+        if hidden is not None and hidden.any():
+            found = np.where(hidden, np.nan, found)
+        return turned(found, order, falling)
 
     beside: dict[str, Any] = {}
     companions = {} if column else _companions(group, grid, path)
@@ -238,12 +263,24 @@ def _of_volume(
     if sigma is not None:
         beside["sigma"], infinite = without_infinite(values(sigma))
         if infinite:
-            details["history"].append(f"{infinite} infinite sigma treated as unknown")
+            remarks.append(Remark("changed", f"{infinite} infinite sigma treated as unknown"))
+        if scaling_of(path, signal, []) != scaling_of(path, sigma, []):
+            text = f"{sigma.name} is in the final units, without the factor of {signal.name}"
+            remarks.append(Remark("assumed", text, matters=True))
     if "count" in companions:
-        beside["counts"] = values(companions["count"])
+        beside["counts"] = values(companions["count"], weighted=False)
     if all(name in companions for name in HALVES):
         beside["halves"] = tuple(values(companions[name]) for name in HALVES)
     return DiffuseMap.on_grid(values(signal), grid, cell, **beside, **details)
+
+
+def _per_weight(path: Path, weights: h5py.Dataset, remarks: list[Remark]) -> NDArray[np.float64]:
+    """Inverse of the weights by which stored sums are divided; NaN where there was no weight."""
+    found = load(weights, path).astype(np.float64)
+    known = found > 0
+    text = f"values divided by {weights.name}; {int((~known).sum())} of no weight are missing"
+    remarks.append(Remark("changed", text, matters=True))
+    return np.asarray(np.where(known, 1 / np.where(known, found, 1.0), np.nan))
 
 
 def _companions(group: h5py.Group, grid: HklGrid, path: Path) -> dict[str, h5py.Dataset]:
@@ -256,7 +293,7 @@ def _companions(group: h5py.Group, grid: HklGrid, path: Path) -> dict[str, h5py.
         if isinstance(other, h5py.Group) and is_volume(other):
             signal = signal_of(other)
             if signal is not None and axis_names(other) == axis_names(group):
-                if not grid_of(path, other)[0].matches(grid):
+                if not grid_of(path, other, [])[0].matches(grid):
                     raise MapFileError(f"{path}: {other.name} is on another grid than intensity")
                 found[name] = signal
     return found
@@ -264,11 +301,11 @@ def _companions(group: h5py.Group, grid: HklGrid, path: Path) -> dict[str, h5py.
 
 def _own_metadata(path: Path, group: h5py.Group) -> dict[str, Any]:
     """Metadata from the group written by onephonon, if the file has one."""
-    details: dict[str, Any] = {"history": [], "grid": None, "points": None}
+    details: dict[str, Any] = {"history": [], "remarks": [], "grid": None, "points": None}
     kept = group.parent.get(OWN_GROUP)
     if not isinstance(kept, h5py.Group):
         return details
-    stored = json.loads(hdf5_kind.dataset_text(kept, "map"))
+    stored = json.loads(dataset_text(kept, "map"))
     if "shape" in stored:
         origin, step, shape = (tuple(stored.pop(x)) for x in ("origin", "step", "shape"))
         details["grid"] = HklGrid(origin, step, shape)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
+from onephonon.core.hdf5_files import opened
 from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.grid import HklGrid
 
@@ -51,7 +52,7 @@ def write(diffuse: DiffuseMap, path: Path, force: bool, table: bool = False) -> 
             f"{path}: a list of q-vectors without a cell has no hkl, which NeXus files need; write "
             ".npz or .h5"
         )
-    with replacing(path, force) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path, force) as temporary, opened(temporary, "w", path) as (file, _):
         file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "onephonon"})
         file.attrs["mdx2_version"] = MDX2_VERSION
         write_as_table = table or diffuse.grid is None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,29 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
+from onephonon.core.numpy_files import names_of_npz, read_npz
 from onephonon.core.safe_reading import reading
 
 from ..diffuse import DiffuseMap
-from .arrays import from_arrays, header_of
+from .arrays import ITEMS, from_arrays, header_of
 
 
 def read(path: Path) -> DiffuseMap:
     """Read a map; see `onephonon.read_map`."""
-    arrays = read_arrays(path)
+    held = names_of_npz(path)
+    if "intensity" not in held:
+        raise MapFileError(
+            f"{path}: intensity missing; it contains {', '.join(sorted(held)) or 'nothing'}"
+        )
+    arrays = read_npz(path, _used(held))
     with reading(path, "a map"):
         return from_arrays(arrays, str(path))
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read all arrays of an archive.
-
-    Raises
-    ------
-    MapFileError
-        If it is not a complete .npz archive of plain arrays.
-    """
-    if not zipfile.is_zipfile(path):
-        raise MapFileError(f"{path}: not an .npz archive, or truncated; write it again")
-    with reading(path, "an .npz archive"), path.open("rb") as file:
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except (zipfile.BadZipFile, zlib.error) as error:  # neither is a ValueError or OSError
-            raise MapFileError(f"{path}: the .npz archive is damaged ({error})") from error
+def _used(held: Collection[str]) -> frozenset[str]:
+    """Names of the arrays that define a map: a grid needs no hkl of its voxels."""
+    on_grid = "grid_origin" in held and "grid_step" in held
+    return frozenset(ITEMS) - ({"hkl"} if on_grid else frozenset())
 
 
 def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.remarks import Remark
 
 Triple = tuple[float, float, float]
 
@@ -37,8 +39,17 @@ COUNT_TOLERANCE = 0.1
 MAX_STEP = 100.0
 
 
-class MapGuessWarning(UserWarning):
-    """A file does not define the position of its map in reciprocal space; it was guessed."""
+#: Largest relative difference of cells that leaves a map in its place: measured cells differ by
+#: a few parts in a thousand.
+SAME_CELL = 0.02
+
+
+class MapReadingWarning(UserWarning):
+    """What was read differs from what the file says, such that the intensities are others."""
+
+
+class MapGuessWarning(MapReadingWarning):
+    """A file does not define something that its map needs; it was guessed."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +100,15 @@ class Overrides:
             if is_set and name not in names:
                 raise MapFileError(f"{path}: {name} was given, but {format_name}; leave it out")
 
-    def need_cell(self, path: Path, found: Sequence[float] | None = None) -> tuple[float, ...]:
+    def need_cell(
+        self,
+        path: Path,
+        found: Sequence[float] | None = None,
+        remarks: list[Remark] | None = None,
+    ) -> tuple[float, ...]:
         """The given cell, else the one found in the file.
+
+        A remark is added if both are there and differ.
 
         Raises
         ------
@@ -100,6 +118,8 @@ class Overrides:
         cell = self.cell if self.cell is not None else found
         if cell is None:
             raise MapFileError(f"{path}: the file contains no cell; {CELL_HINT}")
+        if self.cell is not None and found is not None and remarks is not None:
+            remarks += cell_remarks(found, self.cell, self.cell_source)
         return tuple(float(x) for x in cell)
 
     def need_grid(self, path: Path, shape: Sequence[int]) -> tuple[HklGrid, str]:
@@ -138,16 +158,39 @@ class Overrides:
             )
         return grid, how
 
+    def check_origin(self, shape: Sequence[int]) -> None:
+        """Check that the voxel of hkl = 0, 0, 0 is not farther from the array than its size.
+
+        Raises
+        ------
+        InputError
+            If it is, as by a slip of the hand.
+        """
+        for axis, (voxel, n) in enumerate(zip(self.origin or (), shape, strict=False)):
+            if not -n <= voxel < 2 * n:
+                raise InputError(
+                    f"origin {self.origin}: voxel {voxel} along {'hkl'[axis]} is far outside the "
+                    f"array, which has {n}; give the voxel of hkl 0, 0, 0, counted from 0"
+                )
+
     def _from_origin(self, shape: Sequence[int]) -> HklGrid:
         assert self.per_index is not None
         assert self.origin is not None
+        self.check_origin(shape)
         low = [-i / n for i, n in zip(self.origin, self.per_index, strict=True)]
         return HklGrid(_triple(low), _triple([1 / n for n in self.per_index]), tuple(shape))  # type: ignore[arg-type]
 
 
-def guess(path: Path, what: str) -> None:
-    """Warn of a guess about information missing in the file; also recorded in the history."""
-    warnings.warn(f"{path.name}: {what}", MapGuessWarning, stacklevel=6)
+def cell_remarks(found: Sequence[float], used: Sequence[float], source: str) -> list[Remark]:
+    """Remark on the cell of a file in place of which another one is used; none if they agree."""
+    theirs, ours = (np.array([float(x) for x in cell]) for cell in (found, used))
+    scale = np.append(np.abs(theirs[:3]), np.full(3, math.degrees(1)))  # angles in radians
+    difference = float((np.abs(ours - theirs) / scale).max())
+    if difference <= 1e-5:  # single precision
+        return []
+    text = ", ".join(f"{x:g}" for x in theirs)
+    matters = difference > SAME_CELL
+    return [Remark("ignored", f"the file's cell {text}: the cell {source} is used", matters)]
 
 
 def check_sampling(sampling: Any) -> tuple[Triple, tuple[tuple[float, float], ...] | None]:

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from onephonon.core.errors import FileError
+from onephonon.core.numpy_files import names_of_npz, read_npy, read_npz
+from onephonon.core.safe_reading import check_input, reading
+from onephonon.core.units import TWO_PI
 
 from ..diffuse import Array
 from . import hdf5
 from .arrays import read_shape
-from .npz import read_arrays
+from .number_text import read_table
+
+#: Largest plausible length of a q-vector, 1/Å: 2*pi over 0.25 Å.
+MAX_Q = 25.0
+
+
+#: What to do with Miller indices, for messages.
+MILLER_HINT = (
+    "give --h, --k and --l instead, or convert them: "
+    "read_crystal(structure).cell.numpy().q_from_hkl(hkl)"
+)
+
+#: A unit of 1/nm in a comment.
+NANOMETRE = re.compile(r"1\s*/\s*nm|\bnm\s*\^?\(?(-|⁻)1|\bnm⁻¹|inverse nanomet", re.IGNORECASE)
+
+
+class QListWarning(UserWarning):
+    """A list of q-vectors looks like something else, such as Miller indices."""
 
 
 def read_q_vectors(
@@ -37,28 +60,27 @@ def read_q_vectors(
     ------
     FileError
         If the file is missing or damaged, or the array is not (N, 3) of finite numbers.
+
+    Warns
+    -----
+    QListWarning
+        If the numbers look like Miller indices, or are too long for q in 1/Å.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(f"{path}: there is no such file; check the path")
-    shape = None
-    try:
-        if path.suffix == ".npz":
-            arrays = read_arrays(path)
-            q = arrays["q_vectors"] if "q_vectors" in arrays else _only(arrays, path)
+    path = check_input(path, "q-vectors")
+    shape, ending = None, path.suffix.lower()
+    with reading(path, "q-vectors"):
+        if ending == ".npz":
+            arrays = read_npz(path, {_name(path), "map_shape"})
+            q = next(values for name, values in arrays.items() if name != "map_shape")
             shape = read_shape(arrays, str(path))
-        elif path.suffix in (".h5", ".hdf5"):
-            diffuse = hdf5.read(path)
-            q, shape = diffuse.q_vectors, diffuse.map_shape or diffuse.list_shape
-        elif path.suffix == ".npy":
-            q = np.load(path, allow_pickle=False)
+        elif ending in (".h5", ".hdf5"):
+            q, shape = hdf5.read_positions(path)
+        elif ending == ".npy":
+            q = read_npy(path)
         else:
-            lines = path.read_text().replace(",", " ").splitlines()
-            q = np.loadtxt(lines, ndmin=2) if any(x.strip() for x in lines) else np.empty(0)
-    except FileError:
-        raise
-    except (ValueError, OSError, EOFError) as error:
-        raise FileError(f"{path}: not readable as q-vectors ({error})") from error
+            table = read_table(path)
+            _check_words(path, (" ".join(table.heading), *table.comments))
+            q = table.values
     if q.ndim != 2 or q.shape[1] != 3 or q.dtype.kind not in "fiu" or not len(q):
         raise FileError(
             f"{path}: q-vectors are real numbers of shape (N, 3), found {q.dtype} of {q.shape}"
@@ -68,12 +90,50 @@ def read_q_vectors(
         raise FileError(f"{path}: q-vector {row} is {q[row].tolist()}; remove it")
     if shape is not None and np.prod(shape) != len(q):
         raise FileError(f"{path}: map_shape {shape} does not fit {len(q)} q-vectors")
-    return q.astype(np.float64), shape
+    q = q.astype(np.float64)
+    _question(q, path)
+    return q, shape
 
 
-def _only(arrays: dict[str, Array], path: Path) -> Array:
-    if len(arrays) != 1:
+def _name(path: Path) -> str:
+    """Name of the array of q-vectors in an archive."""
+    names = names_of_npz(path)
+    others = [name for name in names if name != "map_shape"]
+    if "q_vectors" in names:
+        return "q_vectors"
+    if others == ["hkl"]:
+        raise FileError(f"{path}: it holds hkl, not q_vectors; {MILLER_HINT}")
+    if len(others) != 1:
         raise FileError(
-            f"{path}: holds {', '.join(sorted(arrays))} but no q_vectors; rename the array"
+            f"{path}: holds {', '.join(sorted(names)) or 'nothing'} but no q_vectors; rename the "
+            "array"
         )
-    return next(iter(arrays.values()))
+    return others[0]
+
+
+def _check_words(path: Path, texts: Iterable[str]) -> None:
+    """Check that comments and heading do not name Miller indices or 1/nm."""
+    for text in texts:
+        words = text.replace(",", " ").lower().split()
+        if words[:3] == ["h", "k", "l"]:
+            raise FileError(f"{path}: its columns are {text!r}, Miller indices; {MILLER_HINT}")
+        if NANOMETRE.search(text):
+            raise FileError(
+                f"{path}: {text!r} says that q is in 1/nm; divide by 10, to 1/Å, and remove it"
+            )
+
+
+def _question(q: Array, path: Path) -> None:
+    """Ask whether numbers that look like Miller indices are q-vectors."""
+    hint = f"if they are Miller indices, {MILLER_HINT}"
+    longest = float(np.linalg.norm(q, axis=1).max())
+    if longest > 0 and not (q % 1).any():
+        text = f"all numbers are whole; they are taken as q in 1/Å, 2*pi included: {hint}"
+    elif longest > MAX_Q:
+        text = (
+            f"q reaches {longest:.3g} 1/Å, that is d = {TWO_PI / longest:.2g} Å, less than any "
+            f"measurement; q is in 1/Å, 2*pi included: convert 1/nm, and {hint}"
+        )
+    else:
+        return
+    warnings.warn(f"{path}: {text}", QListWarning, stacklevel=3)

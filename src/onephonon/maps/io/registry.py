@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from onephonon.core.errors import InputError, MapFileError
-from onephonon.core.files import check_writable
-from onephonon.core.safe_reading import reading
-from onephonon.crystal.cell import check_cell
-from onephonon.crystal.symmetry import is_spacegroup, spacegroup_name
+from onephonon.core.safe_reading import check_input, reading
+from onephonon.crystal.cell import check_cell, numpy_cell
+from onephonon.crystal.remarks import Remark
+from onephonon.crystal.symmetry import find_group, is_spacegroup, spacegroup_name
 
 from ..diffuse import DiffuseMap
 from . import ccp4, eryx, hdf5, lunus, mdx_lib, mtz, nexus, nexus_writer, npz, text
 from .cell_file import read_cell
 from .hdf5_kind import kind_of
-from .overrides import Overrides, check_sampling
+from .missing import without_marks
+from .overrides import (
+    MapGuessWarning,
+    MapReadingWarning,
+    Overrides,
+    cell_remarks,
+    check_sampling,
+)
 
 ALL = frozenset({"cell", "grid", "sigma", "counts", "half-sets", "history", "float64"})
 
@@ -37,6 +47,12 @@ class Format:
 
 #: Endings of HDF5 files; their content determines the format.
 HDF5_ENDINGS = (".h5", ".hdf5", ".nxs", ".nx5", ".nexus", ".nc")
+
+#: Volume of the smallest plausible cell, Å^3: glycine has 310.
+SMALLEST_CELL = 200.0
+
+#: Endings of packed files.
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z")
 
 FORMATS = (
     Format("onephonon .npz", (".npz",), npz, npz),
@@ -104,21 +120,26 @@ def read_map(
     -----
     MapGuessWarning
         If missing information was guessed.
+    MapReadingWarning
+        If something else was done that changes intensities and that the caller did not ask for;
+        `DiffuseMap.report` lists everything.
     """
-    path = Path(path)
+    path = check_input(path, "a map", MapFileError)
     form = _format(path)
-    if not path.is_file():
-        raise MapFileError(f"{path}: there is no such file; check the path")
     overrides = _check_overrides(cell, spacegroup, sampling, origin, dataset)
     reader = form.reader
     if path.suffix.lower() in HDF5_ENDINGS:
         reader = HDF5_READERS.get(kind_of(path))
     if reader is None or reader is npz:
-        return _read_own(path, npz if reader is npz else hdf5, overrides)
-    diffuse: DiffuseMap = reader.read(path, overrides)
-    if overrides.cell is None:
-        return diffuse
-    return diffuse.changed(f"cell {overrides.cell_source}")
+        diffuse = _read_own(path, npz if reader is npz else hdf5, overrides)
+    else:
+        diffuse = reader.read(path, overrides)
+        if overrides.cell is not None:
+            diffuse = diffuse.changed(f"cell {overrides.cell_source}")
+    diffuse = _with_doubts(_in_setting_of_cell(without_marks(diffuse)))
+    _warn(diffuse, path)
+    history = (*diffuse.history, *(str(remark.text) for remark in diffuse.remarks))
+    return replace(diffuse, history=history)
 
 
 def write_map(
@@ -161,10 +182,9 @@ def write_map(
         writer.write(diffuse, path, force)
 
 
-def check_map_path(path: str | os.PathLike[str], force: bool = False) -> None:
-    """Check, before long computations, that a map can be written to a path."""
+def check_map_ending(path: str | os.PathLike[str]) -> None:
+    """Check, before long computations, that there is a format of this ending to write a map in."""
     _writer(Path(path))
-    check_writable(path, force)
 
 
 def not_kept(diffuse: DiffuseMap, path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -226,13 +246,58 @@ def _read_own(path: Path, module: ModuleType, overrides: Overrides) -> DiffuseMa
     with reading(path, "a map of onephonon"):
         diffuse: DiffuseMap = module.read(path)
         if overrides.cell is not None:
-            diffuse = diffuse.changed(f"cell {overrides.cell_source}", cell=overrides.cell)
+            remarks = list(diffuse.remarks)
+            if diffuse.cell is not None:
+                remarks += cell_remarks(diffuse.cell, overrides.cell, overrides.cell_source)
+            diffuse = diffuse.changed(
+                f"cell {overrides.cell_source}", cell=overrides.cell, remarks=tuple(remarks)
+            )
         if overrides.spacegroup:
             diffuse = diffuse.changed(
                 f"space group {overrides.spacegroup} as given",
                 spacegroup=overrides.spacegroup,
             )
     return diffuse
+
+
+def _in_setting_of_cell(diffuse: DiffuseMap) -> DiffuseMap:
+    """The map with its rhombohedral space group in the setting of its cell."""
+    if not diffuse.spacegroup or diffuse.cell is None:
+        return diffuse
+    symbol = diffuse.spacegroup.removesuffix(":H").removesuffix(":R")
+    if not symbol.startswith("R") or not is_spacegroup(symbol):
+        return diffuse
+    name = str(find_group(symbol, diffuse.cell).xhm())
+    if name == diffuse.spacegroup:
+        return diffuse
+    remark = Remark("assumed", f"setting {name} of the space group, by the cell")
+    return replace(diffuse, spacegroup=name, remarks=(*diffuse.remarks, remark))
+
+
+def _with_doubts(diffuse: DiffuseMap) -> DiffuseMap:
+    """The map with remarks on a cell too small for a molecule, and on sigma of 0."""
+    remarks = list(diffuse.remarks)
+    if diffuse.cell is not None:
+        volume = abs(float(np.linalg.det(numpy_cell(diffuse.cell).matrix)))
+        if volume < SMALLEST_CELL:
+            text = (
+                f"a cell of {volume:.3g} Å^3, too small for a molecule; lengths are in Å (not nm) "
+                "and angles in degrees (not radians)"
+            )
+            remarks.append(Remark("read", text, matters=True))
+    if diffuse.sigma is not None:
+        zeros = int(np.count_nonzero((diffuse.sigma == 0) & diffuse.mask))
+        if zeros:
+            remarks.append(Remark("read", f"{zeros} sigma of 0: fits leave these voxels out"))
+    return replace(diffuse, remarks=tuple(remarks))
+
+
+def _warn(diffuse: DiffuseMap, path: Path) -> None:
+    """Warn of the remarks that change intensities and that nobody asked for."""
+    for remark in diffuse.remarks:
+        if remark.matters:
+            category = MapGuessWarning if remark.kind == "assumed" else MapReadingWarning
+            warnings.warn(f"{path}: {remark.kind}: {remark.text}", category, stacklevel=3)
 
 
 def _writer(path: Path) -> ModuleType:
@@ -247,6 +312,13 @@ def _format(path: Path) -> Format:
     for form in FORMATS:
         if ending in form.endings:
             return form
+    if ending == ".partial":
+        raise MapFileError(
+            f"{path}: an unfinished map; repeat the command that computed it: it continues, and "
+            "gives the map its name"
+        )
+    if ending in PACKED:
+        raise MapFileError(f"{path}: a packed file; unpack it first (gunzip, unzip)")
     endings = ", ".join(x for form in FORMATS for x in form.endings)
     raise MapFileError(
         f"{path}: ending {path.suffix!r} is not one of {endings}; the ending determines the format"

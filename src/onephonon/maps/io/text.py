@@ -1,6 +1,7 @@
 """Maps as text: one line per voxel, h k l intensity [sigma], separated by blanks or commas.
 
-Comments start with #. Files written by onephonon begin with comments that describe the map and
+Comments start with #; `number_text` says what else is read. A .hkl in SHELX's fixed columns is read
+by them. Files written by onephonon begin with comments that describe the map and
 name the columns::
 
     # cell 27.26 31.98 34.29 88.53 108.57 111.85
@@ -12,9 +13,7 @@ Numbers have enough digits to be exact.
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,28 @@ from numpy.typing import NDArray
 from onephonon.core.errors import MapFileError
 from onephonon.core.files import replacing
 from onephonon.core.safe_reading import reading
+from onephonon.crystal.remarks import Remark
 from onephonon.crystal.symmetry import spacegroup_name
 
 from ..diffuse import DiffuseMap
 from .header import Header
 from .hkl_table import map_of_rows
+from .number_text import NumberTable, read_table
 from .overrides import Overrides
+from .shelx import is_shelx, read_shelx
 
 COLUMNS = ("h", "k", "l", "intensity", "sigma", "counts", "half1", "half2")
+
+#: Names of columns in other programs' headings.
+OTHER_NAMES = {
+    "i": "intensity",
+    "iobs": "intensity",
+    "imean": "intensity",
+    "sigi": "sigma",
+    "sigimean": "sigma",
+    "error": "sigma",
+    "count": "counts",
+}
 
 #: Significant digits for an exact representation.
 DIGITS = {"float32": 9, "float64": 17}
@@ -41,23 +54,25 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
     """Read a map; see `onephonon.read_map`."""
     overrides.allow(path, "a text file is one table", "sampling")
     with reading(path, "a table of h k l intensity"):
-        comments: list[str] = []
-        lines = _lines(path, comments)
-        first = next(lines, None)
-        if first is None:
-            raise MapFileError(f"{path}: it has no numbers")
-        table = np.loadtxt(itertools.chain([first], lines), dtype=np.float64, ndmin=2)
+        if path.suffix.lower() == ".hkl" and is_shelx(path):
+            return _of_shelx(path, overrides)
+        table = read_table(path)
+        comments = list(table.comments)
         header = _read_header(comments)
         names = _names(path, table, header)
         own_header = Header.find(comments, path)
-        if "rows" in header and header["rows"] != str(len(table)):
+        rows = table.values
+        if "rows" in header and header["rows"] != str(len(rows)):
             raise MapFileError(
-                f"{path}: its header states {header['rows']} rows, but it has {len(table)}"
+                f"{path}: its header states {header['rows']} rows, but it has {len(rows)}"
             )
+        remarks: list[Remark] = []
+        if own_header is None:
+            rows = _without_terminator(rows, names, remarks)
         dtype = (
             own_header.dtype if own_header is not None and own_header.dtype in DIGITS else "float64"
         )
-        values = {name: table[:, i] for i, name in enumerate(names)}
+        values = {name: rows[:, i] for i, name in enumerate(names)}
         hkl = np.stack([values.pop(x) for x in "hkl"], axis=1)
         columns: dict[str, Any] = {name: x.astype(dtype) for name, x in values.items()}
         halves = [columns.pop(name, None) for name in ("half1", "half2")]
@@ -69,7 +84,7 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
             path,
             hkl,
             columns,
-            overrides.need_cell(path, found),
+            overrides.need_cell(path, found, remarks),
             grid=own_header.grid if own_header is not None else None,
             per_index=overrides.per_index,
             spacegroup=overrides.spacegroup or (spacegroup_name(group) if group else ""),
@@ -80,7 +95,37 @@ def read(path: Path, overrides: Overrides) -> DiffuseMap:
                 *(line[8:] for line in comments if line.startswith("history ")),
                 f"read from {path.name}: text, columns {', '.join(names)}",
             ],
+            remarks=remarks,
         )
+
+
+def _of_shelx(path: Path, overrides: Overrides) -> DiffuseMap:
+    """Map of reflections in SHELX's fixed columns."""
+    remarks: list[Remark] = []
+    rows = read_shelx(path, remarks)
+    columns = {"intensity": rows[:, 3], "sigma": rows[:, 4]}
+    if np.isnan(rows[:, 4]).all():
+        del columns["sigma"]
+    return map_of_rows(
+        path,
+        rows[:, :3],
+        columns,
+        overrides.need_cell(path),
+        per_index=overrides.per_index,
+        spacegroup=overrides.spacegroup,
+        history=[f"read from {path.name}: reflections of SHELX"],
+        remarks=remarks,
+    )
+
+
+def _without_terminator(
+    rows: NDArray[np.float64], names: tuple[str, ...], remarks: list[Remark]
+) -> NDArray[np.float64]:
+    """Rows without a last one of zeros, by which SHELX ends a list."""
+    if len(rows) > 1 and not rows[-1].any() and rows[:-1].any(axis=1).all():
+        remarks.append(Remark("ignored", f"a last row {' '.join('0' for _ in names)}, as an end"))
+        return rows[:-1]
+    return rows
 
 
 def write(diffuse: DiffuseMap, path: Path, force: bool) -> None:
@@ -135,28 +180,17 @@ def _header(diffuse: DiffuseMap, names: list[str], rows: int, dtype: str) -> lis
     return [line.rstrip() for line in lines]
 
 
-def _lines(path: Path, comments: list[str]) -> Iterator[str]:
-    """Lines with numbers; comments are collected separately."""
-    with path.open(encoding="utf-8-sig") as file:
-        for line in file:
-            numbers, _, comment = line.partition("#")
-            if comment:
-                comments.append(comment.strip())
-            if numbers.strip():
-                yield numbers.replace(",", " ")
-
-
 def _read_header(comments: list[str]) -> dict[str, str]:
     """Content of the comments by their first words."""
     pairs = (comment.partition(" ") for comment in comments)
     return {name.rstrip(":").lower(): rest.strip() for name, _, rest in pairs}
 
 
-def _names(path: Path, table: NDArray[np.float64], header: dict[str, str]) -> tuple[str, ...]:
-    """Names of the columns: from the comments, or h k l intensity [sigma]."""
-    width = table.shape[1]
-    names = (
-        tuple(header["columns"].replace(",", " ").lower().split()) if "columns" in header else ()
+def _names(path: Path, table: NumberTable, header: dict[str, str]) -> tuple[str, ...]:
+    """Names of the columns: from a comment or the first line, or h k l intensity [sigma]."""
+    width = table.values.shape[1]
+    names = tuple(header.get("columns", "").replace(",", " ").lower().split()) or tuple(
+        OTHER_NAMES.get(name.lower(), name.lower()) for name in table.heading
     )
     if not names:
         if width not in (4, 5):
@@ -168,7 +202,7 @@ def _names(path: Path, table: NDArray[np.float64], header: dict[str, str]) -> tu
     unknown = [name for name in names if name not in COLUMNS]
     if len(names) != width or len(set(names)) < width or unknown or set(COLUMNS[:4]) - set(names):
         raise MapFileError(
-            f"{path}: its comment names the columns {' '.join(names)}, its lines have {width} "
+            f"{path}: it names the columns {' '.join(names)}, its lines have {width} "
             f"numbers; columns are h k l intensity and any of {' '.join(COLUMNS[4:])}"
         )
     return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import matplotlib
@@ -247,6 +248,11 @@ def _write_mp4(film: _Film, path: Path, rate: float, dpi: float, progress: Progr
         extra_args=["-f", "mp4"],
     )
     frames = film.frames(dpi, progress)
-    with writer.saving(film.figure, str(path), dpi):
-        for _ in frames:
-            writer.grab_frame()
+    try:
+        with writer.saving(film.figure, str(path), dpi):
+            for _ in frames:
+                writer.grab_frame()
+    except CalledProcessError as error:
+        last = (error.stderr or error.output or b"").decode("utf-8", "replace").split("\n")
+        said = next((line for line in reversed(last) if line.strip()), str(error))
+        raise OSError(f"ffmpeg failed: {said}") from error

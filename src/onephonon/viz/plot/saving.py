@@ -53,15 +53,17 @@ def save(
     path = check_picture_path(path)
     check_dpi(dpi)
     ending = path.suffix.lower()
+    drawn = io.BytesIO()
+    figure.savefig(
+        drawn,
+        format=ending[1:],
+        dpi=dpi,
+        bbox_inches="tight",
+        pad_inches=0.08,
+        metadata=FORMATS[ending],
+    )
     with replacing(path, force) as temporary:
-        figure.savefig(
-            temporary,
-            format=ending[1:],
-            dpi=dpi,
-            bbox_inches="tight",
-            pad_inches=0.08,
-            metadata=FORMATS[ending],
-        )
+        temporary.write_bytes(drawn.getbuffer())
 
 
 @styled

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
+from onephonon.core.memory import check_memory
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal
@@ -36,6 +37,9 @@ ATOMS = ("all", "backbone", "ca")
 #: Backbone atoms of proteins and of nucleotides.
 BACKBONE = ("N", "CA", "C", "O", "P", "O5'", "C5'", "C4'", "C3'", "O3'")
 TRACE = ("CA", "P")
+
+#: Memory for each atom of a block, bytes.
+ATOM_BYTES = 500
 
 #: Maximum number of values in memory: displacements times frames.
 MAX_NUMBERS = 300_000_000
@@ -116,8 +120,8 @@ class Pattern:
         size = self.displacements.numel()
         if n < 1 or n * size > MAX_NUMBERS:
             raise InputError(
-                f"{n} frames of {len(self.displacements)} atoms: give 1 to {MAX_NUMBERS // size} "
-                "frames, or fewer cells or atoms"
+                f"frames {n}: give 1 to {MAX_NUMBERS // size} for {len(self.displacements)} "
+                "atoms, or show fewer cells or atoms"
             )
         phi = TWO_PI * torch.arange(n, dtype=self.block.positions.dtype) / n
         if self.travelling:
@@ -238,6 +242,13 @@ def mode_pattern(
     if k.shape != (1, 3) or not bool(torch.isfinite(k).all()):
         raise InputError(f"wavevector {tuple(k_frac)}: give three finite indices")
     lattice = lattice_of(model)
+    n_cells = math.prod(int(n) for n in cells or commensurate_cells(k_frac))
+    n_atoms = n_cells * len(lattice.bodies.positions)
+    check_memory(
+        ATOM_BYTES * n_atoms,
+        f"a block of {n_cells} cells with {n_atoms} atoms",
+        "show fewer cells",
+    )
     block = make_block(lattice.bodies, cells or commensurate_cells(k_frac), atoms)
     whole = k[0] * torch.tensor(block.cells, dtype=k.dtype)
     repeats = bool((whole - torch.round(whole)).abs().max() < COMMENSURATE * max(block.cells))

@@ -13,6 +13,7 @@ import numpy as np
 
 from onephonon.core.errors import FileError
 from onephonon.core.files import replacing
+from onephonon.core.memory import check_memory
 from onephonon.core.text import one_line
 from onephonon.crystal.cell import UnitCell
 
@@ -20,6 +21,9 @@ from .mode_trajectory import Block, Pattern
 
 PDB_ENDINGS = (".pdb", ".ent")
 CIF_ENDINGS = (".cif", ".mmcif")
+
+#: Memory for each atom of each frame, bytes.
+PDB_FRAME_BYTES, CIF_FRAME_BYTES = 320, 900
 
 #: PDB files have two columns for the name of a chain.
 LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
@@ -63,6 +67,12 @@ def write_animation(
     ending = path.suffix.lower()
     if ending not in PDB_ENDINGS + CIF_ENDINGS:
         raise FileError(f"{path}: an animation is written as .pdb or .cif; name the file so")
+    n_atoms = len(pattern.block.positions)
+    check_memory(
+        (CIF_FRAME_BYTES if ending in CIF_ENDINGS else PDB_FRAME_BYTES) * n_frames * n_atoms,
+        f"{path}: {n_frames} frames of {n_atoms} atoms",
+        "show fewer frames, cells or atoms",
+    )
     structure = gemmi.Structure()
     structure.name = pattern.block.crystal.labels[0].chain or "mode"
     structure.info["_struct.title"] = one_line(title) or "a vibration"
@@ -82,11 +92,11 @@ def write_animation(
             atom.pos = gemmi.Position(*place)
         structure.add_model(model)
     structure.setup_entities()
+    # gemmi does not notice that a disk is full, so the file is written here.
+    pdb = ending in PDB_ENDINGS
+    text = structure.make_pdb_string() if pdb else structure.make_mmcif_document().as_string()
     with replacing(path, force) as temporary:
-        if ending in PDB_ENDINGS:
-            structure.write_pdb(str(temporary))
-        else:
-            structure.make_mmcif_document().write_file(str(temporary))
+        temporary.write_text(text, encoding="utf-8")
 
 
 def chain_names(block: Block) -> list[str]:

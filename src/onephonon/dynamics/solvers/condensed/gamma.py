@@ -67,23 +67,10 @@ class _Solution(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         onsite, coupling, X = ctx.saved_tensors
         bodies, constants, condensed = ctx.rest
-        again = torch.is_grad_enabled()  # differentiable, for second derivatives
         here = replace(constants, onsite=onsite, coupling=coupling)
         Y = solve_at_gamma(bodies, here, condensed, grad)
-        with torch.enable_grad():
-            leaves = [onsite, coupling]
-            if not again:
-                leaves = [x.detach().requires_grad_() for x in leaves]
-            product = _product(bodies, replace(constants, onsite=leaves[0], coupling=leaves[1]), X)
-            g_onsite, g_coupling = torch.autograd.grad(product, leaves, -Y, create_graph=again)
-        return Y, g_onsite, g_coupling, None, None, None
-
-
-def _product(bodies: Bodies, constants: ForceConstants, X: Tensor) -> Tensor:
-    """``K(0) X``, shape (D, m), without forming K."""
-    n, w = bodies.n_bodies, bodies.width
-    x = bodies.scatter(X, 0).reshape(n, w, -1)
-    total = constants.onsite @ x
-    total = total.index_add(0, constants.a, constants.coupling @ x[constants.b])
-    total = total.index_add(0, constants.b, constants.coupling.mT @ x[constants.a])
-    return bodies.gather(total.reshape(n * w, -1), 0)
+        # By body: the derivative of -Y^T K X with respect to the blocks of K.
+        x, y = (bodies.scatter(v, 0).reshape(*onsite.shape[:2], -1) for v in (X, Y))
+        a, b = constants.a, constants.b
+        g_coupling = -(y[a] @ x[b].mT + x[a] @ y[b].mT)
+        return Y, -(y @ x.mT), g_coupling, None, None, None
