@@ -49,7 +49,7 @@ COMMANDS: dict[str, Any] = GROUP.commands  # type: ignore[attr-defined]
 READ_STRUCTURES = {"simulate", "compare", "fit", "verify", "modes", "contacts"}
 READ_MAPS = {"compare", "fit", "convert", "info", "view", "visualize"}
 SHARED = {
-    StructureOptions: READ_STRUCTURES,
+    StructureOptions: READ_STRUCTURES | {"info"},
     NetworkOptions: READ_STRUCTURES,
     # Contacts have no constants yet, and a fit finds them.
     SpringOptions: READ_STRUCTURES - {"contacts", "fit"},
@@ -122,7 +122,7 @@ def test_groups_are_plain_and_make_the_round_trip(group: type[OptionGroup]) -> N
 
 def test_groups_that_were_given_make_the_round_trip() -> None:
     for group in (
-        StructureOptions(waters=True, conformers="all", model_number=2, solvent=0.334),
+        StructureOptions(waters=True, conformers="all", model_number="2", solvent=0.334),
         MapReadingOptions(cell=(1, 2, 3, 90, 90, 90), cell_from=Path("a.pdb"), origin=(1, 2, 3)),
         PointOptions(h=(-1, 1, 2), q=Path("q.txt"), d_min=2.0),
         AnimationOptions(animate=Path("a.pdb"), modes=(1, 2), cells=(1, 2, 3)),
@@ -186,7 +186,8 @@ def test_a_structure_is_read_as_the_model_reads_it() -> None:
 
 
 def test_the_mesh_is_an_argument_of_its_own() -> None:
-    assert DisplacementOptions().model_arguments() == {"thermal_scale": None, "mesh": None}
+    known = {"thermal_scale": None, "mesh": None, "zone_average": "crystal"}
+    assert DisplacementOptions().model_arguments() == known
     assert DisplacementOptions(mesh=(2, 3, 4)).model_arguments()["mesh"] == (2, 3, 4)
 
 

@@ -55,6 +55,19 @@ def speckled(group: str, seed: int = 0, grid: MapGrid = CUBE) -> DiffuseMap:
 # maps with maps
 
 
+def test_what_the_data_say_otherwise_of_the_crystal() -> None:
+    one = speckled("P 41")
+    settings = Settings(d_max=20)
+    same = compare_maps(one, one, settings).notes
+    assert not any("is not that of the data" in note or "space group" in note for note in same)
+    other = replace(one, cell=(31.31, 31.31, 40.0, 90.0, 90.0, 90.0), spacegroup="P 43")
+    notes = " ".join(compare_maps(one, other, settings).notes)
+    # 31.31 is longer than 31 by 1 %.
+    assert "(31, 31, 40, 90, 90, 90) is not that of the data, (31.31, 31.31, 40, " in notes
+    assert "1/d differs by up to 1 %" in notes
+    assert "the data are of space group 'P 43', the model of 'P 41', which is used" in notes
+
+
 def test_a_map_with_itself() -> None:
     one = speckled("P 41")
     found = compare_maps(one, one, Settings(d_max=20))

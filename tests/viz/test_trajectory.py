@@ -301,3 +301,21 @@ def test_nmd_refusals(tmp_path, peptide):
     write_nmd([one], tmp_path / "a.nmd")
     with pytest.raises(FileError, match="--force"):
         write_nmd([one], tmp_path / "a.nmd")
+
+
+def test_chains_without_room_for_their_names(tmp_path):
+    """Names such as A#2 and PROA are not those of a PDB file; atoms named alike keep their name."""
+    labels = [
+        AtomLabel(chain, "1", "ALA", name, "C")
+        for chain in ("PROA", "PROA#2")
+        for name in ("CA", "CA#2", "CB")
+    ]
+    crystal = made_up("P 1", n_atoms=6).replace(labels=tuple(labels))
+    model = OnePhonon(crystal, gnm_cutoff=8.0, thermal_scale=SCALE)
+    pattern = mode_pattern(model.lattice, (0, 0, 0.5), 3)
+    for ending, names in ((".pdb", ["A", "B"]), (".cif", ["PROA", "A"])):
+        path = tmp_path / f"wave{ending}"
+        write_animation(pattern, path, 2)
+        model = gemmi.read_structure(str(path))[0]
+        assert [chain.name for chain in model][:2] == names
+        assert [atom.name for atom in model[0][0]] == ["CA", "CA", "CB"]

@@ -12,6 +12,7 @@ from .checks import WRITES
 from .options.network import NetworkOptions
 from .options.output import OutputOptions
 from .options.structure import StructureFile, StructureOptions
+from .remarks import show_remarks
 from .tables import print_table
 from .terminal import echo
 
@@ -51,7 +52,9 @@ def contacts(
     from onephonon.network.springs import ClassSprings, SpringPlan, contact_table
 
     writing.check(output)
-    bodies = gather_bodies(structure.read_crystal(file), network.group_by)
+    crystal = structure.read_crystal(file)
+    show_remarks(crystal, file.name, writing.quiet)
+    bodies = gather_bodies(crystal, network.group_by)
     found = find_contacts(bodies, network.cutoff)
     springs = ClassSprings(bodies, found, SpringPlan(by=by))
     rows = contact_table(bodies, found, springs.springs(), springs.classes())

@@ -13,6 +13,7 @@ from .options.network import NetworkOptions
 from .options.output import MessageOptions
 from .options.springs import SpringOptions
 from .options.structure import StructureFile, StructureOptions
+from .remarks import show_remarks
 from .tables import print_table
 from .terminal import status
 
@@ -55,6 +56,7 @@ def verify(
     from onephonon.model.verify import verify as run
 
     crystal = structure.read_crystal(file)
+    show_remarks(crystal, file.name, messages.quiet)
     with status(f"verifying {file.name}", messages.quiet):
         result = run(
             crystal,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
 from onephonon.crystal.reindexing import Reindexing, find_reindexings, misfit_of, parse_reindexing
-from onephonon.crystal.symmetry import laue_operators
+from onephonon.crystal.symmetry import laue_operators, spacegroup_name
 from onephonon.maps.diffuse import DiffuseMap
 
 from .agreement import Agreement, scales_of, shell_statistics, statistics
@@ -23,6 +23,9 @@ Float64 = NDArray[np.float64]
 
 #: Tolerance of cells of the same crystal form (relative, in 1/d of any hkl).
 CELL_TOLERANCE = 0.03
+
+#: Cells that differ by less are the same but for decimals.
+SAME_CELL = 2e-4
 
 
 def compare_maps(
@@ -157,10 +160,28 @@ def comparison_notes(
 ) -> list[str]:
     """Remarks needed to interpret the numbers."""
     notes = [f"resolution from the data's cell {_shown(data.cell or ())}"]
-    if cell is not None and tuple(cell) != data.cell:
-        notes[0] += f"; the model has {_shown(cell)} and is evaluated at the same hkl"
+    notes += crystal_differences(symmetry, cell, data)
     if not symmetry and settings.reindex != "none":
         notes.append("no other indexing was tried, because the space group is unknown")
+    return notes
+
+
+def crystal_differences(symmetry: str, cell: Sequence[float] | None, data: DiffuseMap) -> list[str]:
+    """What the data's file says otherwise of cell and space group than the model."""
+    notes = []
+    if cell is not None and data.cell is not None:
+        misfit = misfit_of(np.eye(3), data.cell, cell)
+        if SAME_CELL < misfit <= CELL_TOLERANCE:  # beyond, an operator was asked for
+            notes.append(
+                f"the model's cell {_shown(cell)} is not that of the data, {_shown(data.cell)}: "
+                f"1/d differs by up to {100 * misfit:.2g} %; the model is evaluated at the same hkl"
+            )
+    named = spacegroup_name(symmetry, cell), spacegroup_name(data.spacegroup, data.cell)
+    if all(named) and named[0] != named[1]:
+        notes.append(
+            f"the data are of space group {data.spacegroup!r}, the model of {symmetry!r}, which "
+            "is used"
+        )
     return notes
 
 

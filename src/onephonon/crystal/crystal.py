@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,30 @@ from .form_factors import FormFactors, form_factors
 from .remarks import Remark, remarks_text
 from .symmetry import check_symmetry, laue_group, pure_translations, symmetry_operators
 
+#: Fractional coordinates up to this are taken: none is so far from the origin, and double
+#: precision still has 1e-12 of a cell there.
+MAX_CELLS = 1e4
+
 
 @dataclass(frozen=True)
 class AtomLabel:
-    """Name of an atom in reports."""
+    """Name of an atom in reports.
+
+    Parameters
+    ----------
+    chain : str
+        Name by which chains are told apart: that of the file, or its segment identifier, with a
+        number (``A#2``) for the second molecule of the same name.
+    residue_number : str
+        As in the file, with the insertion code: 60, -5, 60A.
+    residue_name, atom_name, element : str
+    altloc : str
+        Letter of an alternative conformer that excludes others; empty where one conformer stands
+        for the residue.
+    occurrence : int
+        Counts the residues that have this number in this chain, from 1 in the order of the file:
+        numbers of waters start again after 9999.
+    """
 
     chain: str
     residue_number: str
@@ -33,11 +54,18 @@ class AtomLabel:
     atom_name: str
     element: str
     altloc: str = ""
+    occurrence: int = 1
+
+    @property
+    def residue_id(self) -> tuple[str, str, int]:
+        """What tells residues apart; the same for alternative types of one residue."""
+        return self.chain, self.residue_number, self.occurrence
 
     @property
     def residue(self) -> str:
         """Chain, residue type and number."""
-        return f"{self.chain or '_'}/{self.residue_name} {self.residue_number}"
+        again = f"#{self.occurrence}" if self.occurrence > 1 else ""
+        return f"{self.chain or '_'}/{self.residue_name} {self.residue_number}{again}"
 
     def __str__(self) -> str:
         where = f"{self.residue}/{self.atom_name}"
@@ -110,6 +138,7 @@ class Crystal:
         U : Tensor, shape (n_atoms, 3, 3), optional
             Cartesian mean-square displacements in Å^2.
         occupancies : float or array, shape (n_atoms,)
+            Warned of if all are 0.
         labels : sequence of AtomLabel, optional
             By default every atom belongs to residue 1 of chain A.
         radiation : {'xray', 'electron', 'neutron'}
@@ -127,11 +156,11 @@ class Crystal:
         n = len(elements)
         x = torch.as_tensor(positions_frac, dtype=like.dtype, device=like.device)
         occ = torch.as_tensor(occupancies, dtype=like.dtype, device=like.device).expand(n)
-        if U is None:
-            b = torch.as_tensor(B, dtype=like.dtype, device=like.device).expand(n)
-            U = isotropic_U(b)
+        b = torch.as_tensor(B, dtype=like.dtype, device=like.device).expand(n)
+        U = isotropic_U(b) if U is None else U
         for name, value, shape in (
             ("positions_frac", x, (n, 3)),
+            ("B", b, (n,)),
             ("U", U, (n, 3, 3)),
             ("occupancies", occ, (n,)),
         ):
@@ -139,8 +168,16 @@ class Crystal:
                 raise InputError(
                     f"{name} has shape {tuple(value.shape)}; {n} elements need {shape}"
                 )
-            if not bool(torch.isfinite(value).all()):
-                raise InputError(f"{name} contains a value that is not finite")
+            check_finite(name, value)
+        check_finite("cell", like)
+        far = float(x.detach().abs().max()) if n else 0.0
+        if far > MAX_CELLS:
+            raise InputError(
+                f"positions_frac contains {far:.3g}, a place that many cells away; give fractions "
+                "of the cell, up to some cells from the origin"
+            )
+        if n and not bool(occ.detach().any()):
+            warnings.warn("all occupancies are 0: the crystal scatters nothing", stacklevel=2)
         if labels is None:
             labels = [AtomLabel("A", "1", "UNK", f"{e}{i + 1}", e) for i, e in enumerate(elements)]
         rotations, translations = symmetry_operators(spacegroup)
@@ -305,6 +342,24 @@ class Crystal:
         """Return the same crystal on another device or in another dtype."""
         return map_tensors(
             self, lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None)
+        )
+
+
+def check_finite(name: str, values: Tensor) -> None:
+    """Name the first value of an array that is not a finite number.
+
+    Raises
+    ------
+    InputError
+    """
+    if not values.is_floating_point():
+        return
+    wrong = ~torch.isfinite(values.detach())
+    if bool(wrong.any()):
+        first = tuple(wrong.nonzero()[0].tolist())
+        raise InputError(
+            f"{name} contains a value that is not finite: {float(values.detach()[first])} at "
+            f"{list(first)} ({int(wrong.sum())} such values); correct it"
         )
 
 

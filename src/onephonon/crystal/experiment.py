@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-import gemmi
+from onephonon.core.errors import StructureError
+
+from .reading.structure_file import open_structure
 
 
 def measured_temperature(path: str | os.PathLike[str]) -> float | None:
@@ -14,8 +17,8 @@ def measured_temperature(path: str | os.PathLike[str]) -> float | None:
     here; `read_crystal` reports them.
     """
     try:
-        structure = gemmi.read_structure(str(path))
-    except (RuntimeError, ValueError, OSError, EOFError, IndexError):
+        structure = open_structure(Path(path)).structure
+    except StructureError:
         return None
     temperatures = [
         d.temperature for crystal in structure.meta.crystals for d in crystal.diffractions

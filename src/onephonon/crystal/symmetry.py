@@ -6,6 +6,7 @@ of Miller indices as ``hkl' = hkl @ R``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,8 +98,7 @@ def find_group(symmetry: str, cell: Sequence[float] | None = None) -> Any:
         If it is not known.
     """
     name = LAUE_CLASSES.get(symmetry.replace(" ", ""), symmetry)
-    angles = (cell[3], cell[5]) if cell is not None else (0.0, 0.0)
-    group = gemmi.find_spacegroup_by_name(name, *angles) if name.strip() else None
+    group = find_spacegroup(name, cell)
     if group is None:
         raise InputError(
             f"{symmetry!r} is not a known space group or Laue class; Laue classes are "
@@ -107,19 +107,39 @@ def find_group(symmetry: str, cell: Sequence[float] | None = None) -> Any:
     return group
 
 
-def spacegroup_name(name: str | int) -> str:
-    """Hermann-Mauguin symbol in gemmi's spelling; unchanged if unknown to gemmi."""
-    group = (
-        gemmi.find_spacegroup_by_number(name)
-        if isinstance(name, int)
-        else gemmi.find_spacegroup_by_name(name.strip())
-    )
+def spacegroup_name(name: str | int, cell: Sequence[float] | None = None) -> str:
+    """Hermann-Mauguin symbol in gemmi's spelling; unchanged if unknown to gemmi.
+
+    Parameters
+    ----------
+    name : str or int
+        A symbol, or the number in the International Tables.
+    cell : sequence of six float, optional
+        Selects the setting of rhombohedral groups; otherwise they are on hexagonal axes.
+    """
+    if isinstance(name, int):
+        known = gemmi.find_spacegroup_by_number(name)
+        name = str(name) if known is None else known.hm if known.ext == "H" else known.xhm()
+    group = find_spacegroup(name, cell)
     return str(group.xhm()) if group is not None else str(name).strip()
 
 
 def is_spacegroup(name: str) -> bool:
-    """Whether a space group name is known to gemmi."""
-    return gemmi.find_spacegroup_by_name(name) is not None
+    """Whether a space group name is known."""
+    return find_spacegroup(name) is not None
+
+
+def find_spacegroup(name: str, cell: Sequence[float] | None = None) -> Any:
+    """Space group of a symbol, in the spellings of the PDB and of programs; None if unknown.
+
+    Beside gemmi's: 'P 1-' for 'P -1', and 'P 2(1)' for 'P 21'.
+    """
+    name = re.sub(r"\((\d)\)", r"\1", name.strip())
+    name = re.sub(r"(\d)-", r"-\1", name)
+    if not name:
+        return None
+    angles = (cell[3], cell[5]) if cell is not None else (0.0, 0.0)
+    return gemmi.find_spacegroup_by_name(name, *angles)
 
 
 def laue_group(rotations: NDArray[Any]) -> NDArray[np.int64]:
@@ -154,7 +174,7 @@ def symmetry_operators(spacegroup: str) -> tuple[Float64, Float64]:
     StructureError
         If the symbol is unknown.
     """
-    group = gemmi.find_spacegroup_by_name(spacegroup)
+    group = find_spacegroup(spacegroup)
     if group is None:
         raise StructureError(
             f"space group {spacegroup!r} is unknown; give a Hermann-Mauguin symbol such as 'P 21'"
@@ -175,8 +195,9 @@ def check_symmetry(cell: UnitCell, spacegroup: str, rotations: Float64) -> None:
     """
     matrix = cell.numpy().matrix
     metric = matrix.T @ matrix
+    size = np.sqrt(np.outer(metric.diagonal(), metric.diagonal()))
     rotated_metric = rotations.transpose(0, 2, 1) @ metric @ rotations
-    if np.abs(rotated_metric - metric).max() > METRIC_TOLERANCE * np.abs(metric).max():
+    if (np.abs(rotated_metric - metric) > METRIC_TOLERANCE * size).any():
         raise StructureError(
             f"space group {spacegroup!r} does not fit the cell {cell}: its operators would "
             "change the cell's lengths or angles; correct one of the two (CRYST1)"

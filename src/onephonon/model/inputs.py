@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.crystal import Crystal
+from onephonon.crystal.crystal import Crystal, check_finite
 from onephonon.crystal.reading import read_crystal
 from onephonon.crystal.solvent import with_solvent
 from onephonon.network.bodies import Bodies
@@ -122,6 +122,7 @@ def check_tensors(tensors: dict[str, Any]) -> dict[str, Tensor]:
             found[name] = value if isinstance(value, Tensor) else torch.as_tensor(value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{name} is not an array of numbers ({error})") from error
+        check_finite(name, found[name])
     return found
 
 

@@ -243,7 +243,9 @@ def _grouping(crystal: Crystal, group_by: GroupBy) -> tuple[list[int], tuple[str
     if group_by == "chain":
         keys = [f"chain {label.chain or '_'}" for label in labels]
     elif group_by == "residue":
-        keys = [label.residue for label in labels]
+        # Alternative types of one residue are one body, with the name of the first.
+        first = {label.residue_id: label.residue for label in reversed(labels)}
+        keys = [first[label.residue_id] for label in labels]
     elif isinstance(group_by, str):
         try:
             return named_ranges(crystal, group_by)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from onephonon.compare.agreement import Agreement
-from onephonon.compare.comparison import candidates_for, with_cell
+from onephonon.compare.comparison import candidates_for, crystal_differences, with_cell
 from onephonon.compare.settings import Settings
 from onephonon.compare.simulated import compare_model
 from onephonon.core.errors import InputError
@@ -90,6 +90,7 @@ def fit_springs(
 
     reindexing, indexing = choose_indexing(model, data, settings, progress)
     record(indexing.decision if indexing else "the lattice allows no other indexing")
+    record(*crystal_differences(crystal.spacegroup, crystal.cell.parameters, data))
     voxels = select_voxels(data, crystal, reindexing, settings)
     record(*voxels.messages)
     if voxels.quadrature is not None:

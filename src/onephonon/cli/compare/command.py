@@ -18,8 +18,9 @@ from ..options.numerics import NumericsOptions
 from ..options.output import OutputOptions
 from ..options.resolution import ResolutionOptions
 from ..options.springs import SpringOptions
-from ..options.structure import StructureOptions
+from ..options.structure import StructureOptions, is_structure
 from ..options.voxels import VoxelOptions
+from ..remarks import show_remarks
 from ..terminal import progress
 from .options import ComparisonOptions, ResultOptions
 from .report import print_agreement, save_agreement
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from onephonon.compare.settings import Settings
     from onephonon.maps.diffuse import DiffuseMap
     from onephonon.model.one_phonon import OnePhonon
-
-#: File name endings of structures; all other files are maps.
-STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
 
 #: Options that maps, which are computed already, leave no room for.
 FOR_STRUCTURES = (
@@ -98,6 +96,7 @@ def compare(
         how = _averaging(voxels, data) | {"use_data_adp": displacements.use_data_adp}
         arguments = model_arguments(network, springs, displacements, numerics, structure)
         model = build_model(model_file, arguments, **numerics.tensor_arguments())
+        show_remarks(model.crystal, model_file.name, writing.quiet)
         found = _compare_model(model, data, settings, how, writing.quiet)
         parameters = {"structure": model_file.name, **arguments, **how, "dtype": numerics.dtype}
         found = _with_parameters(found, model, parameters)
@@ -105,12 +104,6 @@ def compare(
     if not writing.quiet:
         print_agreement(found, title)
     save_agreement(found, title, results, writing.force, writing.quiet)
-
-
-def is_structure(path: Path) -> bool:
-    """Whether the ending of a file is that of a structure, plain or compressed."""
-    name = path.name.lower().removesuffix(".gz")
-    return name.endswith(STRUCTURES)
 
 
 def _averaging(voxels: VoxelOptions, data: DiffuseMap) -> dict[str, Any]:

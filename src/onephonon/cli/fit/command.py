@@ -18,6 +18,7 @@ from ..options.output import OutputOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
 from ..options.voxels import VoxelOptions
+from ..remarks import show_remarks
 from ..terminal import echo, progress
 from .folder import RESULTS, FitFolder, summary
 from .options import (
@@ -81,6 +82,7 @@ def fit(
     measured = reading.read_for(data_file, file)
     arguments = model_arguments(network, structure)
     model = build_model(file, arguments, **numerics.tensor_arguments())
+    show_remarks(model.crystal, file.name, writing.quiet)
     with FitFolder.opened(output, file, measured, settings, arguments, writing.force) as folder:
         fitted = _run(model, measured, settings, folder, writing.quiet)
         _write(fitted, folder, kelvin, report, writing.quiet)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from onephonon.core.errors import InputError
+
 from ..app import command
 from ..checks import READS, WRITES, Given
 from ..options.map_reading import MapReadingOptions
 from ..options.output import OutputOptions
+from ..options.structure import StructureOptions, is_structure
 from ..tables import print_table
 from ..terminal import echo, status
 
@@ -20,10 +23,14 @@ if TYPE_CHECKING:
     from ..console import SafeConsole
 
 
-@command("onephonon info snase.lat --cell-from 1stn.pdb --laue 4/mmm")
+@command("onephonon info snase.lat --cell-from 1stn.pdb --laue 4/mmm", "onephonon info 1stn.pdb")
 def info(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A map in any of the supported formats."), READS
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A map in any of the supported formats, or a structure."
+        ),
+        READS,
     ],
     *,
     given: Given,
@@ -50,8 +57,12 @@ def info(
     ] = None,
     writing: OutputOptions,
     reading: MapReadingOptions,
+    structure: StructureOptions,
 ) -> None:
     """Describe a map: grid, coverage, resolution, intensities, agreement of symmetry equivalents.
+
+    Or a structure (PDB, mmCIF): cell, atoms, and what was read, changed, dropped, assumed and
+    ignored; the options under Structure are for it, all others for maps.
 
     Equivalent voxels are compared before any averaging, by their correlation CC, that of the
     anisotropic part (without the mean of each resolution shell, whose fall-off alone gives a high
@@ -59,6 +70,15 @@ def info(
     """
     if writing.quiet:
         given.refuse("laue", "picture", why="not with --quiet, which prints nothing")
+    if is_structure(file):
+        given.refuse(
+            *MapReadingOptions.names(),
+            "picture",
+            why=f"only for maps, but {file} is read as a structure",
+        )
+        _describe_structure(file, structure, laue, png, writing.quiet)
+        return
+    given.refuse(*StructureOptions.names(), why=f"only for structures, but {file} is read as a map")
     if png is not None:
         from onephonon.viz.plot.saving import check_picture_path
 
@@ -74,6 +94,19 @@ def info(
         save(draw(diffuse, file.name), png, writing.force)
         if not writing.quiet:
             echo(f"wrote {png}")
+
+
+def _describe_structure(
+    file: Path, structure: StructureOptions, laue: str, png: Path | None, quiet: bool
+) -> None:
+    """Print the description of a structure."""
+    from .structure import print_structure
+
+    if laue or png is not None:
+        raise InputError(f"--laue and --png are for maps, but {file} is read as a structure")
+    crystal = structure.read_crystal(file)
+    if not quiet:
+        print_structure(file, crystal)
 
 
 def _print(file: Path, diffuse: DiffuseMap, laue: str, picture: bool | None) -> None:

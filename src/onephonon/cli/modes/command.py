@@ -18,6 +18,7 @@ from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
+from ..remarks import show_remarks
 from ..terminal import echo, status
 from .animation import write_mode_animation
 from .options import AnimationOptions, SpectrumOptions
@@ -78,6 +79,7 @@ def modes(
     writing.check(*tables, animation.animate)
     arguments = model_arguments(network, springs, displacements, structure)
     model = build_model(file, arguments)
+    show_remarks(model.crystal, file.name, writing.quiet)
     with torch.no_grad():
         if output is not None or animation.animate is None:
             _report(model, file.name, kelvin, spectra, output, writing)

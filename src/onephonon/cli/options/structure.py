@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from ..checks import ONE_OR_MORE, READS, Given, Limits
+from ..checks import READS, Given, Limits
 from ..groups import OptionGroup
 
 if TYPE_CHECKING:
     from onephonon.crystal.crystal import Crystal
 
+#: File name endings of structures; all other files are maps.
+STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
+
 StructureFile = Annotated[
     Path, typer.Argument(metavar="STRUCTURE", help="PDB or mmCIF file, plain or .gz."), READS
 ]
+
+
+def is_structure(path: Path) -> bool:
+    """Whether the ending of a file is that of a structure, plain or compressed."""
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith(STRUCTURES)
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,8 @@ class StructureOptions(OptionGroup):
         str,
         typer.Option(
             metavar="highest|all",
-            help="Alternative conformers to keep: the one of highest occupancy, or all.",
+            help="Alternative conformers to keep: the one of highest occupancy, which stands for "
+            "the residue at the sum of their occupancies, or all.",
         ),
     ] = "highest"
     isotropic: Annotated[
@@ -42,14 +52,28 @@ class StructureOptions(OptionGroup):
         ),
     ] = False
     model_number: Annotated[
-        int, typer.Option(help="Read this model of the file, counted from 1."), ONE_OR_MORE
-    ] = 1
+        str,
+        typer.Option(
+            metavar="N|all",
+            help="Read this model of the file, counted from 1; all: all of them together, for "
+            "copies that are stored as models.",
+            show_default="the first",
+        ),
+    ] = ""
     whole_cell: Annotated[
         bool,
         typer.Option(
             "--whole-cell", help="Apply no symmetry: the file contains the whole unit cell."
         ),
     ] = False
+    ncs: Annotated[
+        str,
+        typer.Option(
+            metavar="apply|ignore",
+            help="Copies by non-crystallographic symmetry that the file declares and does not "
+            "hold (MTRIX): make them, or not.",
+        ),
+    ] = "apply"
     radiation: Annotated[
         str,
         typer.Option(
@@ -95,6 +119,12 @@ class StructureOptions(OptionGroup):
         crystal = read_crystal(file, **self._reading_arguments())
         return with_solvent(crystal, self.solvent, self.solvent_smoothing)
 
+    def _model_number(self) -> int | str | None:
+        try:
+            return int(self.model_number) if self.model_number else None
+        except ValueError:
+            return self.model_number
+
     def _reading_arguments(self) -> dict[str, Any]:
         return {
             "expand_p1": not self.whole_cell,
@@ -103,6 +133,7 @@ class StructureOptions(OptionGroup):
             "ligands": self.ligands,
             "conformers": self.conformers,
             "anisotropic": not self.isotropic,
-            "model_number": self.model_number,
+            "model_number": self._model_number(),
+            "ncs": self.ncs,
             "radiation": self.radiation,
         }

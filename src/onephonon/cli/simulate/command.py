@@ -18,6 +18,7 @@ from ..options.numerics import NumericsOptions
 from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
+from ..remarks import show_remarks
 from ..terminal import echo, progress
 from .options import MapFileOptions, ModeOptions, PointOptions
 
@@ -62,6 +63,7 @@ def simulate(
     how = modes.arguments() | {"use_data_adp": displacements.use_data_adp}
     arguments = model_arguments(points, network, springs, displacements, numerics, structure)
     model = build_model(file, arguments, **where, **numerics.tensor_arguments())
+    show_remarks(model.crystal, file.name, writing.quiet)
     parameters = {"structure": file.name, **arguments, **how, "dtype": numerics.dtype}
     engine = model.chosen_engine
     if not writing.quiet:

@@ -1,5 +1,5 @@
 """Structure files (PDB, mmCIF, plain or gzipped) read into a `Crystal`."""
 
-from .reader import read_crystal
+import lazy_loader as lazy
 
-__all__ = ["read_crystal"]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

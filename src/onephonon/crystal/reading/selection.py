@@ -1,90 +1,286 @@
-"""Which atoms of a structure file are used: polymer, waters, ligands; conformers."""
+"""Which atoms of a structure file are used, and what is said of the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gemmi
+import numpy as np
 
-from onephonon.core.errors import StructureError
+from onephonon.core.errors import InputError, StructureError
 from onephonon.crystal.crystal import AtomLabel
+from onephonon.crystal.remarks import Remark
+
+from .conformers import Choice, choose, unique_names
+from .residues import CHAIN_KINDS, NamedAtom, Residue, is_massless
 
 CONFORMERS = ("highest", "all")
 
-Residues = list[tuple[str, gemmi.Residue]]
+#: As model_number: all models of the file together are the crystal.
+ALL_MODELS = "all"
+
+#: Models whose atoms are this near to those of the first (median, Å) are alternatives of it.
+MAX_ENSEMBLE_SPREAD = 2.0
+
+#: Names shown in a remark before it says how many more there are.
+MAX_NAMES = 6
 
 
-def residues_of_model(structure: gemmi.Structure, number: int, path: Path) -> Residues:
-    """Chain names and residues of one model of the file, counted from 1."""
-    if not 1 <= number <= len(structure):
+@dataclass(frozen=True)
+class SelectedAtom:
+    """An atom that is used, at the occupancy at which it stands for its residue."""
+
+    label: AtomLabel
+    atom: gemmi.Atom
+    occupancy: float
+
+
+def choose_models(
+    structure: gemmi.Structure, number: int | str | None, whole_cell: bool, path: Path
+) -> tuple[list[gemmi.Model], list[Remark]]:
+    """The models of the file that are read.
+
+    Raises
+    ------
+    InputError
+        If the number is neither a number nor 'all'.
+    StructureError
+        If there is no such model, or if the file holds a whole cell as several models and nobody
+        said whether one or all of them are its content.
+    """
+    n = len(structure)
+    if number == ALL_MODELS:
+        if n == 1:
+            return [structure[0]], []
+        _check_that_models_are_copies(structure, path)
+        return list(structure), [Remark("read", f"all {n} models together")]
+    if number is None:
+        if n > 1 and whole_cell:
+            sizes = " and ".join(str(x) for x in sorted({m.count_atom_sites() for m in structure}))
+            raise StructureError(
+                f"{path}: the whole cell cannot be told from {n} models of {sizes} atoms; if each "
+                f"is a copy, read them all with model_number={ALL_MODELS!r} (--model-number all), "
+                "otherwise one of them by its number"
+            )
+        others = f"{n - 1} of {n} models; only the first is read"
+        return [structure[0]], [Remark("ignored", others, matters=True)] if n > 1 else []
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise InputError(f"model_number {number!r} is neither a number, counted from 1, nor 'all'")
+    if not 1 <= number <= n:
         raise StructureError(
-            f"{path}: there is no model {number}; the file holds {len(structure)} "
-            f"(model_number from 1 to {len(structure)})"
+            f"{path}: there is no model {number}; the file holds {n} (model_number from 1 to {n})"
         )
-    return [(chain.name, residue) for chain in structure[number - 1] for residue in chain]
+    others = f"{n - 1} of {n} models; model {number} is read"
+    return [structure[number - 1]], [Remark("ignored", others)] if n > 1 else []
+
+
+def _check_that_models_are_copies(structure: gemmi.Structure, path: Path) -> None:
+    """Refuse to join models that lie on one another, as those of an ensemble do."""
+    places = [
+        np.array([found.atom.pos.tolist() for found in model.all()]).reshape(-1, 3)
+        for model in structure
+    ]
+    first = places[0]
+    for number, other in enumerate(places[1:], start=2):
+        n = min(len(first), len(other))
+        if np.median(np.linalg.norm(first[:n] - other[:n], axis=1)) < MAX_ENSEMBLE_SPREAD:
+            raise StructureError(
+                f"{path}: model {number} lies on model 1, so the models are alternatives of one "
+                "molecule and cannot be read together; read one of them, for example "
+                "model_number=1 (--model-number 1)"
+            )
 
 
 def select(
-    residues: Residues, *, hydrogens: bool, waters: bool, ligands: bool, which: str
-) -> Iterator[tuple[AtomLabel, gemmi.Atom]]:
-    """Selected atoms, in the order of the file, with their labels."""
-    groups: dict[tuple[str, str, bool], list[tuple[AtomLabel, gemmi.Atom]]] = {}
-    for chain, residue in residues:
-        water = residue.is_water()
-        polymer = residue.entity_type in (gemmi.EntityType.Polymer, gemmi.EntityType.Unknown)
-        if (water and not waters) or not (water or polymer or ligands):
-            continue
-        key = (chain, str(residue.seqid), polymer)
-        atoms = groups.setdefault(key, [])
-        for atom in residue:
-            if atom.is_hydrogen() and not hydrogens:
-                continue
-            altloc = "" if atom.altloc == "\0" else atom.altloc
-            label = AtomLabel(
-                chain, str(residue.seqid), residue.name, atom.name, atom.element.name, altloc
-            )
-            atoms.append((label, atom))
-    for atoms in groups.values():
-        yield from atoms if which == "all" else _highest_conformer(atoms)
+    residues: Sequence[Residue],
+    *,
+    hydrogens: bool,
+    waters: bool,
+    ligands: bool,
+    which: str,
+    hydrogens_matter: bool = False,
+) -> tuple[list[SelectedAtom], list[Remark]]:
+    """Selected atoms, in the order of the file, and remarks on what was chosen and dropped.
 
-
-def _highest_conformer(
-    atoms: list[tuple[AtomLabel, gemmi.Atom]],
-) -> list[tuple[AtomLabel, gemmi.Atom]]:
-    """Keep the conformer of highest mean occupancy, the first on a tie.
-
-    An atom that the chosen conformer lacks is taken from the next best one, unless that is
-    another residue type (a point mutation modelled as alternatives).
+    Parameters
+    ----------
+    residues : sequence of Residue
+    hydrogens, waters, ligands : bool
+        Whether to keep them.
+    which : {'highest', 'all'}
+        Conformers.
+    hydrogens_matter : bool
+        Whether they scatter as strongly as other atoms.
     """
-    occupancies: dict[str, list[float]] = {}
-    for label, atom in atoms:
-        if label.altloc:
-            occupancies.setdefault(label.altloc, []).append(atom.occ)
-    if not occupancies:
-        return atoms
-    mean = {altloc: sum(occ) / len(occ) for altloc, occ in occupancies.items()}
-    # Occupancies have two decimals; a difference below half of the last one is a tie.
-    ranked = sorted(mean, key=lambda altloc: -round(mean[altloc], 3))
-    rank = {"": -1} | {altloc: i for i, altloc in enumerate(ranked)}
-    residue = next(label.residue_name for label, _ in atoms if label.altloc == ranked[0])
-    best: dict[str, tuple[AtomLabel, gemmi.Atom]] = {}
-    for label, atom in atoms:
-        if label.altloc and label.residue_name != residue:
+    wanted = {"polymer"} | ({"water"} if waters else set()) | ({"ligand"} if ligands else set())
+    kept = [residue for residue in residues if residue.kind in wanted]
+    real, n_sites = _without(kept, _is_massless_site)
+    n_hydrogens = 0
+    if not hydrogens:
+        real, n_hydrogens = _without(real, lambda _, a: a.is_hydrogen)
+    choices = [choose(residue, which) for residue in real]
+    selected: list[SelectedAtom] = []
+    for residue, choice in zip(real, choices, strict=True):
+        names = unique_names(choice.atoms, choice.altlocs)
+        for named, name, occupancy, altloc in zip(
+            choice.atoms, names, choice.occupancies, choice.altlocs, strict=True
+        ):
+            label = AtomLabel(
+                residue.chain,
+                residue.number,
+                named.residue_name,
+                name,
+                named.atom.element.name,
+                altloc,
+                residue.occurrence,
+            )
+            selected.append(SelectedAtom(label, named.atom, occupancy))
+    remarks = [
+        *_remarks_on_kinds(residues, wanted),
+        *_remarks_on_conformers(real, choices),
+    ]
+    if n_hydrogens:
+        text = f"{n_hydrogens} hydrogens"
+        if hydrogens_matter:
+            text += ", though they scatter neutrons as strongly as other atoms: keep them"
+        remarks.append(Remark("dropped", text, hydrogens_matter))
+    if n_sites:
+        remarks.append(Remark("dropped", f"{n_sites} massless sites of waters"))
+    return selected, remarks
+
+
+def summary(selected: Sequence[SelectedAtom]) -> Remark:
+    """What is read: atoms, electrons, residues, chains."""
+    electrons = sum(s.occupancy * s.atom.element.atomic_number for s in selected)
+    n_residues = len({s.label.residue_id for s in selected})
+    chains = dict.fromkeys(s.label.chain or "_" for s in selected)
+    return Remark(
+        "read",
+        f"{len(selected)} atoms with {electrons:.1f} electrons, in {_plural(n_residues, 'residue')}"
+        f" of {'chain' if len(chains) == 1 else 'chains'} {_listed(chains)}",
+    )
+
+
+def _without(
+    residues: Iterable[Residue], drops: Callable[[Residue, NamedAtom], bool]
+) -> tuple[list[Residue], int]:
+    """Residues without some of their atoms, and how many these were."""
+    out, n = [], 0
+    for residue in residues:
+        atoms = tuple(a for a in residue.atoms if not drops(residue, a))
+        n += len(residue.atoms) - len(atoms)
+        if atoms:
+            out.append(replace(residue, atoms=atoms))
+    return out, n
+
+
+def _is_massless_site(residue: Residue, named: NamedAtom) -> bool:
+    return residue.kind == "water" and is_massless(named.atom)
+
+
+# ---- remarks ---------------------------------------------------------------------------------
+
+
+def _remarks_on_kinds(residues: Sequence[Residue], wanted: set[str]) -> list[Remark]:
+    """What is dropped by its kind, and what is kept though it is not a standard residue."""
+    remarks = []
+    for kind, one, many in (
+        ("water", "water", "waters"),
+        ("ligand", "ligand or ion", "ligands and ions"),
+    ):
+        those = [residue for residue in residues if residue.kind == kind]
+        if not those:
             continue
-        held = best.get(label.atom_name)
-        if held is None or rank[label.altloc] < rank[held[0].altloc]:
-            best[label.atom_name] = (label, atom)
-    return list(best.values())
+        n_atoms = sum(len(residue.atoms) for residue in those)
+        text = f"{_plural(n_atoms, 'atom')} of {_plural(len(those), one, many)}"
+        if kind == "ligand":
+            text += f" ({_names(those)})"
+        remarks.append(Remark("read" if kind in wanted else "dropped", text))
+    modified = [residue for residue in residues if residue.modified]
+    if modified:
+        remarks.append(Remark("read", f"{_names(modified)} as part of the chain"))
+    guessed = [residue for residue in residues if residue.guessed]
+    if guessed:
+        remarks.append(Remark("assumed", f"{_names(guessed)} to be water"))
+    own = [r for r in residues if r.kind == "ligand" and _like_a_residue(r.name)]
+    if own and "ligand" not in wanted:
+        text = f"{_names(own)} to be free, not part of a chain: no bond to one"
+        remarks.append(Remark("assumed", text))
+    return remarks
 
 
-def nothing_selected_message(residues: Residues, path: Path) -> str:
+def _remarks_on_conformers(residues: Sequence[Residue], choices: Sequence[Choice]) -> list[Remark]:
+    remarks = []
+    pairs = list(zip(residues, choices, strict=True))
+    chosen = [choice for choice in choices if choice.is_alternative]
+    if chosen:
+        n_atoms = sum(choice.left_out for choice in chosen)
+        remarks.append(
+            Remark(
+                "dropped",
+                f"{_plural(n_atoms, 'atom')} of other conformers of "
+                f"{_plural(len(chosen), 'residue')}, with their occupancies given to the highest",
+            )
+        )
+    given = sum(choice.given for choice in choices)
+    if given:
+        text = "without a letter as alternatives, as they share a site with others of their name"
+        remarks.append(Remark("assumed", f"{_plural(given, 'atom')} {text}"))
+    excess = [(r, c) for r, c in pairs if c.excess]
+    if excess:
+        residue, choice = max(excess, key=lambda pair: pair[1].excess)
+        where = f"{residue.chain or '_'}/{residue.name} {residue.number}"
+        text = (
+            f"alternatives of {_plural(len(excess), 'residue')} have occupancies of more than 1 in "
+            f"all, {choice.excess:.2f} in {where}"
+        )
+        remarks.append(
+            Remark("changed", f"{text}: taken as 1", True)
+            if choice.is_alternative
+            else Remark("read", text, True)
+        )
+    repeated = [(r, c) for r, c in pairs if c.repeated]
+    if repeated:
+        n_atoms = sum(c.repeated for _, c in repeated)
+        residue = repeated[0][0]
+        where = f"{residue.chain or '_'}/{residue.name} {residue.number}"
+        text = (
+            f"{_plural(n_atoms, 'atom')} named as another of the residue, as in {where}: all kept"
+        )
+        remarks.append(Remark("read", text))
+    return remarks
+
+
+def _like_a_residue(name: str) -> bool:
+    return gemmi.find_tabulated_residue(name).kind in CHAIN_KINDS
+
+
+def _names(residues: Iterable[Residue]) -> str:
+    """Residue names with their numbers: ``2 SO4, ZN``."""
+    counts = Counter(residue.name for residue in residues)
+    return _listed(f"{n} {name}" if n > 1 else name for name, n in counts.items())
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
+
+
+def _plural(n: int, one: str, many: str = "") -> str:
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def nothing_selected_message(residues: Sequence[Residue], path: Path) -> str:
     """Explain that the selection left no atoms."""
-    waters = sum(len(r) for _, r in residues if r.is_water())
-    polymer = sum(len(r) for _, r in residues if r.entity_type == gemmi.EntityType.Polymer)
-    total = sum(len(r) for _, r in residues)
+    counts = Counter({"polymer": 0, "water": 0, "ligand": 0})
+    for residue in residues:
+        counts[residue.kind] += len(residue.atoms)
     return (
-        f"{path}: no atoms are left of {total} ({polymer} polymer, {waters} water, "
-        f"{total - polymer - waters} ligand) after the selection; keep more with waters=True, "
-        "ligands=True or hydrogens=True (--waters, --ligands, --hydrogens)"
+        f"{path}: no atoms are left of {sum(counts.values())} ({counts['polymer']} polymer, "
+        f"{counts['water']} water, {counts['ligand']} ligand) after the selection; keep more with "
+        "waters=True, ligands=True or hydrogens=True (--waters, --ligands, --hydrogens)"
     )

@@ -7,15 +7,15 @@ from pathlib import Path
 import gemmi
 import h5py
 
-from onephonon.core.errors import FileError
+from onephonon.core.errors import FileError, StructureError
 from onephonon.core.safe_reading import check_input, reading
 from onephonon.crystal.cell import check_cell
+from onephonon.crystal.reading.lattice import read_lattice
 from onephonon.crystal.symmetry import spacegroup_name
 
 from . import hdf5_kind
 
-PDB = (".pdb", ".ent")
-STRUCTURES = (*PDB, ".cif", ".mmcif")
+STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
 HDF5 = (".nxs", ".h5", ".hdf5", ".nx5", ".nc")
 
 
@@ -36,6 +36,11 @@ def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
     check_input(path, "a file with a cell")
     endings = [x.lower() for x in path.suffixes]
     ending = endings[-2] if endings[-1:] == [".gz"] and len(endings) > 1 else path.suffix.lower()
+    if ending in STRUCTURES:
+        try:
+            return read_lattice(path)
+        except StructureError as error:
+            raise FileError(str(error)) from error
     with reading(path, "a file with a cell"):
         if ending in HDF5:
             with h5py.File(path, "r") as file:
@@ -46,19 +51,10 @@ def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
         elif ending == ".mtz":
             mtz = gemmi.read_mtz_file(str(path), with_data=False)
             cell, group = mtz.cell.parameters, mtz.spacegroup_name
-        elif ending in STRUCTURES:
-            # Shorter lines than usual: old files have other content in the last columns.
-            structure = (
-                gemmi.read_pdb(str(path), max_line_length=72)
-                if ending in PDB
-                else gemmi.read_structure(str(path))
-            )
-            if not structure.cell.is_crystal():
-                raise FileError(f"{path}: it has no cell, only the placeholder 1, 1, 1")
-            cell, group = structure.cell.parameters, structure.spacegroup_hm
         else:
             raise FileError(
                 f"{path}: ending {path.suffix!r} is not one from which a cell is read "
                 f"({', '.join((*STRUCTURES, '.mtz', *HDF5))})"
             )
-        return check_cell(cell), spacegroup_name(group) if group else ""
+        checked = check_cell(cell)
+        return checked, spacegroup_name(group, checked) if group else ""

@@ -63,7 +63,7 @@ def write_nmd(
         _line("atomnames", (label.atom_name for label in labels)),
         _line("resnames", (label.residue_name for label in labels)),
         # The format has no insertion codes, and one letter for chains.
-        _line("resids", (label.residue_number.rstrip(LETTERS[:52]) for label in labels)),
+        _line("resids", (label.residue_number.rstrip(LETTERS[:52]) or "0" for label in labels)),
         _line("chainids", (LETTERS[number[n] % len(LETTERS)] for n in chain_names(block))),
         _line("bfactors", (f"{B[i]:.2f}" for i in atoms)),
         _line("coordinates", (f"{x:.3f}" for x in block.positions.flatten().tolist())),

@@ -25,6 +25,9 @@ CIF_ENDINGS = (".cif", ".mmcif")
 #: Memory for each atom of each frame, bytes.
 PDB_FRAME_BYTES, CIF_FRAME_BYTES = 320, 900
 
+#: Longest chain names, letters: two columns of a PDB file; mmCIF itself has no limit.
+PDB_CHAIN_NAME, CIF_CHAIN_NAME = 2, 8
+
 #: PDB files have two columns for the name of a chain.
 LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 MAX_PDB_CHAINS = len(LETTERS) + len(LETTERS) ** 2
@@ -78,7 +81,8 @@ def write_animation(
     structure.info["_struct.title"] = one_line(title) or "a vibration"
     to_file_axes = _set_cell(structure, pattern.block.box)
     rest = pattern.block.positions.numpy(force=True)
-    first, names = _model_at_rest(pattern.block)
+    longest = PDB_CHAIN_NAME if ending in PDB_ENDINGS else CIF_CHAIN_NAME
+    first, names = _model_at_rest(pattern.block, longest)
     if ending in PDB_ENDINGS and names > MAX_PDB_CHAINS:
         raise FileError(
             f"{path}: PDB format has no names for {names} chains; write .cif, or fewer cells"
@@ -99,8 +103,11 @@ def write_animation(
         temporary.write_text(text, encoding="utf-8")
 
 
-def chain_names(block: Block) -> list[str]:
-    """Chain name of every atom of a block; each copy of each chain gets a unique name."""
+def chain_names(block: Block, longest: int = PDB_CHAIN_NAME) -> list[str]:
+    """Chain name of every atom of a block; each copy of each chain gets a unique name.
+
+    The first copy has the names of the crystal, if they have at most `longest` letters.
+    """
     labels = block.crystal.labels
     keys = [
         (*cell, copy, labels[atom].chain)
@@ -114,7 +121,9 @@ def chain_names(block: Block) -> list[str]:
     for key in keys:
         if key not in names:
             is_first = key[:4] == keys[0][:4]
-            names[key] = str(key[4]) if is_first and key[4] else next(free)
+            # A#2 is a name of ours; those of many letters, such as PROA, have no room in PDB files.
+            short = len(str(key[4])) <= longest and str(key[4]).isalnum()
+            names[key] = str(key[4]) if is_first and short else next(free)
     return [names[key] for key in keys]
 
 
@@ -136,28 +145,29 @@ def _set_cell(structure: gemmi.Structure, box: UnitCell) -> np.ndarray:
     return np.asarray(usual @ np.linalg.inv(matrix))
 
 
-def _model_at_rest(block: Block) -> tuple[gemmi.Model, int]:
+def _model_at_rest(block: Block, longest: int) -> tuple[gemmi.Model, int]:
     """A model with all atoms of a block, and its number of chains."""
     crystal = block.crystal
     occupancies, B = crystal.occupancies.tolist(), crystal.B.tolist()
     model = gemmi.Model(1)
-    names = chain_names(block)
+    names = chain_names(block, longest)
     held: dict[str, gemmi.Chain] = {}
     last = None
     for index, name in zip(block.atom.tolist(), names, strict=True):
         label = crystal.labels[index]
         if name not in held:
             held[name] = model.add_chain(gemmi.Chain(name))
-        key = (name, label.residue_number, label.residue_name)
+        key = (name, label.residue_number, label.occurrence, label.residue_name)
         if key != last:
             residue = gemmi.Residue()
             residue.name = label.residue_name
-            residue.seqid = gemmi.SeqId(label.residue_number)
+            residue.seqid = gemmi.SeqId(label.residue_number or "0")
             standard = gemmi.find_tabulated_residue(label.residue_name).is_standard()
             residue.het_flag = "A" if standard else "H"
             here, last = held[name].add_residue(residue), key
         atom = gemmi.Atom()
-        atom.name, atom.element = label.atom_name, gemmi.Element(label.element)
+        atom.name = label.atom_name.partition("#")[0]  # C1#2: another atom named C1
+        atom.element = gemmi.Element(label.element)
         atom.altloc = label.altloc or "\0"
         atom.occ, atom.b_iso = occupancies[index], B[index]
         here.add_atom(atom)

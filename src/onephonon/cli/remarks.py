@@ -1,0 +1,22 @@
+"""What was read from a structure and differs from its file, in one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .terminal import echo
+
+if TYPE_CHECKING:
+    from onephonon.crystal.crystal import Crystal
+
+
+def show_remarks(crystal: Crystal, name: str, quiet: bool) -> None:
+    """Write one line on standard error: what was read, changed, dropped, assumed and ignored.
+
+    What would change the intensity unasked has been warned of, and is not repeated.
+    """
+    from onephonon.crystal.remarks import remarks_text
+
+    said = remarks_text(remark for remark in crystal.remarks if not remark.matters)
+    if said and not quiet:
+        echo(f"{name}: {'. '.join(said.splitlines())}".replace(": read: ", ": ", 1), err=True)

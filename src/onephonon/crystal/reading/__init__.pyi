@@ -1,0 +1,3 @@
+from .reader import read_crystal
+
+__all__ = ["read_crystal"]
