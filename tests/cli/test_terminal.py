@@ -21,6 +21,7 @@ from onephonon.cli.display import (
     bar,
     bar_line,
     duration,
+    wrapped,
 )
 from onephonon.cli.terminal import progress, status
 from structures import DATA
@@ -51,22 +52,30 @@ def test_a_terminal_shows_one_bar_and_keeps_only_messages():
     assert "map  ━━━━" in before
     assert "1/4" in before
     assert "amplitudes" not in before
-    # Markup in a message is text, and a long line is not broken.
-    assert "wrote [bold] a/very/" + "long/" * 30 + "path\n" in output.getvalue()
+    # Markup in a message is text, and a long name is not broken.
+    assert "wrote [bold]\na/very/" + "long/" * 30 + "path\n" in output.getvalue()
+
+
+def test_text_is_broken_between_words_only():
+    path = "a/very/long/" * 5
+    assert wrapped(f"  wrote {path} and more", 20) == f"  wrote\n  {path}\n  and more"
+    assert wrapped("one\n\ntwo", 20) == "one\n\ntwo"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_the_bar_stays_within_one_line(width):
     minimization = Task(
-        "interface, prior 1000", 7, 200, "objective 1.234 per voxel, largest change 0.2", 0, 1, 9
+        "interface, prior 1000", 7, 200, "objective 1.234 per voxel, largest change 0.2", 0, 0, 1, 9
     )
-    map_task = Task("drawing frames", 12345, 67890, "", 0, 1, 9)
-    for task in (minimization, map_task):
+    map_task = Task("drawing frames", 12345, 67890, "", 0, 0, 1, 9)
+    unknown = Task("drawing " + "a_very_long_name" * 8 + ".png", 0, 0, "", 0, 0, 0, 0)
+    assert bar_line(unknown, 10.0, width).endswith("…  10 s so far")
+    for task in (minimization, map_task, unknown):
         assert len(bar_line(task, 10.0, width)) <= width
-    line = bar_line(minimization, 10.0, 80)
-    assert line.startswith(
-        "interface, prior 1000  step 7 of at most 200  10 s so far  objective 1.2"
-    )
+    name = "interface, prior 1000  step 7 of at most 200  10 s so far"
+    # A state of which too little would be left is left out.
+    assert bar_line(minimization, 10.0, 80) == name
+    assert bar_line(minimization, 10.0, 100) == f"{name}  objective 1.234 per voxel, largest chang…"
     assert bar_line(map_task, 10.0, 80).isascii() is False
     assert bar_line(map_task, 10.0, 80, "ascii").isascii()
 
@@ -145,9 +154,9 @@ def test_results_on_the_same_terminal_stand_above_the_bar_too():
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines_without_colours():
-    out, err = run_on_a_terminal(quiet=False, TERM="dumb")
+    out, err = run_on_a_terminal(quiet=False, TERM="dumb", COLUMNS="20")
     assert out == "a result\n"
-    assert err == "a decision\r\nonephonon: warning: a warning\r\n"
+    assert err == "a decision\r\nonephonon: warning:\r\na warning\r\n"
 
 
 def test_colours_are_left_out_where_they_are_declined():
@@ -241,6 +250,19 @@ def test_time_left_begins_again_with_the_task():
     assert tasks.current.seconds_left(1001.0) == 4.0
     tasks.step("map", 10, 10)
     assert tasks.current is None
+
+
+def test_the_first_report_is_enough_if_it_is_on_a_large_part():
+    clock = Clock()
+    tasks = Tasks(clock)
+    clock.seconds = 5.0
+    tasks.step("map", 31, 121)
+    # 90 steps at 5 s for 31.
+    assert tasks.current.seconds_left(5.0) == pytest.approx(90 * 5 / 31)
+    tasks.step("map", 121, 121)
+    clock.seconds = 8.0
+    tasks.step("profile", 1, 100)  # a hundredth, and the preparation
+    assert tasks.current.seconds_left(8.0) is None
 
 
 @pytest.mark.parametrize(

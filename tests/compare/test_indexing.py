@@ -68,6 +68,8 @@ def test_part_of_a_map_goes_to_an_equivalent_part_that_the_data_have() -> None:
     half = resample(data, upper, "nearest")
     part = resample(reindex(data, "k,h,-l"), upper, "nearest")
     found = in_same_indices(part, half, reindex="k,h,-l").first
+    # That operator is with inversion; the hand of the crystal stays.
+    assert found.spacegroup == "P 41"
     assert equal_where_known(resample(found, upper, "nearest"), half) == upper.size
 
 

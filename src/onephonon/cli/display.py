@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +23,14 @@ FIRST_LINE, LONGEST_INTERVAL = 3.0, 60.0
 #: Seconds between two looks at whether a line is due.
 TICK = 0.5
 
+#: Part of a task that is large enough to estimate the rest from the first report alone.
+LARGE_PART = 0.05
+
 #: Characters of the bar; name, numbers and time left must fit beside it in 60 columns.
 BAR_WIDTH = 16
+
+#: Characters below which the state of a task tells nothing.
+SHORTEST_STATE = 24
 
 #: Pictures of the bar in a second.
 REFRESHED_PER_SECOND = 5
@@ -50,7 +57,9 @@ class Task:
     detail : str
         State of a task that may end before `total`.
     began : float
-        Time of its first report, seconds.
+        Time of the last report on another task, or of the beginning, seconds.
+    first : float
+        Time of the first report on this one.
     done_at_first : int
         Steps done by then.
     reported : float
@@ -62,15 +71,22 @@ class Task:
     total: int
     detail: str
     began: float
+    first: float
     done_at_first: int
     reported: float
 
     def seconds_left(self, now: float) -> float | None:
-        """Estimate from the steps so far; None as long as nothing is known."""
-        steps = self.done - self.done_at_first
+        """Estimate from the steps so far; None as long as nothing is known.
+
+        The first report includes the preparation. It counts only if there is no other, and if much
+        was done by then.
+        """
+        steps, since = self.done - self.done_at_first, self.first
+        if steps <= 0 and self.done >= LARGE_PART * self.total:
+            steps, since = self.done, self.began
         if self.detail or steps <= 0:
             return None
-        pace = (self.reported - self.began) / steps
+        pace = (self.reported - since) / steps
         return max(0.0, pace * (self.total - self.done) - (now - self.reported))
 
 
@@ -86,6 +102,7 @@ class Tasks:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.unfinished: dict[str, Task] = {}
+        self.last = clock()
         self.lock = threading.Lock()
 
     def step(self, name: str, done: int, total: int, detail: str = "") -> None:
@@ -96,11 +113,13 @@ class Tasks:
             if done >= total > 0:
                 self.unfinished.pop(name, None)
             elif before is None or done < before.done:  # a task may be done again
-                self.unfinished[name] = Task(name, done, total, detail, now, done, now)
+                began = self.last
+                self.unfinished[name] = Task(name, done, total, detail, began, now, done, now)
             else:
                 self.unfinished[name] = replace(
                     before, done=done, total=total, detail=detail, reported=now
                 )
+            self.last = now
 
     @property
     def current(self) -> Task | None:
@@ -219,7 +238,8 @@ class BarProgress(Progress):
 
     def message(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        shown = wrapped(text, self.console.width)
+        self.console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
     def line(self) -> Text:
         """The bar as it is now, one line of the terminal."""
@@ -241,9 +261,14 @@ def bar_line(task: Task, now: float, width: int, encoding: str = "utf-8") -> str
     left = task.seconds_left(now)
     time_text = f"{duration(now - task.began)} so far" if left is None else f"{duration(left)} left"
     if not task.total:
-        return f"{task.name}  {time_text}"
+        room = width - len(time_text) - 2
+        name = task.name if len(task.name) <= room else f"{task.name[: max(room - 1, 0)]}…"
+        return f"{name}  {time_text}"
     if task.detail:
-        line = f"{task.name}  step {task.done} of at most {task.total}  {time_text}  {task.detail}"
+        line = f"{task.name}  step {task.done} of at most {task.total}  {time_text}"
+        if len(line) + SHORTEST_STATE > width:
+            return line[:width]
+        line = f"{line}  {task.detail}"
         return line if len(line) <= width else f"{line[: width - 1]}…"
     full, empty = ("━", "─") if encoding.lower().startswith("utf") else ("#", ".")
     n = BAR_WIDTH * task.done // task.total
@@ -265,6 +290,22 @@ def bar(console: Console, with_stdout: bool = False) -> Iterator[BarProgress]:
     shown = BarProgress(console, with_stdout=with_stdout)
     with shown.live:
         yield shown
+
+
+def wrapped(text: str, width: int) -> str:
+    """Text broken between words to a width; words, such as paths, stay whole."""
+    lines = []
+    for line in text.splitlines():
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line.strip(),
+            width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +14,19 @@ import typer
 from onephonon.core.progress import Progress
 from onephonon.core.text import printable
 
-from .display import QuietProgress, bar, lines
+from .display import QuietProgress, bar, lines, wrapped
 from .streams import BROKEN_PIPE
 
 
 def echo(text: str, *, err: bool = False, colour: str | None = None) -> None:
-    """Print a line to standard output or standard error; control characters in it are left out."""
+    """Print a line to standard output or standard error; control characters in it are left out.
+
+    On a terminal it is broken between words.
+    """
     stream = sys.stderr if err else sys.stdout
     line = printable(text)
+    if stream.isatty():
+        line = wrapped(line, shutil.get_terminal_size().columns)
     if colour is not None and shows_colours(stream):
         line = typer.style(line, fg=colour)
     try:

@@ -57,7 +57,7 @@ def verify(
 
     crystal = structure.read_crystal(file)
     show_remarks(crystal, file.name, messages.quiet)
-    with status(f"comparing {file.name} with an explicit supercell", messages.quiet):
+    with status(f"verifying {file.name}", messages.quiet):
         result = run(
             crystal,
             size=supercell,

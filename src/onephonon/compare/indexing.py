@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +123,10 @@ def _reindexed(
     whole = np.abs(back - np.rint(back)).max() < 1e-9
     if whole:
         try:
-            return reindex_map(first, np.rint(back).astype(np.int64))
+            found = reindex_map(first, np.rint(back).astype(np.int64))
+            # An operator with inversion serves intensities, but turns the screw axes round.
+            mirrored = np.linalg.det(back) < 0
+            return replace(found, spacegroup=second.spacegroup) if mirrored else found
         except InputError:
             pass  # axes of different steps are mixed
     grid, _ = second.require_grid()

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onephonon.core.progress import ProgressLike
+from onephonon.core.files import in_bytes
+from onephonon.core.memory import PROGRAM_BYTES
+from onephonon.core.progress import Progress, ProgressLike
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.crystal.symmetry import FRIEDEL, laue_operators
 from onephonon.maps.diffuse import DiffuseMap
@@ -29,6 +31,10 @@ from .settings import Settings
 from .target import Target
 
 Float64 = NDArray[np.float64]
+
+#: Memory of a voxel in one indexing, and of the nodes that are computed at a time, bytes, as
+#: measured.
+VOXEL_BYTES, NODES_BYTES = 200, 3e8
 
 
 def compare_model(
@@ -80,6 +86,11 @@ def compare_model(
     quadrature = choose_quadrature(data.grid, average, leave_out)
     candidates = candidates_for(settings, crystal.spacegroup, crystal.cell.parameters, data.cell)
     target = Target.of(data, settings, multiplicity)
+    memory = target.n * len(candidates) * VOXEL_BYTES + NODES_BYTES + PROGRAM_BYTES
+    Progress.of(progress).message(
+        f"model at {target.n} voxels in {len(candidates)} "
+        f"indexing{'s' if len(candidates) > 1 else ''}, about {in_bytes(memory)} of memory"
+    )
     found = simulate_at(
         model,
         target.hkl(),

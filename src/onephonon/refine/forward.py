@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
+from onephonon.core.files import in_bytes
+from onephonon.core.memory import PROGRAM_BYTES
 from onephonon.core.progress import Progress, ProgressLike
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.model.voxels import points_at
@@ -145,6 +147,9 @@ def make_forward(
             f"amplitudes at {voxels.n} voxels need {size / 2**30:.1f} GB of memory, more than "
             f"{max_bytes / 2**30:.1f}; fit fewer halos, a narrower range or larger bodies"
         )
+    progress.message(
+        f"amplitudes at {voxels.n} voxels, about {in_bytes(size + PROGRAM_BYTES)} of memory"
+    )
     step = max(1, nodes_at_a_time // per_voxel)
     batch = step * max(1, amplitudes_at_a_time // (step * per_voxel))
     parts: list[_Part] = []
