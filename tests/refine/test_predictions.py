@@ -59,7 +59,13 @@ def synthetic(units, levels):
     )
     model = OnePhonon(crystal)
     settings = FitSettings(
-        voxels="all", d_min=D_MIN, patience=9, levels=levels, prior=1.0, max_steps=20
+        voxels="all",
+        d_min=D_MIN,
+        patience=9,
+        levels=levels,
+        prior=1.0,
+        max_steps=20,
+        average=0,
     )
     return truth, fit_springs(model, measured, settings)
 
