@@ -101,7 +101,8 @@ def fit_springs(
     record(
         f"intensities are on an absolute scale, {ABSOLUTE}"
         if absolute
-        else "a scale is fitted, so the mean B-factor of the file sets the unit of the springs"
+        else "a scale is fitted, so the mean B-factor of the file sets the unit of the springs; "
+        f"its uncertainty is taken to be {100 * settings.b_uncertainty:g} %"
     )
     objective, kind = make_objective(model, data, voxels, settings, absolute, progress)
     record(f"background: {BACKGROUND_DESCRIPTIONS[kind]}")
@@ -118,6 +119,7 @@ def fit_springs(
         reindexing=reindexing,
         indexing=indexing,
         messages=(*messages, *series.messages),
+        averaging=averaging,
         objective=objective,
     )
 

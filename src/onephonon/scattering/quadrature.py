@@ -219,7 +219,8 @@ def choose_quadrature(
         Grid of the data; None for a list of q-vectors, which has no voxels.
     average : int, optional
         Order of the average over each voxel, 2 or more; 0 evaluates the model at the centres.
-        By default order 2 for voxels of half an index or more along an axis, else the centres.
+        By default order 2 for voxels of half an index or more along an axis or with `leave_out`,
+        else the centres.
     leave_out : float
         See `Quadrature`.
 
@@ -235,7 +236,7 @@ def choose_quadrature(
         of its range.
     """
     if average is None:
-        average = USUAL_ORDER if is_coarse(grid) else 0
+        average = USUAL_ORDER if is_coarse(grid) or (leave_out and grid is not None) else 0
     if average:
         if grid is None:
             raise InputError(
