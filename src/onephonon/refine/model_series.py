@@ -291,7 +291,7 @@ class SeriesFitter:
         found = self._dispersion(at)
         information = objective.slopes(at).hessian / found
         if objective.fit_scale:
-            # The scale compensates a common factor of all springs exactly: what is left is rounding.
+            # The scale compensates a common factor of all springs exactly; the rest is rounding.
             common = objective.parametrization.common.to(information)
             keep = torch.eye(len(common)).to(information) - torch.outer(common, common)
             information = keep @ information @ keep

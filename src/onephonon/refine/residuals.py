@@ -34,8 +34,11 @@ SIGNIFICANT = 3.5
 #: Width of shells in which rings are looked for, 1/Å: rings of ice are about twice as wide.
 RING_WIDTH = 0.005
 
-#: Minimum number of voxels of such a shell, and of independent halos for errors between halos.
-MIN_RING_VOXELS, MIN_HALOS = 30, 8
+#: Minimum number of voxels of such a shell, and maximum number of shells.
+MIN_RING_VOXELS, MAX_RINGS = 30, 100
+
+#: Minimum number of independent halos for errors from halo to halo.
+MIN_HALOS = 8
 
 #: Fraction of the excess of chi-square that shells of |q| hold, from which rings are named: springs
 #: that are wrong leave up to a twentieth there.
@@ -198,26 +201,34 @@ def diagnose(fit: Fit, level: LevelFit | None = None) -> Diagnosis:
         dispersion=level.dispersion,
     )
     z = _numpy(at.residual) / voxels.sigma
-    calm = np.abs(z) <= SPIKE_SIGMAS * _spread(z, voxels)
+    isolated = isolated_outliers(z, voxels)
+    calm = np.ones(voxels.n, dtype=bool)
+    calm[isolated] = False
     used = objective.used & torch.from_numpy(calm).to(objective.used.device)
-    s2 = torch.from_numpy(voxels.s**2).to(objective.data)
-    # exp(-B s^2/2) changes by -s^2/2 times the intensity.
-    by_b = -0.5 * s2 * at.scale * at.intensity
     weight = at.weight * used
-    rest = _unexplained(objective, at, torch.stack([at.residual, by_b], dim=1), weight)
-    residual, by_b_left = (_numpy(x) for x in rest.T)
+    s2, shell = torch.from_numpy(voxels.s**2), torch.from_numpy(ring_shells(voxels.s, calm))
+    # exp(-B s^2/2) changes by -s^2/2 times the intensity.
+    by_b = -0.5 * s2.to(at.intensity) * at.scale * at.intensity
+    rings = torch.nn.functional.one_hot(shell).to(at.intensity)
+    columns = torch.cat([at.residual[:, None], by_b[:, None], rings], dim=1)
+    rest = _unexplained(objective, at, columns, weight)
+    residual, weights = _numpy(rest[:, 0]), _numpy(weight)
     b_change = None
     # Where nothing is left of the column, the data do not tell B from the springs.
     if float(weight @ rest[:, 1] ** 2) > UNDETERMINED * float(weight @ by_b**2):
-        b_change = _b_change(fit, residual, by_b_left, _numpy(weight), objective.dispersion)
+        b_change = _b_change(fit, residual, _numpy(rest[:, 1]), weights, objective.dispersion)
     if b_change is not None:
-        residual = residual - b_change.value * by_b_left
+        residual = residual - b_change.value * _numpy(rest[:, 1])
+    mean_s = np.bincount(shell, voxels.s) / np.bincount(shell)
+    level_of_data = float(np.mean(np.abs(voxels.data)))
     known = voxels.sigma_known
+    chi_square = _chi_square(fit, level, objective, held_out=False) if known else None
+    noise = None if chi_square is None else chi_square.expected
     return Diagnosis(
-        used=_chi_square(fit, level, objective, held_out=False) if known else None,
+        used=chi_square,
         held_out=_chi_square(fit, level, objective, held_out=True) if known else None,
-        rings=find_rings(residual, voxels, _numpy(used).astype(bool)),
-        spikes=find_spikes(z, voxels),
+        rings=_find_rings(residual, _numpy(rest[:, 2:]), weights, mean_s, level_of_data, noise),
+        spikes=_spikes(z, isolated, voxels),
         b_change=b_change,
     )
 
@@ -248,94 +259,104 @@ def expected_loss(loss: Loss) -> tuple[float, float]:
     return mean, float(w @ (value - mean) ** 2)
 
 
-def find_rings(residual: Float64, voxels: FitVoxels, calm: NDArray[np.bool_]) -> Rings | None:
-    """Look for residuals that depend on |q| alone.
+def ring_shells(s: Float64, calm: NDArray[np.bool_]) -> Index:
+    """Shell of |q| of each voxel: of `RING_WIDTH`, joined where they hold too few calm voxels.
 
-    The error of a shell's mean is that from halo to halo where there are enough, so that
-    neighbouring voxels with a common error do not look like rings.
+    Parameters
+    ----------
+    s : ndarray, shape (N,)
+    calm : ndarray, shape (N,), bool
+    """
+    width = max(RING_WIDTH, float(np.ptp(s)) / MAX_RINGS)
+    narrow = np.floor((s - s.min()) / width).astype(np.int64)
+    count = np.bincount(narrow, calm)
+    number = np.zeros(len(count), dtype=np.int64)
+    current, filled = 0, 0.0
+    for i, n in enumerate(count.tolist()):
+        number[i] = current
+        filled += n
+        if filled >= MIN_RING_VOXELS:
+            current, filled = current + 1, 0.0
+    # The last shell may be too small: it joins the one before.
+    return np.asarray(np.minimum(number, max(current - 1, 0))[narrow])
+
+
+def _find_rings(
+    residual: Float64,
+    rings: Float64,
+    weight: Float64,
+    s: Float64,
+    unit: float,
+    noise: float | None,
+) -> Rings | None:
+    """Look for residuals that depend on |q| alone, by least squares for a height in each shell.
 
     Parameters
     ----------
     residual : ndarray, shape (N,)
-    voxels : FitVoxels
-    calm : ndarray, shape (N,), bool
-        Voxels to look at.
+    rings : ndarray, shape (N, n_shells)
+        A unit height in each shell. Both without what springs, scale and background explain.
+    weight : ndarray, shape (N,)
+    s : ndarray, shape (n_shells,)
+        Mean 1/d of each shell.
+    unit : float
+        Unit of the heights.
+    noise : float or None
+        Chi-square per voxel that noise would leave; None if sigma are not known.
     """
-    s, weight, r = voxels.s[calm], voxels.sigma[calm] ** -2.0, residual[calm]
-    shell = _ring_shells(s)
-    n_shells = int(shell.max()) + 1
-    total = np.bincount(shell, weight, n_shells)
-    score = np.bincount(shell, weight * r, n_shells)
-    chi2 = float(weight @ r**2)
-    phi = chi2 / len(r)
-    if not phi > 0:
+    n, chi2 = int((weight > 0).sum()), float(weight @ residual**2)
+    gram, moments = rings.T @ (weight[:, None] * rings), rings.T @ (weight * residual)
+    size = np.sqrt(np.maximum(np.diagonal(gram), 1e-300))
+    values, vectors = np.linalg.eigh(gram / size[:, None] / size)
+    good = values > 1e-3  # combinations that the background does not explain
+    along = vectors[:, good].T @ (moments / size)
+    drop, rank = float(along @ (along / values[good])), int(good.sum())
+    if not rank or n <= rank or not chi2 > drop:
         return None
-    variance = np.maximum(phi * total, _variance_by_halo(shell, weight * r, voxels.orbit[calm]))
-    t = score / np.sqrt(variance)
-    significance = float((t @ t - n_shells) / math.sqrt(2 * n_shells))
-    # What the shells hold by chance is noise if sigma are known, else misfit.
-    by_chance = 1.0 if voxels.sigma_known else phi
-    excess = chi2 - by_chance * len(r) if voxels.sigma_known else chi2
-    share = (float(score**2 @ (1 / total)) - n_shells * by_chance) / max(excess, 1e-300)
-    share = min(share, 1.0) if excess > 0 else 1.0
-    if not significance > SIGNIFICANT or share < MIN_RING_SHARE:
+    phi = (chi2 - drop) / (n - rank)
+    significance = (drop / phi - rank) / math.sqrt(2 * rank)
+    by_chance = phi if noise is None else 1.0
+    excess = chi2 if noise is None else chi2 - noise * n
+    share = min((drop - rank * by_chance) / excess, 1.0) if excess > 0 else 1.0
+    if significance < SIGNIFICANT or share < MIN_RING_SHARE:
         return None
-    height = score / total
-    d = n_shells / np.bincount(shell, s, n_shells) * (np.bincount(shell) / n_shells)
-    level = float(np.mean(np.abs(voxels.data)))
-    order = np.argsort(-np.abs(t))
-    strong = [i for i in order if abs(t[i]) > SIGNIFICANT][:3] or [int(order[0])]
+    # Shells by what each alone explains; rings add to the data, so those come first.
+    score = moments / size
+    strongest = np.argsort(-score)[:3]
+    strongest = strongest[score[strongest] > max(0.3 * score[strongest[0]], 0.0)]
+    if not len(strongest):
+        strongest = np.argsort(score)[:1]
     return Rings(
-        d=tuple(float(d[i]) for i in strong),
-        height=tuple(float(height[i]) / level for i in strong),
+        d=tuple(1 / float(s[i]) for i in strongest),
+        height=tuple(float(moments[i] / size[i] ** 2) / unit for i in strongest),
         share=share,
         significance=significance,
     )
 
 
-def _ring_shells(s: Float64) -> Index:
-    """Shell of each voxel: of `RING_WIDTH`, joined where they hold too few voxels."""
-    narrow = np.floor((s - s.min()) / RING_WIDTH).astype(np.int64)
-    count = np.bincount(narrow)
-    number, filled = np.zeros(len(count), dtype=np.int64), 0
-    current = 0
-    for i, n in enumerate(count):
-        number[i] = current
-        filled += n
-        if filled >= MIN_RING_VOXELS:
-            current, filled = current + 1, 0
-    # The last shell may be too small: it joins the one before.
-    number = np.minimum(number, max(current - 1, 0))
-    return np.asarray(number[narrow])
+def isolated_outliers(z: Float64, voxels: FitVoxels) -> Index:
+    """Voxels whose normalized residuals z, shape (N,), are far from all others and the neighbours'.
 
-
-def _variance_by_halo(shell: Index, score: Float64, orbit: Index) -> Float64:
-    """Variance of the summed scores of each shell, from halo to halo; 0 where halos are few."""
-    n_shells = int(shell.max()) + 1
-    pair, back = np.unique(np.stack([shell, orbit]), axis=1, return_inverse=True)
-    sums = np.bincount(back.reshape(-1), score)
-    n_halos = np.bincount(pair[0], minlength=n_shells)
-    mean = np.bincount(pair[0], sums, n_shells) / np.maximum(n_halos, 1)
-    spread = np.bincount(pair[0], (sums - mean[pair[0]]) ** 2, n_shells)
-    return np.where(n_halos >= MIN_HALOS, spread, 0.0)
-
-
-def find_spikes(z: Float64, voxels: FitVoxels) -> Spikes | None:
-    """Look for isolated outliers among normalized residuals z, shape (N,)."""
+    Returns
+    -------
+    ndarray, shape (n,), int64
+    """
     far = np.flatnonzero(np.abs(z) > SPIKE_SIGMAS * _spread(z, voxels))
     if not len(far):
-        return None
+        return far
     place = voxels.hkl @ np.linalg.inv(voxels.rotation) / np.asarray(voxels.averaging.step)
-    tree = cKDTree(place)
-    near = tree.query_ball_point(place[far], 1.01, p=np.inf)
-    isolated = [
-        i
+    near = cKDTree(place).query_ball_point(place[far], 1.01, p=np.inf)
+    alone = [
+        _stands_out(z[i], z[[j for j in others if j != i]])
         for i, others in zip(far.tolist(), near, strict=True)
-        if _stands_out(z[i], z[[j for j in others if j != i]])
     ]
-    if not isolated:
+    return far[np.array(alone)]
+
+
+def _spikes(z: Float64, isolated: Index, voxels: FitVoxels) -> Spikes | None:
+    if not len(isolated):
         return None
-    top = max(isolated, key=lambda i: abs(z[i]))
+    top = int(isolated[np.argmax(np.abs(z[isolated]))])
     h, k, l = voxels.hkl[top].tolist()  # noqa: E741
     share = float((z[isolated] ** 2).sum() / (z @ z))
     return Spikes(len(isolated), float(z[top]), (h, k, l), share)
