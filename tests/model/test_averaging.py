@@ -47,31 +47,33 @@ def test_estimates_are_the_errors(spacegroup):
             if group == 0 and order == 1:
                 assert np.isinf(found.error[own, i]).any()
                 continue
-            # The estimate's own truth is of order 5, or 8 around Bragg points. Errors fall by at
-            # least a factor of four from order to order, so its own is a fourth of that of order
-            # 4 and a sixteenth of that of order 3.
-            share = 0.3 if order == 4 else 0.1
+            # The estimate's own truth is of order 5, or 8 around Bragg points. In cells as small as
+            # these errors fall by a factor of two to four from order to order: its own is up to
+            # half of that of order 4, a quarter of that of order 3 and less of lower ones.
+            share = {4: 0.6, 3: 0.3}.get(order, 0.15)
             size = np.sqrt(np.mean(error[own] ** 2))
-            floor = 1e-6 * truth.mean()
-            np.testing.assert_allclose(found.error[own, i], error[own], atol=share * size + floor)
-            rms = np.sqrt(found.mean_square(1 / found.average)[group, i])
-            relative = np.sqrt(np.mean((error[own] / truth[own]) ** 2))
-            assert rms == pytest.approx(relative, rel=2 * share, abs=1e-6)
+            rms = np.sqrt(found.mean_square(np.ones(len(hkl)))[group, i])
+            assert rms == pytest.approx(size, rel=share, abs=1e-6 * truth.mean())
 
 
 def test_centres_beside_bragg_points_are_percents_off_at_any_sampling():
     model = OnePhonon(made_up("P 1"), gnm_cutoff=6.5)
+    centres = []
     for n in (5, 25):
         beside = np.array([[2 + 1 / n, 1, 0], [2, 1 + 1 / n, 0], [2, 1, 1 / n], [2, 1, -1 / n]])
         found = averaging_errors(model, beside, (1 / n,) * 3)
         centre, best = np.sqrt((found.error / found.average[:, None]) ** 2).max(axis=0)[[0, 3]]
-        assert centre > 0.03
-        assert best < 0.001
+        assert best < 0.1 * centre
+        centres.append(centre)
+    # The pole has no scale: a finer sampling changes little.
+    assert min(centres) > 0.1
+    assert centres[0] == pytest.approx(centres[1], rel=0.3)
 
 
 def test_a_sample_tells_the_rms_of_all():
     model = OnePhonon(made_up("P 21 21 21"), gnm_cutoff=6.5)
-    whole, part = (averaging_errors(model, GRID.hkl, STEP, per_group=n) for n in (10_000, 12))
+    hkl = MapGrid((1.0, -1.0, 0.0), STEP, (5, 6, 4)).hkl
+    whole, part = (averaging_errors(model, hkl, STEP, per_group=n) for n in (10_000, 12))
     assert len(part.sample) < len(whole.sample)
     # A dozen of numbers that differ by factors: the rms to a factor of two.
     a, b = (x.mean_square(1 / x.average)[:, 1] for x in (whole, part))

@@ -16,14 +16,14 @@ from onephonon.refine.averaging import (
 )
 from onephonon.viz.report import assess_fit
 
-D_MIN = 5.0
+D_MIN = 4.0
 
 
 @cache
 def averaged(noise=0.05, seed=0):
-    """Averages over voxels of a known model at 4 samples per index, with noise."""
+    """Averages over voxels of a known model at 3 samples per index, with noise."""
     crystal = peptide("2ol9")
-    axes = sampling(crystal, D_MIN, (4, 4, 4))
+    axes = sampling(crystal, D_MIN)
     truth = true_model(crystal, axes, D_MIN)
     clean, _ = clean_map(truth, axes, 6)
     rng = np.random.default_rng(seed)
@@ -36,6 +36,7 @@ def averaged(noise=0.05, seed=0):
     )
 
 
+@cache
 def fitted(average):
     crystal, truth, data = averaged()
     settings = FitSettings(
@@ -57,7 +58,7 @@ def test_springs_are_recovered_from_averaged_data_by_default():
     assert np.abs(pulls).max() < 4
     assert np.sqrt(np.mean(pulls**2)) < 1.8
     assert fit.averaging.shift <= MAX_SHIFT
-    assert len(np.unique(fit.voxels.order)) > 1
+    assert (fit.voxels.order > 1).any()
     assert "explains the data within" in assess_fit(fit).explained
     assert not any("Averages" in line for line in assess_fit(fit).warnings)
 
@@ -76,7 +77,7 @@ def test_orders_are_as_high_as_sigma_require_and_no_higher():
     voxels = fit.voxels
     errors = estimate_errors(fit.model, voxels)
     n_nodes = []
-    for factor in (1e3, 1.0, 0.1):
+    for factor in (1e4, 10.0, 1.0):
         found, left = choose_orders(replace(voxels, sigma=factor * voxels.sigma), errors)
         n_nodes.append(int((found.order**3).sum()))
         assert left.shift <= MAX_SHIFT
