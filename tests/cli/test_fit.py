@@ -29,6 +29,8 @@ from structures import DATA
 STRUCTURE = DATA / "5zck.pdb"
 RANGE = ((-2, 2, 3), (-6, 6, 3), (-6, 6, 3))
 QUICK = ["--voxels", "all", "--d-min", 2.3, "--levels", "global,interface", "--draws", 4]
+#: The measurement has values at points.
+QUICK += ["--average", 0]
 
 
 @pytest.fixture(scope="module")

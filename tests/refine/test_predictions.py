@@ -59,7 +59,13 @@ def synthetic(units, levels):
     )
     model = OnePhonon(crystal)
     settings = FitSettings(
-        voxels="all", d_min=D_MIN, patience=9, levels=levels, prior=1.0, max_steps=20
+        voxels="all",
+        d_min=D_MIN,
+        patience=9,
+        levels=levels,
+        prior=1.0,
+        max_steps=20,
+        average=0,
     )
     return truth, fit_springs(model, measured, settings)
 
@@ -108,7 +114,7 @@ def test_values_are_the_truth_within_uncertainty(absolute):
     assert fit.absolute
     known = truth.springs.values().detach().numpy().reshape(-1)
     pulls = np.array(
-        [np.log(row.value / k) / row.sigma_log for row, k in zip(table, known, strict=True)]
+        [np.log(row.value / k) / row.sigma_log_at_b for row, k in zip(table, known, strict=True)]
     )
     determined = np.array([row.by_data for row in table]) > 0.9
     assert determined.sum() >= 10
@@ -144,7 +150,7 @@ def test_a_common_factor_cancels_in_the_unit(scaled):
     moved = log_values(fit, fitted, x + 0.7).detach()
     np.testing.assert_allclose(moved.numpy(), logs.numpy(), atol=1e-10)
     # The uncertainty is that of the whole covariance, the common factor's included ...
-    rows = np.array([row.sigma_log for row in spring_table(fit, fitted)])
+    rows = np.array([row.sigma_log_at_b for row in spring_table(fit, fitted)])
     slow = (slopes @ fitted.uncertainty.covariance @ slopes.T).diagonal().sqrt()
     np.testing.assert_allclose(rows, slow.numpy(), rtol=1e-8)
     # ... and stays where it is when the common factor gets known very well, or not at all.
@@ -154,7 +160,7 @@ def test_a_common_factor_cancels_in_the_unit(scaled):
     information = own @ fitted.uncertainty.information @ own
     blind, seeing = (Uncertainty(information + known * ones, 1e-2) for known in (0.0, 1e4))
     sigmas = [
-        [row.sigma_log for row in spring_table(fit, replace(fitted, uncertainty=uncertainty))]
+        [row.sigma_log_at_b for row in spring_table(fit, replace(fitted, uncertainty=uncertainty))]
         for uncertainty in (blind, seeing)
     ]
     # Rounding of eigenvectors, 1e-16 times a spread of 1e8 in the information.
@@ -162,6 +168,39 @@ def test_a_common_factor_cancels_in_the_unit(scaled):
     # It matters: the free parameter itself was much less sure.
     k = [row.name for row in spring_table(fit, fitted)].index("x+1,y,z across")
     assert sigmas[0][k] < 0.1 * float(blind.sigma[k])
+
+
+def test_absolute_springs_carry_the_uncertainty_of_b(scaled, absolute):
+    for _, fit in (scaled, absolute):
+        fitted = level(fit, "hybrid")
+        exact = replace(fit, settings=replace(fit.settings, b_uncertainty=0.0))
+        for row, known in zip(spring_table(fit, fitted), spring_table(exact, fitted), strict=True):
+            assert row.sigma_log_at_b == known.sigma_log == known.sigma_log_at_b
+            more = 0.0 if fit.absolute else 0.2
+            assert row.sigma_log == pytest.approx(np.hypot(known.sigma_log, more), rel=1e-9)
+            assert np.log(row.high / row.value) == pytest.approx(row.sigma_log, rel=1e-9)
+            assert row.value == known.value
+    # What is predicted carries it too: B and the square of a speed of sound go as 1/springs.
+    _, fit = scaled
+    draws = level(fit, "hybrid").x.repeat(200, 1)
+    found = predict(fit, level(fit, "hybrid"), draws=draws)
+    half = 0.5 * np.log(found.b_factors.high / found.b_factors.low)
+    # The 68 % interval of 200 normal draws is its own to a tenth.
+    np.testing.assert_allclose(half, 0.2, rtol=0.2)
+    half = 0.5 * np.log(found.speeds.high / found.speeds.low)
+    np.testing.assert_allclose(half, 0.1, rtol=0.2)
+
+
+def test_no_more_springs_are_known_than_directions_and_the_mean_b(scaled, absolute):
+    for _, fit in (scaled, absolute):
+        for fitted in fit.series.levels:
+            # Priors from weak to overwhelming.
+            for prior in np.geomspace(1e-2, 1e6, 9):
+                uncertainty = Uncertainty(fitted.uncertainty.information, float(prior))
+                table = spring_table(fit, replace(fitted, uncertainty=uncertainty))
+                # Independent vectors within 1/(2n) of a space are no more than its dimensions.
+                sure = sum(row.by_data > 1 - 0.25 / len(table) ** 2 for row in table)
+                assert sure <= uncertainty.n_determined + (not fit.absolute)
 
 
 def test_intervals_of_undetermined_springs_are_unbounded(absolute):
@@ -176,9 +215,12 @@ def test_intervals_of_undetermined_springs_are_unbounded(absolute):
 def test_one_spring_with_fitted_scale_is_set_by_the_b_factor(scaled):
     _, fit = scaled
     (row,) = spring_table(fit, level(fit, "global"))
-    assert row.by_data == 0
+    # Known from the mean B, and as well as that is.
+    assert row.by_data == 1
     # Rounding alone.
-    assert row.sigma_log < 1e-6
+    assert row.sigma_log_at_b < 1e-6
+    assert row.sigma_log == pytest.approx(fit.settings.b_uncertainty, rel=1e-9)
+    assert level(fit, "global").uncertainty.n_determined == 0
     with pytest.raises(InputError, match="mean B-factor alone"):
         profile(fit, "global", level(fit, "global"))
 
@@ -337,7 +379,7 @@ def test_a_profile_of_a_well_determined_spring_is_its_parabola(which, request):
     found = profile(fit, row.name, fitted, n_points=7)
     assert found.converged
     # The same by two ways: covariance, and what is left of a root of it.
-    np.testing.assert_allclose(found.sigma_log, row.sigma_log, rtol=1e-6)
+    np.testing.assert_allclose(found.sigma_log, row.sigma_log_at_b, rtol=1e-6)
     low, high = (np.log(np.array(found.interval_68) / found.best)) / found.sigma_log
     # A spring known to 1 % is as good as linear; third derivatives bend by a few per cent, and
     # points settle to 1e-3 of a rise of 1.

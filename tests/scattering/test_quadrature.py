@@ -108,7 +108,8 @@ def test_the_sampling_of_data_decides_unless_it_is_asked_otherwise():
     with pytest.raises(InputError, match="no voxels to average over"):
         choose_quadrature(None, 2)
     with pytest.raises(InputError, match="leave_out needs voxel averages"):
-        choose_quadrature(fine, leave_out=0.2)
+        choose_quadrature(fine, 0, leave_out=0.2)
+    assert choose_quadrature(fine, leave_out=0.2) == Quadrature(fine.step, 2, 0.2)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def fit():
         prior=1.0,
         max_steps=20,
         held_out=0.2,
+        average=0,
     )
     return fit_springs(model, measured, settings)
 

@@ -70,6 +70,11 @@ class Background:
         scaled = vectors / size[:, :, None]
         return scaled * inverse[:, None] @ scaled.mT
 
+    def n_determined(self, weight: Tensor) -> float:
+        """Number of coefficients that voxels of these weights (N,) determine."""
+        gram = self.moments(weight[:, None] * self.columns)
+        return float(torch.einsum("gij,gji->", self.inverse_gram(weight), gram))
+
     def evaluate(self, coefficients: Tensor) -> Tensor:
         """Background of coefficients (n_groups, w, m), shape (N, m)."""
         if self.n_groups == 1:

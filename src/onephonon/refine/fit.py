@@ -20,6 +20,14 @@ from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.force_constants import Springs
 from onephonon.scattering.quadrature import Quadrature, choose_quadrature
 
+from .averaging import (
+    Averaging,
+    choose_orders,
+    estimate_errors,
+    is_calculated_at_points,
+    judge_orders,
+    orders_text,
+)
 from .background import make_background
 from .forward import make_forward
 from .minimizations import SavedMinimum
@@ -93,13 +101,14 @@ def fit_springs(
     record(*crystal_differences(crystal.spacegroup, crystal.cell.parameters, data))
     voxels = select_voxels(data, crystal, reindexing, settings)
     record(*voxels.messages)
-    if voxels.quadrature is not None:
-        record(f"the model is {voxels.quadrature}")
     absolute = is_absolute(data, settings)
+    voxels, averaging = _with_orders(model, data, voxels, settings)
+    record(_averaging_message(voxels, averaging))
     record(
         f"intensities are on an absolute scale, {ABSOLUTE}"
         if absolute
-        else "a scale is fitted, so the mean B-factor of the file sets the unit of the springs"
+        else "a scale is fitted, so the mean B-factor of the file sets the unit of the springs; "
+        f"its uncertainty is taken to be {100 * settings.b_uncertainty:g} %"
     )
     objective, kind = make_objective(model, data, voxels, settings, absolute, progress)
     record(f"background: {BACKGROUND_DESCRIPTIONS[kind]}")
@@ -116,7 +125,32 @@ def fit_springs(
         reindexing=reindexing,
         indexing=indexing,
         messages=(*messages, *series.messages),
+        averaging=averaging,
         objective=objective,
+    )
+
+
+def _with_orders(
+    model: OnePhonon, data: DiffuseMap, voxels: FitVoxels, settings: FitSettings
+) -> tuple[FitVoxels, Averaging | None]:
+    """Voxels with the orders of their averages, and the errors that are left.
+
+    Errors are None for maps calculated at the points of a grid.
+    """
+    if settings.average is None and is_calculated_at_points(data):
+        return replace(voxels, order=np.ones_like(voxels.order)), None
+    errors = estimate_errors(model, voxels)
+    if settings.average is None:
+        return choose_orders(voxels, errors)
+    return voxels, judge_orders(voxels, errors)
+
+
+def _averaging_message(voxels: FitVoxels, averaging: Averaging | None) -> str:
+    if averaging is None:
+        return "the map was calculated at the points of its grid, and so is the model"
+    return (
+        f"averages over voxels: {orders_text(voxels)}; estimated errors are {averaging.rms:.2g} "
+        f"sigma, and move no spring by more than {averaging.shift:.2g} standard errors"
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from onephonon.core.errors import InputError
@@ -21,7 +22,7 @@ from onephonon.scattering.diffuse import point_amplitudes
 from onephonon.scattering.intensity import one_phonon_intensity
 from onephonon.scattering.jacobian import SpringBasis, spring_slopes
 from onephonon.scattering.points import QPoints
-from onephonon.scattering.voxels import voxel_points, weighted_sums
+from onephonon.scattering.voxels import weighted_sums
 
 from .voxels import FitVoxels
 
@@ -139,28 +140,39 @@ def make_forward(
     InputError
         If the amplitudes exceed the maximum size, or if a voxel is a Bragg point.
     """
-    progress, rule = Progress.of(progress), voxels.quadrature
-    per_voxel = 1 if rule is None else rule.around_bragg
-    size = 16 * model.bodies.n_dof * per_voxel * voxels.n
+    progress = Progress.of(progress)
+    n_nodes = voxels.averaging.n_nodes(_centres(voxels), voxels.order)
+    size = 16 * model.bodies.n_dof * int(n_nodes.sum())
     if size > max_bytes:
         raise InputError(
             f"amplitudes at {voxels.n} voxels need {size / 2**30:.1f} GB of memory, more than "
-            f"{max_bytes / 2**30:.1f}; fit fewer halos, a narrower range or larger bodies"
+            f"{max_bytes / 2**30:.1f}; fit fewer halos, a narrower range or larger bodies, or "
+            "average over voxels with a lower order"
         )
     progress.message(
         f"amplitudes at {voxels.n} voxels, about {in_bytes(size + PROGRAM_BYTES)} of memory"
     )
-    step = max(1, nodes_at_a_time // per_voxel)
-    batch = step * max(1, amplitudes_at_a_time // (step * per_voxel))
+    ranges = _ranges(n_nodes, nodes_at_a_time)
+    per_batch = max(1, amplitudes_at_a_time // nodes_at_a_time)
     parts: list[_Part] = []
     with torch.no_grad():
-        for start in range(0, voxels.n, batch):
-            stop = min(start + batch, voxels.n)
-            starts = range(start, stop, step)
-            some = [_nodes(voxels, slice(i, min(i + step, stop))) for i in starts]
+        for i in range(0, len(ranges), per_batch):
+            some = [_nodes(voxels, where) for where in ranges[i : i + per_batch]]
             parts += _make_parts(model, some)
-            progress.step("amplitudes", stop, voxels.n)
+            progress.step("amplitudes", some[-1].voxels.stop, voxels.n)
     return VoxelModel(model.bodies, voxels.n, tuple(parts))
+
+
+def _ranges(n_nodes: NDArray[np.int64], nodes_at_a_time: int) -> list[slice]:
+    """Ranges of voxels with about so many nodes, at least one voxel each."""
+    part = (np.cumsum(n_nodes) - n_nodes) // nodes_at_a_time
+    starts = np.flatnonzero(np.diff(part, prepend=-1)).tolist()
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(n_nodes)], strict=True)]
+
+
+def _centres(voxels: FitVoxels) -> NDArray[np.float64]:
+    """Centres of the voxels in the data's indices, along whose axes they are boxes."""
+    return np.asarray(voxels.hkl @ np.linalg.inv(voxels.rotation))
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,14 +186,18 @@ class _Nodes:
 
 
 def _nodes(voxels: FitVoxels, where: slice) -> _Nodes:
-    hkl = voxels.hkl[where]
-    if voxels.quadrature is None:
+    hkl, order = voxels.hkl[where], voxels.order[where]
+    if (order == 1).all():
         return _Nodes(where, torch.from_numpy(np.ascontiguousarray(hkl)), None, None)
-    # Boxes are along the data's axes: nodes are placed there, then rotated.
+    # Nodes are placed in the data's indices, then rotated.
     centre = hkl @ np.linalg.inv(voxels.rotation)
-    rule = voxels.quadrature
-    found = voxel_points(centre, rule.step, rule.order, rule.leave_out)
-    return _Nodes(where, found.hkl @ torch.from_numpy(voxels.rotation), found.weight, found.voxel)
+    nodes, weight, voxel = voxels.averaging.nodes(centre, order)
+    return _Nodes(
+        where,
+        torch.from_numpy(nodes @ voxels.rotation),
+        torch.from_numpy(weight),
+        torch.from_numpy(voxel),
+    )
 
 
 def _make_parts(model: OnePhonon, some: list[_Nodes]) -> list[_Part]:

@@ -288,6 +288,11 @@ class SeriesFitter:
         """Information of data and prior, scaled by the dispersion at the minimum."""
         found = self._dispersion(at)
         information = objective.slopes(at).hessian / found
+        if objective.fit_scale:
+            # The scale compensates a common factor of all springs exactly; the rest is rounding.
+            common = objective.parametrization.common.to(information)
+            keep = torch.eye(len(common)).to(information) - torch.outer(common, common)
+            information = keep @ information @ keep
         return Uncertainty(information, objective.prior * objective.dispersion / found)
 
     def _gain(self, before: Tensor, after: Tensor) -> Gain:

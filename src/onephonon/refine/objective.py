@@ -140,6 +140,10 @@ class Objective:
         """Number of voxels that are fitted."""
         return int(self.used.sum())
 
+    def basis_of_springs(self) -> SpringBasis:
+        """Derivatives of the force constants by each spring constant."""
+        return self.basis or parametrization_basis(self.parametrization)
+
     def penalty(self, x: Tensor) -> Tensor:
         """``lambda phi |x|^2``."""
         return self.prior * self.dispersion * x.square().sum()
@@ -188,7 +192,7 @@ class Objective:
     def slopes(self, at: Evaluation) -> Slopes:
         """Gauss-Newton quadratic at an evaluation."""
         parametrization, x = self.parametrization, at.x
-        basis = self.basis or parametrization_basis(parametrization)
+        basis = self.basis_of_springs()
         values, chain = parametrization.values(x).detach(), parametrization.slopes(x)
         weight = at.weight * self.used
         n = parametrization.n

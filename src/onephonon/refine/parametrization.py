@@ -114,6 +114,11 @@ class LogSprings:
         """Number of free parameters."""
         return int(self.module.free.numel())
 
+    @property
+    def common(self) -> Tensor:
+        """Direction of the free parameters that multiplies all springs, shape (n,), length 1."""
+        return self.contacts.distance.new_full((self.n,), self.n**-0.5)
+
     def values(self, x: Tensor) -> Tensor:
         """Spring constants, shape (n,); differentiable."""
         return self.start * torch.exp(x)
@@ -188,6 +193,13 @@ class MatrixSprings:
     def n(self) -> int:
         """Number of free parameters."""
         return N_STIFFNESS * len(self.root)
+
+    @property
+    def common(self) -> Tensor:
+        """Direction of the free parameters that multiplies all springs, shape (n,), length 1."""
+        entry = [float(i == j) for i, j in zip(*_upper(), strict=True)]
+        found = self.root.new_tensor(entry * len(self.root))
+        return found / torch.linalg.vector_norm(found)
 
     def values(self, x: Tensor) -> Tensor:
         """Upper triangle of each S, shape (n,); differentiable."""

@@ -20,7 +20,7 @@ from onephonon.dynamics.tls import TLS, FittedTLS, fit_tls, model_tls, principal
 
 from .model_series import LevelFit
 from .result import Fit
-from .table import PERCENTILES, draw_parameters
+from .table import PERCENTILES, draw_parameters, draw_units
 
 Float64 = NDArray[np.float64]
 
@@ -147,10 +147,12 @@ def predict(
         best = _numbers(model, tls, found.frequencies, temperature)
         drawn, n_skipped = [], 0
         drawn_x = draw_parameters(fit, level, n_draws, seed) if draws is None else draws
+        factors = draw_units(fit, n_draws, seed)
         for i, x in enumerate(drawn_x):
             progress.step("predictions", i, n_draws)
             try:
-                drawn.append(_at(fit.fitted_lattice(level, x), k_frac, temperature))
+                lattice = fit.fitted_lattice(level, x, factors[i])
+                drawn.append(_at(lattice, k_frac, temperature))
             except (InputError, NetworkError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
                 n_skipped += 1
         if n_draws:

@@ -17,6 +17,7 @@ from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.springs import SpringPlan
 
+from .averaging import Averaging
 from .model_series import LevelFit, ModelSeries
 from .objective import Objective
 from .parametrization import MatrixSprings
@@ -70,6 +71,9 @@ class Fit:
         Agreement of the starting model with the data in every indexing; None if there is only one.
     messages : tuple of str
         Assumptions and decisions.
+    averaging : Averaging or None
+        Errors of the averages over voxels, estimated with the starting model; None for maps
+        calculated at the points of a grid.
     objective : Objective
         Objective of the starting model, with the amplitudes; each level replaces parts of it.
     """
@@ -84,12 +88,18 @@ class Fit:
     reindexing: Reindexing
     indexing: Agreement | None
     messages: tuple[str, ...]
+    averaging: Averaging | None
     objective: Objective
 
     @property
     def best(self) -> LevelFit:
         """The chosen level."""
         return self.series.best
+
+    @property
+    def unit_sigma(self) -> float:
+        """Standard uncertainty of the logarithm of `unit`: that of the file's mean B-factor."""
+        return 0.0 if self.absolute else self.settings.b_uncertainty
 
     def unit(self, level: LevelFit, x: Tensor | None = None) -> Tensor:
         """Factor that converts spring constants to kT/Å^2; differentiable in x."""
@@ -145,7 +155,7 @@ class Fit:
         return made
 
     def fitted_lattice(
-        self, level: LevelFit | None = None, x: Tensor | None = None
+        self, level: LevelFit | None = None, x: Tensor | None = None, factor: float = 1.0
     ) -> LatticeModel:
         """The lattice with springs of a level in kT/Å^2, at thermal scale 1; differentiable in x.
 
@@ -153,10 +163,12 @@ class Fit:
         ----------
         level, x
             As for `fitted_model`.
+        factor : float
+            Multiplies all springs.
         """
         level = level or self.best
         x = level.x if x is None else x
-        unit = self.unit(level, x)
+        unit = factor * self.unit(level, x)
         made = level.parametrization.constants(level.parametrization.values(x))
         constants = replace(made, onsite=unit * made.onsite, coupling=unit * made.coupling)
         return self.model.lattice.with_force_constants(constants, 1.0)

@@ -32,8 +32,8 @@ class FitSettings:
         unlimited otherwise.
     bragg_radius : float, optional
         Voxels whose centre is closer to a Bragg point are excluded: a length in 1/Å, including
-        2*pi as in q. By default half the diagonal of a voxel, or 0 if the model is averaged over
-        voxels.
+        2*pi as in q. By default half the diagonal of a voxel; 0 if voxels extend over half an
+        index or more, or with `leave_out`, and the model is averaged over them.
     held_out : float
         Fraction of halos held out; symmetry-related halos stay together.
     seed : int
@@ -62,12 +62,17 @@ class FitSettings:
         In sigma.
     average : int, optional
         Order of voxel averages (see `scattering.Quadrature`); 0 evaluates the model at the centres
-        of voxels. By default 2 for voxels of half a Miller index or more, else 0.
+        of voxels. By default each voxel has the order that its estimated error requires; see
+        `averaging.choose_orders`.
     leave_out : float
         Part of a voxel around its Bragg point that is excluded from the average, as a fraction of
         the distance from the point to the faces; see `scattering.Quadrature`.
     reindex : str
         'auto', 'best', 'none' or an operator such as k,h,-l; see `compare.Settings`.
+    b_uncertainty : float
+        Relative standard uncertainty of the file's mean B-factor, which sets the unit of the
+        springs if a scale is fitted. An assumption: structures of one kind of crystal, refined
+        by others or from other data, differ by about as much.
     max_steps : int
         Maximum steps per minimization.
     tolerance : float
@@ -97,6 +102,7 @@ class FitSettings:
     average: int | None = None
     leave_out: float = 0.0
     reindex: str = "auto"
+    b_uncertainty: float = 0.2
     max_steps: int = 200
     tolerance: float = 1e-3
 
@@ -119,6 +125,7 @@ class FitSettings:
             ("patience", 0, 100, "a number of models, 0 or more"),
             ("knots", 2, 200, "2 to 200"),
             ("outlier", 1e-3, 1e6, "a positive number of sigma"),
+            ("b_uncertainty", 0.0, 10.0, "a relative uncertainty, 0 or more, such as 0.2"),
             ("max_steps", 1, 10_000, "1 or more"),
             ("tolerance", 1e-8, 1.0, "a small positive number, such as 0.001"),
         )

@@ -55,9 +55,14 @@ class SpringRow:
         Ratio to the starting spring, for the same motion.
     sigma_log : float
         Standard uncertainty of the logarithm.
+    sigma_log_at_b : float
+        The same if the mean B-factor of the file is exact; equal to `sigma_log` unless a scale
+        was fitted.
     by_data : float
-        Fraction of the information on the logarithm that is from the data, in [0, 1]; 0 if only
-        the mean B-factor determines it.
+        Fraction of the information on the logarithm that is not from the prior, in [0, 1]: from
+        the data or, if a scale was fitted, from the data and the mean B-factor of the file
+        together. No more springs are near 1 than the data determine directions, and one more
+        for the mean B.
     n_contacts : int
         Per unit cell.
     residues : tuple of str
@@ -72,6 +77,7 @@ class SpringRow:
     high: float
     ratio: float
     sigma_log: float
+    sigma_log_at_b: float
     by_data: float
     n_contacts: int
     residues: tuple[str, ...]
@@ -80,8 +86,9 @@ class SpringRow:
 def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ...]:
     """Spring constants of a level in kT/Å^2, with 68 % intervals.
 
-    Uncertainties of logarithms are from the Gauss-Newton covariance. If a scale was fitted they
-    include that of the unit of the springs, so that a common factor cancels. Intervals of
+    Uncertainties of logarithms are from the Gauss-Newton covariance. If a scale was fitted, the
+    file's mean B-factor sets the unit of the springs: a common factor of all cancels, and
+    uncertainties include that of the mean B (`FitSettings.b_uncertainty`). Intervals of
     principal stiffnesses are from draws.
 
     Parameters
@@ -100,10 +107,16 @@ def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ..
     if isinstance(level.parametrization, MatrixSprings):
         low, high = _drawn_interval(fit, level)
         spread = 0.5 * (high - low)
+    at_b = spread
+    low, high = (
+        log - np.hypot(log - low, fit.unit_sigma),
+        log + np.hypot(high - log, fit.unit_sigma),
+    )
+    spread = np.hypot(spread, fit.unit_sigma)
     # Intervals of undetermined springs are 0 to infinity.
     with np.errstate(over="ignore"):
         value, low, high = np.exp(log), np.exp(low), np.exp(high)
-    by_data = _share(level, slopes, sigma)
+    by_data = _share(fit, level, slopes, sigma)
     ratio = _ratios(fit, level)
     rows = []
     for i, (group, interface, direction) in enumerate(row_names(level)):
@@ -118,6 +131,7 @@ def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ..
                 high=float(high[i]),
                 ratio=float(ratio[i]),
                 sigma_log=float(spread[i]),
+                sigma_log_at_b=float(at_b[i]),
                 by_data=float(by_data[i]),
                 n_contacts=n_contacts,
                 residues=residues,
@@ -214,12 +228,7 @@ def without_common(fit: Fit, level: LevelFit, moves: Tensor) -> Tensor:
     """Changes of the free parameters, (m, n), without the common factor of all springs."""
     if fit.absolute:
         return moves
-    common = torch.ones_like(moves[0])
-    if isinstance(level.parametrization, MatrixSprings):
-        rows, columns = torch.triu_indices(6, 6).tolist()
-        entry = [float(i == j) for i, j in zip(rows, columns, strict=True)]
-        common = common.new_tensor(entry * len(level.parametrization.root))
-    common = common / torch.linalg.vector_norm(common)
+    common = level.parametrization.common.to(moves)
     # The unit compensates any common factor, so it can be removed.
     return moves - (moves @ common)[:, None] * common
 
@@ -228,6 +237,11 @@ def draw_parameters(fit: Fit, level: LevelFit, n: int, seed: int = 0) -> Tensor:
     """Draws of the free parameters from the posterior distribution, shape (n, len(x))."""
     x = level.x.detach()
     return x + without_common(fit, level, level.uncertainty.draw(x, n, seed) - x)
+
+
+def draw_units(fit: Fit, n: int, seed: int = 0) -> Float64:
+    """Draws of the factor by which the unit of the springs may be wrong, shape (n,)."""
+    return np.exp(fit.unit_sigma * np.random.default_rng(seed).normal(size=n))
 
 
 def _drawn_interval(fit: Fit, level: LevelFit) -> tuple[Float64, Float64]:
@@ -239,12 +253,15 @@ def _drawn_interval(fit: Fit, level: LevelFit) -> tuple[Float64, Float64]:
     return best + low - middle, best + high - middle
 
 
-def _share(level: LevelFit, slopes: Tensor, sigma: Tensor) -> Float64:
-    """Fraction of the information on each logarithm that is from the data."""
+def _share(fit: Fit, level: LevelFit, slopes: Tensor, sigma: Tensor) -> Float64:
+    """Fraction of the information on each logarithm that is not from the prior.
+
+    Where it does not depend on the free parameters, the mean B-factor determines all of it.
+    """
     size = slopes.square().sum(1)
     free = size > MIN_SQUARED_SLOPE
     share = 1 - level.uncertainty.prior * sigma.square() / torch.where(free, size, 1.0)
-    return _numpy(torch.where(free, share.clamp(0.0, 1.0), 0.0))
+    return _numpy(torch.where(free, share.clamp(0.0, 1.0), 0.0 if fit.absolute else 1.0))
 
 
 def _ratios(fit: Fit, level: LevelFit) -> Float64:

@@ -17,7 +17,7 @@ from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.crystal.symmetry import laue_operators
 from onephonon.maps.diffuse import DiffuseMap
-from onephonon.scattering.quadrature import Quadrature, choose_quadrature, is_coarse
+from onephonon.scattering.quadrature import MixedQuadrature, choose_quadrature, is_coarse
 from onephonon.scattering.sampling.halos import peak_strengths
 from onephonon.scattering.voxel_orientations import (
     equivalent_operators,
@@ -73,8 +73,10 @@ class FitVoxels:
         Number of the set that is held out as a whole: symmetry-equivalent halos or, where halos are
         single voxels, those in a block of hkl.
     held_out : ndarray, shape (N,), bool
-    quadrature : Quadrature or None
-        How the model is averaged over each voxel; None evaluates it at the centres.
+    averaging : MixedQuadrature
+        How the model is averaged over each voxel.
+    order : ndarray, shape (N,), int64
+        Order of each voxel's average; 1 evaluates the model at the centre.
     rotation : ndarray, shape (3, 3)
         Voxels are boxes along the axes of the data: ``box @ rotation`` in the model's indices.
     sigma_known : bool
@@ -93,7 +95,8 @@ class FitVoxels:
     peaks: Index
     orbit: Index
     held_out: NDArray[np.bool_]
-    quadrature: Quadrature | None
+    averaging: MixedQuadrature
+    order: Index
     rotation: Float64
     sigma_known: bool
     messages: tuple[str, ...]
@@ -121,6 +124,9 @@ def select_voxels(
     data: DiffuseMap, crystal: Crystal, reindexing: Reindexing, settings: FitSettings
 ) -> FitVoxels:
     """Choose the voxels to fit.
+
+    Unless `settings.average` gives the order of their averages, it is provisional: `fit_springs`
+    chooses it with the model (`averaging.choose_orders`).
 
     Parameters
     ----------
@@ -151,7 +157,7 @@ def select_voxels(
         voxel_index, hkl, peak, s = _strongest(
             crystal, settings, laue, voxel_index, hkl, peak, s, messages
         )
-    radius = _bragg_radius(data, settings, quadrature)
+    radius = _bragg_radius(data, settings, quadrature is not None)
     if radius > 0:
         away = np.linalg.norm(
             (hkl - np.rint(hkl)) @ numpy_cell(crystal.cell.parameters).inverse, axis=1
@@ -167,11 +173,11 @@ def select_voxels(
             f"only {len(voxel_index)} voxels are left to fit, fewer than {MIN_VOXELS}; widen the "
             "resolution range or increase n_peaks"
         )
-    step = quadrature.step if quadrature else None
-    orientation = find_orientations([reindexing], laue, step)[0]
-    same = equivalent_operators(orientation, laue, step)
+    averaging = MixedQuadrature(data.grid.step, settings.leave_out)
+    same = _equivalents(data, voxel_index, hkl, laue, reindexing, settings)
     merged = _merge(data, voxel_index, hkl, same, messages)
-    return _split(merged, hkl, peak, s, laue, quadrature, reindexing, settings, messages)
+    rule = (averaging, 1 if quadrature is None else quadrature.order)
+    return _split(merged, hkl, peak, s, laue, rule, reindexing, settings, messages)
 
 
 def fits_all_voxels(data: DiffuseMap, settings: FitSettings) -> bool:
@@ -191,11 +197,16 @@ def resolution_range(data: DiffuseMap, settings: FitSettings) -> tuple[float, fl
     return low, high
 
 
-def _bragg_radius(data: DiffuseMap, settings: FitSettings, quadrature: Quadrature | None) -> float:
-    """Minimum distance of voxels from Bragg points, as s = |q|/2*pi."""
+def _bragg_radius(data: DiffuseMap, settings: FitSettings, averaged: bool) -> float:
+    """Minimum distance of voxels from Bragg points, as s = |q|/2*pi.
+
+    By default voxels that may hold the Bragg peak are excluded, unless all do, or the peaks were
+    removed from the data.
+    """
     if settings.bragg_radius is not None:
         return settings.bragg_radius / TWO_PI
-    return 0.0 if quadrature else _half_diagonal(data)
+    whole = averaged and (is_coarse(data.grid) or settings.leave_out > 0)
+    return 0.0 if whole else _half_diagonal(data)
 
 
 def _half_diagonal(data: DiffuseMap) -> float:
@@ -275,6 +286,39 @@ def _strongest(
     return voxel_index[keep], hkl[keep], peak[keep], s[keep]
 
 
+def _equivalents(
+    data: DiffuseMap,
+    voxel_index: Index,
+    hkl: Float64,
+    laue: Float64,
+    reindexing: Reindexing,
+    settings: FitSettings,
+) -> list[Float64]:
+    """Operators on rows of hkl between voxels that measure the same.
+
+    Averages over boxes of other orientations are other quantities, except in a map where they are
+    copies of one another: those are one measurement, not several.
+    """
+    assert data.grid is not None
+    orientation = find_orientations([reindexing], laue, None)[0]
+    every = equivalent_operators(orientation, laue, None)
+    if settings.average == 0:
+        return every
+    values = data.intensity.reshape(-1)[voxel_index].astype(np.float64)
+    _, back = unique_voxels(hkl, every)
+    n = int(back.max()) + 1
+    mean = np.bincount(back, values, n) / np.bincount(back, minlength=n)
+    if _are_copies(values, mean[back]):
+        return every
+    return equivalent_operators(orientation, laue, data.grid.step)
+
+
+def _are_copies(values: Float64, mean: Float64) -> bool:
+    """Whether equivalent voxels have the same values."""
+    spread = float(np.sqrt(np.mean((values - mean) ** 2)))
+    return spread <= COPY_TOLERANCE * float(np.std(values))
+
+
 @dataclass(frozen=True, eq=False)
 class _Merged:
     voxel_index: Index
@@ -297,10 +341,9 @@ def _merge(
     weight = np.ones(len(voxel_index)) if sigma is None else sigma**-2.0
     total = np.bincount(back, weight, n)
     mean = np.bincount(back, weight * values, n) / total
-    spread = float(np.sqrt(np.mean((values - mean[back]) ** 2)))
     repeats = len(voxel_index) / n
     if repeats > 1.001:
-        copies = spread <= COPY_TOLERANCE * float(np.std(values))
+        copies = _are_copies(values, mean[back])
         how = "identical copies" if copies else "averaged"
         messages.append(
             f"{len(voxel_index)} voxels reduce to {n} by symmetry: equivalents are {how}"
@@ -317,12 +360,13 @@ def _split(
     peak: Index,
     s: Float64,
     laue: Float64,
-    quadrature: Quadrature | None,
+    rule: tuple[MixedQuadrature, int],
     reindexing: Reindexing,
     settings: FitSettings,
     messages: list[str],
 ) -> FitVoxels:
     """Number the halos, choose those held out, and sort all voxels by halo."""
+    averaging, order_of_average = rule
     hkl, peak, s = hkl[merged.index], peak[merged.index], s[merged.index]
     orbits, orbit = _orbit(peak, laue)
     what = "halos"
@@ -353,7 +397,8 @@ def _split(
         peaks=peaks,
         orbit=orbit[order],
         held_out=out[orbit][order],
-        quadrature=quadrature,
+        averaging=averaging,
+        order=np.full(len(order), order_of_average),
         rotation=reindexing.operator,
         sigma_known=merged.sigma is not None,
         messages=tuple(messages),

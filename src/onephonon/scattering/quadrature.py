@@ -134,6 +134,75 @@ class Quadrature:
         return points[back], weight[back], voxel[back]
 
 
+@dataclass(frozen=True)
+class MixedQuadrature:
+    """Averages over voxels of one size, with an order for each voxel.
+
+    Parameters
+    ----------
+    step : tuple of three float
+        Extent of a voxel along h, k and l in Miller indices.
+    leave_out : float
+        See `Quadrature`.
+    """
+
+    step: tuple[float, float, float]
+    leave_out: float = 0.0
+
+    def nodes(
+        self, hkl: Float64, order: NDArray[np.int64]
+    ) -> tuple[Float64, Float64, NDArray[np.int64]]:
+        """Nodes of voxels, in groups of one order.
+
+        Parameters
+        ----------
+        hkl : ndarray, shape (N, 3)
+            Centres of the voxels.
+        order : ndarray, shape (N,), int64
+            1 for the centre alone; otherwise as in `Quadrature`.
+
+        Returns
+        -------
+        hkl : ndarray, shape (P, 3)
+        weight : ndarray, shape (P,)
+            Sums to 1 in each voxel.
+        voxel : ndarray, shape (P,), int64
+            The voxel of each node.
+        """
+        parts = []
+        for n in np.unique(order).tolist():
+            own = np.flatnonzero(order == n)
+            if n == 1:
+                parts.append((hkl[own], np.ones(len(own)), own))
+                continue
+            points, weight, voxel = Quadrature(self.step, n, self.leave_out).nodes(hkl[own])
+            parts.append((points, weight, own[voxel]))
+        points, weight, voxel = (np.concatenate(p) for p in zip(*parts, strict=True))
+        return points, weight, voxel
+
+    def n_nodes(self, hkl: Float64, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of nodes of each voxel, shape (N,)."""
+        found = np.asarray(order, dtype=np.int64) ** 3
+        held = np.flatnonzero(holds_bragg(hkl, self.step) & (order > 1))
+        if len(held):
+            _, _, voxel = self.nodes(hkl[held], order[held])
+            found[held] = np.bincount(voxel, minlength=len(held))
+        return found
+
+
+def holds_bragg(hkl: Float64, step: Sequence[float]) -> NDArray[np.bool_]:
+    """Which voxels have a Bragg point in them or on their edge, shape (N,).
+
+    Parameters
+    ----------
+    hkl : ndarray, shape (N, 3)
+        Centres of the voxels.
+    step : three float
+        Extent of a voxel along h, k and l.
+    """
+    return _holds_bragg(hkl - np.rint(hkl), np.asarray(step, dtype=np.float64))
+
+
 def is_coarse(grid: HklGrid | None) -> bool:
     """Whether voxels extend over half a Miller index or more along an axis; a list has none."""
     return grid is not None and max(grid.step) >= COARSE_STEP
@@ -150,7 +219,8 @@ def choose_quadrature(
         Grid of the data; None for a list of q-vectors, which has no voxels.
     average : int, optional
         Order of the average over each voxel, 2 or more; 0 evaluates the model at the centres.
-        By default order 2 for voxels of half an index or more along an axis, else the centres.
+        By default order 2 for voxels of half an index or more along an axis or with `leave_out`,
+        else the centres.
     leave_out : float
         See `Quadrature`.
 
@@ -166,7 +236,7 @@ def choose_quadrature(
         of its range.
     """
     if average is None:
-        average = USUAL_ORDER if is_coarse(grid) else 0
+        average = USUAL_ORDER if is_coarse(grid) or (leave_out and grid is not None) else 0
     if average:
         if grid is None:
             raise InputError(

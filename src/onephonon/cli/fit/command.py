@@ -17,13 +17,13 @@ from ..options.numerics import DeviceOptions
 from ..options.output import OutputOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
-from ..options.voxels import VoxelOptions
 from ..remarks import show_remarks
 from ..terminal import echo, progress
 from .folder import RESULTS, FitFolder, summary
 from .options import (
     DataOptions,
     FitResolution,
+    FitVoxelOptions,
     ObjectiveOptions,
     ReportOptions,
     SeriesOptions,
@@ -55,7 +55,7 @@ def fit(
     writing: OutputOptions,
     data: DataOptions,
     resolution: FitResolution,
-    voxels: VoxelOptions,
+    voxels: FitVoxelOptions,
     levels: SeriesOptions,
     objective: ObjectiveOptions,
     report: ReportOptions,
@@ -113,11 +113,12 @@ def _run(
 def _write(
     fitted: Fit, folder: FitFolder, kelvin: float, report: ReportOptions, quiet: bool
 ) -> None:
-    """Write the report, the numbers and the maps, and print the file names."""
+    """Write the report, the numbers and the maps; print the verdict and the file names."""
     from onephonon.network.contact_files import write_contact_table
     from onephonon.refine.parametrization import LogSprings
     from onephonon.refine.predictions import predict
     from onephonon.refine.profile import profile
+    from onephonon.viz.report.verdict import assess_fit
     from onephonon.viz.report.writing import write_report
 
     predictions = None
@@ -133,4 +134,6 @@ def _write(
         written.append(path)
     folder.finish(written)
     if not quiet:
+        for line in assess_fit(fitted).lines:
+            echo(line)
         echo(f"wrote {', '.join(str(path) for path in written)}")

@@ -39,6 +39,22 @@ class FitResolution(ResolutionOptions):
 
 
 @dataclass(frozen=True)
+class FitVoxelOptions(VoxelOptions):
+    """How the model is averaged over the voxels of a fit."""
+
+    average: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ORDER",
+            help="Average the model over each voxel with this many nodes per axis (2 or more), or "
+            "evaluate it at the voxel centres (0).",
+            show_default="for each voxel what its estimated error requires; 0 for maps from "
+            "onephonon simulate",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class DataOptions(OptionGroup):
     """The voxels that are fitted, and those that are held out."""
 
@@ -59,7 +75,7 @@ class DataOptions(OptionGroup):
         float | None,
         typer.Option(
             help="Exclude voxels closer than this to a Bragg point, in 1/Å (including 2π).",
-            show_default="half a voxel's diagonal; 0 if the model is averaged over voxels",
+            show_default="half a voxel's diagonal; 0 for voxels of half an index or more",
         ),
         Limits(low=0, high=10, why="in 1/Å, including 2π"),
     ] = None
@@ -123,6 +139,14 @@ class ObjectiveOptions(OptionGroup):
         ),
         NOT_NEGATIVE,
     ] = None
+    b_uncertainty: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION",
+            help="Relative uncertainty of the file's mean B-factor, which sets the unit of the "
+            "springs if a scale is fitted.",
+        ),
+    ] = 0.2
 
     def check_together(self, given: Given) -> None:
         """Raise InputError for options that would be ignored."""

@@ -18,6 +18,7 @@ from onephonon.refine.model_series import LevelFit
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.quality import Quality
+from onephonon.refine.residuals import Diagnosis, diagnose
 from onephonon.refine.result import Fit
 from onephonon.refine.table import SpringRow, spring_table
 
@@ -43,6 +44,7 @@ class ReportData:
     ----------
     fit : Fit
     verdict : Verdict
+    residuals : Diagnosis
     springs : dict of str to tuple of SpringRow
         By the name of the level.
     predictions : Predictions or None
@@ -52,6 +54,7 @@ class ReportData:
 
     fit: Fit
     verdict: Verdict
+    residuals: Diagnosis
     springs: dict[str, tuple[SpringRow, ...]]
     predictions: Predictions | None
     profiles: tuple[Profile, ...]
@@ -67,7 +70,10 @@ class ReportData:
     ) -> ReportData:
         """Collect the input of a report."""
         springs = {r.level.name: spring_table(fit, r) for r in fit.series.levels}
-        return cls(fit, assess_fit(fit), springs, predictions, tuple(profiles), command)
+        found = diagnose(fit)
+        return cls(
+            fit, assess_fit(fit, found), found, springs, predictions, tuple(profiles), command
+        )
 
     @property
     def best_springs(self) -> tuple[SpringRow, ...]:
@@ -104,6 +110,7 @@ def to_json_types(report_data: ReportData) -> Any:
             "command": report_data.command,
             "settings": asdict(fit.settings),
             "verdict": asdict(report_data.verdict),
+            "residuals": asdict(report_data.residuals),
             "messages": fit.messages,
             "data": {
                 "cell": cell,
@@ -116,6 +123,8 @@ def to_json_types(report_data: ReportData) -> Any:
                 "halos": voxels.n_halos,
                 "sigma_known": voxels.sigma_known,
                 "absolute": fit.absolute,
+                "b_uncertainty": fit.unit_sigma,
+                "averaging": None if fit.averaging is None else asdict(fit.averaging),
                 "background": fit.background,
                 "history": fit.data.history,
             },
@@ -335,6 +344,7 @@ def voxel_arrays(fit: Fit) -> dict[str, np.ndarray]:
         "d": 1 / np.maximum(voxels.s, 1e-300),
         "data": what.data,
         "sigma": voxels.sigma,
+        "average": voxels.order,
         "model": what.model,
         "background": what.background,
         "loss": what.loss,

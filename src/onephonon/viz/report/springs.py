@@ -39,13 +39,16 @@ def springs_section(report_data: ReportData) -> list[Markup]:
     # Of many, the best determined ones, in the order of the table.
     kept = sorted(range(len(rows)), key=lambda i: -rows[i].by_data)[:MAX_SPRINGS]
     shown = [rows[i] for i in sorted(kept)]
-    head = ["spring", "kT/Å²", "68 % interval", "ratio to start", "from data", "contacts"]
+    known = "from data" if report_data.fit.absolute else "from data and B"
+    head = ["spring", "kT/Å²", "68 % interval", "ratio to start", known, "contacts"]
     head += ["residue pairs with most contacts"]
     unit = (
         "The data are on an absolute scale, and so are the springs."
         if report_data.fit.absolute
         else "A scale was fitted: the data determine the ratios of the springs, and the mean "
-        "B-factor of the file sets their common unit."
+        "B-factor of the file sets their common unit. Intervals include an uncertainty of "
+        f"{percent(report_data.fit.unit_sigma)} of the mean B, which is an assumption. B-factors "
+        "also contain internal motion and static disorder, so springs may be larger."
     )
     parts = [
         paragraph(
@@ -95,12 +98,19 @@ def information_section(report_data: ReportData) -> list[Markup]:
         share = values[i] / total if total > 0 else 0.0
         rows.append([str(i + 1), number(sigma, 2), percent(share), _direction(best, vectors[:, i])])
     head = ["direction", "uncertainty", "from data", "combination of log springs"]
+    by_b = (
+        ""
+        if report_data.fit.absolute
+        else " One more, the common factor of all springs, is determined by the mean B-factor of "
+        "the file and not by the data: with both, a spring can be known although the data alone "
+        "determine only its ratio to others."
+    )
     return [
         paragraph(
             f"Of {n} directions in the space of the logarithms of the springs, the data determine "
-            f"{uncertainty.n_determined} better than the prior. The effective number of parameters "
-            f"is {number(uncertainty.n_effective)}. Uncertainties include the prior and are scaled "
-            f"to chi-square ({number(best.dispersion)} per voxel)."
+            f"{uncertainty.n_determined} better than the prior.{by_b} The effective number of "
+            f"parameters is {number(uncertainty.n_effective)}. Uncertainties include the prior and "
+            f"are scaled to chi-square ({number(best.dispersion)} per voxel)."
         ),
         spectrum_picture(best),
         table(head, rows, text=(3,), long=(3,)),
