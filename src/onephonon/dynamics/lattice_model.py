@@ -198,7 +198,7 @@ class LatticeModel:
         if self.fixed_scale is not None:
             fixed = self.fixed_scale
             return fixed.to(like) if isinstance(fixed, Tensor) else like.new_tensor(fixed)
-        target = mean_square(self.crystal.U).mean()
+        target = self.bodies.mean(mean_square(self.crystal.U))
         if not float(target.detach()) > 0:
             raise InputError(
                 f"the mean U of the crystal is {float(target.detach()):g} Å^2, which does not "
@@ -212,7 +212,7 @@ class LatticeModel:
             )
         if at_unit_scale is None:
             at_unit_scale = self.displacements_at_unit_scale()
-        return target / mean_square(at_unit_scale).mean()
+        return target / self.bodies.mean(mean_square(at_unit_scale))
 
     def displacements_and_scale(
         self, use_data_adp: bool = False, progress: Progress | None = None
