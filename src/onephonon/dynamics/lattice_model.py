@@ -177,13 +177,13 @@ class LatticeModel:
         fine = self.mesh if max(self.mesh) > 1 else (2, 2, 2)
         coarse = tuple(max(1, n - 1) for n in fine)
         U = (self._displacements(n, None, "crystal") for n in (fine, coarse))
-        means = [float(mean_square(x).mean()) for x in U]
+        means = [float(self.bodies.mean(mean_square(x))) for x in U]
         ratio = math.prod(fine) / math.prod(coarse)
         error = abs(means[0] - means[1]) / (ratio - 1.0)
         if fine != self.mesh:
             error *= ratio
         if self.zone_average == "supercell":
-            own = float(mean_square(self.displacements_at_unit_scale()).mean())
+            own = float(self.bodies.mean(mean_square(self.displacements_at_unit_scale())))
             error += abs(own - means[0])
         return error / means[0]
 
