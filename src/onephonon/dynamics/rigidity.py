@@ -37,9 +37,10 @@ from .stiffness_matrix import inverse_factor
 
 T = TypeVar("T")
 
-#: A network is floppy if the ratio of its softest to its stiffest mode, in float64, is below this:
-#: zeros are at 1e-16 with rounding, stable lattices above 1e-6 at the wavevectors tested.
-FLOPPY = 1e-11
+#: A network is floppy if the ratio of its softest to its stiffest mode is below this, for force
+#: constants of this dtype: zeros are at 1e-16 (1e-8) with rounding, stable lattices above 1e-6 at
+#: the wavevectors tested.
+FLOPPY = {torch.float64: 1e-11, torch.float32: 1e-7}
 
 #: Wavevectors, besides Gamma, at which K is tested, in reciprocal lattice units: a general one, and
 #: one along each axis, where layers may slide that are held at other wavevectors. Irrational, so
@@ -84,12 +85,11 @@ def check_rigid(
         across = bool((springs.k_perp > 0).all() & (springs.k_par > 0).all())
         if across and atoms_hold_together(bodies, contacts):
             return  # every motion stretches a contact
-    # Decided in float64: single precision cannot tell a free motion from a soft one.
+    # In float64: single precision cannot tell a free motion from a soft one.
     bodies, contacts = _in_double(bodies), _in_double(contacts)
     if springs is not None:
-        springs = _in_double(springs)
-        constants = force_constants(bodies, contacts, springs)
-    found = floppy_bodies(bodies, _in_double(constants))
+        constants = force_constants(bodies, contacts, _in_double(springs))
+    found = floppy_bodies(bodies, constants)
     if not found:
         return
     message = (
@@ -129,7 +129,7 @@ def floppy_bodies(bodies: Bodies, constants: ForceConstants) -> list[int]:
     with torch.no_grad():
         inverse = inverse_factor(mass_factors(bodies, torch.float64))
         scaled = _per_mass(constants, inverse)
-        shift = FLOPPY * _largest_row(scaled)
+        shift = FLOPPY[constants.onsite.dtype] * _largest_row(scaled)
         eye = torch.eye(bodies.width, dtype=torch.float64, device=inverse.device)
         try:
             solver = make_solver(bodies, replace(scaled, onsite=scaled.onsite + shift * eye))
