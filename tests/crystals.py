@@ -1,5 +1,7 @@
 """Made-up crystals, small enough for a supercell in a blink."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -51,3 +53,23 @@ def made_up(spacegroup="P 1", *, n_atoms=5, seed=0, cell=None, **options):
 def simple_lattice(cell=(4.0, 4.0, 4.0, 90.0, 90.0, 90.0), element="C"):
     """One atom in a cell."""
     return Crystal.from_atoms(cell, "P 1", [element], [[0.0, 0.0, 0.0]])
+
+
+def split(crystal, conformers, which=None):
+    """Atoms in several conformers (letter, share), at the same place; all of them or some."""
+    rows = []
+    for n in range(crystal.n_atoms):
+        if which is None or n in which:
+            rows += [(n, letter, share) for letter, share in conformers]
+        else:
+            rows.append((n, crystal.labels[n].altloc, 1.0))
+    atoms = [n for n, _, _ in rows]
+    factors = crystal.form_factors
+    return crystal.replace(
+        positions_frac=crystal.positions_frac[atoms],
+        U=crystal.U[atoms],
+        masses=crystal.masses[atoms],
+        occupancies=crystal.occupancies[atoms] * crystal.U.new_tensor([w for _, _, w in rows]),
+        form_factors=replace(factors, kind=factors.kind[atoms]),
+        labels=tuple(replace(crystal.labels[n], altloc=letter) for n, letter, _ in rows),
+    )

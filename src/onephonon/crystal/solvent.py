@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from operator import mul
 
 import gemmi
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from onephonon.core.errors import InputError
 
+from .conformers import find_conformers
 from .crystal import Crystal
 from .form_factors import FormFactors
 
@@ -121,10 +123,13 @@ def displaced_volumes(crystal: Crystal, specific_volume: float = PROTEIN_VOLUME)
     elements = [label.element for label in crystal.labels]
     table = {name: _element_volume(name) for name in sorted(set(elements))}
     volumes = [table[name] for name in elements]
-    mass = math.fsum(crystal.masses.tolist())
+    # Alternative conformers count by their shares.
+    shares = find_conformers(crystal).shares.tolist()
+    mass = math.fsum(map(mul, crystal.masses.tolist(), shares))
     if not {"H", "D"} & set(elements):
-        mass += HYDROGENS_PER_CARBON * HYDROGEN_MASS * elements.count("C")
-    scale = specific_volume * mass / math.fsum(volumes)
+        carbons = math.fsum(w for w, e in zip(shares, elements, strict=True) if e == "C")
+        mass += HYDROGENS_PER_CARBON * HYDROGEN_MASS * carbons
+    scale = specific_volume * mass / math.fsum(map(mul, volumes, shares))
     return [scale * v for v in volumes]
 
 

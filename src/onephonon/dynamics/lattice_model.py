@@ -176,13 +176,13 @@ class LatticeModel:
         fine = self.mesh if max(self.mesh) > 1 else (2, 2, 2)
         coarse = tuple(max(1, n - 1) for n in fine)
         U = (self._displacements(n, None, "crystal") for n in (fine, coarse))
-        means = [float(mean_square(x).mean()) for x in U]
+        means = [float(self.bodies.mean(mean_square(x))) for x in U]
         ratio = math.prod(fine) / math.prod(coarse)
         error = abs(means[0] - means[1]) / (ratio - 1.0)
         if fine != self.mesh:
             error *= ratio
         if self.zone_average == "supercell":
-            own = float(mean_square(self.displacements_at_unit_scale()).mean())
+            own = float(self.bodies.mean(mean_square(self.displacements_at_unit_scale())))
             error += abs(own - means[0])
         return error / means[0]
 
@@ -197,7 +197,7 @@ class LatticeModel:
         if self.fixed_scale is not None:
             fixed = self.fixed_scale
             return fixed.to(like) if isinstance(fixed, Tensor) else like.new_tensor(fixed)
-        target = mean_square(self.crystal.U).mean()
+        target = self.bodies.mean(mean_square(self.crystal.U))
         if not float(target.detach()) > 0:
             raise InputError(
                 f"the mean U of the crystal is {float(target.detach()):g} Å^2, which does not "
@@ -211,7 +211,7 @@ class LatticeModel:
             )
         if at_unit_scale is None:
             at_unit_scale = self.displacements_at_unit_scale()
-        return target / mean_square(at_unit_scale).mean()
+        return target / self.bodies.mean(mean_square(at_unit_scale))
 
     def displacements_and_scale(
         self, use_data_adp: bool = False, progress: Progress | None = None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from onephonon.core.errors import NetworkError
+from onephonon.core.tensors import map_tensors
 from onephonon.network.bodies import Bodies
 from onephonon.network.contacts import (
     Contacts,
@@ -33,8 +35,11 @@ from .solvers.base import Solver
 from .solvers.choice import make_solver
 from .stiffness_matrix import inverse_factor
 
-#: A network is floppy if the ratio of its softest to its stiffest mode is below this: zeros are at
-#: 1e-16 (1e-8) with rounding, stable lattices above 1e-6 at the wavevectors tested.
+T = TypeVar("T")
+
+#: A network is floppy if the ratio of its softest to its stiffest mode is below this, for force
+#: constants of this dtype: zeros are at 1e-16 (1e-8) with rounding, stable lattices above 1e-6 at
+#: the wavevectors tested.
 FLOPPY = {torch.float64: 1e-11, torch.float32: 1e-7}
 
 #: Wavevectors, besides Gamma, at which K is tested, in reciprocal lattice units: a general one, and
@@ -80,6 +85,10 @@ def check_rigid(
         across = bool((springs.k_perp > 0).all() & (springs.k_par > 0).all())
         if across and atoms_hold_together(bodies, contacts):
             return  # every motion stretches a contact
+    # In float64: single precision cannot tell a free motion from a soft one.
+    bodies, contacts = _in_double(bodies), _in_double(contacts)
+    if springs is not None:
+        constants = force_constants(bodies, contacts, _in_double(springs))
     found = floppy_bodies(bodies, constants)
     if not found:
         return
@@ -90,6 +99,11 @@ def check_rigid(
     if longer is None:
         raise NetworkError(message + "raise gnm_cutoff, or let springs act across contacts too")
     raise NetworkError(message + _cutoff_that_holds(bodies, contacts.cutoff, longer))
+
+
+def _in_double(x: T) -> T:
+    """A dataclass of tensors in float64, without gradient."""
+    return map_tensors(x, lambda t: t.detach().double() if t.is_floating_point() else t)
 
 
 def _cutoff_that_holds(bodies: Bodies, cutoff: float, assign: Callable[[Contacts], Springs]) -> str:

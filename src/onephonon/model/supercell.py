@@ -17,6 +17,8 @@ from scipy.spatial import cKDTree
 from onephonon.core.errors import InputError, NetworkError
 from onephonon.crystal.crystal import Crystal
 
+from .alternatives import Alternatives
+
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
@@ -50,9 +52,12 @@ class Supercell:
         The body of each atom.
     basis : ndarray, shape (n, 3, w)
         Displacement of each atom by its body's rigid motions, orthonormal over the body's
-        atoms; w is 3 if every body is one atom, else 6.
+        atoms, alternatives by their shares; w is 3 if every body is one atom, or the alternatives
+        of one, else 6.
     covariance : ndarray, shape (w n_bodies, w n_bodies)
         Pseudo-inverse of the stiffness matrix, Å^2 at s = 1.
+    shares : ndarray, shape (n_cell_atoms,)
+        Share of each atom of the unit cell among its alternative conformers.
     crystal : Crystal
     """
 
@@ -62,6 +67,7 @@ class Supercell:
     body: Index
     basis: Array
     covariance: Array
+    shares: Array
     crystal: Crystal
 
     @property
@@ -73,7 +79,8 @@ class Supercell:
     def U(self) -> Array:
         """Mean-square displacements of the first cell's atoms at s = 1, shape (n_cell_atoms, 3, 3).
 
-        The mean displacement of all atoms of the box is constrained to zero.
+        The mean displacement of all atoms of the box is constrained to zero; alternatives of an
+        atom count by their shares.
         """
         n = len(self.atom) // self.n_cells
         w = self.basis.shape[2]
@@ -174,7 +181,9 @@ def build_supercell(
     """
     numbers = np.unique(np.asarray(body_of_atom), return_inverse=True)[1]
     n_bodies = (int(numbers.max()) + 1) * crystal.n_ops * int(np.prod(size))
-    width = 3 if len(np.unique(numbers)) == crystal.n_atoms else 6
+    known = Alternatives.of(crystal)
+    points = known.hold_one_site(numbers)
+    width = 3 if all(points) else 6
     if width * n_bodies > MAX_ORDER:
         raise InputError(
             f"a supercell of {size} cells has a stiffness matrix of order {width * n_bodies}, more "
@@ -188,17 +197,16 @@ def build_supercell(
     atom = np.tile(np.arange(n_cell_atoms), len(cells))
     copy = np.arange(len(positions)) // crystal.n_atoms  # of the asymmetric unit, in the box
     body = copy * (int(numbers.max()) + 1) + numbers[atom % crystal.n_atoms]
-    basis = _rigid_motions(positions, body, n_bodies, width)
+    share = known.shares()[atom % crystal.n_atoms]
+    basis = _rigid_motions(positions, share, body, np.tile(points, n_bodies // len(points)), width)
 
     i, j, wrap = _pairs(positions, matrix * np.array(size), cutoff + ROUNDING)
     cell_of = cells[np.arange(len(positions)) // n_cell_atoms]
     d = cell_of[j] + wrap * np.array(size) - cell_of[i]
-    altloc = np.array([label.altloc for label in crystal.labels])[atom % crystal.n_atoms]
     same_copy = (atom[i] // crystal.n_atoms == atom[j] // crystal.n_atoms) & (d == 0).all(1)
-    meet = ~(same_copy & (altloc[i] != altloc[j]) & (altloc[i] != "") & (altloc[j] != ""))
-    i, j, wrap, d, same_copy = i[meet], j[meet], wrap[meet], d[meet], same_copy[meet]
-
+    weight = known.weights(atom[i] % crystal.n_atoms, atom[j] % crystal.n_atoms, same_copy)
     k_par, k_perp = springs(atom[i], atom[j], d, same_copy)
+    k_par, k_perp = k_par * weight, k_perp * weight
     r = positions[j] + wrap @ (matrix * np.array(size)).T - positions[i]
     length = np.linalg.norm(r, axis=1, keepdims=True)
     n = np.where(length > 1e-3, r / np.maximum(length, 1e-3), 0.0)
@@ -206,7 +214,8 @@ def build_supercell(
     moves = np.zeros((n_bodies, width), dtype=bool)
     np.logical_or.at(moves, body, basis.any(axis=1))
     covariance = _pseudo_inverse(K, free=3 + int((~moves).sum()))
-    return Supercell(size, positions, atom, body, basis, covariance, crystal)
+    shares = share[:n_cell_atoms]
+    return Supercell(size, positions, atom, body, basis, covariance, shares, crystal)
 
 
 def _cell_atoms(crystal: Crystal) -> Array:
@@ -224,21 +233,27 @@ def _cell_atoms(crystal: Crystal) -> Array:
     return np.concatenate(copies) @ matrix.T
 
 
-def _rigid_motions(positions: Array, body: Index, n_bodies: int, width: int) -> Array:
+def _rigid_motions(
+    positions: Array, share: Array, body: Index, points: NDArray[np.bool_], width: int
+) -> Array:
     """Orthonormal rigid displacements of each body's atoms, (n, 3, width), zeros for none."""
     basis = np.zeros((len(positions), 3, width))
     order = np.argsort(body, kind="stable")
-    for members in np.split(order, np.cumsum(np.bincount(body, minlength=n_bodies))[:-1]):
+    ends = np.cumsum(np.bincount(body, minlength=len(points)))[:-1]
+    for members, point in zip(np.split(order, ends), points, strict=True):
         rho = positions[members] - positions[members].mean(0)
         motions = np.zeros((len(members), 3, 6))
         for axis in range(3):
             unit = np.eye(3)[axis]
             motions[:, :, axis] = unit
-            motions[:, :, 3 + axis] = np.cross(unit, rho)
+            motions[:, :, 3 + axis] = 0.0 if point else np.cross(unit, rho)
         flat = motions[:, :, :width].reshape(-1, width)
-        left, size, _ = np.linalg.svd(flat, full_matrices=False)
-        left[:, size < 1e-6 * size[0]] = 0.0  # rotations that move no atom
-        basis[members, :, : left.shape[1]] = left.reshape(len(members), 3, -1)
+        weight = np.sqrt(np.repeat(share[members], 3))[:, None]
+        _, size, right = np.linalg.svd(weight * flat, full_matrices=False)
+        # Rotations that move no atom are left out.
+        inverse = np.where(size > 1e-6 * size[0], 1 / np.maximum(size, 1e-6 * size[0]), 0.0)
+        found = flat @ (right.T * inverse)
+        basis[members, :, : found.shape[1]] = found.reshape(len(members), 3, -1)
     return basis
 
 

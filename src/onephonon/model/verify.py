@@ -208,7 +208,9 @@ def _checks(
     modes = mode_intensity(grid.bodies, grid.modes(), grid.points, grid.bodies.U, s)
     n = grid.crystal.n_atoms
     every = mean_square(torch.as_tensor(box.U))
-    target = mean_square(grid.crystal.U).mean()
+    share = torch.as_tensor(box.shares)
+    target = (share[:n] * mean_square(grid.crystal.U)).sum() / share[:n].sum()
+    mean = (share * every).sum() / share.sum()
     return [
         check("grid vs supercell, file's ADPs", on_grid[True][some], by_data),
         check("grid vs supercell, model's ADPs", on_grid[False][some], by_model),
@@ -216,7 +218,7 @@ def _checks(
         check("arbitrary q vs supercell, model's ADPs", in_list[False][some], by_model),
         check("arbitrary q vs grid, every point", in_list[False][valid], on_grid[False][valid]),
         check("sum over modes vs solve, every point", modes[valid], on_grid[True][valid]),
-        check("ADPs vs supercell", grid.ADP, every[:n] * (target / every.mean())),
+        check("ADPs vs supercell", grid.ADP, every[:n] * (target / mean)),
         Check("U tensors vs supercell", _tensor_difference(grid.U, model_U[:n]), n, tolerance),
     ]
 

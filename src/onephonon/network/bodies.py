@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
+from onephonon.crystal.conformers import Conformers, find_conformers
 from onephonon.crystal.crystal import Crystal
 
 from .residue_ranges import named_ranges
@@ -31,7 +32,7 @@ class Bodies:
     ``op * n_atoms + atom``, body ``op * n_bodies_asu + body``.
 
     A body moves by a translation t and a libration l about its centroid o:
-    ``u_j = t + l x (r_j - o)``. A body of one atom has only t.
+    ``u_j = t + l x (r_j - o)``. A body of one atom, or of the alternatives of one atom, has only t.
 
     Parameters
     ----------
@@ -41,13 +42,13 @@ class Bodies:
         Mean-square displacements of the crystal, rotated with each copy, Å^2.
     body : Tensor, shape (n_cell_atoms,), int64
     offsets : Tensor, shape (n_cell_atoms, 3)
-        Positions relative to the body's centroid, Å.
+        Positions relative to the body's centroid (alternative conformers by their shares), Å.
     axes : Tensor, shape (n_bodies, 3, 3)
         Columns are the libration axes; zero where the body has no such axis.
     dof : Tensor, shape (n_dof,), int64
         Index of each degree of freedom in the padded layout [n_bodies * width].
     width : int
-        Degrees of freedom reserved per body: 3 if all bodies are single atoms, else 6.
+        Degrees of freedom reserved per body: 3 if none has a libration, else 6.
     table : Tensor, shape (n_bodies, max_atoms), int64
         The atoms of each body, padded with ``n_cell_atoms``.
     n_ops : int
@@ -96,9 +97,20 @@ class Bodies:
         return torch.arange(self.n_cell_atoms, device=self.positions.device) // n
 
     @property
+    def shares(self) -> Tensor:
+        """Share of each atom among its alternative conformers, shape (n_cell_atoms,); else 1."""
+        share = torch.from_numpy(find_conformers(self.crystal).shares)
+        return share.to(self.positions)[self.asu_atom]
+
+    @property
     def masses(self) -> Tensor:
-        """Atom masses in dalton, shape (n_cell_atoms,)."""
-        return self.crystal.masses[self.asu_atom]
+        """Atom masses in dalton times `shares`, shape (n_cell_atoms,)."""
+        return self.crystal.masses[self.asu_atom] * self.shares
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the atoms of the cell or of the asymmetric unit, weighted by `shares`."""
+        share = self.shares[: len(values)]
+        return (share * values).sum() / share.sum()
 
     def name(self, body: int) -> str:
         """Name of a body of the cell for reports."""
@@ -153,11 +165,11 @@ class Bodies:
         return self._sum_squares(self.masses)
 
     def metric(self) -> Tensor:
-        """``sum_j A_j^T A_j`` of each body, shape (n_bodies, width, width).
+        """``sum_j w_j A_j^T A_j`` of each body, w the `shares`, shape (n_bodies, width, width).
 
         As a quadratic form of (t, l) it is the squared displacement of all atoms of the body.
         """
-        return self._sum_squares(torch.ones_like(self.masses))
+        return self._sum_squares(self.shares)
 
     def _sum_squares(self, weights: Tensor) -> Tensor:
         a = self.displacements()
@@ -174,7 +186,8 @@ def gather_bodies(crystal: Crystal, group_by: GroupBy = "asu") -> Bodies:
     crystal : Crystal
     group_by : {'asu', 'chain', 'residue', 'atom', None}, ranges, or sequence of int
         Each body is a copy of the asymmetric unit, or a chain, residue or atom ('atom' or None)
-        of a copy. Ranges such as 'A:1-60 A:61-129,B' name the residues of each body
+        of a copy. Alternative conformers of a residue or of an atom are in one body. Ranges such
+        as 'A:1-60 A:61-129,B' name the residues of each body
         (`residue_ranges.named_ranges`). A sequence gives the number of each atom's body.
 
     Returns
@@ -205,11 +218,17 @@ def gather_bodies(crystal: Crystal, group_by: GroupBy = "asu") -> Bodies:
 
     count = torch.bincount(body, minlength=n_bodies)
     with torch.no_grad():
-        origins = positions.new_zeros(n_bodies, 3).index_add(0, body, positions)
-        origins = origins / count[:, None]
+        share = torch.from_numpy(find_conformers(crystal).shares).to(positions).repeat(n_ops)
+        total = share.new_zeros(n_bodies).index_add(0, body, share)
+        share = torch.where(total[body] > 0, share, 1.0)  # only absent alternatives
+        total = share.new_zeros(n_bodies).index_add(0, body, share)
+        origins = positions.new_zeros(n_bodies, 3)
+        origins = origins.index_add(0, body, share[:, None] * positions) / total[:, None]
     offsets = positions - origins[body]
+    one_site = _holds_one_site(crystal, numbers, len(names)).to(device).repeat(n_ops)
     axes = _libration_axes(offsets.detach(), body, n_bodies)
-    width = 3 if int(count.max()) == 1 else 6
+    axes = torch.where(one_site[:, None, None], 0.0, axes)
+    width = 3 if bool(one_site.all()) else 6
     exists = torch.ones(n_bodies, width, dtype=torch.bool, device=device)
     exists[:, 3:] = axes.abs().sum(1)[:, : width - 3] > 0
 
@@ -237,15 +256,13 @@ def _grouping(crystal: Crystal, group_by: GroupBy) -> tuple[list[int], tuple[str
     labels = crystal.labels
     keys: list[object]
     if group_by is None or group_by == "atom":
-        return list(range(len(labels))), tuple(str(label) for label in labels)
+        return _number_sites(find_conformers(crystal), crystal)
     if group_by == "asu":
         return [0] * len(labels), ("asymmetric unit",)
     if group_by == "chain":
         keys = [f"chain {label.chain or '_'}" for label in labels]
     elif group_by == "residue":
-        # Alternative types of one residue are one body, with the name of the first.
-        first = {label.residue_id: label.residue for label in reversed(labels)}
-        keys = [first[label.residue_id] for label in labels]
+        keys = _residue_names(find_conformers(crystal), crystal)
     elif isinstance(group_by, str):
         try:
             return named_ranges(crystal, group_by)
@@ -264,6 +281,34 @@ def _grouping(crystal: Crystal, group_by: GroupBy) -> tuple[list[int], tuple[str
         keys = [f"body {int(b)}" for b in group_by]
     number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return [number[key] for key in keys], tuple(str(key) for key in number)
+
+
+def _holds_one_site(crystal: Crystal, numbers: list[int], n_bodies: int) -> Tensor:
+    """Whether a body of the asymmetric unit is one atom or its alternatives, (n_bodies,), bool."""
+    pairs = zip(numbers, find_conformers(crystal).site.tolist(), strict=True)
+    sites = torch.tensor([body for body, _ in set(pairs)])
+    return torch.bincount(sites, minlength=n_bodies) == 1
+
+
+def _number_sites(conformers: Conformers, crystal: Crystal) -> tuple[list[int], tuple[str, ...]]:
+    """Site of each atom, and the sites' names: without a letter where atoms share one."""
+    labels = crystal.labels
+    members: dict[int, list[int]] = {}
+    for atom, site in enumerate(conformers.site.tolist()):
+        members.setdefault(site, []).append(atom)
+    names = []
+    for atoms in members.values():
+        first = labels[atoms[0]]
+        names.append(str(first if len(atoms) == 1 else replace(first, altloc="")))
+    return conformers.site.tolist(), tuple(names)
+
+
+def _residue_names(conformers: Conformers, crystal: Crystal) -> list[object]:
+    """Name of each atom's residue; of alternatives of different types, the first one's."""
+    first: dict[int, str] = {}
+    for residue, label in zip(conformers.residue.tolist(), crystal.labels, strict=True):
+        first.setdefault(residue, label.residue)
+    return [first[residue] for residue in conformers.residue.tolist()]
 
 
 def _libration_axes(offsets: Tensor, body: Tensor, n_bodies: int) -> Tensor:

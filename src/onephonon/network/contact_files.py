@@ -19,8 +19,11 @@ from onephonon.core.text import csv_cell, from_csv_cell
 
 from .interfaces import ContactRow, ContactTable
 
-_TYPES = {"distance": float, "k_par": float, "k_perp": float, "multiplicity": int}
+_TYPES = {"distance": float, "k_par": float, "k_perp": float, "multiplicity": int, "weight": float}
 _NAMES = tuple(f.name for f in fields(ContactRow))
+
+#: Columns that a table may lack.
+_OPTIONAL = {"weight": 1.0}
 
 
 def write_contact_table(
@@ -118,6 +121,7 @@ def _csv_rows(text: str) -> list[dict[str, Any]]:
 
 
 def _row(entry: dict[str, Any], path: Path, number: int) -> ContactRow:
+    entry = _OPTIONAL | entry
     missing = [name for name in _NAMES if entry.get(name) is None]
     if missing:
         raise FileError(f"{path}: row {number} has no {', '.join(missing)}")

@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from onephonon.core.errors import InputError, NetworkError
+from onephonon.crystal.conformers import find_conformers
 
 from .bodies import Bodies
 
@@ -48,6 +49,9 @@ class Contacts:
         Distance in Å at which the contact was found.
     same_copy : Tensor, shape (n_contacts,), bool
         True if both atoms belong to the same copy of the asymmetric unit.
+    weight : Tensor, shape (n_contacts,)
+        How often the two atoms meet, which multiplies their spring: 1, or less between alternative
+        conformers (see `Conformers.weights`).
     block : Tensor, shape (n_contacts,), int64
         The pair of bodies each contact couples.
     block_a, block_b : Tensor, shape (n_blocks,), int64
@@ -62,6 +66,7 @@ class Contacts:
     cell: Tensor
     distance: Tensor
     same_copy: Tensor
+    weight: Tensor
     block: Tensor
     block_a: Tensor
     block_b: Tensor
@@ -77,7 +82,8 @@ class Contacts:
 def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
     """Find all pairs of atoms within a distance, in as many neighbouring cells as needed.
 
-    Atoms of different alternative conformers of the same copy are not joined.
+    Conformers that exclude each other are not joined; the others are weighted by how often they
+    meet, with the occupancies of the crystal as constants.
 
     Parameters
     ----------
@@ -95,10 +101,11 @@ def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
     i, j, cell, distance = _neighbour_pairs(bodies, cutoff + ROUNDING)
     copy = bodies.copy.numpy(force=True)
     same_copy = (copy[i] == copy[j]) & (cell == 0).all(1)
-    altloc = np.array([label.altloc for label in bodies.crystal.labels])
-    altloc = altloc[bodies.asu_atom.numpy(force=True)]
-    exclusive = same_copy & (altloc[i] != altloc[j]) & (altloc[i] != "") & (altloc[j] != "")
-    i, j, cell, distance, same_copy = (x[~exclusive] for x in (i, j, cell, distance, same_copy))
+    asu = bodies.asu_atom.numpy(force=True)
+    weight = find_conformers(bodies.crystal).weights(asu[i], asu[j], same_copy)
+    meet = weight > 0
+    i, j, cell, same_copy = i[meet], j[meet], cell[meet], same_copy[meet]
+    distance, weight = distance[meet], weight[meet]
 
     body = bodies.body.numpy(force=True)
     keys = np.column_stack([body[i], body[j], cell])
@@ -114,6 +121,7 @@ def find_contacts(bodies: Bodies, cutoff: float) -> Contacts:
         cell=tensor(cell),
         distance=tensor(distance).to(bodies.positions.dtype),
         same_copy=tensor(same_copy),
+        weight=tensor(weight).to(bodies.positions.dtype),
         block=tensor(block.reshape(-1)),
         block_a=tensor(unique[:, 0]),
         block_b=tensor(unique[:, 1]),

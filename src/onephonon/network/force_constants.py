@@ -29,7 +29,8 @@ COINCIDING = 1e-3
 class Springs:
     """Spring constants of each contact, in kT/Å^2 up to the thermal scale.
 
-    The energy of a contact is ``1/2 (u_i-u_j)^T [k_perp 1 + (k_par-k_perp) n n^T] (u_i-u_j)``.
+    The energy of a contact is ``w/2 (u_i-u_j)^T [k_perp 1 + (k_par-k_perp) n n^T] (u_i-u_j)``, w
+    its weight in `Contacts`: 1, or less between alternative conformers.
 
     Parameters
     ----------
@@ -158,7 +159,10 @@ def force_constants(bodies: Bodies, contacts: Contacts, springs: Springs) -> For
     """Project the springs onto the degrees of freedom of the bodies and sum them.
 
     Each contact adds ``A_i^T Phi A_i`` and ``A_j^T Phi A_j`` to the blocks of its two bodies and
-    ``-A_i^T Phi A_j`` to the block that couples them, ``Phi = k_perp 1 + (k_par-k_perp) n n^T``.
+    ``-A_i^T Phi A_j`` to the block that couples them, ``Phi = w [k_perp 1 + (k_par-k_perp) n n^T]``
+    with the weight w of the contact. Of a contact within a body only the difference of the two
+    displacements is taken: its terms would cancel in K(k) but for rounding, which in single
+    precision is larger than the stiffness between bodies.
 
     Returns
     -------
@@ -172,7 +176,8 @@ def force_constants(bodies: Bodies, contacts: Contacts, springs: Springs) -> For
     for part in torch.arange(contacts.n_contacts, device=contacts.i.device).split(CONTACT_CHUNK):
         i, j = contacts.i[part], contacts.j[part]
         a_i, a_j = displacement[i], displacement[j]
-        k_par, k_perp = springs.k_par[part], springs.k_perp[part]
+        weight = contacts.weight[part]
+        k_par, k_perp = springs.k_par[part] * weight, springs.k_perp[part] * weight
         n = contact_directions(bodies, i, j, contacts.cell[part])
         along_i = torch.einsum("cx,cxa->ca", n, a_i)
         along_j = torch.einsum("cx,cxa->ca", n, a_j)
@@ -183,14 +188,17 @@ def force_constants(bodies: Bodies, contacts: Contacts, springs: Springs) -> For
             across = torch.einsum("cxa,cxb->cab", a, b)
             return perp[:, None, None] * across + torch.einsum("c,ca,cb->cab", par - perp, na, nb)
 
+        body_i, body_j = bodies.body[i], bodies.body[j]
+        within = (body_i == body_j) & (contacts.cell[part] == 0).all(1)
+        change = torch.where(within[:, None, None], a_i - a_j, a_i)
+        along_change = torch.einsum("cx,cxa->ca", n, change)
         onsite = onsite.index_add(
-            0, bodies.body[i], project(a_i, a_i, along_i, along_i, k_par, k_perp)
+            0, body_i, project(change, change, along_change, along_change, k_par, k_perp)
         )
-        onsite = onsite.index_add(
-            0, bodies.body[j], project(a_j, a_j, along_j, along_j, k_par, k_perp)
-        )
+        between = [torch.where(within, 0.0, k) for k in (k_par, k_perp)]
+        onsite = onsite.index_add(0, body_j, project(a_j, a_j, along_j, along_j, *between))
         coupling = coupling.index_add(
-            0, contacts.block[part], -project(a_i, a_j, along_i, along_j, k_par, k_perp)
+            0, contacts.block[part], -project(a_i, a_j, along_i, along_j, *between)
         )
     return ForceConstants(onsite, coupling, contacts.block_a, contacts.block_b, contacts.block_cell)
 

@@ -236,8 +236,10 @@ def _centres(bodies: Bodies, contacts: Contacts, pairs: CopyPairs, n: int) -> Te
         contacts.cell[pairs.contact] != pairs.cell[pairs.pair]
     ).any(1)
     middle = 0.5 * (frac_i + frac_j) - torch.where(is_reversed[:, None], cell, 0.0)
-    total = middle.new_zeros(len(pairs.a), 3).index_add(0, pairs.pair, middle)
-    mean = total / torch.bincount(pairs.pair, minlength=len(pairs.a))[:, None]
+    weight = contacts.weight[pairs.contact]
+    none = middle.new_zeros(len(pairs.a))
+    total = none[:, None].expand(-1, 3).index_add(0, pairs.pair, middle * weight[:, None])
+    mean = total / none.index_add(0, pairs.pair, weight)[:, None]
     op = torch.where(pairs.forward, pairs.a, pairs.b)
     shift = torch.where(pairs.forward[:, None], 0, pairs.cell).to(mean)
     moved = mean - shift - crystal.translations[op]
@@ -272,7 +274,9 @@ def _contact_stiffness(
     arm = torch.linalg.solve(cartesian_rotation, (middle - place)[:, :, None]).squeeze(2)
     n = torch.linalg.solve(cartesian_rotation, n[:, :, None]).squeeze(2)
     along = torch.cat([n, torch.linalg.cross(arm, n)], dim=1)
-    k_par, k_perp = (k[pairs.contact][:, None, None] for k in (springs.k_par, springs.k_perp))
+    k_par, k_perp = (
+        (k * contacts.weight)[pairs.contact][:, None, None] for k in (springs.k_par, springs.k_perp)
+    )
     across = _carry(arm)[:, :3]
     each = k_perp * (across.mT @ across)
     each = each + (k_par - k_perp) * along[:, :, None] * along[:, None, :]

@@ -170,7 +170,10 @@ def contact_features(bodies: Bodies, contacts: Contacts, interfaces: Interfaces)
 
 @dataclass(frozen=True)
 class ContactRow:
-    """One symmetry-unique contact: a row of a contact table."""
+    """One symmetry-unique contact: a row of a contact table.
+
+    `weight` multiplies the spring constants: 1, or less between alternative conformers.
+    """
 
     atom_1: str
     atom_2: str
@@ -181,6 +184,7 @@ class ContactRow:
     spring_class: str
     k_par: float
     k_perp: float
+    weight: float = 1.0
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -221,7 +225,7 @@ def contact_rows(
     for c, key in enumerate(contact_keys(bodies, contacts, interfaces)):
         rows.setdefault(key, []).append(c)
     k_par, k_perp = (constants[k].detach().tolist() for k in ("k_par", "k_perp"))
-    distance = contacts.distance.tolist()
+    distance, weight = contacts.distance.tolist(), contacts.weight.tolist()
     table = ContactTable()
     for (first, second, operator), members in rows.items():
         c = members[0]
@@ -236,6 +240,7 @@ def contact_rows(
                 classes[c],
                 k_par[c],
                 k_perp[c],
+                round(weight[c], 6),
             )
         )
     return table

@@ -258,7 +258,7 @@ def mode_pattern(
     moving = _over_block(z, everywhere, k[0])
     if not travelling:
         moving = moving.real
-    masses = everywhere.crystal.masses.detach().cpu().double()[everywhere.atom]
+    masses = lattice.bodies.masses.detach().cpu().double()[everywhere.atom]
     inertia = float((masses[:, None] * moving.abs().square()).sum())
     unit = math.sqrt(2.0 / inertia) / frequency if frequency > 0 else math.inf
     shown = _over_block(z, block, k[0])

@@ -81,9 +81,14 @@ def window(eps: float) -> Window:
     z = width / 2 - (t[:, None] + 1) / 2 - np.arange(width)
     samples = i0(beta * np.sqrt(np.maximum(0, 1 - (2 * z / width) ** 2))) / i0(beta)
     fitted = chebyshev.chebfit(t, samples, degree)
-    values = np.stack([chebyshev.cheb2poly(c) for c in fitted.T], axis=1)
+    # A column for each Chebyshev polynomial: `cheb2poly` trims zeros at the end, which a
+    # coefficient of the window may be.
+    powers = np.zeros((degree + 1, degree + 1))
+    for n in range(degree + 1):
+        powers[: n + 1, n] = chebyshev.cheb2poly([0.0] * n + [1.0])
+    values = powers @ fitted
     # The next point of the mesh is at t - 2.
-    slopes = -2 * polynomial.polyder(values)
+    slopes = -2.0 * np.asarray(polynomial.polyder(values), dtype=np.float64)
     return Window(width, beta, values[::-1].copy(), slopes[::-1].copy())
 
 
