@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .terminal import echo, progress
+
 if TYPE_CHECKING:
     from onephonon.model.one_phonon import OnePhonon
 
@@ -52,6 +54,22 @@ def build_model(structure: Path, arguments: dict[str, Any], **points: Any) -> On
         model = OnePhonon(structure, **arguments, **points)
         _warn_of_near_bragg_points(model)
     return model
+
+
+def show_zone_average(model: OnePhonon, quiet: bool) -> None:
+    """Write the mesh of the zone average and its estimated error on standard error."""
+    lattice = model.lattice
+    if quiet or lattice.fixed_scale is not None:
+        return
+    with progress(quiet):
+        error = lattice.zone_average_error()
+    mesh = " x ".join(str(n) for n in lattice.mesh)
+    # One digit: an estimate is right within a factor of two or so.
+    echo(
+        f"displacements: mean over {mesh} wavevectors of the {lattice.zone_average}, "
+        f"about {max(100 * error, 0.001):.1g} % from its limit for a crystal",
+        err=True,
+    )
 
 
 def _warn_of_near_bragg_points(model: OnePhonon) -> None:

@@ -173,18 +173,22 @@ class LatticeModel:
         difference from a mesh with one point less along each axis tells it. For the average of a
         supercell it includes the difference from the crystal. Without gradient.
         """
+        own = self.displacements_at_unit_scale()
         fine = self.mesh if max(self.mesh) > 1 else (2, 2, 2)
         coarse = tuple(max(1, n - 1) for n in fine)
-        U = (self._displacements(n, None, "crystal") for n in (fine, coarse))
-        means = [float(self.bodies.mean(mean_square(x))) for x in U]
+        known = self.zone_average == "crystal" and fine == self.mesh
+        U = own if known else self._displacements(fine, None, "crystal")
+        limit = self._mean(U)
         ratio = math.prod(fine) / math.prod(coarse)
-        error = abs(means[0] - means[1]) / (ratio - 1.0)
+        error = abs(limit - self._mean(self._displacements(coarse, None, "crystal"))) / (ratio - 1)
         if fine != self.mesh:
             error *= ratio
         if self.zone_average == "supercell":
-            own = float(self.bodies.mean(mean_square(self.displacements_at_unit_scale())))
-            error += abs(own - means[0])
-        return error / means[0]
+            error += abs(self._mean(own) - limit)
+        return error / limit
+
+    def _mean(self, U: Tensor) -> float:
+        return self.bodies.mean(mean_square(U)).item()
 
     @property
     def thermal_scale(self) -> Tensor:

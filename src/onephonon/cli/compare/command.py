@@ -10,7 +10,7 @@ import typer
 
 from ..app import command
 from ..checks import READS, Given
-from ..models import build_model, model_arguments
+from ..models import build_model, model_arguments, show_zone_average
 from ..options.displacements import DebyeWallerOptions
 from ..options.map_reading import MapReadingOptions
 from ..options.network import NetworkOptions
@@ -97,6 +97,7 @@ def compare(
         arguments = model_arguments(network, springs, displacements, numerics, structure)
         model = build_model(model_file, arguments, **numerics.tensor_arguments())
         show_remarks(model.crystal, model_file.name, writing.quiet)
+        show_zone_average(model, writing.quiet)
         found = _compare_model(model, data, settings, how, writing.quiet)
         parameters = {"structure": model_file.name, **arguments, **how, "dtype": numerics.dtype}
         found = _with_parameters(found, model, parameters)

@@ -10,7 +10,7 @@ import typer
 
 from ..app import command
 from ..checks import READS, WRITES_FOLDER, Given
-from ..models import build_model, model_arguments
+from ..models import build_model, model_arguments, show_zone_average
 from ..options.map_reading import MapReadingOptions
 from ..options.network import NetworkOptions
 from ..options.numerics import DeviceOptions
@@ -83,6 +83,7 @@ def fit(
     arguments = model_arguments(network, structure)
     model = build_model(file, arguments, **numerics.tensor_arguments())
     show_remarks(model.crystal, file.name, writing.quiet)
+    show_zone_average(model, writing.quiet)
     with FitFolder.opened(output, file, measured, settings, arguments, writing.force) as folder:
         fitted = _run(model, measured, settings, folder, writing.quiet)
         _write(fitted, folder, kelvin, report, writing.quiet)

@@ -11,7 +11,7 @@ from onephonon.core.files import make_folder
 
 from ..app import command
 from ..checks import WRITES_FOLDER, Given
-from ..models import build_model, model_arguments
+from ..models import build_model, model_arguments, show_zone_average
 from ..options.displacements import DisplacementOptions
 from ..options.network import NetworkOptions
 from ..options.output import OutputOptions
@@ -80,6 +80,7 @@ def modes(
     arguments = model_arguments(network, springs, displacements, structure)
     model = build_model(file, arguments)
     show_remarks(model.crystal, file.name, writing.quiet)
+    show_zone_average(model, writing.quiet)
     with torch.no_grad():
         if output is not None or animation.animate is None:
             _report(model, file.name, kelvin, spectra, output, writing)

@@ -11,7 +11,7 @@ from onephonon.core.errors import InputError
 
 from ..app import command
 from ..checks import WRITES
-from ..models import build_model, model_arguments
+from ..models import build_model, model_arguments, show_zone_average
 from ..options.displacements import DebyeWallerOptions
 from ..options.network import NetworkOptions
 from ..options.numerics import NumericsOptions
@@ -64,6 +64,7 @@ def simulate(
     arguments = model_arguments(points, network, springs, displacements, numerics, structure)
     model = build_model(file, arguments, **where, **numerics.tensor_arguments())
     show_remarks(model.crystal, file.name, writing.quiet)
+    show_zone_average(model, writing.quiet)
     parameters = {"structure": file.name, **arguments, **how, "dtype": numerics.dtype}
     engine = model.chosen_engine
     if not writing.quiet:
