@@ -35,6 +35,7 @@ RESULTS = (
     "voxels.npz",
     "model.h5",
     "background.h5",
+    "total.h5",
     "contacts.csv",
 )
 
