@@ -294,7 +294,7 @@ def test_a_fit_to_other_content_is_not_continued(fitted, measured, tmp_path, cha
     [
         ("--voxels", "some", "not one of auto, halos, all"),
         ("--levels", "global,top", "give one or more of"),
-        ("--held-out", "1.5", "a fraction of the halos"),
+        ("--held-out", "1.5", "--held-out 1.5: must be 0.01 or more"),
         ("--draws", "-1", "0 or more"),
         ("--background", "flat", "not one of"),
         ("--d-max", "1.0", "leave nothing"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ..checks import WRITES, Given, Limits
+from ..checks import ONE_OR_MORE, WRITES, Given
 from ..groups import OptionGroup
 from ..options.output import OutputOptions
 from ..options.resolution import ResolutionOptions
@@ -25,7 +25,7 @@ class ComparisonOptions(OptionGroup):
     panel: ClassVar[str] = "Comparison"
 
     shells: Annotated[
-        int, typer.Option(help="Number of resolution shells to report."), Limits(low=1, high=10_000)
+        int, typer.Option(help="Number of resolution shells to report."), ONE_OR_MORE
     ] = 10
     remove: Annotated[
         str,
@@ -36,7 +36,7 @@ class ComparisonOptions(OptionGroup):
         ),
     ] = "line"
     remove_shells: Annotated[
-        int, typer.Option(help="Number of shells of |q| for --remove."), Limits(low=1, high=10_000)
+        int, typer.Option(help="Number of shells of |q| for --remove."), ONE_OR_MORE
     ] = 50
     weights: Annotated[
         str,

@@ -10,7 +10,7 @@ import typer
 
 from onephonon.core.errors import InputError
 
-from ..checks import POSITIVE, WRITES, Counts, Given, Limits
+from ..checks import ONE_OR_MORE, POSITIVE, WRITES, Given, Limits
 from ..groups import OptionGroup
 
 
@@ -26,7 +26,7 @@ class SpectrumOptions(OptionGroup):
             help="Approximate number of wavevectors along the path.",
             show_default="from the size of the model",
         ),
-        Limits(low=1, high=100_000),
+        ONE_OR_MORE,
     ] = None
     dos_mesh: Annotated[
         tuple[int, int, int] | None,
@@ -35,7 +35,7 @@ class SpectrumOptions(OptionGroup):
             help="Mesh in the Brillouin zone for the density of states.",
             show_default="from the size of the model",
         ),
-        Counts(most=10_000_000),
+        ONE_OR_MORE,
     ] = None
     width: Annotated[
         float | None,
@@ -110,7 +110,7 @@ class AnimationOptions(OptionGroup):
             help="Number of cells shown along each axis.",
             show_default="until the wave repeats",
         ),
-        Counts(most=100_000),
+        ONE_OR_MORE,
     ] = None
     amplitude: Annotated[
         float | None,
@@ -131,9 +131,7 @@ class AnimationOptions(OptionGroup):
         bool,
         typer.Option("--travelling", help="Show a travelling instead of a standing wave."),
     ] = False
-    frames: Annotated[
-        int, typer.Option(help="Number of frames per period."), Limits(low=1, high=10_000)
-    ] = 24
+    frames: Annotated[int, typer.Option(help="Number of frames per period."), ONE_OR_MORE] = 24
     atoms: Annotated[
         str,
         typer.Option(metavar="all|backbone|ca", help="Atoms shown; ca: C-alpha and phosphorus."),
