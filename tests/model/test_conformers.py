@@ -107,3 +107,30 @@ def test_sum_of_weights_is_the_number_of_contacts_without_alternatives():
     assert (one.weight == 1).all()
     # A sum of some thousand numbers of order 1.
     assert float(two.weight.sum()) == pytest.approx(one.n_contacts, rel=1e-12)
+
+
+def test_gradients_by_occupancies_are_those_of_the_electrons():
+    # Weights and shares are constants: every amplitude is linear in the occupancies.
+    crystal = split(whole("P 1"), (("A", 0.7), ("B", 0.3)), (1, 3))
+    leaf = crystal.occupancies.clone().requires_grad_()
+    one = model(crystal, gnm_cutoff=6.0, thermal_scale=1.0, occupancies=leaf)
+    values = one(use_data_adp=True)
+    total = values[~values.isnan()].sum()
+    (slope,) = torch.autograd.grad(total, leaf)
+    # A quadratic form: the sum of n dI/dn is twice the intensity.
+    assert float(slope @ crystal.occupancies) == pytest.approx(2 * float(total.detach()), rel=1e-12)
+
+
+def test_derivatives_inside_torch_func():
+    crystal = split(whole("P 1"), (("A", 0.7), ("B", 0.3)), (1, 3))
+    one = model(crystal, springs=SpringPlan(by="copy"), gnm_cutoff=6.0, thermal_scale=1.0)
+    free = one.springs.free.detach()
+
+    def total(free):
+        values = torch.func.functional_call(one, {"springs.free": free}, (), {"use_data_adp": True})
+        return torch.nan_to_num(values).sum()
+
+    slope = torch.func.grad(total)(free)
+    leaf = free.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(total(leaf), leaf)
+    torch.testing.assert_close(slope, expected, rtol=1e-10, atol=0)

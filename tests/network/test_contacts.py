@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from crystals import made_up, simple_lattice
-from onephonon import AtomLabel, Crystal, InputError, NetworkError, OnePhonon
+from onephonon import AtomLabel, Crystal, InputError, NetworkError, OnePhonon, SpringPlan
 from onephonon.network.bodies import gather_bodies
 from onephonon.network.contacts import MAX_CONTACTS, check_connected, find_contacts
 
@@ -175,6 +175,28 @@ def test_cutoff_that_gives_too_many_contacts():
         find_contacts(gather_bodies(simple_lattice()), 1300.0)
 
 
+def test_cutoff_that_gives_more_contacts_than_memory(monkeypatch):
+    # 0.5 (4/3) pi 330^3/64 = 1.2e6 contacts, each of some 350 bytes.
+    monkeypatch.setattr("onephonon.core.memory.available_memory", lambda: 100_000_000)
+    with pytest.raises(InputError, match=r"gnm_cutoff 330 Å gives about 1\d{6} contacts.*memory"):
+        find_contacts(gather_bodies(simple_lattice()), 330.0)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "parallel", "stiffness"])
+def test_no_contacts_at_all(kind):
+    message = (
+        r"no two atoms are within gnm_cutoff 0\.1 Å of each other; "
+        r"the smallest cutoff that joins everything is \d\.\d\d Å"
+    )
+    crystal = made_up("P 1")
+    with pytest.raises(NetworkError, match=message):
+        OnePhonon(crystal, *[(0, 1, 2)] * 3, gnm_cutoff=0.1, springs=SpringPlan(kind=kind))
+    with pytest.raises(NetworkError, match=message):
+        OnePhonon(crystal, *[(0, 1, 2)] * 3, gnm_cutoff=0.1, springs=lambda f: f.distance)
+    with pytest.raises(NetworkError, match=r"smallest cutoff that joins everything"):
+        OnePhonon(crystal, *[(0, 1, 2)] * 3, gnm_cutoff=0.1)
+
+
 # ---- what does not hang together ------------------------------------------------------------
 
 
@@ -278,6 +300,44 @@ def test_named_cutoff_suffices_where_it_rounds_to_a_whole_length():
     with pytest.raises(NetworkError) as error:
         check(crystal, 1.0)
     assert_named_cutoff_is_the_smallest(error.value, crystal)
+
+
+def test_smallest_cutoff_of_a_body_in_a_mostly_empty_cell():
+    # 1000 atoms 2 Å apart: 18 Å across, 482 Å to the next.
+    steps = np.arange(10.0)
+    cube = 2.0 * np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
+    crystal = Crystal.from_atoms((500, 500, 510, 90, 90, 90), "P 1", ["C"] * 1000, cube / 500)
+    with pytest.raises(NetworkError, match="separate clusters") as error:
+        check(crystal, 4.0)
+    # 510 - 18 * 1.02 along c.
+    assert "smallest cutoff that joins everything is 491.64 Å" in str(error.value)
+
+
+@pytest.mark.parametrize("spacegroup", ["P 1", "P 21 21 21"])
+def test_smallest_cutoff_of_many_pieces(spacegroup):
+    # A hundred atoms and more, each a piece at first.
+    cell = (24.0, 25.0, 26.0, 90, 90, 90)
+    x = np.random.default_rng(2).uniform(size=(110, 3))
+    crystal = Crystal.from_atoms(cell, spacegroup, ["C"] * 110, x)
+    with pytest.raises(NetworkError) as error:
+        check(crystal, 0.5, "atom")
+    assert_named_cutoff_is_the_smallest(error.value, crystal, "atom")
+
+
+def test_alternatives_that_exclude_each_other_join_nothing():
+    # A and B at 0.5 Å, in bodies of their own: only their neighbours in the next cells join them.
+    labels = [AtomLabel("A", "1", "GLY", "X", "C", letter) for letter in "AB"]
+    frac = [[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]]
+    crystal = Crystal.from_atoms(
+        (5, 6, 7, 90, 90, 90), "P 1", ["C"] * 2, frac, occupancies=0.5, labels=labels
+    )
+    with pytest.raises(NetworkError) as error:
+        check(crystal, 2.0, [0, 1])
+    named = re.search(r"smallest cutoff that joins everything is (\d+\.\d\d) Å", str(error.value))
+    check(crystal, float(named[1]), [0, 1])
+    absent = crystal.replace(occupancies=torch.tensor([1.0, 0.0], dtype=torch.float64))
+    with pytest.raises(NetworkError, match="no cutoff joins everything"):
+        check(absent, 2.0, [0, 1])
 
 
 def test_model_checks_its_network():

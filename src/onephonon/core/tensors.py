@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 T = TypeVar("T")
 
@@ -28,6 +31,15 @@ def map_tensors(record: T, fn: Callable[[Tensor], Tensor]) -> T:
 def inside_functorch() -> bool:
     """Whether the code runs inside a transform of torch.func, such as grad or vmap."""
     return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def constant_values(x: Tensor) -> NDArray[np.float64]:
+    """Values of a tensor as constants, also inside a transform of torch.func."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(x):
+        x = functorch.get_unwrapped(x)
+    with temporarily_clear_interpreter_stack():
+        return x.detach().cpu().double().numpy()
 
 
 def push_forward(

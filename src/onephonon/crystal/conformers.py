@@ -17,6 +17,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from onephonon.core.errors import GradientError
+from onephonon.core.tensors import constant_values
+
 from .crystal import AtomLabel, Crystal
 
 Index = NDArray[np.int64]
@@ -142,7 +145,14 @@ def find_conformers(crystal: Crystal) -> Conformers:
 
     Occupancies are those of the crystal, as constants: nothing here is differentiable.
     """
-    occupancies = crystal.occupancies.detach().cpu().double().numpy()
+    occupancies = np.zeros(crystal.n_atoms)  # not needed without letters
+    if any(label.altloc for label in crystal.labels):
+        occupancies = constant_values(crystal.occupancies)
+        if occupancies.shape != (crystal.n_atoms,):
+            raise GradientError(
+                "alternative conformers are weighted by one set of occupancies: torch.vmap over "
+                "occupancies is not possible; use a loop"
+            )
     return _find(crystal.labels, occupancies.tobytes())
 
 

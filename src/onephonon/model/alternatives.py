@@ -132,9 +132,9 @@ def _residues_and_letters(
     labels: Sequence[AtomLabel],
 ) -> tuple[list[Hashable], list[str | None]]:
     """Residue and conformer of each atom."""
-    places = [(x.chain, x.residue_number) for x in labels]
+    places = [x.residue_id for x in labels]
     every = list(zip(places, labels, strict=True))
-    names: dict[tuple[tuple[str, str], str], set[str]] = {}
+    names: dict[tuple[tuple[str, str, int], str], set[str]] = {}
     for p, x in every:
         names.setdefault((p, x.residue_name), set()).add(x.atom_name)
     lettered = {(p, x.residue_name) for p, x in every if x.altloc}

@@ -17,6 +17,7 @@ from onephonon.network.springs import ClassSprings
 from onephonon.scattering.bound_model import BoundModel
 from onephonon.scattering.jacobian import (
     SpringBasis,
+    SpringDependence,
     spring_basis,
     spring_jacobian,
     spring_normal_equations,
@@ -54,7 +55,7 @@ def jacobian(
     InputError
         If the springs are plain constants or a user's function.
     """
-    return spring_jacobian(**_arguments(bound, springs, hold), G=G)
+    return spring_jacobian(_dependence(bound, springs, hold), G=G, **_options(bound))
 
 
 def normal_equations(
@@ -86,12 +87,13 @@ def normal_equations(
         For the spring constants, then the columns.
     """
     return spring_normal_equations(
-        **_arguments(bound, springs, hold),
+        _dependence(bound, springs, hold),
         residual=residual,
         weights=weights,
         columns=columns,
         G=G,
         progress=Progress.of(progress),
+        **_options(bound),
     )
 
 
@@ -109,10 +111,15 @@ def _make_basis(lattice: LatticeModel, springs: ClassSprings | InterfaceStiffnes
         return spring_basis(constants, flat)
 
 
-def _arguments(
+def _options(bound: BoundModel) -> dict[str, Any]:
+    """How the derivatives are computed."""
+    return {"batch_size": bound.numerics.batch_size, "solver": bound.lattice.solver}
+
+
+def _dependence(
     bound: BoundModel, springs: nn.Module | None, hold: Collection[str]
-) -> dict[str, Any]:
-    """Arguments of the functions of `scattering.jacobian`."""
+) -> SpringDependence:
+    """What the intensity depends on."""
     if not isinstance(springs, ClassSprings | InterfaceStiffness):
         raise InputError("spring_jacobian needs classes of springs; give springs=SpringPlan(...)")
     lattice, flat = bound.lattice, springs.values().detach().reshape(-1)
@@ -126,14 +133,6 @@ def _arguments(
             leaf = flat.clone().requires_grad_()
             scaled = lattice.with_force_constants(basis.constants(leaf)).thermal_scale
             slope = torch.autograd.grad(scaled, leaf)[0]
-    return {
-        "bodies": lattice.bodies,
-        "basis": basis,
-        "springs": flat,
-        "points": bound.points,
-        "U": lattice.bodies.U,
-        "scale": scale,
-        "scale_slope": slope,
-        "batch_size": bound.numerics.batch_size,
-        "solver": lattice.solver,
-    }
+    return SpringDependence(
+        lattice.bodies, basis, flat, bound.points, lattice.bodies.U, scale, slope
+    )

@@ -10,18 +10,29 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from onephonon.core.errors import InputError, NetworkError
+from onephonon.core.memory import check_memory
 from onephonon.crystal.conformers import find_conformers
 
 from .bodies import Bodies
+from .pieces import find_pieces, joining_length
 
-#: Maximum number of contacts, each of which needs about 100 bytes.
+Index = NDArray[np.int64]
+
+#: Maximum number of contacts.
 MAX_CONTACTS = 50_000_000
+
+#: Memory of a contact while contacts are found, bytes.
+CONTACT_BYTES = 350
+
+#: Numbers of contacts up to this fit into any memory.
+SMALL_NUMBER = 1_000_000
+
+#: Pieces up to this number are joined one by one in the search for a sufficient cutoff.
+MAX_PIECES = 64
 
 #: Tolerance of the cutoff (Å): far above rounding, far below the last decimal of a coordinate.
 ROUNDING = 1e-7
@@ -162,7 +173,7 @@ def _neighbour_pairs(
     frac = bodies.positions.numpy(force=True) @ np.linalg.inv(matrix).T
     volume = abs(float(np.linalg.det(matrix)))
     expected = 0.5 * len(frac) ** 2 * (4 / 3) * math.pi * cutoff**3 / volume
-    _check_number(expected, cutoff, len(frac))
+    _check_number(expected, cutoff - ROUNDING, len(frac))
     home = np.floor(frac).astype(np.int64)
     frac = frac - home
     # Images whose fractional coordinates come within the cutoff of the home cell.
@@ -178,7 +189,9 @@ def _neighbour_pairs(
 
     tree = cKDTree(frac @ matrix.T)
     images = cKDTree((frac[atom] + shift_of) @ matrix.T)
-    _check_number(float(tree.count_neighbors(images, cutoff)), cutoff, len(frac))
+    # Each contact is counted from both ends, and each atom with itself.
+    counted = 0.5 * (float(tree.count_neighbors(images, cutoff)) - len(frac))
+    _check_number(counted, cutoff - ROUNDING, len(frac))
     found = tree.sparse_distance_matrix(images, cutoff, output_type="ndarray")
     i, distance = found["i"], found["v"]
     j, shift_j = atom[found["j"]], shift_of[found["j"]]
@@ -194,11 +207,14 @@ def _neighbour_pairs(
 
 def _check_number(expected: float, cutoff: float, n_atoms: int) -> None:
     """Raise if the list of contacts would not fit into memory."""
+    what = (
+        f"gnm_cutoff {cutoff:g} Å gives about {round(expected)} contacts in a cell of "
+        f"{n_atoms} atoms"
+    )
     if expected > MAX_CONTACTS:
-        raise InputError(
-            f"gnm_cutoff {cutoff:g} Å gives about {round(expected)} contacts in a cell of "
-            f"{n_atoms} atoms; lower it (the limit is {MAX_CONTACTS})"
-        )
+        raise InputError(f"{what}; lower it (the limit is {MAX_CONTACTS})")
+    if expected > SMALL_NUMBER:
+        check_memory(CONTACT_BYTES * expected, what, "lower it")
 
 
 def check_connected(bodies: Bodies, contacts: Contacts) -> None:
@@ -210,13 +226,32 @@ def check_connected(bodies: Bodies, contacts: Contacts) -> None:
         Names the unconnected bodies or missing directions, and the smallest sufficient cutoff.
     """
     problem = describe_disconnected(bodies, contacts)
-    if problem is None:
-        return
-    enough = _smallest_cutoff(bodies, contacts.cutoff)
-    raise NetworkError(
-        f"with gnm_cutoff {contacts.cutoff:g} Å {problem}; "
-        f"the smallest cutoff that joins everything is {enough:.2f} Å"
-    )
+    if problem is not None:
+        raise NetworkError(
+            f"with gnm_cutoff {contacts.cutoff:g} Å {problem}; {_advice(bodies, contacts)}"
+        )
+
+
+def check_any(bodies: Bodies, contacts: Contacts) -> None:
+    """Check that there are contacts at all.
+
+    Raises
+    ------
+    NetworkError
+        Names the cutoff and the smallest sufficient one.
+    """
+    if not contacts.n_contacts:
+        raise NetworkError(
+            f"no two atoms are within gnm_cutoff {contacts.cutoff:g} Å of each other; "
+            f"{_advice(bodies, contacts)}"
+        )
+
+
+def _advice(bodies: Bodies, contacts: Contacts) -> str:
+    enough = smallest_cutoff(bodies, contacts)
+    if enough is None:
+        return "no cutoff joins everything: bodies of alternatives that are never there are loose"
+    return f"the smallest cutoff that joins everything is {enough:.2f} Å"
 
 
 def name_bodies(bodies: Bodies, which: list[int], limit: int = 5) -> str:
@@ -231,56 +266,19 @@ def atoms_hold_together(bodies: Bodies, contacts: Contacts) -> bool:
     In that case, springs with k_perp > 0 resist every motion.
     """
     i, j, d = (x.numpy(force=True) for x in (contacts.i, contacts.j, contacts.cell))
-    pieces = _find_pieces(i, j, d, bodies.n_cell_atoms)
+    pieces = find_pieces(i, j, d, bodies.n_cell_atoms)
     return pieces.whole
-
-
-@dataclass(frozen=True)
-class _Pieces:
-    """Connectivity of a periodic graph: components modulo the lattice, and the lattice of loops.
-
-    The lattice vectors accumulated along its loops must generate all of Z^3 (rank 3,
-    index 1), so that a component extends through all cells.
-    """
-
-    piece: NDArray[np.int32]
-    rank: int
-    index: int
-
-    @property
-    def whole(self) -> bool:
-        return not self.piece.any() and self.rank == 3 and self.index == 1
-
-
-def _find_pieces(
-    a: NDArray[np.int64], b: NDArray[np.int64], d: NDArray[np.int64], n: int
-) -> _Pieces:
-    """Pieces of the periodic graph whose edges join node a in cell 0 with node b in cell d."""
-    graph = coo_array((np.ones(len(a)), (a, b)), shape=(n, n)).tocsr()
-    n_pieces, piece = connected_components(graph, directed=False)
-    if n_pieces > 1:
-        return _Pieces(piece, 0, 0)
-    order, before = breadth_first_order(graph, 0, directed=False)
-    step: dict[tuple[int, int], NDArray[np.int64]] = {}
-    for x, y, c in zip(a.tolist(), b.tolist(), d, strict=True):
-        step[x, y], step[y, x] = c, -c
-    place = np.zeros((n, 3), dtype=np.int64)
-    for node in order[1:].tolist():
-        place[node] = place[before[node]] + step[int(before[node]), node]
-    loops = np.unique(place[a] + d - place[b], axis=0)
-    return _Pieces(piece, *_generated_lattice(loops.tolist()))
 
 
 def describe_disconnected(
     bodies: Bodies, contacts: Contacts, cutoff: float | None = None
 ) -> str | None:
     """Describe the unconnected parts, or None; with `cutoff`, using only shorter contacts."""
-    a, b = (bodies.body[x].numpy(force=True) for x in (contacts.i, contacts.j))
-    d = contacts.cell.numpy(force=True)
+    a, b, d = _edges(bodies, contacts)
     if cutoff is not None:
         near = contacts.distance.numpy(force=True) <= cutoff + ROUNDING
         a, b, d = a[near], b[near], d[near]
-    found = _find_pieces(a, b, d, bodies.n_bodies)
+    found = find_pieces(a, b, d, bodies.n_bodies)
     if found.whole:
         return None
     n_pieces = int(found.piece.max()) + 1
@@ -297,44 +295,69 @@ def describe_disconnected(
     return f"the crystal falls into {found.index} interpenetrating networks that are not connected"
 
 
-def _generated_lattice(vectors: list[list[int]]) -> tuple[int, int]:
-    """Rank of the lattice that integer vectors generate, and its index in Z^3 at full rank."""
-    rows = [list(v) for v in vectors if any(v)]
-    index = 1
-    rank = 0
-    for column in range(3):
-        # Euclid's algorithm on this column until only one row has a nonzero element there.
-        while True:
-            live = [r for r in rows if r[column]]
-            if len(live) < 2:
-                break
-            pivot = min(live, key=lambda r: abs(r[column]))
-            for r in live:
-                if r is not pivot:
-                    m = r[column] // pivot[column]
-                    r[:] = [x - m * y for x, y in zip(r, pivot, strict=True)]
-        rows = [r for r in rows if any(r)]
-        if live:
-            rank += 1
-            index *= abs(live[0][column])
-            rows = [r for r in rows if r is not live[0]]
-    return rank, index
+def smallest_cutoff(bodies: Bodies, contacts: Contacts) -> float | None:
+    """Smallest cutoff, rounded up to 0.01 Å, at which everything is connected.
 
+    Parameters
+    ----------
+    bodies : Bodies
+    contacts : Contacts
+        Those of a shorter cutoff, at which it is not.
 
-def _smallest_cutoff(bodies: Bodies, cutoff: float) -> float:
-    """Smallest cutoff, rounded up to 0.01 Å, at which everything is connected."""
-    larger_cutoff = cutoff
+    Returns
+    -------
+    float or None
+        None if there is none: a body of alternatives of occupancy zero has no contacts.
+    """
+    share = bodies.shares.numpy(force=True)
+    body = bodies.body.numpy(force=True)
+    there = share > 0
+    if len(np.unique(body[there])) < bodies.n_bodies:
+        return None
+    # Longer contacts, as long as there are many pieces; then few pieces, by their distances.
     while True:
-        larger_cutoff *= 1.25
-        contacts = find_contacts(bodies, larger_cutoff)
-        if describe_disconnected(bodies, contacts) is None:
+        edges = _edges(bodies, contacts)
+        found = find_pieces(*edges, bodies.n_bodies)
+        if found.whole:
+            return _shortest_whole(bodies, contacts)
+        if found.piece.max() < MAX_PIECES:
             break
-    lengths = np.unique(contacts.distance.numpy(force=True))
+        contacts = find_contacts(bodies, 1.25 * contacts.cutoff)
+    length = joining_length(
+        bodies.positions.numpy(force=True).astype(np.float64)[there],
+        body[there],
+        bodies.crystal.cell.matrix.numpy(force=True).astype(np.float64),
+        edges,
+        bodies.n_bodies,
+    )
+    cutoff = _rounded_up(length)
+    if not (find_conformers(bodies.crystal).letter >= 0).any():
+        return cutoff
+    # Alternatives that exclude each other join no bodies, however close they are.
+    while not find_pieces(*_edges(bodies, find_contacts(bodies, cutoff)), bodies.n_bodies).whole:
+        cutoff = _rounded_up(1.02 * cutoff)
+    return cutoff
+
+
+def _shortest_whole(bodies: Bodies, contacts: Contacts) -> float:
+    """Length of the longest contact that is needed, of contacts that join everything."""
+    a, b, d = _edges(bodies, contacts)
+    length = contacts.distance.numpy(force=True)
+    lengths = np.unique(length)
     low, high = 0, len(lengths) - 1
     while low < high:
         middle = (low + high) // 2
-        if describe_disconnected(bodies, contacts, float(lengths[middle])) is None:
-            high = middle
-        else:
-            low = middle + 1
-    return math.ceil((float(lengths[high]) - ROUNDING) * 100) / 100
+        near = length <= lengths[middle] + ROUNDING
+        whole = find_pieces(a[near], b[near], d[near], bodies.n_bodies).whole
+        low, high = (low, middle) if whole else (middle + 1, high)
+    return _rounded_up(float(lengths[high]))
+
+
+def _rounded_up(length: float) -> float:
+    return math.ceil((length - ROUNDING) * 100) / 100
+
+
+def _edges(bodies: Bodies, contacts: Contacts) -> tuple[Index, Index, Index]:
+    """Bodies a and b of each contact, and the cell of b."""
+    a, b = (bodies.body[x].numpy(force=True) for x in (contacts.i, contacts.j))
+    return a, b, contacts.cell.numpy(force=True)

@@ -13,7 +13,7 @@ from onephonon.core.errors import InputError
 from onephonon.core.tensors import first_of_each, map_tensors
 
 from .bodies import Bodies
-from .contacts import Contacts
+from .contacts import Contacts, check_any
 from .force_constants import ForceConstants, Springs, contact_directions
 from .interfaces import Interfaces, find_interfaces
 from .springs import check_names
@@ -99,6 +99,7 @@ class InterfaceStiffness(nn.Module):
             )
         if not start > 0:
             raise InputError(f"start {start}: give a positive spring constant")
+        check_any(bodies, contacts)
         found = find_interfaces(bodies, contacts)
         self.names = found.names[1:]
         self._pairs = _copy_pairs(bodies, contacts, found)

@@ -15,7 +15,7 @@ from onephonon.core.errors import InputError
 from onephonon.core.tensors import map_tensors
 
 from .bodies import Bodies
-from .contacts import Contacts
+from .contacts import Contacts, check_any
 from .force_constants import (
     ForceConstants,
     Springs,
@@ -203,6 +203,7 @@ class ClassSprings(nn.Module):
 
     def __init__(self, bodies: Bodies, contacts: Contacts, plan: SpringPlan) -> None:
         super().__init__()
+        check_any(bodies, contacts)
         labels = [str(label) for label in classify(bodies, contacts, plan.by)]
         # Sorted, so that a saved state does not depend on the order of the contacts.
         self.names = tuple(sorted(set(labels)))
@@ -292,6 +293,7 @@ class FunctionSprings(nn.Module):
 
     def __init__(self, bodies: Bodies, contacts: Contacts, function: SpringFunction) -> None:
         super().__init__()
+        check_any(bodies, contacts)
         self.function = function
         self._features = contact_features(bodies, contacts, find_interfaces(bodies, contacts))
 

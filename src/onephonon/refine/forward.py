@@ -20,7 +20,7 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 from onephonon.scattering.diffuse import point_amplitudes
 from onephonon.scattering.intensity import one_phonon_intensity
-from onephonon.scattering.jacobian import SpringBasis, spring_slopes
+from onephonon.scattering.jacobian import SpringBasis, SpringDependence, spring_slopes
 from onephonon.scattering.points import QPoints
 from onephonon.scattering.voxels import weighted_sums
 
@@ -103,7 +103,8 @@ class VoxelModel:
         for part in self.parts:
             n = part.voxels.stop - part.voxels.start
             total = values.new_zeros(n, 1 + basis.n_springs)
-            every = spring_slopes(self.bodies, basis, values, part.points, self.bodies.U, G=part.G)
+            at = SpringDependence(self.bodies, basis, values, part.points, self.bodies.U)
+            every = spring_slopes(at, G=part.G)
             for some in every:
                 rows = torch.cat([some.value[:, None], some.slopes], dim=1)
                 if part.weight is None or part.voxel is None:

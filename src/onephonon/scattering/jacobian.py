@@ -84,6 +84,34 @@ def spring_basis(constants: Callable[[Tensor], ForceConstants], springs: Tensor)
 
 
 @dataclass(frozen=True)
+class SpringDependence:
+    """What the intensity at some q depends on, as a function of the spring constants.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    basis : SpringBasis
+    springs : Tensor, shape (n_springs,)
+        Spring constants.
+    points : QPoints
+    U : Tensor, shape (n_cell_atoms, 3, 3)
+        Mean-square displacements in the Debye-Waller factors, Å^2; constant.
+    scale : Tensor or float
+        Thermal scale.
+    scale_slope : Tensor, shape (n_springs,), optional
+        Derivative of the scale with respect to the springs, if it depends on them.
+    """
+
+    bodies: Bodies
+    basis: SpringBasis
+    springs: Tensor
+    points: QPoints
+    U: Tensor
+    scale: Tensor | float = 1.0
+    scale_slope: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class SpringSlopes:
     """Intensity at some q and its derivatives with respect to the spring constants.
 
@@ -104,13 +132,7 @@ class SpringSlopes:
 
 @torch.no_grad()
 def spring_slopes(
-    bodies: Bodies,
-    basis: SpringBasis,
-    springs: Tensor,
-    points: QPoints,
-    U: Tensor,
-    scale: Tensor | float = 1.0,
-    scale_slope: Tensor | None = None,
+    at: SpringDependence,
     *,
     G: Tensor | None = None,
     batch_size: int | None = None,
@@ -121,34 +143,31 @@ def spring_slopes(
 
     Parameters
     ----------
-    bodies : Bodies
-    basis : SpringBasis
-    springs : Tensor, shape (n_springs,)
-        Spring constants.
-    points, U, scale, G, batch_size, progress, solver
-        As for `one_phonon_intensity`; U, and with it G, is treated as constant.
-    scale_slope : Tensor, shape (n_springs,), optional
-        Derivative of the scale with respect to the springs, if it depends on them.
+    at : SpringDependence
+    G, batch_size, progress, solver
+        As for `one_phonon_intensity`; G is treated as constant.
 
     Yields
     ------
     SpringSlopes
         Each valid q is in one of them.
     """
-    done, total = 0, int(points.valid.sum())
-    products = _Products.of(basis, bodies)
-    made = make_solver(bodies, basis.constants(springs), solver)
+    done, total = 0, int(at.points.valid.sum())
+    products = _Products.of(at.basis, at.bodies)
+    made = make_solver(at.bodies, at.basis.constants(at.springs), solver)
     batch = max(1, NUMBERS_AT_A_TIME // products.widest)
-    batch = min(batch, batch_size or (default_batch_size(bodies) if G is None else batch))
-    for chunk in points.zone_groups().chunks(batch, made.zone_batch):
-        k_frac, flat = points.zone.k_frac[chunk.zone], chunk.points.reshape(-1)
-        rows = transform(bodies, points.q[flat], U) if G is None else G.index_select(0, flat)
+    batch = min(batch, batch_size or (default_batch_size(at.bodies) if G is None else batch))
+    for chunk in at.points.zone_groups().chunks(batch, made.zone_batch):
+        k_frac, flat = at.points.zone.k_frac[chunk.zone], chunk.points.reshape(-1)
+        rows = (
+            transform(at.bodies, at.points.q[flat], at.U) if G is None else G.index_select(0, flat)
+        )
         value, v = made.at(k_frac).solve(rows.reshape(*chunk.points.shape, -1))
-        slopes = scale * products.slopes(k_frac, v)
-        if scale_slope is not None:
-            slopes.addcmul_(value[:, :, None], scale_slope)
+        slopes = at.scale * products.slopes(k_frac, v)
+        if at.scale_slope is not None:
+            slopes.addcmul_(value[:, :, None], at.scale_slope)
         where = chunk.where
-        yield SpringSlopes(where, chunk.pick(scale * value), chunk.pick(slopes))
+        yield SpringSlopes(where, chunk.pick(at.scale * value), chunk.pick(slopes))
         done += len(where)
         if progress:
             progress("jacobian", done, total)
@@ -226,20 +245,14 @@ def _real_products(x: Tensor, y: Tensor) -> Tensor:
 
 
 def spring_jacobian(
-    bodies: Bodies,
-    basis: SpringBasis,
-    springs: Tensor,
-    points: QPoints,
-    U: Tensor,
-    scale: Tensor | float = 1.0,
-    scale_slope: Tensor | None = None,
+    at: SpringDependence,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Intensity and its derivatives with respect to all spring constants.
 
     Parameters
     ----------
-    bodies, basis, springs, points, U, scale, scale_slope, **options
+    at, **options
         As for `spring_slopes`.
 
     Returns
@@ -248,22 +261,17 @@ def spring_jacobian(
     jacobian : Tensor, shape (n_q, n_springs)
         NaN, like the intensity, where a point is not valid.
     """
-    value = torch.full((points.n_q,), torch.nan, dtype=U.dtype, device=U.device)
-    jacobian = value.new_full((points.n_q, basis.n_springs), torch.nan)
-    for some in spring_slopes(bodies, basis, springs, points, U, scale, scale_slope, **options):
+    n_q = at.points.n_q
+    value = torch.full((n_q,), torch.nan, dtype=at.U.dtype, device=at.U.device)
+    jacobian = value.new_full((n_q, at.basis.n_springs), torch.nan)
+    for some in spring_slopes(at, **options):
         value[some.points] = some.value
         jacobian[some.points] = some.slopes
     return value, jacobian
 
 
 def spring_normal_equations(
-    bodies: Bodies,
-    basis: SpringBasis,
-    springs: Tensor,
-    points: QPoints,
-    U: Tensor,
-    scale: Tensor | float = 1.0,
-    scale_slope: Tensor | None = None,
+    at: SpringDependence,
     *,
     residual: Tensor,
     weights: Tensor | None = None,
@@ -274,7 +282,7 @@ def spring_normal_equations(
 
     Parameters
     ----------
-    bodies, basis, springs, points, U, scale, scale_slope, **options
+    at, **options
         As for `spring_slopes`.
     residual : Tensor, shape (n_q,)
         Data minus intensity.
@@ -296,13 +304,13 @@ def spring_normal_equations(
     """
     weights = torch.ones_like(residual) if weights is None else weights
     columns = residual.new_zeros(len(residual), 0) if columns is None else columns
-    _check_shapes(points.n_q, residual, weights, columns)
-    n = basis.n_springs + columns.shape[1]
-    total = U.new_zeros(n, n + 1)
-    for some in spring_slopes(bodies, basis, springs, points, U, scale, scale_slope, **options):
-        at = some.points
-        w = weights[at, None]
-        rows = torch.cat([some.slopes, columns[at], residual[at, None]], dim=1)
+    _check_shapes(at.points.n_q, residual, weights, columns)
+    n = at.basis.n_springs + columns.shape[1]
+    total = at.U.new_zeros(n, n + 1)
+    for some in spring_slopes(at, **options):
+        here = some.points
+        w = weights[here, None]
+        rows = torch.cat([some.slopes, columns[here], residual[here, None]], dim=1)
         rows = torch.where(w > 0, rows * w.sqrt(), 0.0)
         total += rows[:, :n].T @ rows
     return total[:, :n], total[:, n]
