@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.averaging import ORDERS, AveragingErrors, averaging_errors
 from onephonon.model.one_phonon import OnePhonon
 
@@ -101,11 +100,6 @@ def orders_text(voxels: FitVoxels) -> str:
         for order, n in zip(orders.tolist(), count.tolist(), strict=True)
     ]
     return ", ".join(parts)
-
-
-def is_calculated_at_points(data: DiffuseMap) -> bool:
-    """Whether a map was calculated at the points of its grid, and so has no averages to model."""
-    return bool(data.version) and not data.parameters.get("average")
 
 
 def _weight(voxels: FitVoxels, errors: AveragingErrors) -> Float64:
