@@ -1,14 +1,15 @@
 """Averages over voxels against fine sampling, and their gradients."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from crystals import CELLS, made_up
-from onephonon import MapGrid, OnePhonon
-from onephonon.compare import simulate_at
+from onephonon import DiffuseMap, MapGrid, OnePhonon
+from onephonon.compare import compare_model, simulate_at
 from onephonon.crystal import find_reindexings
 from onephonon.model import voxel_average
 from onephonon.scattering import Quadrature
@@ -153,3 +154,19 @@ def test_ways_of_indexing_at_once(spacegroup, cell, step, average):
             slow = intensities(model, hkl @ way.operator)
         # The same terms in another order; symmetry to the rounding of K.
         assert found[way.name] == pytest.approx(slow, rel=1e-7, nan_ok=True)
+
+
+def test_centres_that_are_no_averages_are_noted(model):
+    grid = MapGrid((-0.8, -0.8, -0.8), (0.2, 0.2, 0.2), (9, 9, 9))
+    with torch.no_grad():
+        values = voxel_average(model, grid, order=3, use_data_adp=True).numpy()
+    cell = model.crystal.cell.parameters
+    data = DiffuseMap.on_grid(values.reshape(grid.shape), grid, cell, spacegroup="P 1")
+    notes = " ".join(compare_model(model, data, use_data_adp=True).notes)
+    assert "centres differ from averages" in notes
+    # A calculated map has values at points; averages need no note.
+    assert "differ" not in " ".join(compare_model(model, data, average=2).notes)
+    calculated = replace(data, version="1")
+    assert calculated.calculated_at_points
+    assert "differ" not in " ".join(compare_model(model, calculated).notes)
+    assert not replace(calculated, parameters={"average": 2}).calculated_at_points

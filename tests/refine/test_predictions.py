@@ -182,25 +182,25 @@ def test_absolute_springs_carry_the_uncertainty_of_b(scaled, absolute):
             assert row.value == known.value
     # What is predicted carries it too: B and the square of a speed of sound go as 1/springs.
     _, fit = scaled
-    draws = level(fit, "hybrid").x.repeat(200, 1)
+    draws = level(fit, "hybrid").x.repeat(50, 1)
     found = predict(fit, level(fit, "hybrid"), draws=draws)
     half = 0.5 * np.log(found.b_factors.high / found.b_factors.low)
-    # The 68 % interval of 200 normal draws is its own to a tenth.
-    np.testing.assert_allclose(half, 0.2, rtol=0.2)
+    # The 68 % interval of 50 normal draws is its own to 15 %; three of these.
+    np.testing.assert_allclose(half, 0.2, rtol=0.45)
     half = 0.5 * np.log(found.speeds.high / found.speeds.low)
-    np.testing.assert_allclose(half, 0.1, rtol=0.2)
+    np.testing.assert_allclose(half, 0.1, rtol=0.45)
 
 
 def test_no_more_springs_are_known_than_directions_and_the_mean_b(scaled, absolute):
     for _, fit in (scaled, absolute):
-        for fitted in fit.series.levels:
-            # Priors from weak to overwhelming.
-            for prior in np.geomspace(1e-2, 1e6, 9):
-                uncertainty = Uncertainty(fitted.uncertainty.information, float(prior))
-                table = spring_table(fit, replace(fitted, uncertainty=uncertainty))
-                # Independent vectors within 1/(2n) of a space are no more than its dimensions.
-                sure = sum(row.by_data > 1 - 0.25 / len(table) ** 2 for row in table)
-                assert sure <= uncertainty.n_determined + (not fit.absolute)
+        fitted = level(fit, "hybrid")
+        # Priors from weak to overwhelming.
+        for prior in (1.0, 1e3, 1e5):
+            uncertainty = Uncertainty(fitted.uncertainty.information, prior)
+            table = spring_table(fit, replace(fitted, uncertainty=uncertainty))
+            # Independent vectors within 1/(2n) of a space are no more than its dimensions.
+            sure = sum(row.by_data > 1 - 0.25 / len(table) ** 2 for row in table)
+            assert sure <= uncertainty.n_determined + (not fit.absolute)
 
 
 def test_intervals_of_undetermined_springs_are_unbounded(absolute):

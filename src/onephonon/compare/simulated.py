@@ -18,7 +18,7 @@ from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.model.voxels import points_at, voxel_average
 from onephonon.scattering.grid_intensity import has_symmetry
-from onephonon.scattering.quadrature import Quadrature, choose_quadrature
+from onephonon.scattering.quadrature import Quadrature, choose_quadrature, holds_bragg
 from onephonon.scattering.voxel_orientations import (
     equivalent_operators,
     find_orientations,
@@ -35,6 +35,13 @@ Float64 = NDArray[np.float64]
 #: Memory of a voxel in one indexing, and of the nodes that are computed at a time, bytes, as
 #: measured.
 VOXEL_BYTES, NODES_BYTES = 200, 3e8
+
+#: Voxels whose centre and average are compared, of all and of those beside Bragg points: closer
+#: than this, in steps of the grid.
+N_CHECKED, BESIDE = 100, 1.5
+
+#: Relative rms difference of centres and averages from which it is said.
+MIN_CENTRE_ERROR = 0.01
 
 
 def compare_model(
@@ -103,7 +110,53 @@ def compare_model(
     laue = laue_operators(crystal.spacegroup, crystal.cell.parameters)
     notes = comparison_notes(settings, crystal.spacegroup, crystal.cell.parameters, data)
     how = "evaluated at the voxel centres" if quadrature is None else str(quadrature)
+    if quadrature is None and data.grid is not None and not data.calculated_at_points:
+        operator = candidates[0].operator
+        notes += centre_notes(model, target.hkl(), data.grid.step, operator)
     return compare_values(target, lambda r: found[r.name], candidates, settings, laue, how, notes)
+
+
+def centre_notes(
+    model: OnePhonon, hkl: Float64, step: Sequence[float], operator: Float64
+) -> tuple[str, ...]:
+    """A note on how far values at the centres are from averages over voxels, if that matters.
+
+    Parameters
+    ----------
+    model : OnePhonon
+    hkl : ndarray, shape (N, 3)
+        Centres of voxels, in the data's indices.
+    step : three float
+        Extent of a voxel.
+    operator : ndarray, shape (3, 3)
+        ``hkl @ operator`` are the model's indices.
+    """
+    hkl = hkl[~holds_bragg(hkl, step)]
+    if not len(hkl):
+        return ()
+    rng = np.random.default_rng(0)
+    far = np.linalg.norm((hkl - np.rint(hkl)) / np.asarray(step), axis=1)
+    beside = hkl[far < BESIDE]
+    found = []
+    for some in (hkl, beside):
+        chosen = some[rng.choice(len(some), min(N_CHECKED, len(some)), replace=False)]
+        if not len(chosen):
+            found.append(0.0)
+            continue
+        with torch.no_grad():
+            run: dict[str, Any] = {"use_data_adp": True}
+            centre = _at_points(model, chosen @ operator, run)
+            mean = voxel_average(model, chosen, step, 3, matrix=operator.T, use_data_adp=True)
+        known = torch.isfinite(centre) & torch.isfinite(mean)
+        off = (centre - mean)[known].square().sum() / mean[known].square().sum().clamp(min=1e-300)
+        found.append(float(off.sqrt()))
+    if max(found) < MIN_CENTRE_ERROR:
+        return ()
+    return (
+        f"values at the centres differ from averages over the voxels by {100 * found[0]:.1f} % "
+        f"(rms), next to Bragg points by {100 * found[1]:.1f} %: data are averages, so set average "
+        "to 2 or more",
+    )
 
 
 def simulate_at(

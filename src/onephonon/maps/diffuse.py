@@ -233,6 +233,14 @@ class DiffuseMap:
         )
 
     @property
+    def calculated_at_points(self) -> bool:
+        """Whether a model was evaluated at the points of the map, not averaged over voxels.
+
+        Maps that this package calculates carry its version; averages also their order.
+        """
+        return bool(self.version) and not self.parameters.get("average")
+
+    @property
     def map_shape(self) -> tuple[int, int, int] | None:
         """Voxels along h, k and l, or None for a list."""
         return None if self.grid is None else self.grid.shape

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.averaging import ORDERS, AveragingErrors, averaging_errors
 from onephonon.model.one_phonon import OnePhonon
 
@@ -26,8 +25,9 @@ Index = NDArray[np.int64]
 #: a bound: errors of both signs cancel, and in tests springs move by a third of it at most.
 MAX_SHIFT = 1.0
 
-#: Maximum mean number of nodes of a voxel: the cost of a fit grows in proportion.
-MAX_NODES_PER_VOXEL = 32
+#: Maximum mean number of nodes of a voxel, unless so few nodes in all that they cost little:
+#: the cost of a fit grows in proportion.
+MAX_NODES_PER_VOXEL, CHEAP_NODES = 32, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def choose_orders(voxels: FitVoxels, errors: AveragingErrors) -> tuple[FitVoxels
     squares = errors.mean_square(_weight(voxels, errors))
     squares = errors.n_voxels[:, None] * squares
     nodes = _nodes_by_group(voxels, errors)
-    choice = _cheapest(squares, nodes, MAX_NODES_PER_VOXEL * voxels.n)
+    max_nodes = max(MAX_NODES_PER_VOXEL * voxels.n, CHEAP_NODES)
+    choice = _cheapest(squares, nodes, max_nodes)
     order = np.asarray(ORDERS)[choice][errors.group]
     return replace(voxels, order=order), _summary(squares, choice, errors.n_voxels)
 
@@ -101,11 +102,6 @@ def orders_text(voxels: FitVoxels) -> str:
         for order, n in zip(orders.tolist(), count.tolist(), strict=True)
     ]
     return ", ".join(parts)
-
-
-def is_calculated_at_points(data: DiffuseMap) -> bool:
-    """Whether a map was calculated at the points of its grid, and so has no averages to model."""
-    return bool(data.version) and not data.parameters.get("average")
 
 
 def _weight(voxels: FitVoxels, errors: AveragingErrors) -> Float64:

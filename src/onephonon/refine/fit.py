@@ -24,7 +24,6 @@ from .averaging import (
     Averaging,
     choose_orders,
     estimate_errors,
-    is_calculated_at_points,
     judge_orders,
     orders_text,
 )
@@ -137,7 +136,7 @@ def _with_orders(
 
     Errors are None for maps calculated at the points of a grid.
     """
-    if settings.average is None and is_calculated_at_points(data):
+    if settings.average is None and data.calculated_at_points:
         return replace(voxels, order=np.ones_like(voxels.order)), None
     errors = estimate_errors(model, voxels)
     if settings.average is None:

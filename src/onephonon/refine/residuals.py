@@ -48,6 +48,9 @@ MIN_RING_SHARE = 0.1
 #: normal residuals none is beyond.
 SPIKE_SIGMAS = 6.0
 
+#: The same for data without sigma, whose residuals are misfit with longer tails than noise.
+SPIKE_SIGMAS_OF_MISFIT = 10.0
+
 #: Fraction of a column below which springs, scale and background explain all of it.
 UNDETERMINED = 1e-6
 
@@ -341,7 +344,8 @@ def isolated_outliers(z: Float64, voxels: FitVoxels) -> Index:
     -------
     ndarray, shape (n,), int64
     """
-    far = np.flatnonzero(np.abs(z) > SPIKE_SIGMAS * _spread(z, voxels))
+    limit = SPIKE_SIGMAS if voxels.sigma_known else SPIKE_SIGMAS_OF_MISFIT
+    far = np.flatnonzero(np.abs(z) > limit * _spread(z, voxels))
     if not len(far):
         return far
     place = voxels.hkl @ np.linalg.inv(voxels.rotation) / np.asarray(voxels.averaging.step)
