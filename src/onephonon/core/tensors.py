@@ -34,12 +34,28 @@ def inside_functorch() -> bool:
 
 
 def constant_values(x: Tensor) -> NDArray[np.float64]:
-    """Values of a tensor as constants, also inside a transform of torch.func."""
+    """Values of a tensor as constants, also inside a transform of torch.func.
+
+    Of a tensor that `torch.vmap` runs through, those of the first member.
+    """
+    functorch = torch._C._functorch
+    with temporarily_clear_interpreter_stack():
+        while functorch.is_functorch_wrapped_tensor(x):
+            along = functorch.maybe_get_bdim(x)
+            x = functorch.get_unwrapped(x)
+            if along >= 0:
+                x = x.select(along, 0)
+        return x.detach().cpu().double().numpy()
+
+
+def in_vmap(x: Tensor) -> bool:
+    """Whether `torch.vmap` runs through a tensor, so that its values cannot decide on sizes."""
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(x):
+        if functorch.maybe_get_bdim(x) >= 0:
+            return True
         x = functorch.get_unwrapped(x)
-    with temporarily_clear_interpreter_stack():
-        return x.detach().cpu().double().numpy()
+    return False
 
 
 def push_forward(

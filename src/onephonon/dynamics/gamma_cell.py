@@ -27,13 +27,13 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import NetworkError
-from onephonon.core.tensors import inside_functorch
+from onephonon.core.tensors import constant_values, in_vmap, inside_functorch
 from onephonon.core.units import TWO_PI
 
 #: Order J and width w of the window, B = 1/w^2 for a cubic mesh: sum and integral differ by 1e-9 of
 #: z for a constant A, by up to 5e-5 for crystals with central forces, and less for others.
 ORDER = 6
-WIDTH = 1.8
+WIDTH = 1.6
 
 #: The window is neglected where it is below 1e-10.
 WINDOW_END = 40.0
@@ -45,12 +45,10 @@ N_POLAR = 24
 N_IMAGES = 8
 TIE = 1e-9
 
-#: Shortest vectors of the dual lattice are searched up to this index.
+#: Shortest vectors of the dual lattice are searched up to this index; their smallest squared length
+#: is taken as the norm of this power, 0.74 of it for a cubic lattice.
 MAX_INDEX = 6
-
-#: Inside torch.func the window ends at this index along each axis, which changes the mean by less
-#: than 1e-9, or 1e-4 where stiffnesses per step of the mesh differ by 10 between directions.
-FUNCTORCH_END = 16
+SMOOTHNESS = 6
 
 #: Wavevectors per batch.
 CHUNK = 200_000
@@ -75,7 +73,7 @@ def acoustic_correction(
     -------
     Tensor, shape (3, 3) or (n_cells, 3, 3)
         To add to the sum over the mesh, for the translations of every pair of bodies.
-        Differentiable in the stiffness; the window, of which the result does not depend, is not.
+        Differentiable in the stiffness.
 
     Raises
     ------
@@ -88,7 +86,9 @@ def acoustic_correction(
     cells = torch.zeros(1, 3, dtype=torch.int64) if cells is None else cells
     R = cells.to(n) / n
     # Images of R lie nearer to each other than lattice points: the window must be narrower there.
-    B = _window(A.detach(), WIDTH if at_zero else 2.0 * WIDTH)
+    # In a vmap, one window for all: the result hardly depends on it.
+    first = torch.from_numpy(constant_values(A)).to(A) if in_vmap(A) else A
+    B = _window(first, WIDTH if at_zero else 2.0 * WIDTH)
     x, weight = _directions(B)
     f = _inverse(torch.einsum("ka,kb,abxy->kxy", x, x, A))
     waves = sum(_radial_integral(TWO_PI * (x @ image.T)) for image in _images(R)) / N_IMAGES
@@ -131,8 +131,9 @@ def _window(A: Tensor, width: float) -> Tensor:
     B = A.diagonal(dim1=2, dim2=3).sum(-1)
     index = torch.arange(-MAX_INDEX, MAX_INDEX + 1, device=A.device)
     dual = torch.cartesian_prod(index, index, index).to(B)
-    lengths = ((dual @ torch.linalg.inv(B)) * dual).sum(1)
-    shortest = lengths[dual.abs().sum(1) > 0].min()
+    lengths = ((dual @ torch.linalg.inv(B)) * dual).sum(1)[dual.abs().sum(1) > 0]
+    # A smooth lower bound of the shortest one, so that the result is differentiable.
+    shortest = lengths.pow(-SMOOTHNESS).sum().pow(-1.0 / SMOOTHNESS)
     return B * (shortest / width**2)
 
 
@@ -180,10 +181,8 @@ def _directions(B: Tensor) -> tuple[Tensor, Tensor]:
 
 def _lattice(B: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Integers m other than zero within the window, one of each pair, and the window Q."""
-    if inside_functorch():  # sizes must not depend on values
-        end = [FUNCTORCH_END] * 3
-    else:
-        end = (WINDOW_END * torch.linalg.inv(B).diagonal()).sqrt().floor().long().tolist()
+    reach = (WINDOW_END * torch.linalg.inv(torch.from_numpy(constant_values(B))).diagonal()).sqrt()
+    end = reach.floor().long().tolist()
     first, second, third = (torch.arange(-e, e + 1, device=B.device) for e in end)
     step = max(1, CHUNK // (len(second) * len(third)))
     for part in first[first >= 0].split(step):
@@ -191,8 +190,7 @@ def _lattice(B: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         half = (m[:, 0] > 0) | ((m[:, 0] == 0) & ((m[:, 1] > 0) | ((m[:, 1] == 0) & (m[:, 2] > 0))))
         m = m[half].to(B)
         p = ((m @ B) * m).sum(1)
-        if not inside_functorch():
-            m, p = m[p < WINDOW_END], p[p < WINDOW_END]
+        m, p = m[p < WINDOW_END], p[p < WINDOW_END]
         yield m, _window_value(p)
 
 
