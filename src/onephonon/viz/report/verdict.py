@@ -10,6 +10,7 @@ import numpy as np
 from onephonon.refine.parametrization import LogSprings
 from onephonon.refine.residuals import SIGNIFICANT, BChange, Diagnosis, Rings, Spikes, diagnose
 from onephonon.refine.result import Fit
+from onephonon.refine.table import spring_table
 
 from .html import fixed, number, percent
 
@@ -244,9 +245,12 @@ def _fit_warnings(fit: Fit) -> tuple[str, ...]:
     if sets < MIN_INDEPENDENT_SETS:
         few = f"Only {sets} independent set{'s were' if sets != 1 else ' was'} held out"
         found.append(f"{few}: the choice of the level is unreliable.")
-    far = best.x.abs() > math.log(MAX_SPRING_FACTOR)
-    if bool(far.any()) and isinstance(best.parametrization, LogSprings):
-        names = [n for n, f in zip(best.parametrization.names, far.tolist(), strict=True) if f]
+    names = []
+    if isinstance(best.parametrization, LogSprings):
+        # Ratios of constants: with a fitted scale the free parameters share an arbitrary factor.
+        far = math.log(MAX_SPRING_FACTOR)
+        names = [row.name for row in spring_table(fit) if abs(math.log(row.ratio)) > far]
+    if names:
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         found.append(
             f"Springs that differ from the start by more than a factor of {MAX_SPRING_FACTOR:g}: "
