@@ -38,14 +38,21 @@ def constant_values(x: Tensor) -> NDArray[np.float64]:
 
     Of a tensor that `torch.vmap` runs through, those of the first member.
     """
+    found: NDArray[np.float64] = values_of_all(x)[0]
+    return found
+
+
+def values_of_all(x: Tensor) -> NDArray[np.float64]:
+    """Values as constants of all members that `torch.vmap` runs through, shape (n, *x.shape)."""
+    shape = x.shape
     functorch = torch._C._functorch
     with temporarily_clear_interpreter_stack():
         while functorch.is_functorch_wrapped_tensor(x):
             along = functorch.maybe_get_bdim(x)
             x = functorch.get_unwrapped(x)
             if along >= 0:
-                x = x.select(along, 0)
-        return x.detach().cpu().double().numpy()
+                x = x.movedim(along, 0)
+        return x.detach().cpu().double().numpy().reshape(-1, *shape)
 
 
 def in_vmap(x: Tensor) -> bool:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import NetworkError
-from onephonon.core.tensors import constant_values, in_vmap, inside_functorch
+from onephonon.core.tensors import in_vmap, inside_functorch, values_of_all
 from onephonon.core.units import TWO_PI
 
 #: Order J and width w of the window, B = 1/w^2 for a cubic mesh: sum and integral differ by 1e-9 of
@@ -86,9 +86,7 @@ def acoustic_correction(
     cells = torch.zeros(1, 3, dtype=torch.int64) if cells is None else cells
     R = cells.to(n) / n
     # Images of R lie nearer to each other than lattice points: the window must be narrower there.
-    # In a vmap, one window for all: the result hardly depends on it.
-    first = torch.from_numpy(constant_values(A)).to(A) if in_vmap(A) else A
-    B = _window(first, WIDTH if at_zero else 2.0 * WIDTH)
+    B = _window(A, WIDTH if at_zero else 2.0 * WIDTH)
     x, weight = _directions(B)
     f = _inverse(torch.einsum("ka,kb,abxy->kxy", x, x, A))
     waves = sum(_radial_integral(TWO_PI * (x @ image.T)) for image in _images(R)) / N_IMAGES
@@ -181,8 +179,8 @@ def _directions(B: Tensor) -> tuple[Tensor, Tensor]:
 
 def _lattice(B: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Integers m other than zero within the window, one of each pair, and the window Q."""
-    reach = (WINDOW_END * torch.linalg.inv(torch.from_numpy(constant_values(B))).diagonal()).sqrt()
-    end = reach.floor().long().tolist()
+    reach = (WINDOW_END * torch.linalg.inv(B).diagonal()).sqrt()
+    end = values_of_all(reach).max(0).astype(int).tolist()
     first, second, third = (torch.arange(-e, e + 1, device=B.device) for e in end)
     step = max(1, CHUNK // (len(second) * len(third)))
     for part in first[first >= 0].split(step):
@@ -190,7 +188,8 @@ def _lattice(B: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         half = (m[:, 0] > 0) | ((m[:, 0] == 0) & ((m[:, 1] > 0) | ((m[:, 1] == 0) & (m[:, 2] > 0))))
         m = m[half].to(B)
         p = ((m @ B) * m).sum(1)
-        m, p = m[p < WINDOW_END], p[p < WINDOW_END]
+        if not in_vmap(p):
+            m, p = m[p < WINDOW_END], p[p < WINDOW_END]
         yield m, _window_value(p)
 
 

@@ -310,6 +310,6 @@ def default_mesh(crystal: Crystal, n_dof: int) -> tuple[int, int, int]:
     For up to 150 degrees of freedom, of five cells.
     """
     cells = CELLS_OF_FEW if n_dof <= MAX_DENSE_DOF else DEFAULT_CELLS
-    # A ratio such as 60/19.9999999 is 3.
-    n = [max(cells, math.ceil(DEFAULT_BOX / x - 1e-6)) for x in crystal.cell.parameters[:3]]
+    # A ratio such as 60/19.999 is 3: the mesh must not change with a cell in its last digits.
+    n = [max(cells, math.ceil(DEFAULT_BOX / x - 1e-3)) for x in crystal.cell.parameters[:3]]
     return symmetric_mesh(n, crystal.rotations)
