@@ -37,7 +37,7 @@ def test_simulate_a_map_then_its_points_then_draw_both(tmp_path: Path, ending: s
     first, second = tmp_path / f"map{ending}", tmp_path / "list.npz"
     run_command("simulate", DATA / "5zck.pdb", *RANGES, "--d-min", 5, "-o", first)
     if ending == ".npz":
-        run_command("simulate", DATA / "5zck.pdb", "--q", first, "--mesh", 2, 2, 3, "-o", second)
+        run_command("simulate", DATA / "5zck.pdb", "--q", first, "-o", second)
         a, b = np.load(first), np.load(second)
         assert a["map_shape"].tolist() == b["map_shape"].tolist() == [5, 5, 7]
         both = np.isfinite(a["intensity"])
@@ -76,9 +76,11 @@ def test_structure_options_reach_every_command(tmp_path: Path) -> None:
 
 def test_a_mesh_of_displacements_in_a_comparison(tmp_path: Path) -> None:
     data, model = tmp_path / "data.npz", tmp_path / "model.npz"
-    run_command("simulate", DATA / "5zck.pdb", *RANGES, "-o", data)
+    boxed = [*RANGES, "--zone-average", "supercell"]
+    run_command("simulate", DATA / "5zck.pdb", *boxed, "-o", data)
     for mesh in ([2, 2, 2], [2, 2, 3]):
-        given = ["--mesh", *mesh, "--remove-shells", 2, "--average", 0]
+        average = "supercell" if mesh == [2, 2, 3] else "crystal"
+        given = ["--mesh", *mesh, "--zone-average", average, "--remove-shells", 2, "--average", 0]
         run_command("compare", DATA / "5zck.pdb", data, *given, "-o", model, "--force")
         assert read_map(model).parameters["mesh"] == mesh
     # The data's own mesh: the same model at the same points, to rounding.

@@ -1,6 +1,10 @@
-"""Lattice dynamics against formulas, pseudo-inverses and an explicit supercell."""
+"""Lattice dynamics against formulas, pseudo-inverses and an explicit supercell.
+
+Averages are those of finite boxes; `test_zone_average` tests those of the crystal.
+"""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ import torch
 from crystals import made_up, simple_lattice
 from onephonon import NetworkError, OnePhonon
 from onephonon.crystal.crystal import mean_square
-from onephonon.dynamics.displacements import covariance, displacement_covariance
+from onephonon.dynamics import displacements
 from onephonon.dynamics.normal_modes import mass_factor_inverse, modes
 from onephonon.dynamics.solvers.dense.zone_mean import gamma_inverse
 from onephonon.dynamics.stiffness_matrix import factorize, stiffness
@@ -20,6 +24,9 @@ from onephonon.network.contacts import find_contacts
 from onephonon.network.force_constants import assign_springs, force_constants
 
 CUTOFF = 6.5
+
+covariance = partial(displacements.covariance, zone_average="supercell")
+displacement_covariance = partial(displacements.displacement_covariance, zone_average="supercell")
 
 
 def network(crystal, group_by="asu", cutoff=CUTOFF, **springs):
@@ -209,7 +216,12 @@ def test_covariance_between_cells_is_that_of_a_supercell(spacegroup, group_by):
 
 
 def test_covariance_of_the_model_is_indexed_by_cells():
-    model = OnePhonon(made_up("P 1 21 1"), *[(0, 1, n) for n in (3, 2, 1)], gnm_cutoff=CUTOFF)
+    model = OnePhonon(
+        made_up("P 1 21 1"),
+        *[(0, 1, n) for n in (3, 2, 1)],
+        gnm_cutoff=CUTOFF,
+        zone_average="supercell",
+    )
     C = model.covar
     cells = torch.tensor([[2, 1, 0], [-1, -1, 0]])
     expected = covariance(model.bodies, model.force_constants(), model.mesh, cells)

@@ -1,5 +1,6 @@
 """The crystal on its springs, without any q."""
 
+import math
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -117,9 +118,13 @@ def test_results_made_in_inference_mode_are_not_kept():
     assert gamma.grad is not None
 
 
-def test_the_default_mesh_stands_for_60_angstrom_and_three_cells():
-    cell = made_up("P 1 21 1").cell
-    a, b, c = cell.parameters[:3]
-    expected = tuple(max(3, int(-(-60.0 // x))) for x in (a, b, c))
-    assert default_mesh(cell) == expected
-    assert OnePhonon(made_up("P 1 21 1"), gnm_cutoff=CUTOFF).mesh == expected
+def test_the_default_mesh_stands_for_60_angstrom_and_some_cells():
+    crystal = made_up("P 1 21 1")
+    a, b, c = crystal.cell.parameters[:3]
+    expected = tuple(math.ceil(60.0 / x) for x in (a, b, c))
+    assert default_mesh(crystal, 12) == expected
+    assert OnePhonon(crystal, gnm_cutoff=CUTOFF).mesh == expected
+    # Cells of 60.01/12 Å have 12, not 13: a mesh does not depend on the last digits of a cell.
+    large = made_up("P 61", cell=(60.0 / 12 - 1e-5, 60.0 / 12 - 1e-5, 80.0, 90.0, 90.0, 120.0))
+    assert default_mesh(large, 150) == (12, 12, 5)
+    assert default_mesh(large, 151) == (12, 12, 3)

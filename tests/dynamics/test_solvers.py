@@ -67,13 +67,13 @@ def test_every_solver_applies_the_inverse(name, group_by, m):
 @pytest.mark.parametrize("group_by", ["asu", "residue", "atom"])
 def test_every_solver_averages_over_the_zone(name, group_by):
     bodies, constants = network("P 1 21 1", group_by)
-    mesh, w = (2, 3, 2), bodies.width
-    C = covariance(bodies, constants, mesh, torch.zeros(1, 3, dtype=torch.int64))[0]
+    mesh, w, origin = (2, 3, 2), bodies.width, torch.zeros(1, 3, dtype=torch.int64)
+    C = covariance(bodies, constants, mesh, origin, zone_average="supercell")[0]
     C = bodies.scatter(bodies.scatter(C, 0), 1).reshape(bodies.n_bodies, w, bodies.n_bodies, w)
     expected = C.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
     assert largest_error(make_solver(bodies, constants, name).zone_mean(mesh), expected) < ROUNDING
     A = bodies.displacements()
-    U = displacement_covariance(bodies, constants, mesh, solver=name)
+    U = displacement_covariance(bodies, constants, mesh, None, name, "supercell")
     assert largest_error(U, A @ expected[bodies.body] @ A.mT) < ROUNDING
 
 

@@ -86,9 +86,10 @@ def test_the_models_tensors_give_its_displacements(group_by):
     tls = model_tls(model)
     n = model.crystal.n_atoms
     U = tls.displacements(model.bodies.positions[:n], model.bodies.body[:n])
-    torch.testing.assert_close(U, model.U, rtol=0, atol=1e-13)  # rounding
+    # The windows of the zone average for C(R) and for U alone differ by 1e-10 of them.
+    torch.testing.assert_close(U, model.U, rtol=0, atol=1e-11)
     if group_by == "atom":
-        torch.testing.assert_close(tls.T, model.U, rtol=0, atol=1e-13)
+        torch.testing.assert_close(tls.T, model.U, rtol=0, atol=1e-11)
         assert float(tls.L.abs().max()) == float(tls.S.abs().max()) == 0
     else:
         assert float(torch.linalg.eigvalsh(tls.L).min()) > -1e-15  # a line has one zero

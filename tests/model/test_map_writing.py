@@ -329,7 +329,8 @@ def test_a_model_becomes_a_map_that_says_what_it_is(data):
     assert np.array_equal(made.intensity, expected, equal_nan=True)
     told = made.parameters
     assert (told["structure"], told["use_data_adp"], told["rank"]) == ("5zck.pdb", True, -1)
-    assert told["mesh"] == [2, 3, 2]
+    assert told["mesh"] == list(model.mesh)
+    assert told["zone_average"] == "crystal"
     assert told["thermal_scale"] == pytest.approx(model.thermal_scale.item(), rel=1e-15)
 
 

@@ -20,6 +20,8 @@ ROUNDING = 1e-10
 
 
 def on_grid(crystal=None, **options):
+    # The smallest mesh, that of the samplings.
+    options = {"zone_average": "supercell"} | options
     return OnePhonon(crystal or made_up("P 1 21 1"), *SAMPLINGS, gnm_cutoff=CUTOFF, **options)
 
 
@@ -172,16 +174,18 @@ def test_calling_the_module_is_apply_disorder():
 
 def test_adps_do_not_depend_on_the_points_asked_for():
     one, other, grid = at_points(some_q(3)), at_points(some_q(9, seed=5)), on_grid()
-    with_rates = OnePhonon(made_up("P 1 21 1"), *SAMPLINGS, q_vectors=some_q(3), gnm_cutoff=CUTOFF)
+    boxed = {"gnm_cutoff": CUTOFF, "zone_average": "supercell"}
+    with_rates = OnePhonon(made_up("P 1 21 1"), *SAMPLINGS, q_vectors=some_q(3), **boxed)
     assert torch.equal(one.ADP, other.ADP)
     assert torch.equal(one.U, other.U)
     assert torch.equal(one.thermal_scale, other.thermal_scale)
     assert torch.equal(with_rates.ADP, grid.ADP)
     assert torch.equal(with_rates.covar, grid.covar)
-    wider = OnePhonon(made_up("P 1 21 1"), *[(0, 3, n) for n in (2, 3, 1)], gnm_cutoff=CUTOFF)
+    wider = OnePhonon(made_up("P 1 21 1"), *[(0, 3, n) for n in (2, 3, 1)], **boxed)
     assert torch.equal(wider.ADP, grid.ADP)
-    # A mesh of another size is another sum.
+    # A box of another size is another sum; the crystal's average is the same for all grids.
     assert not torch.allclose(one.ADP, grid.ADP, rtol=1e-3)
+    assert torch.equal(on_grid(zone_average="crystal").ADP, one.ADP)
 
 
 @pytest.mark.parametrize("springs", [0.1, 1.0, 30.0])

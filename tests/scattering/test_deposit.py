@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from crystals import CELLS, made_up
-from onephonon.core import compiled
 from onephonon.core.errors import InputError
 from onephonon.network.bodies import gather_bodies
 from onephonon.scattering.amplitudes.mesh.density import Mesh
@@ -129,17 +128,3 @@ def test_single_precision_is_rounded_once():
     assert got.dtype == torch.float32
     # Positions rounded to 1e-7 of 5 Å, and Gaussians 0.3 Å wide.
     assert float((got - density).abs().max()) < 1e-5 * float(density.abs().max())
-
-
-def test_loops_are_compiled_where_no_cache_can_be_written(monkeypatch):
-    requested = []
-
-    def njit(**options):
-        requested.append(options)
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
-
-    monkeypatch.setattr(compiled, "njit", njit)
-    assert compiled.compiled(len) is len
-    assert [options.get("cache", False) for options in requested] == [True, False]

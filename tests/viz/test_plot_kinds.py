@@ -259,7 +259,7 @@ def test_visualize_draws_what_is_asked_for(files: tuple[Path, Path]) -> None:
         (["--plane", "hk9"], "l = 9 misses the map"),
         (["--halos", 99], "99 halos"),
         (["--scale", "loud"], "'loud'"),
-        (["--range", 3, 1], "limits 3 to 1"),
+        (["--range", 3, 1], "--range 3 1: two numbers, the first the lower"),
         (["--dpi", 1], "dpi 1"),
         (["--animate", "film.mov"], "film.mov"),
         (["--animate", "film.gif", "--plane", "hhl"], "constant h, k or l, which hhl is not"),

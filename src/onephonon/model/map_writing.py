@@ -203,6 +203,7 @@ def map_header(bound: BoundModel, parameters: Mapping[str, Any]) -> dict[str, An
     own = {
         "thermal_scale": float(lattice.thermal_scale.detach()),
         "mesh": list(lattice.mesh),
+        "zone_average": lattice.zone_average,
         "engine": str(bound.engine),
     }
     return {

@@ -132,6 +132,7 @@ class ModeReport:
             "thermal_scale": float(self.model.thermal_scale),
             "THz_per_reduced": thermal_frequency(self.temperature),
             "mesh": list(self.model.mesh),
+            "zone_average": self.model.zone_average,
             "lattice": path.lattice,
             "points": {name: list(k) for name, k in path.points.items()},
             "path": [list(piece) for piece in path.pieces],
