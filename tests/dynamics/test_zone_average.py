@@ -262,6 +262,18 @@ def test_error_estimate(group_by):
         assert true / 3 < coarse.lattice.zone_average_error() < 3 * true
 
 
+@pytest.mark.parametrize("mesh", [(1, 1, 1), (1, 1, 8), (1, 2, 3), (2, 2, 2)])
+def test_error_estimate_of_a_coarse_mesh(mesh):
+    with torch.no_grad():
+        coarse, fine = (
+            OnePhonon(made_up("P 1"), gnm_cutoff=6.5, mesh=mesh) for mesh in (mesh, (9, 9, 9))
+        )
+        # The mesh of nine points is within 0.1 %.
+        true = abs(coarse.thermal_scale / fine.thermal_scale - 1.0).item()
+        # Such meshes are not in the regime 1/n^3 yet: 0.6 to 1.2 of the error are found.
+        assert true / 2 < coarse.lattice.zone_average_error() < 2 * true
+
+
 def test_error_of_a_supercell_includes_the_longest_waves():
     with torch.no_grad():
         box, crystal = (
