@@ -11,7 +11,7 @@ from onephonon.crystal.crystal import mean_square
 from onephonon.crystal.symmetry import symmetry_operators
 from onephonon.crystal.zone import symmetric_mesh
 from onephonon.dynamics.displacements import covariance, displacement_covariance
-from onephonon.dynamics.gamma_cell import acoustic_correction
+from onephonon.dynamics.gamma_cell import WIDTH, _lattice, _window, acoustic_correction
 from onephonon.dynamics.long_waves import long_wave_stiffness
 from onephonon.dynamics.stiffness_matrix import stiffness
 from onephonon.network.bodies import gather_bodies
@@ -68,6 +68,29 @@ def test_correction_does_not_depend_on_the_window(stretch, monkeypatch):
     wider = acoustic_correction(A, (1, 1, 1))
     # What polarizations of different anisotropy leave of the window's error.
     torch.testing.assert_close(found, wider, rtol=0, atol=1e-4 * wider.abs().max().item())
+
+
+@pytest.mark.parametrize("stretch", [(1.0, 1.0, 0.1), (1.0, 0.1, 0.1), (0.3, 0.1, 1.0)])
+def test_sparse_sum_along_soft_directions(stretch, monkeypatch):
+    # Sheared axes: the soft directions are between those of the lattice.
+    shear = EYE + EYE.new_tensor([[0.0, 0.4, 0.0], [0.0, 0.0, 0.3], [0.0, 0.0, 0.0]])
+    A = torch.einsum("ac,bd,cdxy->abxy", shear, shear, elastic(stretch))
+    found = acoustic_correction(A, (1, 1, 1))
+    monkeypatch.setattr("onephonon.dynamics.gamma_cell._steps", lambda B: [(1, 1, 1)])
+    every = acoustic_correction(A, (1, 1, 1))
+    # What SPARSE_WIDTH leaves.
+    torch.testing.assert_close(found, every, rtol=0, atol=3e-8 * every.abs().max().item())
+
+
+def test_very_soft_directions_cost_little():
+    # Ratios of stiffness of 10^4 and 10^6: every integer would be 10^9 points.
+    A = elastic((1.0, 0.01, 0.001)).requires_grad_()
+    n_points = sum(len(m) for m, _ in _lattice(_window(A.detach(), WIDTH), sparse=True))
+    assert n_points < 1e6
+    z = acoustic_correction(A, (1, 1, 1)).diagonal().sum()
+    (slope,) = torch.autograd.grad(z, A)
+    # z is homogeneous of degree -1: Euler.
+    assert (slope * A).sum().item() == pytest.approx(-z.item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("group_by", ["asu", "residue", "atom"])
