@@ -11,7 +11,7 @@ from onephonon.crystal.crystal import mean_square
 from onephonon.crystal.symmetry import symmetry_operators
 from onephonon.crystal.zone import symmetric_mesh
 from onephonon.dynamics.displacements import covariance, displacement_covariance
-from onephonon.dynamics.gamma_cell import acoustic_correction
+from onephonon.dynamics.gamma_cell import WIDTH, _lattice, _window, acoustic_correction
 from onephonon.dynamics.long_waves import long_wave_stiffness
 from onephonon.dynamics.stiffness_matrix import stiffness
 from onephonon.network.bodies import gather_bodies
@@ -68,6 +68,29 @@ def test_correction_does_not_depend_on_the_window(stretch, monkeypatch):
     wider = acoustic_correction(A, (1, 1, 1))
     # What polarizations of different anisotropy leave of the window's error.
     torch.testing.assert_close(found, wider, rtol=0, atol=1e-4 * wider.abs().max().item())
+
+
+@pytest.mark.parametrize("stretch", [(1.0, 1.0, 0.1), (1.0, 0.1, 0.1), (0.3, 0.1, 1.0)])
+def test_sparse_sum_along_soft_directions(stretch, monkeypatch):
+    # Sheared axes: the soft directions are between those of the lattice.
+    shear = EYE + EYE.new_tensor([[0.0, 0.4, 0.0], [0.0, 0.0, 0.3], [0.0, 0.0, 0.0]])
+    A = torch.einsum("ac,bd,cdxy->abxy", shear, shear, elastic(stretch))
+    found = acoustic_correction(A, (1, 1, 1))
+    monkeypatch.setattr("onephonon.dynamics.gamma_cell._steps", lambda B: [(1, 1, 1)])
+    every = acoustic_correction(A, (1, 1, 1))
+    # What SPARSE_WIDTH leaves.
+    torch.testing.assert_close(found, every, rtol=0, atol=3e-8 * every.abs().max().item())
+
+
+def test_very_soft_directions_cost_little():
+    # Ratios of stiffness of 10^4 and 10^6: every integer would be 10^9 points.
+    A = elastic((1.0, 0.01, 0.001)).requires_grad_()
+    n_points = sum(len(m) for m, _ in _lattice(_window(A.detach(), WIDTH), sparse=True))
+    assert n_points < 1e6
+    z = acoustic_correction(A, (1, 1, 1)).diagonal().sum()
+    (slope,) = torch.autograd.grad(z, A)
+    # z is homogeneous of degree -1: Euler.
+    assert (slope * A).sum().item() == pytest.approx(-z.item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("group_by", ["asu", "residue", "atom"])
@@ -260,6 +283,18 @@ def test_error_estimate(group_by):
         )
         true = abs(coarse.thermal_scale / fine.thermal_scale - 1.0).item()
         assert true / 3 < coarse.lattice.zone_average_error() < 3 * true
+
+
+@pytest.mark.parametrize("mesh", [(1, 1, 1), (1, 1, 8), (1, 2, 3), (2, 2, 2)])
+def test_error_estimate_of_a_coarse_mesh(mesh):
+    with torch.no_grad():
+        coarse, fine = (
+            OnePhonon(made_up("P 1"), gnm_cutoff=6.5, mesh=mesh) for mesh in (mesh, (9, 9, 9))
+        )
+        # The mesh of nine points is within 0.1 %.
+        true = abs(coarse.thermal_scale / fine.thermal_scale - 1.0).item()
+        # Such meshes are not in the regime 1/n^3 yet: 0.6 to 1.2 of the error are found.
+        assert true / 2 < coarse.lattice.zone_average_error() < 2 * true
 
 
 def test_error_of_a_supercell_includes_the_longest_waves():

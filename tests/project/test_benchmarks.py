@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +33,15 @@ def test_speed(tmp_path: Path) -> None:
     assert [row["mode"] for row in rows] == ["grid", "scattered"]
     # The plain sum shares no code with the mesh; 1e-6 of the rms is the default accuracy.
     assert all(row["error/rms"] < 1e-6 for row in rows)
+
+
+def test_coverage_with_a_truth_on_a_finer_mesh() -> None:
+    structure = DATA / "5zck.pdb"
+    options = "--seeds 1 --d-min 3 --truth-mesh 2".split()
+    command = [sys.executable, str(BENCHMARKS / "coverage.py"), str(structure), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = re.search(r"known to ([\d.]+)%.* at most ([\d.]+) sigma", done.stdout)
+    assert found is not None
+    # Springs are known to 3 to 4 % from this many photons; of five, one in 2000 is 4 sigma off.
+    assert 1.0 < float(found[1]) < 8.0
+    assert float(found[2]) < 4.0

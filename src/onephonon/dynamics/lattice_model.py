@@ -170,22 +170,18 @@ class LatticeModel:
         """Estimated relative error of the mean ADP due to the finite mesh.
 
         The error of the crystal's average falls as the volume of the mesh's cell, so that the
-        difference from a mesh with one point less along each axis tells it. For the average of a
-        supercell it includes the difference from the crystal. Without gradient.
+        difference from a mesh with one point less along each axis tells it, or with one more where
+        there is a single one. For the average of a supercell it includes the difference from the
+        crystal. Without gradient.
         """
-        own = self.displacements_at_unit_scale()
-        fine = self.mesh if max(self.mesh) > 1 else (2, 2, 2)
-        coarse = tuple(max(1, n - 1) for n in fine)
-        known = self.zone_average == "crystal" and fine == self.mesh
-        U = own if known else self._displacements(fine, None, "crystal")
-        limit = self._mean(U)
-        ratio = math.prod(fine) / math.prod(coarse)
-        error = abs(limit - self._mean(self._displacements(coarse, None, "crystal"))) / (ratio - 1)
-        if fine != self.mesh:
-            error *= ratio
+        own = crystal = self._mean(self.displacements_at_unit_scale())
         if self.zone_average == "supercell":
-            error += abs(self._mean(own) - limit)
-        return error / limit
+            crystal = self._mean(self._displacements(self.mesh, None, "crystal"))
+        step = -1 if min(self.mesh) > 1 else 1
+        mesh = tuple(n + step for n in self.mesh)
+        other = self._mean(self._displacements(mesh, None, "crystal"))
+        error = abs((crystal - other) / (1.0 - math.prod(self.mesh) / math.prod(mesh)))
+        return (error + abs(own - crystal)) / (crystal if step < 0 else other)
 
     def _mean(self, U: Tensor) -> float:
         return self.bodies.mean(mean_square(U)).item()
