@@ -339,8 +339,8 @@ def test_compare_a_structure_on_the_command_line(tmp_path: Path, measured: Diffu
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--average", 2], "for structures"),
-        (["--d-min", 5, "--d-max", 3], "not a resolution range"),
+        (["--average", 2], "only for a structure as MODEL"),
+        (["--d-min", 5, "--d-max", 3], "--d-min 5 and --d-max 3 leave nothing between them"),
         (["--remove", "everything"], "is not one of"),
         (["--weights", "sigma"], "weights by sigma"),
         (["--reindex", "l,k,h"], "does not allow it"),

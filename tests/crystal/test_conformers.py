@@ -8,8 +8,17 @@ from onephonon.crystal.conformers import find_conformers
 
 
 def crystal_of(*atoms):
-    """Atoms 'residue number, residue, name, letter' with occupancies, anywhere."""
-    labels = [AtomLabel("A", *text.split("/")[:3], "C", text.split("/")[3]) for text, _ in atoms]
+    """Atoms 'residue number, residue, name, letter' with occupancies, anywhere.
+
+    Another residue of the same number is ``1#2``.
+    """
+    parts = [text.split("/") for text, _ in atoms]
+    labels = [
+        AtomLabel(
+            "A", number.split("#")[0], *names, "C", letter, int((number + "#1").split("#")[1])
+        )
+        for number, *names, letter in parts
+    ]
     x = np.random.default_rng(0).uniform(size=(len(atoms), 3))
     return Crystal.from_atoms(
         (10, 11, 12, 90, 90, 90), "P 1", ["C"] * len(atoms), x,
@@ -111,7 +120,7 @@ def test_microheterogeneity(letter):
 
 def test_residues_of_one_number_that_are_no_alternatives():
     # A water that carries a number of the protein once more.
-    atoms = [("1/SER/N/", 1.0), ("1/SER/O/A", 0.6), ("1/SER/O/B", 0.4), ("1/HOH/O/", 1.0)]
+    atoms = [("1/SER/N/", 1.0), ("1/SER/O/A", 0.6), ("1/SER/O/B", 0.4), ("1#2/HOH/O/", 1.0)]
     np.testing.assert_allclose(table(*atoms)[3], [1.0, 0.6, 0.4, 1.0], atol=1e-14)
     assert shares(*atoms)[3] == 1.0
 

@@ -45,6 +45,13 @@ def leaf(x):
     return double(x).detach().clone().requires_grad_()
 
 
+@pytest.fixture(autouse=True)
+def coarse_mesh(monkeypatch):
+    """Few wavevectors in the averages over the zone: derivatives are those of any such sum."""
+    monkeypatch.setattr("onephonon.dynamics.lattice_model.DEFAULT_BOX", 10.0)
+    monkeypatch.setattr("onephonon.dynamics.lattice_model.CELLS_OF_FEW", 2)
+
+
 def check(function, inputs, **options):
     """Gradcheck with results divided by their size, so that tolerances are relative."""
     with torch.no_grad():

@@ -28,10 +28,6 @@ Float = NDArray[np.float64]
 #: Occupancies have two decimals: the sum of a few may miss 1 by this much.
 ROUNDING = 0.03
 
-#: Residues of two types at one position are alternatives if they share as many names of atoms: the
-#: main chain has four. Chosen by chance, a water shares one.
-SHARED_NAMES = 3
-
 #: Probabilities below this are rounding.
 NOTHING = 1e-9
 
@@ -159,7 +155,7 @@ def find_conformers(crystal: Crystal) -> Conformers:
 @lru_cache(maxsize=8)
 def _find(labels: tuple[AtomLabel, ...], occupancies: bytes) -> Conformers:
     occupancy = np.frombuffer(occupancies).clip(min=0.0)
-    residue = _residues(labels)
+    residue = _numbers([label.residue_id for label in labels])
     letters = _letters(labels, residue)
     names = sorted({letter for letter in letters if letter is not None})
     column = np.array([-1 if x is None else names.index(x) for x in letters], dtype=np.int64)
@@ -185,38 +181,6 @@ def _find(labels: tuple[AtomLabel, ...], occupancies: bytes) -> Conformers:
     lone = np.zeros(n_sites, dtype=bool)
     lone[site] = of_residue.sum(1)[residue] == 1
     return Conformers(residue, site, column, probability, here, lone)
-
-
-def _residues(labels: Sequence[AtomLabel]) -> Index:
-    """Number of each atom's residue; alternatives of different types are one."""
-    if not any(label.altloc for label in labels):
-        keys: list[object] = [(label.residue_id, label.residue_name) for label in labels]
-        return _numbers(keys)
-    names: dict[tuple[str, str, int], dict[str, set[str]]] = {}
-    lettered = set()
-    for label in labels:
-        types = names.setdefault(label.residue_id, {})
-        types.setdefault(label.residue_name, set()).add(label.atom_name)
-        if label.altloc:
-            lettered.add((label.residue_id, label.residue_name))
-
-    def alternative(place: tuple[str, str, int], one: str) -> bool:
-        """Whether a type of residue stands for others at its position."""
-        types = names[place]
-        if len(types) == 1:
-            return False
-        if (place, one) in lettered:
-            return True
-        others = (types[x] for x in types if x != one and (place, x) in lettered)
-        return any(len(types[one] & other) >= SHARED_NAMES for other in others)
-
-    found = {
-        (place, one): None if alternative(place, one) else one
-        for place, types in names.items()
-        for one in types
-    }
-    keys = [(label.residue_id, found[label.residue_id, label.residue_name]) for label in labels]
-    return _numbers(keys)
 
 
 def _letters(labels: Sequence[AtomLabel], residue: Index) -> list[str | None]:

@@ -10,7 +10,7 @@ import typer
 from ..checks import NOT_NEGATIVE, ONE_OR_MORE, Given, Limits
 from ..groups import OptionGroup
 from ..options.resolution import RESOLUTION, ResolutionOptions
-from ..options.voxels import VoxelOptions
+from ..options.voxels import ORDER, VoxelOptions
 
 if TYPE_CHECKING:
     from onephonon.refine.settings import FitSettings
@@ -51,6 +51,7 @@ class FitVoxelOptions(VoxelOptions):
             show_default="for each voxel what its estimated error requires; 0 for maps from "
             "onephonon simulate",
         ),
+        ORDER,
     ] = None
 
 
@@ -146,6 +147,7 @@ class ObjectiveOptions(OptionGroup):
             help="Relative uncertainty of the file's mean B-factor, which sets the unit of the "
             "springs if a scale is fitted.",
         ),
+        Limits(low=0, high=10, why="a relative uncertainty, such as 0.2"),
     ] = 0.2
 
     def check_together(self, given: Given) -> None:

@@ -12,6 +12,9 @@ from onephonon.core.errors import InputError
 from ..checks import Given, Limits
 from ..groups import OptionGroup
 
+#: Orders of averages over voxels.
+ORDER = Limits(low=0, high=20, why="2 or more, or 0 for the centres")
+
 
 @dataclass(frozen=True)
 class IndexingOptions(OptionGroup):
@@ -44,7 +47,7 @@ class VoxelOptions(IndexingOptions):
             "evaluate it at the voxel centres (0).",
             show_default="2 for voxels of half an index or more, else 0",
         ),
-        Limits(low=0, high=20, why="2 or more, or 0 for the centres"),
+        ORDER,
     ] = None
     leave_out: Annotated[
         float,
