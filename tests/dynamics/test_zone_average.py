@@ -76,7 +76,7 @@ def test_sparse_sum_along_soft_directions(stretch, monkeypatch):
     shear = EYE + EYE.new_tensor([[0.0, 0.4, 0.0], [0.0, 0.0, 0.3], [0.0, 0.0, 0.0]])
     A = torch.einsum("ac,bd,cdxy->abxy", shear, shear, elastic(stretch))
     found = acoustic_correction(A, (1, 1, 1))
-    monkeypatch.setattr("onephonon.dynamics.gamma_cell._steps", lambda B: [(1, 1, 1)])
+    monkeypatch.setattr("onephonon.dynamics.gamma_cell._steps", lambda _: [(1, 1, 1)])
     every = acoustic_correction(A, (1, 1, 1))
     # What SPARSE_WIDTH leaves.
     torch.testing.assert_close(found, every, rtol=0, atol=3e-8 * every.abs().max().item())

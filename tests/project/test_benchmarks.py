@@ -37,7 +37,7 @@ def test_speed(tmp_path: Path) -> None:
 
 def test_coverage_with_a_truth_on_a_finer_mesh() -> None:
     structure = DATA / "5zck.pdb"
-    options = "--seeds 1 --d-min 3 --truth-mesh 2".split()
+    options = ["--seeds", "1", "--d-min", "3", "--truth-mesh", "2"]
     command = [sys.executable, str(BENCHMARKS / "coverage.py"), str(structure), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = re.search(r"known to ([\d.]+)%.* at most ([\d.]+) sigma", done.stdout)
