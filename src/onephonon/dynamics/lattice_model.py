@@ -171,7 +171,7 @@ class LatticeModel:
 
         The error of the crystal's average falls as the volume of the mesh's cell, so that the
         difference from a mesh with half the points along each axis tells it, or with one more where
-        there is a single one. It is within a factor of about 2, but can be ten times too small for
+        there is a single one. It is mostly within a factor of 3, but can be ten times too small for
         very soft librations. For the average of a supercell it includes the difference from the
         crystal. Without gradient.
         """
