@@ -3,7 +3,7 @@
 Averages over a mesh of n points along each axis leave out the three acoustic modes at Gamma. In a
 crystal (``zone_average='crystal'``) the cell of the mesh around Gamma has its share, of which the
 divergent part is integrated exactly (`acoustic_correction`): the error falls as 1/n^3, and the
-default mesh is within 0.1 % of the limit. A periodic supercell of n cells along each axis
+default mesh is within 0.2 % of the limit. A periodic supercell of n cells along each axis
 (``zone_average='supercell'``) has only the wavevectors of the mesh, and does not move as a whole:
 its displacements are smaller by a fraction of about 1/n.
 """
