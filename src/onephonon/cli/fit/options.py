@@ -51,6 +51,7 @@ class FitVoxelOptions(VoxelOptions):
             show_default="for each voxel what its estimated error requires; 0 for maps from "
             "onephonon simulate",
         ),
+        Limits(low=0, high=20),
     ] = None
 
 
@@ -146,6 +147,7 @@ class ObjectiveOptions(OptionGroup):
             help="Relative uncertainty of the file's mean B-factor, which sets the unit of the "
             "springs if a scale is fitted.",
         ),
+        Limits(low=0, high=10, why="a fraction of the mean B"),
     ] = 0.2
 
     def check_together(self, given: Given) -> None:

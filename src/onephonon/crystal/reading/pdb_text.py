@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onephonon.core.errors import StructureError
-from onephonon.crystal.remarks import Remark, counted
+from onephonon.core.text import counted
+from onephonon.crystal.remarks import Remark
 
 #: B-factor of atoms for which the file has none, Å^2.
 ASSUMED_B = 20.0
