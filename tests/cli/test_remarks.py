@@ -70,5 +70,5 @@ def test_models_of_a_whole_cell_by_option(tmp_path: Path) -> None:
     assert "ignored      1 of 2 models; model 2 is read" in one
     with pytest.raises(StructureError, match="--model-number all"):
         run_command("info", path, "--whole-cell")
-    with pytest.raises(InputError, match="model_number 'two' is neither"):
+    with pytest.raises(InputError, match="--model-number 'two' is neither"):
         run_command("info", path, "--model-number", "two")
