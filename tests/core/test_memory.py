@@ -10,8 +10,11 @@ import pytest
 
 from commands import run_command
 from onephonon import InputError, OnePhonon
+from onephonon.cli.checks import SHELLS
+from onephonon.compare.settings import Settings
 from onephonon.core import memory
-from onephonon.core.memory import available_memory, check_memory
+from onephonon.core.memory import available_memory, check_memory, state_memory
+from onephonon.maps.isotropic import MAX_SHELLS, Isotropic
 from structures import DATA
 
 
@@ -101,11 +104,32 @@ def test_what_does_not_fit_is_refused_at_once(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("one_gigabyte")
 @pytest.mark.parametrize("option", ["--shells", "--remove-shells"])
-def test_shells_that_do_not_fit(tmp_path: Path, option: str) -> None:
-    with pytest.raises(InputError, match="100000000 shells: about 100 GB"):
+def test_too_many_shells(tmp_path: Path, option: str) -> None:
+    with pytest.raises(InputError, match=f"{option} 100000000: must be 1 or more and at most"):
         run_command("compare", tmp_path / "a.h5", tmp_path / "b.h5", option, 10**8)
+    assert SHELLS.high == MAX_SHELLS
+    for settings in (lambda: Isotropic("line", MAX_SHELLS + 1), lambda: Settings(n_shells=10**6)):
+        with pytest.raises(InputError, match="shells: give at most 1,000"):
+            settings()
+
+
+def test_large_needs_are_stated_and_small_ones_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        state_memory(1e6, "a few contacts", "")
+        assert not caplog.text
+        state_memory(0.6e9, "2000000 contacts", "")
+    assert "2000000 contacts: about 600 MB of memory" in caplog.text
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_command_line_states_memory_unless_quiet(
+    monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    monkeypatch.setattr(memory, "STATED_BYTES", 1000)
+    arguments = ["modes", DATA / "2ol9.pdb", "--dos-mesh", 4, 4, 4, "--cutoff", 6]
+    output = run_command(*arguments, *(["--quiet"] if quiet else []))
+    assert ("density of states on a mesh" in output) is not quiet
 
 
 def test_the_memory_of_a_map_is_stated(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -292,7 +292,7 @@ def test_cell_of_a_small_molecule_cif(save):
     lengths = "_cell_length_a 5.1(2)\n_cell_length_b 6\n_cell_length_c 7\n"
     angles = "_cell_angle_alpha 90\n_cell_angle_beta 95\n_cell_angle_gamma 90\n"
     group = "_symmetry_space_group_name_H-M 'P 21/c'\n"
-    cell, symbol = read_lattice(save("data_s\n" + lengths + angles + group, "small.cif"))
+    cell, symbol, _ = read_lattice(save("data_s\n" + lengths + angles + group, "small.cif"))
     assert cell == (5.1, 6, 7, 90, 95, 90)
     assert symbol == "P 1 21/c 1"
 
@@ -374,7 +374,14 @@ def test_operators_of_mmcif(save):
 
 def test_cell_file_without_atoms(save):
     path = save(CRYST1 + "\nEND\n", "cell.pdb")
-    cell, group = read_lattice(path)
+    cell, group, _ = read_lattice(path)
     assert cell == pytest.approx(CELL)
     assert group == "P 1 21 1"
     assert math.isclose(read_map(save("0 0 1 1.0\n0 0 2 1.0\n", "m.txt"), cell=path).cell[1], 12)
+
+
+def test_remarks_of_a_cell_file_are_those_of_the_map(save):
+    path = save(f"{CRYST1[:55]}4\nEND\n", "cell.pdb")
+    found = read_map(save("0 0 1 1.0\n0 0 2 1.0\n", "m.txt"), cell=path)
+    assert found.spacegroup == "P 1 21 1"
+    assert "space group 'P 1 21 1', the usual setting of number 4 (cell.pdb)" in found.report()

@@ -110,7 +110,7 @@ def test_massless_sites_of_waters_are_dropped(write):
     ]  # fmt: skip
     crystal = read_crystal(write(FIRST, water), waters=True)
     assert crystal.n_atoms == 6
-    assert "1 hydrogens; 1 massless sites of waters" in crystal.report()
+    assert "1 hydrogen; 1 massless site of waters" in crystal.report()
 
 
 def test_numbers_of_waters_that_wrap(write):
@@ -361,3 +361,21 @@ def test_an_ensemble_is_not_read_together(write):
     path = write(models(FIRST, alanine(1, (1.3, 1.1, 0.9))))
     with pytest.raises(StructureError, match=r"model 2 lies on model 1.*model_number=1"):
         read_crystal(path, model_number="all")
+
+
+@pytest.mark.parametrize(("long", "short"), [("LYSH", "LYS"), ("HISB", "HIS"), ("NALA", "ALA")])
+@pytest.mark.parametrize("chain", [" ", "A"])
+def test_known_names_of_four_letters_do_not_name_chains(write, long, short, chain):
+    # Their last letter is in column 21, the first of a chain's name of two letters.
+    lines = [line.replace("ALA A", f"{long}{chain}") for line in (*FIRST, *SECOND)]
+    right = [line.replace("ALA A", f"{short} {chain}") for line in (*FIRST, *SECOND)]
+    found, expected = read_crystal(write(lines)), read_crystal(write(right, name="right.pdb"))
+    assert found.labels == expected.labels
+    assert f"{long} as {short}" in found.report()
+
+
+def test_chains_of_two_letters_keep_their_names(write):
+    # LYS of chain HA beside another residue of it that would be no name: H is the chain's.
+    lines = [line.replace("ALA A", "LYSHA") for line in FIRST]
+    lines += [line.replace("ALA A", "ALAHA") for line in SECOND]
+    assert residue_names(read_crystal(write(lines))) == ["HA/LYS 1", "HA/ALA 3"]

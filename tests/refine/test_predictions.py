@@ -24,7 +24,7 @@ from onephonon.refine import (
     profile,
     spring_table,
 )
-from onephonon.refine.profile import crossings
+from onephonon.refine.profile import check_profile_names, crossings
 from onephonon.refine.table import draw_parameters, log_slopes, log_values
 from structures import DATA
 
@@ -412,6 +412,9 @@ def test_a_profile_fixes_one_spring_and_refits_the_rest(scaled):
     assert found.chi2[-1] > 4
     with pytest.raises(InputError, match="is not one of"):
         profile(fit, "no such spring", fitted)
+    check_profile_names(fit.model, fit.settings, [name])
+    with pytest.raises(InputError, match="'no such spring' is at no level of this fit"):
+        check_profile_names(fit.model, fit.settings, ["no such spring"])
     with pytest.raises(InputError, match="odd number"):
         profile(fit, name, fitted, n_points=6)
 

@@ -178,6 +178,9 @@ POSITIVE = Limits(low=0, above=True)
 NOT_NEGATIVE = Limits(low=0)
 ONE_OR_MORE = Limits(low=1)
 
+#: Shells of resolution; as `onephonon.maps.isotropic.MAX_SHELLS`, which starts slowly.
+SHELLS = Limits(low=1, high=1000)
+
 
 @dataclass(frozen=True)
 class Given:

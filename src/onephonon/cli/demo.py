@@ -9,8 +9,9 @@ import typer
 
 from .app import command
 from .checks import WRITES_FOLDER
-from .models import build_model
+from .models import build_model, show_zone_average
 from .options.output import OutputOptions
+from .remarks import show_remarks
 from .terminal import echo, progress
 
 #: Samplings to 2 Å, with about the same step in 1/Å along the three axes.
@@ -39,6 +40,8 @@ def demo(
     writing.check(map_file, picture)
     arguments: dict[str, Any] = {"res_limit": 2.0}
     model = build_model(crambin_path(), arguments, **SAMPLINGS)
+    show_remarks(model.crystal, crambin_path().name, writing.quiet)
+    show_zone_average(model, writing.quiet)
     parameters = {"structure": crambin_path().name, **arguments}
     with progress(writing.quiet) as report:
         diffuse = model.to_map(parameters=parameters, progress=report)

@@ -21,6 +21,7 @@ from onephonon.core.errors import FileError, OnePhononError
 
 from .checks import READS, Check, Given, check_text
 from .spelling import with_options
+from .terminal import echo, memory_shown
 
 #: Name of the parameter by which Typer hands over its context.
 CONTEXT = "typer_context"
@@ -128,8 +129,14 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
         for options in built.values():
             options.check_together(given)
         rest = {name: values[name] for name in own if name not in groups and name not in told}
+
+        def show(message: str) -> None:
+            if not values.get("quiet"):
+                echo(with_options(message, spellings.values()), err=True)
+
         try:
-            command(**rest, **built, **dict.fromkeys(told, given))
+            with memory_shown(show):
+                command(**rest, **built, **dict.fromkeys(told, given))
         except OnePhononError as error:
             of_file = isinstance(error, FileError)
             error.args = (with_options(str(error), spellings.values(), of_file=of_file),)

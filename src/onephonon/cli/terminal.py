@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
 import typer
 
+from onephonon.core.memory import logger as memory_messages
 from onephonon.core.progress import Progress
 from onephonon.core.text import printable
 
@@ -71,3 +73,26 @@ def status(message: str, quiet: bool) -> Iterator[None]:
     with progress(quiet) as shown:
         shown.step(message, 0, 0)
         yield
+
+
+@contextmanager
+def memory_shown(show: Callable[[str], None]) -> Iterator[None]:
+    """Show how much memory large calculations need, before they begin."""
+    handler = _Shown(show)
+    level = memory_messages.level
+    memory_messages.addHandler(handler)
+    memory_messages.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        memory_messages.removeHandler(handler)
+        memory_messages.setLevel(level)
+
+
+class _Shown(logging.Handler):
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self.show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.show(record.getMessage())

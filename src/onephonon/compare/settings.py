@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from onephonon.core.errors import InputError
-from onephonon.core.memory import SHELL_BYTES, check_memory
+from onephonon.maps.isotropic import MAX_SHELLS
 from onephonon.maps.isotropic import Isotropic as Isotropic
 
 #: Weightings of voxels, and their descriptions.
@@ -61,7 +61,8 @@ class Settings:
             )
         if self.n_shells < 1 or self.n_shells != int(self.n_shells):
             raise InputError(f"{self.n_shells} shells: give a whole number, 1 or more")
-        check_memory(SHELL_BYTES * self.n_shells, f"{self.n_shells} shells", "take fewer")
+        if self.n_shells > MAX_SHELLS:
+            raise InputError(f"{self.n_shells} shells: give at most {MAX_SHELLS:,}")
         if self.weighting not in WEIGHTINGS:
             raise InputError(f"weighting {self.weighting!r} is not one of {', '.join(WEIGHTINGS)}")
         if not self.clearly >= 0:

@@ -1,7 +1,11 @@
-"""Memory: how much there is, and the refusal of what needs more, before it is allocated."""
+"""Memory: how much there is, and the refusal of what needs more, before it is allocated.
+
+Whatever needs much is stated first, by `logging`, which the command line shows.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -9,11 +13,14 @@ from pathlib import Path
 from .errors import InputError
 from .files import in_bytes
 
+#: Receives statements of memory, at level INFO.
+logger = logging.getLogger("onephonon.memory")
+
 #: Memory of the program itself and its libraries, bytes.
 PROGRAM_BYTES = 400_000_000
 
-#: Memory for the results of a shell of resolution, bytes.
-SHELL_BYTES = 1000
+#: What needs more is stated before it is allocated, bytes.
+STATED_BYTES = 500_000_000
 
 #: Fraction of the available memory that one file's values may take: they are copied once or twice.
 FILE_FRACTION = 0.5
@@ -49,6 +56,21 @@ def check_memory(needed: float, what: str, advice: str) -> None:
             f"{what}: about {in_bytes(needed)} of memory are needed, and {in_bytes(available)} are "
             f"available; {advice}"
         )
+
+
+def state_memory(needed: float, what: str, advice: str) -> None:
+    """Refuse what needs more memory than there is, and state what needs more than 0.5 GB.
+
+    Parameters are those of `check_memory`.
+
+    Raises
+    ------
+    InputError
+        Names the need, what is available, and the advice.
+    """
+    check_memory(needed, what, advice)
+    if needed > STATED_BYTES:
+        logger.info("%s: about %s of memory", what, in_bytes(needed))
 
 
 def available_memory() -> int | None:

@@ -1,4 +1,4 @@
-"""Text of files and names of files, made safe for terminals and spreadsheets.
+"""Text for people: of files and their names, made safe for terminals and spreadsheets; numbers.
 
 What a file says is data: a terminal must not carry out its control characters, nor a spreadsheet
 its formulas.
@@ -60,3 +60,8 @@ def csv_cell(value: Any) -> Any:
 def from_csv_cell(text: str) -> str:
     """The text that `csv_cell` was given."""
     return text[1:] if _QUOTED.match(text) else text
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number with its noun: ``1 atom``, ``2 atoms``."""
+    return f"{n} {one if n == 1 else many or one + 's'}"

@@ -39,8 +39,3 @@ def remarks_text(remarks: Iterable[Remark]) -> str:
         if said:
             lines.append(f"{kind}: {'; '.join(said)}")
     return "\n".join(lines)
-
-
-def counted(n: int, one: str, many: str = "") -> str:
-    """A number with its noun: ``1 atom``, ``2 atoms``."""
-    return f"{n} {one if n == 1 else many or one + 's'}"

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
-from onephonon.core.memory import check_memory
+from onephonon.core.memory import state_memory
 from onephonon.core.units import TWO_PI, thermal_speed
 from onephonon.crystal.brillouin_path import ZonePath, points_along, zone_path
 from onephonon.crystal.cell import UnitCell
@@ -206,7 +206,7 @@ def dispersion(
             f"n_points {n_points}: the path has {n_segments} segments; give one point for each "
             "at least"
         )
-    check_memory(
+    state_memory(
         _memory(lattice.bodies.n_dof, n_points),
         f"dispersion at {n_points} wavevectors with {lattice.bodies.n_dof} modes each",
         "take fewer points",
@@ -299,7 +299,7 @@ def density_of_states(
             f"mesh {mesh}, width {width}, n {n}: give three positive numbers of points, a "
             "positive width, and n of at least two"
         )
-    check_memory(
+    state_memory(
         _memory(bodies.n_dof, math.prod(mesh) // 2 + 1),
         f"density of states on a mesh of {' x '.join(map(str, mesh))} wavevectors with "
         f"{bodies.n_dof} modes each",

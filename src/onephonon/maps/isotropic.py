@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.core.memory import SHELL_BYTES, check_memory
 
 from .diffuse import DiffuseMap
 from .radial import RadialProfile, radial_average
@@ -27,6 +26,9 @@ Float64 = NDArray[np.float64]
 #: Kinds of isotropic part, and number of parameters per shell. A profile is one
 #: curve through all shells and has no parameters of its own in a shell.
 KINDS = {"none": 0, "mean": 1, "line": 2, "profile": 0}
+
+#: Most shells of resolution: more have no voxels, and a table of them would not be read.
+MAX_SHELLS = 1000
 
 #: Descriptions of the kinds.
 DESCRIBED = {
@@ -63,7 +65,8 @@ class Isotropic:
             raise InputError(f"isotropic part {self.kind!r} is not one of {', '.join(KINDS)}")
         if self.n_shells < 1 or self.n_shells != int(self.n_shells):
             raise InputError(f"{self.n_shells} shells: must be a whole number, 1 or more")
-        check_memory(SHELL_BYTES * self.n_shells, f"{self.n_shells} shells", "take fewer")
+        if self.n_shells > MAX_SHELLS:
+            raise InputError(f"{self.n_shells} shells: give at most {MAX_SHELLS:,}")
 
     def __str__(self) -> str:
         if self.kind == "none":

@@ -330,7 +330,7 @@ def state_memory(bound: BoundModel, progress: Progress) -> None:
     """
     n, on_mesh = bound.source.n_points, bound.engine.name == "mesh"
     needed = PROGRAM_BYTES + n * (MESH_BYTES if on_mesh else DIRECT_BYTES)
-    what = f"map: {n:.3g} points"
+    what = f"map: {n:.3g} point{'' if n == 1 else 's'}"
     advice = "take a coarser or smaller grid"
     if bound.grid is not None:
         advice += ", or write .h5 with engine 'mesh' (--engine mesh), which is done in parts"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from onephonon.core.errors import InputError, NetworkError
-from onephonon.core.memory import check_memory
+from onephonon.core.memory import check_memory, state_memory
 from onephonon.crystal.conformers import find_conformers
 
 from .bodies import Bodies
@@ -173,7 +174,7 @@ def _neighbour_pairs(
     frac = bodies.positions.numpy(force=True) @ np.linalg.inv(matrix).T
     volume = abs(float(np.linalg.det(matrix)))
     expected = 0.5 * len(frac) ** 2 * (4 / 3) * math.pi * cutoff**3 / volume
-    _check_number(expected, cutoff - ROUNDING, len(frac))
+    _check_number(expected, cutoff - ROUNDING, len(frac), check_memory)
     home = np.floor(frac).astype(np.int64)
     frac = frac - home
     # Images whose fractional coordinates come within the cutoff of the home cell.
@@ -191,7 +192,7 @@ def _neighbour_pairs(
     images = cKDTree((frac[atom] + shift_of) @ matrix.T)
     # Each contact is counted from both ends, and each atom with itself.
     counted = 0.5 * (float(tree.count_neighbors(images, cutoff)) - len(frac))
-    _check_number(counted, cutoff - ROUNDING, len(frac))
+    _check_number(counted, cutoff - ROUNDING, len(frac), state_memory)
     found = tree.sparse_distance_matrix(images, cutoff, output_type="ndarray")
     i, distance = found["i"], found["v"]
     j, shift_j = atom[found["j"]], shift_of[found["j"]]
@@ -205,7 +206,9 @@ def _neighbour_pairs(
     return i[once], j[once], d[once], distance[once]
 
 
-def _check_number(expected: float, cutoff: float, n_atoms: int) -> None:
+def _check_number(
+    expected: float, cutoff: float, n_atoms: int, check: Callable[[float, str, str], None]
+) -> None:
     """Raise if the list of contacts would not fit into memory."""
     what = (
         f"gnm_cutoff {cutoff:g} Å gives about {round(expected)} contacts in a cell of "
@@ -214,7 +217,7 @@ def _check_number(expected: float, cutoff: float, n_atoms: int) -> None:
     if expected > MAX_CONTACTS:
         raise InputError(f"{what}; lower it (the limit is {MAX_CONTACTS})")
     if expected > SMALL_NUMBER:
-        check_memory(CONTACT_BYTES * expected, what, "lower it")
+        check(CONTACT_BYTES * expected, what, "lower it")
 
 
 def check_connected(bodies: Bodies, contacts: Contacts) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +18,18 @@ from onephonon.core.progress import Progress, ProgressLike
 
 from .model_series import LevelFit
 from .objective import Evaluation, Objective
+from .parametrization import find_levels, make_parametrization
 from .result import Fit
+from .settings import FitSettings
 from .table import MIN_SQUARED_SLOPE, log_slope, root, row_names, row_title
 
+if TYPE_CHECKING:
+    from onephonon.model.one_phonon import OnePhonon
+
 Float64 = NDArray[np.float64]
+
+#: Springs named in an error about a name.
+MAX_TITLES = 12
 
 #: Range of a profile in standard uncertainties, and maximum factor.
 SIGMA_RANGE, MAX_FACTOR = 3.0, 100.0
@@ -82,6 +93,32 @@ class Profile:
     converged: bool
 
 
+def check_profile_names(model: OnePhonon, settings: FitSettings, names: Iterable[str]) -> None:
+    """Check, before a fit, that springs whose profiles are wanted can come out of it.
+
+    Raises
+    ------
+    InputError
+        If no level of the fit has a spring of that name.
+    """
+    names = tuple(names)
+    if not names:
+        return
+    titles: dict[str, None] = {}
+    for level in find_levels(settings.levels):
+        with suppress(InputError):  # the fit leaves such a level out
+            made = make_parametrization(level, model.bodies, model.contacts, 1.0)
+            titles |= dict.fromkeys(row_title(group, way) for group, _, way in row_names(made))
+    for name in names:
+        if name not in titles:
+            first = ", ".join(repr(title) for title in list(titles)[:MAX_TITLES])
+            more = f" and {len(titles) - MAX_TITLES} more" if len(titles) > MAX_TITLES else ""
+            raise InputError(
+                f"spring {name!r} is at no level of this fit, so it has no profile; its springs "
+                f"are {first}{more}"
+            )
+
+
 def profile(
     fit: Fit,
     name: str,
@@ -113,7 +150,7 @@ def profile(
         B-factor alone determines the spring.
     """
     level = level or fit.best
-    titles = [row_title(group, direction) for group, _, direction in row_names(level)]
+    titles = [row_title(group, way) for group, _, way in row_names(level.parametrization)]
     if name not in titles:
         raise InputError(f"spring {name!r} is not one of {', '.join(titles)}")
     if n_points < 5 or n_points % 2 == 0:

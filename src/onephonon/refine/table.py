@@ -13,7 +13,7 @@ from torch import Tensor
 from onephonon.network.interfaces import find_interfaces, residue_pairs
 
 from .model_series import LevelFit
-from .parametrization import MatrixSprings
+from .parametrization import MatrixSprings, Parametrization
 from .result import Fit
 
 Float64 = NDArray[np.float64]
@@ -119,7 +119,7 @@ def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ..
     by_data = _share(fit, level, slopes, sigma)
     ratio = _ratios(fit, level)
     rows = []
-    for i, (group, interface, direction) in enumerate(row_names(level)):
+    for i, (group, interface, direction) in enumerate(row_names(level.parametrization)):
         n_contacts, residues = _contacts_of(level, group)
         rows.append(
             SpringRow(
@@ -140,9 +140,8 @@ def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ..
     return tuple(rows)
 
 
-def row_names(level: LevelFit) -> list[tuple[str, str, str]]:
+def row_names(parametrization: Parametrization) -> list[tuple[str, str, str]]:
     """Group of contacts, interface and direction of each row of the table."""
-    parametrization = level.parametrization
     if isinstance(parametrization, MatrixSprings):
         directions = [f"{kind} {n}" for kind in ("translation", "libration") for n in (1, 2, 3)]
         return [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ..checks import ONE_OR_MORE, WRITES, Given
+from ..checks import SHELLS, WRITES, Given
 from ..groups import OptionGroup
 from ..options.output import OutputOptions
 from ..options.resolution import ResolutionOptions
@@ -24,9 +24,7 @@ class ComparisonOptions(OptionGroup):
 
     panel: ClassVar[str] = "Comparison"
 
-    shells: Annotated[
-        int, typer.Option(help="Number of resolution shells to report."), ONE_OR_MORE
-    ] = 10
+    shells: Annotated[int, typer.Option(help="Number of resolution shells to report."), SHELLS] = 10
     remove: Annotated[
         str,
         typer.Option(
@@ -36,7 +34,7 @@ class ComparisonOptions(OptionGroup):
         ),
     ] = "line"
     remove_shells: Annotated[
-        int, typer.Option(help="Number of shells of |q| for --remove."), ONE_OR_MORE
+        int, typer.Option(help="Number of shells of |q| for --remove."), SHELLS
     ] = 50
     weights: Annotated[
         str,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from onephonon.core.errors import InputError
 
 from ..app import command
 from ..checks import READS, WRITES_FOLDER, Given
@@ -31,8 +35,10 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from onephonon.core.progress import Progress
     from onephonon.maps.diffuse import DiffuseMap
     from onephonon.model.one_phonon import OnePhonon
+    from onephonon.refine.profile import Profile
     from onephonon.refine.result import Fit
     from onephonon.refine.settings import FitSettings
 
@@ -73,6 +79,7 @@ def fit(
     to continue an interrupted fit.
     """
     from onephonon.core.files import check_not_inputs
+    from onephonon.refine.profile import check_profile_names
 
     settings = fit_settings(data, resolution, voxels, objective, levels)
     if not report.draws:
@@ -84,6 +91,7 @@ def fit(
     model = build_model(file, arguments, **numerics.tensor_arguments())
     show_remarks(model.crystal, file.name, writing.quiet)
     show_zone_average(model, writing.quiet)
+    check_profile_names(model, settings, report.profiles)
     with FitFolder.opened(output, file, measured, settings, arguments, writing.force) as folder:
         fitted = _run(model, measured, settings, folder, writing.quiet)
         _write(fitted, folder, kelvin, report, writing.quiet)
@@ -118,7 +126,6 @@ def _write(
     from onephonon.network.contact_files import write_contact_table
     from onephonon.refine.parametrization import LogSprings
     from onephonon.refine.predictions import predict
-    from onephonon.refine.profile import profile
     from onephonon.viz.report.verdict import assess_fit
     from onephonon.viz.report.writing import write_report
 
@@ -126,7 +133,7 @@ def _write(
     with progress(quiet) as shown:
         if report.draws:
             predictions = predict(fitted, temperature=kelvin, n_draws=report.draws, progress=shown)
-        traced = tuple(profile(fitted, name, progress=shown) for name in report.profiles)
+        traced = tuple(_profiles(fitted, report.profiles, shown))
     command = f"onephonon {' '.join(sys.argv[1:])}"
     written = write_report(fitted, folder.path, predictions, traced, command, force=True)
     if isinstance(fitted.best.parametrization, LogSprings):
@@ -138,3 +145,14 @@ def _write(
         for line in assess_fit(fitted).lines:
             echo(line)
         echo(f"wrote {', '.join(str(path) for path in written)}")
+
+
+def _profiles(fitted: Fit, names: Iterable[str], shown: Progress) -> Iterator[Profile]:
+    """Profiles of springs; a spring that the chosen level lacks is warned of, the fit is kept."""
+    from onephonon.refine.profile import profile
+
+    for name in names:
+        try:
+            yield profile(fitted, name, progress=shown)
+        except InputError as error:
+            warnings.warn(f"no profile: {error}", stacklevel=2)

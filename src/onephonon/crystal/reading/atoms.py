@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from onephonon.core.errors import StructureError
+from onephonon.core.text import counted
 from onephonon.core.units import EIGHT_PI_SQUARED
 from onephonon.crystal.crystal import AtomLabel
-from onephonon.crystal.remarks import Remark, counted
+from onephonon.crystal.remarks import Remark
 
 LabelledAtoms = Sequence[tuple[AtomLabel, gemmi.Atom]]
 

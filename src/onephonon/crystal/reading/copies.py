@@ -9,7 +9,8 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from onephonon.core.errors import StructureError
-from onephonon.crystal.remarks import Remark, counted
+from onephonon.core.text import counted
+from onephonon.crystal.remarks import Remark
 
 #: What to do with copies that are declared and not in the file.
 NCS = ("apply", "ignore")

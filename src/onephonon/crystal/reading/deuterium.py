@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import gemmi
 import torch
 
+from onephonon.core.text import counted
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.form_factors import form_factors
-from onephonon.crystal.remarks import Remark, counted
+from onephonon.crystal.remarks import Remark
 
 
 def join_shared_sites(structure: gemmi.Structure) -> None:

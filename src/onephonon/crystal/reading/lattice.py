@@ -60,8 +60,8 @@ class Lattice:
         return np.asarray(positions @ np.linalg.inv(self.matrix).T + self.shift)
 
 
-def read_lattice(path: Path) -> tuple[tuple[float, ...], str]:
-    """Cell parameters and symbol of the space group ("" if there is none) of a structure file.
+def read_lattice(path: Path) -> tuple[tuple[float, ...], str, tuple[Remark, ...]]:
+    """Cell parameters, symbol of the space group ("" if there is none), and remarks on both.
 
     The same cell as that of `read_crystal`; the file need not hold atoms.
 
@@ -73,8 +73,10 @@ def read_lattice(path: Path) -> tuple[tuple[float, ...], str]:
     declared = read_declarations(path)
     declared_lattice(declared, path)
     assert declared.cell is not None
-    names = declared.symbol or declared.number or declared.operators
-    return declared.cell, declared_spacegroup(declared, path)[0] if names else ""
+    if not (declared.symbol or declared.number or declared.operators):
+        return declared.cell, "", declared.remarks
+    group, found = declared_spacegroup(declared, path)
+    return declared.cell, group, (*declared.remarks, *found)
 
 
 def declared_lattice(declared: Declarations, path: Path) -> Lattice:

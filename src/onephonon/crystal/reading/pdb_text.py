@@ -11,8 +11,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import gemmi
+
 from onephonon.core.errors import StructureError
-from onephonon.crystal.remarks import Remark, counted
+from onephonon.core.text import counted
+from onephonon.crystal.remarks import Remark
 
 #: B-factor of atoms for which the file has none, Å^2.
 ASSUMED_B = 20.0
@@ -31,6 +34,22 @@ CELL = (
 )  # fmt: skip
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+#: Names of four letters of GROMOS (protonation) and AMBER (ends of chains), and the residues that
+#: they are. Their last letter stands in column 21, where two-letter names of chains begin.
+FOUR_LETTERS = {
+    **dict.fromkeys(("HISA", "HISB", "HISH", "HIS1", "HIS2", "HISD", "HISE", "HISP"), "HIS"),
+    **dict.fromkeys(("CYSH", "CYS1", "CYS2", "CYSX"), "CYS"),
+    **dict.fromkeys(("LYSH", "LYSN"), "LYS"),
+    "ARGN": "ARG",
+    "ASPH": "ASP",
+    "GLUH": "GLU",
+    **{
+        end + name: name
+        for end in "NC"
+        for name in gemmi.expand_one_letter_sequence("ARNDCQEGHILKMFPSTWYV", gemmi.ResidueKind.AA)
+    },
+}
 
 #: Columns 73-80 of old PDB files: the entry's code, or a number for it, and the record's number.
 _LEGACY = re.compile(r"(?=.*[A-Z0-9])[A-Z0-9 ]{4} {0,3}[0-9]{1,4}")
@@ -66,6 +85,7 @@ def check_pdb(text: str, path: Path) -> PdbText:
     """
     lines = text.split("\n")
     found: Counter[str] = Counter()
+    renamed = _rename_four_letters(lines)
     ended = False
     for i, line in enumerate(lines):
         record = line[:6].upper().rstrip()
@@ -84,7 +104,29 @@ def check_pdb(text: str, path: Path) -> PdbText:
             # A title in another language: nothing that is computed from.
             lines[i] = line.encode("ascii", "replace").decode()
         ended = ended or record == "END"
-    return PdbText(lines, tuple(_remarks(found)))
+    return PdbText(lines, (*renamed, *_remarks(found)))
+
+
+def _rename_four_letters(lines: list[str]) -> list[Remark]:
+    """Give residues with known names of four letters their standard names, in place.
+
+    A letter in column 21 is part of the name if that is so of every residue with the same columns
+    21-22; otherwise these are the name of a chain.
+    """
+    names: dict[str, set[str]] = {}
+    at: list[int] = []
+    for i, line in enumerate(lines):
+        if line[20:21].strip() and line[:6].upper().rstrip() in ("ATOM", "HETATM", "ANISOU", "TER"):
+            names.setdefault(line[20:22], set()).add(line[17:21])
+            at.append(i)
+    known = {columns for columns, found in names.items() if found <= FOUR_LETTERS.keys()}
+    renamed = {name: None for i in at if lines[i][20:22] in known for name in (lines[i][17:21],)}
+    for i in at:
+        if lines[i][20:22] in known:
+            lines[i] = f"{lines[i][:17]}{FOUR_LETTERS[lines[i][17:21]]} {lines[i][21:]}"
+    if not renamed:
+        return []
+    return [Remark("read", ", ".join(f"{name} as {FOUR_LETTERS[name]}" for name in renamed))]
 
 
 def number_in(line: str, first: int, last: int) -> float | None:

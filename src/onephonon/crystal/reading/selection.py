@@ -11,6 +11,7 @@ import gemmi
 import numpy as np
 
 from onephonon.core.errors import InputError, StructureError
+from onephonon.core.text import counted
 from onephonon.crystal.crystal import AtomLabel
 from onephonon.crystal.remarks import Remark
 
@@ -143,12 +144,12 @@ def select(
         *_remarks_on_conformers(real, choices),
     ]
     if n_hydrogens:
-        text = f"{n_hydrogens} hydrogens"
+        text = counted(n_hydrogens, "hydrogen")
         if hydrogens_matter:
             text += ", though they scatter neutrons as strongly as other atoms: keep them"
         remarks.append(Remark("dropped", text, hydrogens_matter))
     if n_sites:
-        remarks.append(Remark("dropped", f"{n_sites} massless sites of waters"))
+        remarks.append(Remark("dropped", f"{counted(n_sites, 'massless site')} of waters"))
     return selected, remarks
 
 
@@ -157,11 +158,9 @@ def summary(selected: Sequence[SelectedAtom]) -> Remark:
     electrons = sum(s.occupancy * s.atom.element.atomic_number for s in selected)
     n_residues = len({s.label.residue_id for s in selected})
     chains = dict.fromkeys(s.label.chain or "_" for s in selected)
-    return Remark(
-        "read",
-        f"{len(selected)} atoms with {electrons:.1f} electrons, in {_plural(n_residues, 'residue')}"
-        f" of {'chain' if len(chains) == 1 else 'chains'} {_listed(chains)}",
-    )
+    atoms, residues = counted(len(selected), "atom"), counted(n_residues, "residue")
+    of = f"{'chain' if len(chains) == 1 else 'chains'} {_listed(chains)}"
+    return Remark("read", f"{atoms} with {electrons:.1f} electrons, in {residues} of {of}")
 
 
 def _without(
@@ -195,7 +194,7 @@ def _remarks_on_kinds(residues: Sequence[Residue], wanted: set[str]) -> list[Rem
         if not those:
             continue
         n_atoms = sum(len(residue.atoms) for residue in those)
-        text = f"{_plural(n_atoms, 'atom')} of {_plural(len(those), one, many)}"
+        text = f"{counted(n_atoms, 'atom')} of {counted(len(those), one, many)}"
         if kind == "ligand":
             text += f" ({_names(those)})"
         remarks.append(Remark("read" if kind in wanted else "dropped", text))
@@ -221,20 +220,20 @@ def _remarks_on_conformers(residues: Sequence[Residue], choices: Sequence[Choice
         remarks.append(
             Remark(
                 "dropped",
-                f"{_plural(n_atoms, 'atom')} of other conformers of "
-                f"{_plural(len(chosen), 'residue')}, with their occupancies given to the highest",
+                f"{counted(n_atoms, 'atom')} of other conformers of "
+                f"{counted(len(chosen), 'residue')}, with their occupancies given to the highest",
             )
         )
     given = sum(choice.given for choice in choices)
     if given:
         text = "without a letter as alternatives, as they share a site with others of their name"
-        remarks.append(Remark("assumed", f"{_plural(given, 'atom')} {text}"))
+        remarks.append(Remark("assumed", f"{counted(given, 'atom')} {text}"))
     excess = [(r, c) for r, c in pairs if c.excess]
     if excess:
         residue, choice = max(excess, key=lambda pair: pair[1].excess)
         where = f"{residue.chain or '_'}/{residue.name} {residue.number}"
         text = (
-            f"alternatives of {_plural(len(excess), 'residue')} have occupancies of more than 1 in "
+            f"alternatives of {counted(len(excess), 'residue')} have occupancies of more than 1 in "
             f"all, {choice.excess:.2f} in {where}"
         )
         remarks.append(
@@ -248,7 +247,7 @@ def _remarks_on_conformers(residues: Sequence[Residue], choices: Sequence[Choice
         residue = repeated[0][0]
         where = f"{residue.chain or '_'}/{residue.name} {residue.number}"
         text = (
-            f"{_plural(n_atoms, 'atom')} named as another of the residue, as in {where}: all kept"
+            f"{counted(n_atoms, 'atom')} named as another of the residue, as in {where}: all kept"
         )
         remarks.append(Remark("read", text))
     return remarks
@@ -268,10 +267,6 @@ def _listed(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(names[:MAX_NAMES]) + more
-
-
-def _plural(n: int, one: str, many: str = "") -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"
 
 
 def nothing_selected_message(residues: Sequence[Residue], path: Path) -> str:

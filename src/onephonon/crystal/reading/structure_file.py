@@ -9,8 +9,9 @@ from pathlib import Path
 import gemmi
 
 from onephonon.core.errors import StructureError
+from onephonon.core.text import counted
 from onephonon.core.units import EIGHT_PI_SQUARED
-from onephonon.crystal.remarks import Remark, counted
+from onephonon.crystal.remarks import Remark
 
 from . import declarations
 from .declarations import Declarations

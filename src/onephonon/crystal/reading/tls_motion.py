@@ -15,8 +15,9 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from onephonon.core.text import counted
 from onephonon.core.units import EIGHT_PI_SQUARED
-from onephonon.crystal.remarks import Remark, counted
+from onephonon.crystal.remarks import Remark
 
 Float64 = NDArray[np.float64]
 

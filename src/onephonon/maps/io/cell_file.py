@@ -11,6 +11,7 @@ from onephonon.core.errors import FileError, StructureError
 from onephonon.core.safe_reading import check_input, reading
 from onephonon.crystal.cell import check_cell
 from onephonon.crystal.reading.lattice import read_lattice
+from onephonon.crystal.remarks import Remark
 from onephonon.crystal.symmetry import spacegroup_name
 
 from . import hdf5_kind
@@ -19,8 +20,8 @@ STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
 HDF5 = (".nxs", ".h5", ".hdf5", ".nx5", ".nc")
 
 
-def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
-    """Cell parameters and Hermann-Mauguin symbol ("" if there is none) of a file.
+def read_cell(path: Path) -> tuple[tuple[float, ...], str, tuple[Remark, ...]]:
+    """Cell parameters, Hermann-Mauguin symbol ("" if there is none) of a file, remarks on them.
 
     Parameters
     ----------
@@ -57,4 +58,4 @@ def read_cell(path: Path) -> tuple[tuple[float, ...], str]:
                 f"({', '.join((*STRUCTURES, '.mtz', *HDF5))})"
             )
         checked = check_cell(cell)
-        return checked, spacegroup_name(group, checked) if group else ""
+        return checked, spacegroup_name(group, checked) if group else "", ()

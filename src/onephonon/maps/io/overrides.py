@@ -72,6 +72,8 @@ class Overrides:
         Voxel of hkl = 0, 0, 0, counted from 0 along h, k and l.
     dataset : str, optional
         Which map of the file (a path in HDF5, a column of an MTZ).
+    remarks : tuple of Remark
+        On the file of the cell.
     """
 
     cell: tuple[float, ...] | None = None
@@ -81,6 +83,7 @@ class Overrides:
     limits: tuple[tuple[float, float], ...] | None = None
     origin: tuple[int, int, int] | None = None
     dataset: str | None = None
+    remarks: tuple[Remark, ...] = ()
 
     def allow(self, path: Path, format_name: str, *names: str) -> None:
         """Raise if an option repeats what this format defines, so that none is silently ignored.

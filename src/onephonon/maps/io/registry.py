@@ -136,6 +136,7 @@ def read_map(
         diffuse = reader.read(path, overrides)
         if overrides.cell is not None:
             diffuse = diffuse.changed(f"cell {overrides.cell_source}")
+    diffuse = replace(diffuse, remarks=(*diffuse.remarks, *overrides.remarks))
     diffuse = _with_doubts(_in_setting_of_cell(without_marks(diffuse)))
     _warn(diffuse, path)
     history = (*diffuse.history, *(str(remark.text) for remark in diffuse.remarks))
@@ -232,12 +233,15 @@ def _check_overrides(
     if group and not is_spacegroup(group):
         raise InputError(f"space group {spacegroup!r} is unknown; write it as in 'P 1 21 1'")
     source = "as given"
+    remarks: tuple[Remark, ...] = ()
     if isinstance(cell, (str, os.PathLike)):
         source = f"of {Path(cell).name}"
-        cell, found = read_cell(Path(cell))
+        name = Path(cell).name
+        cell, found, said = read_cell(Path(cell))
+        remarks = tuple(replace(remark, text=f"{remark.text} ({name})") for remark in said)
         group = group or found
     taken = None if cell is None else check_cell(cell)
-    return Overrides(taken, source, group, per_index, limits, origin, dataset)
+    return Overrides(taken, source, group, per_index, limits, origin, dataset, remarks)
 
 
 def _read_own(path: Path, module: ModuleType, overrides: Overrides) -> DiffuseMap:

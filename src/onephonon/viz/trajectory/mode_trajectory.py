@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.errors import InputError
-from onephonon.core.memory import check_memory
+from onephonon.core.memory import state_memory
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal
@@ -244,7 +244,7 @@ def mode_pattern(
     lattice = lattice_of(model)
     n_cells = math.prod(int(n) for n in cells or commensurate_cells(k_frac))
     n_atoms = n_cells * len(lattice.bodies.positions)
-    check_memory(
+    state_memory(
         ATOM_BYTES * n_atoms,
         f"a block of {n_cells} cells with {n_atoms} atoms",
         "show fewer cells",

@@ -13,7 +13,7 @@ import numpy as np
 
 from onephonon.core.errors import FileError
 from onephonon.core.files import replacing
-from onephonon.core.memory import check_memory
+from onephonon.core.memory import state_memory
 from onephonon.core.text import one_line
 from onephonon.crystal.cell import UnitCell
 
@@ -71,7 +71,7 @@ def write_animation(
     if ending not in PDB_ENDINGS + CIF_ENDINGS:
         raise FileError(f"{path}: an animation is written as .pdb or .cif; name the file so")
     n_atoms = len(pattern.block.positions)
-    check_memory(
+    state_memory(
         (CIF_FRAME_BYTES if ending in CIF_ENDINGS else PDB_FRAME_BYTES) * n_frames * n_atoms,
         f"{path}: {n_frames} frames of {n_atoms} atoms",
         "show fewer frames, cells or atoms",
