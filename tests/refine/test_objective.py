@@ -278,7 +278,9 @@ def test_voxel_averages_are_those_of_compare(spacegroup, matrix, leave_out):
     axes = [(-3, 3, 1), (-3, 3, 1), (-3, 3, 2)]
     rng = np.random.default_rng(0)
     data = to_map(rng.uniform(1, 2, (7, 7, 13)), axes, crystal)
-    settings = FitSettings(voxels="all", average=2, leave_out=leave_out, held_out=0.3)
+    settings = FitSettings(
+        voxels="all", average=2, leave_out=leave_out, bragg_radius=0.0, held_out=0.3
+    )
     reindexing = Reindexing(np.array(matrix, dtype=float))
     voxels = select_voxels(data, crystal, reindexing, settings)
     objective, _ = make_objective(model, data, voxels, settings, absolute=True)

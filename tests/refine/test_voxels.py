@@ -173,6 +173,19 @@ def test_voxels_near_bragg_points_are_excluded(crystal):
     assert nearest(removed) == 0
 
 
+@pytest.mark.parametrize(
+    ("per_index", "kept"), [((2, 2, 2), 7 / 8), ((1, 1, 2), 1 / 2), ((1, 1, 1), 1.0)]
+)
+def test_coarse_voxels_that_hold_a_bragg_point_are_excluded_unless_all_do(crystal, per_index, kept):
+    data = symmetric_map(crystal, per_index=per_index)
+    found = select_voxels(data, crystal, SAME, FitSettings(voxels="all"))
+    whole = select_voxels(data, crystal, SAME, FitSettings(voxels="all", bragg_radius=0.0))
+    share = len(found.equivalent_place) / len(whole.equivalent_place)
+    assert share == pytest.approx(kept, abs=0.05)  # the ends of the map hold whole indices
+    if kept < 1:
+        assert (np.abs(found.hkl - np.rint(found.hkl)) > 0.2).any(axis=1).all()
+
+
 def test_ranges_of_resolution(crystal):
     data = symmetric_map(crystal)
     found = select_voxels(data, crystal, SAME, FitSettings(voxels="all", d_min=4.0, d_max=9.0))

@@ -32,8 +32,9 @@ class FitSettings:
         unlimited otherwise.
     bragg_radius : float, optional
         Voxels whose centre is closer to a Bragg point are excluded: a length in 1/Å, including
-        2*pi as in q. By default half the diagonal of a voxel; 0 if voxels extend over half an
-        index or more, or with `leave_out`, and the model is averaged over them.
+        2*pi as in q. By default half the diagonal of a voxel. Of voxels of half an index or more,
+        over which the model is averaged, by default those that contain a Bragg point, unless all
+        do; none with `leave_out`.
     held_out : float
         Fraction of halos held out; symmetry-related halos stay together.
     seed : int

@@ -17,7 +17,12 @@ from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.crystal.symmetry import laue_operators
 from onephonon.maps.diffuse import DiffuseMap
-from onephonon.scattering.quadrature import MixedQuadrature, choose_quadrature, is_coarse
+from onephonon.scattering.quadrature import (
+    MixedQuadrature,
+    choose_quadrature,
+    holds_bragg,
+    is_coarse,
+)
 from onephonon.scattering.sampling.halos import peak_strengths
 from onephonon.scattering.voxel_orientations import (
     equivalent_operators,
@@ -157,17 +162,8 @@ def select_voxels(
         voxel_index, hkl, peak, s = _strongest(
             crystal, settings, laue, voxel_index, hkl, peak, s, messages
         )
-    radius = _bragg_radius(data, settings, quadrature is not None)
-    if radius > 0:
-        away = np.linalg.norm(
-            (hkl - np.rint(hkl)) @ numpy_cell(crystal.cell.parameters).inverse, axis=1
-        )
-        keep = away >= radius
-        messages.append(
-            f"{int((~keep).sum())} voxels within {TWO_PI * radius:.4g} 1/Å (including 2*pi) "
-            "of a Bragg point are excluded"
-        )
-        voxel_index, hkl, peak, s = voxel_index[keep], hkl[keep], peak[keep], s[keep]
+    keep = _away_from_bragg(data, crystal, hkl, settings, quadrature is not None, messages)
+    voxel_index, hkl, peak, s = voxel_index[keep], hkl[keep], peak[keep], s[keep]
     if len(voxel_index) < MIN_VOXELS:
         raise InputError(
             f"only {len(voxel_index)} voxels are left to fit, fewer than {MIN_VOXELS}; widen the "
@@ -197,16 +193,43 @@ def resolution_range(data: DiffuseMap, settings: FitSettings) -> tuple[float, fl
     return low, high
 
 
-def _bragg_radius(data: DiffuseMap, settings: FitSettings, averaged: bool) -> float:
-    """Minimum distance of voxels from Bragg points, as s = |q|/2*pi.
+def _away_from_bragg(
+    data: DiffuseMap,
+    crystal: Crystal,
+    hkl: Float64,
+    settings: FitSettings,
+    averaged: bool,
+    messages: list[str],
+) -> NDArray[np.bool_]:
+    """Voxels that are fitted; those too close to a Bragg point are not, shape (n,).
 
-    By default voxels that may hold the Bragg peak are excluded, unless all do, or the peaks were
-    removed from the data.
+    By default they are the voxels that may hold the Bragg peak. Of coarse voxels these are the
+    ones that contain the point: no average over the 1/k^2 in them is accurate enough. All are kept
+    if each contains a Bragg point, or if the peaks were removed from the data.
     """
+    assert data.grid is not None
+    offset = hkl - np.rint(hkl)
+    if settings.bragg_radius is None and averaged and settings.leave_out > 0:
+        return np.ones(len(hkl), dtype=bool)
+    if settings.bragg_radius is None and averaged and is_coarse(data.grid):
+        outside = ~holds_bragg(hkl, data.grid.step)
+        if outside.any():
+            messages.append(f"{int((~outside).sum())} voxels that hold a Bragg point are excluded")
+            return outside
+        return np.ones(len(hkl), dtype=bool)
+    radius = _half_diagonal(data)
     if settings.bragg_radius is not None:
-        return settings.bragg_radius / TWO_PI
-    whole = averaged and (is_coarse(data.grid) or settings.leave_out > 0)
-    return 0.0 if whole else _half_diagonal(data)
+        radius = settings.bragg_radius / TWO_PI
+    if radius <= 0:
+        return np.ones(len(hkl), dtype=bool)
+    keep: NDArray[np.bool_] = (
+        np.linalg.norm(offset @ numpy_cell(crystal.cell.parameters).inverse, axis=1) >= radius
+    )
+    messages.append(
+        f"{int((~keep).sum())} voxels within {TWO_PI * radius:.4g} 1/Å (including 2*pi) "
+        "of a Bragg point are excluded"
+    )
+    return keep
 
 
 def _half_diagonal(data: DiffuseMap) -> float:

@@ -76,7 +76,8 @@ class DataOptions(OptionGroup):
         float | None,
         typer.Option(
             help="Exclude voxels closer than this to a Bragg point, in 1/Å (including 2π).",
-            show_default="half a voxel's diagonal; 0 for voxels of half an index or more",
+            show_default="half a voxel's diagonal; of voxels of half an index or more, those that "
+            "hold a Bragg point, unless all do",
         ),
         Limits(low=0, high=10, why="in 1/Å, including 2π"),
     ] = None
