@@ -27,15 +27,14 @@ Float64 = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 #: Orders whose errors are estimated; 1 is the centre alone. Voxels that neither hold a Bragg point
-#: nor are next to one need no more than `FAR_ORDERS` of them, which are good to 1e-4; those that
-#: hold one have twenty times as many nodes, and at most `HELD_ORDERS`.
-ORDERS = (1, 2, 3, 4, 6, 8)
-FAR_ORDERS, HELD_ORDERS = 4, 5
+#: nor are next to one need no more than `FAR_ORDERS` of them, which are good to 1e-4.
+ORDERS = (1, 2, 3, 4, 6)
+FAR_ORDERS = 4
 
-#: Orders taken as the truth: far from Bragg points, next to one, and with one in the voxel. The
+#: Orders taken as the truth: far from Bragg points, and next to one or with one in the voxel. The
 #: next orders would change it by less than a tenth of the error of the best order before
-#: (`tests/model`).
-CONVERGED_ORDERS = (5, 10, 8)
+#: (`tests/model`); coarse voxels next to a Bragg point need as high ones as those that hold it.
+CONVERGED_ORDERS = (5, 8)
 
 #: Limits of the groups of voxels, as distances from the Bragg point in units of the voxel's size
 #: (the rms length of its edges). Voxels with a Bragg point in them are a group of their own.
@@ -139,11 +138,10 @@ def averaging_errors(
     sample = np.sort(
         np.concatenate([rng.choice(x, min(per_group, len(x)), replace=False) for x in own])
     )
-    held, near = group[sample] == 0, group[sample] < 3
-    converged = np.select([held, near], CONVERGED_ORDERS[:0:-1], CONVERGED_ORDERS[0])
+    near = group[sample] < 3
+    converged = np.where(near, CONVERGED_ORDERS[1], CONVERGED_ORDERS[0])
     every = np.column_stack([converged, np.tile(ORDERS, (len(sample), 1))])
     wanted = np.ones(every.shape, dtype=bool)
-    wanted[held, 1 + HELD_ORDERS :] = False
     wanted[~near, 1 + FAR_ORDERS :] = False
     row, column = np.nonzero(wanted)
     values = np.full(every.shape, np.nan)
