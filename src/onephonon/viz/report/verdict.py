@@ -238,8 +238,7 @@ def _fit_warnings(fit: Fit) -> tuple[str, ...]:
         if shift > MAX_AVERAGING_SHIFT:
             found.append(
                 "Averages over voxels are inexact: springs may be wrong by up to "
-                f"{number(shift, 2)} standard errors. Fit without --average, or with a higher "
-                "order."
+                f"{number(shift, 2)} standard errors. {_better_averages(fit)}"
             )
     sets = len(np.unique(fit.voxels.orbit[fit.voxels.held_out]))
     if sets < MIN_INDEPENDENT_SETS:
@@ -257,3 +256,11 @@ def _fit_warnings(fit: Fit) -> tuple[str, ...]:
             f"{shown}. Such values are not physical."
         )
     return tuple(found)
+
+
+def _better_averages(fit: Fit) -> str:
+    """How to average more accurately."""
+    if fit.settings.average is not None:
+        return "Fit without --average, or with a higher order."
+    order = int(fit.voxels.order.max()) + 2
+    return f"Give a higher order to all voxels, --average {order}, which takes longer."
