@@ -81,7 +81,7 @@ def in_same_indices(first: DiffuseMap, second: DiffuseMap, reindex: str = "auto"
         chosen, decision = candidates[0], ""
     else:
         averaged = onto_coarser(first, grid)
-        target = Target.of(_thinned(second, MAX_VOXELS), settings)
+        target = Target.of(thinned(second, np.flatnonzero(second.mask), MAX_VOXELS), settings)
         hkl = target.hkl()
 
         def values(candidate: Reindexing) -> Float64:
@@ -115,7 +115,7 @@ def _reindexed(
     Of the operators that are equivalent by symmetry, the one is used that leaves most voxels of the
     second map with a value: the first may be only a part of reciprocal space.
     """
-    hkl = Target.of(_thinned(second, MAX_VOXELS), Settings()).hkl()
+    hkl = Target.of(thinned(second, np.flatnonzero(second.mask), MAX_VOXELS), Settings()).hkl()
     operators = [chosen.operator @ L for L in laue]
     counts = [np.isfinite(interpolate(first, hkl @ operator)).sum() for operator in operators]
     operator = operators[int(np.argmax(counts))]
@@ -141,12 +141,14 @@ def _reindexed(
     return first.changed(step, {"intensity": values}, **there)
 
 
-def _thinned(diffuse: DiffuseMap, n: int) -> DiffuseMap:
-    """A map with at most n of its values, chosen at random, without sigma, counts and half-sets."""
-    known = np.flatnonzero(diffuse.mask)
-    if len(known) <= n:
+def thinned(diffuse: DiffuseMap, voxel_index: NDArray[np.int64], n: int) -> DiffuseMap:
+    """A map with n of the given voxels, chosen at random, without sigma, counts and half-sets.
+
+    The map itself if there are no more than n.
+    """
+    if len(voxel_index) <= n:
         return diffuse
-    chosen = np.random.default_rng(0).choice(known, n, replace=False)
+    chosen = np.random.default_rng(0).choice(voxel_index, n, replace=False)
     values = np.full(diffuse.intensity.size, np.nan)
     values[chosen] = diffuse.intensity.reshape(-1)[chosen]
     shaped = {"intensity": values.reshape(diffuse.intensity.shape)}

@@ -24,6 +24,7 @@ from .bloch import phase
 from .gamma_cell import acoustic_correction
 from .long_waves import long_wave_stiffness
 from .solvers.choice import make_solver
+from .solvers.dense.solver import DenseSolver
 from .solvers.dense.zone_mean import mesh_inverses
 
 ZONE_AVERAGES = ("crystal", "supercell")
@@ -73,7 +74,7 @@ def covariance(
         total = total + torch.einsum("kr,kab->rab", waves, inverse).real
     if check_zone_average(zone_average) == "crystal":
         T = bodies.translations()
-        A = long_wave_stiffness(bodies, constants, "dense")
+        A = long_wave_stiffness(DenseSolver(bodies, constants))
         total = total + T @ acoustic_correction(A, samples, cells) @ T.mT
     return total / n
 
@@ -100,11 +101,11 @@ def displacement_covariance(
     Tensor, shape (n_cell_atoms, 3, 3), Å^2
         Differentiable in the force constants and the positions.
     """
-    blocks = make_solver(bodies, constants, solver).zone_mean(samples, progress)
+    chosen = make_solver(bodies, constants, solver)
+    blocks = chosen.zone_mean(samples, progress)
     A = bodies.displacements()
     U = A @ blocks[bodies.body] @ A.mT
     if check_zone_average(zone_average) == "supercell":
         return U
-    stiffness = long_wave_stiffness(bodies, constants, solver)
-    waves = acoustic_correction(stiffness, samples)
+    waves = acoustic_correction(long_wave_stiffness(chosen), samples)
     return U + waves / (samples[0] * samples[1] * samples[2])

@@ -6,13 +6,11 @@ import torch
 from torch import Tensor
 
 from onephonon.core.units import TWO_PI
-from onephonon.network.bodies import Bodies
-from onephonon.network.force_constants import ForceConstants
 
-from .solvers.choice import make_solver
+from .solvers.base import Solver
 
 
-def long_wave_stiffness(bodies: Bodies, constants: ForceConstants, solver: str = "auto") -> Tensor:
+def long_wave_stiffness(solver: Solver) -> Tensor:
     """Stiffness of the cell against long waves: the quadratic term of K(k) for its translation.
 
     For small k, ``K(k) = K0 + i k_a N_a - 1/2 k_a k_b Q_ab`` with ``N_a = sum_d R_a H(d)`` and
@@ -25,10 +23,8 @@ def long_wave_stiffness(bodies: Bodies, constants: ForceConstants, solver: str =
 
     Parameters
     ----------
-    bodies : Bodies
-    constants : ForceConstants
-    solver : {'auto', 'dense', 'condensed'}
-        How K at Gamma is inverted; see `choose_solver`.
+    solver : Solver
+        Of the crystal; it inverts K at Gamma.
 
     Returns
     -------
@@ -41,6 +37,7 @@ def long_wave_stiffness(bodies: Bodies, constants: ForceConstants, solver: str =
     ----------
     Born & Huang, Dynamical Theory of Crystal Lattices (1954), section 26.
     """
+    bodies, constants = solver.bodies, solver.constants
     n, w = bodies.n_bodies, bodies.width
     R = TWO_PI * constants.cell.to(constants.onsite)
     # A block and its transpose, of opposite R, have the same second moment.
@@ -50,7 +47,7 @@ def long_wave_stiffness(bodies: Bodies, constants: ForceConstants, solver: str =
     first = first.index_add(0, constants.a, along * constants.coupling[:, None, :, :3])
     first = first.index_add(0, constants.b, -along * constants.coupling.mT[:, None, :, :3])
     lag = bodies.gather(first.permute(0, 2, 1, 3).reshape(n * w, 9), 0)
-    relaxed = make_solver(bodies, constants, solver).solve_at_gamma(lag)
+    relaxed = solver.solve_at_gamma(lag)
     energy = (lag.mT @ relaxed).reshape(3, 3, 3, 3).permute(0, 2, 1, 3)
     total = -0.5 * (second + second.mT) - energy
     total = 0.5 * (total + total.transpose(0, 1))

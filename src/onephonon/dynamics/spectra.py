@@ -36,6 +36,7 @@ from onephonon.network.force_constants import ForceConstants
 from .lattice_model import HasLattice, LatticeModel, lattice_of
 from .long_waves import long_wave_stiffness
 from .normal_modes import Modes, modes
+from .solvers.choice import make_solver
 from .stiffness_matrix import zone_chunk
 from .unfolding import unfolded_modes
 
@@ -359,7 +360,7 @@ def acoustic_tensor(bodies: Bodies, constants: ForceConstants, direction: Tensor
     n = direction.to(bodies.positions)
     n = n / torch.linalg.vector_norm(n)
     k = bodies.crystal.cell.matrix.T @ n / TWO_PI
-    A = long_wave_stiffness(bodies, constants)
+    A = long_wave_stiffness(make_solver(bodies, constants))
     return torch.einsum("a,b,abxy->xy", k, k, A) / bodies.masses.sum()
 
 

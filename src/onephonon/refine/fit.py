@@ -10,6 +10,7 @@ import torch
 
 from onephonon.compare.agreement import Agreement
 from onephonon.compare.comparison import candidates_for, crystal_differences, with_cell
+from onephonon.compare.indexing import thinned
 from onephonon.compare.settings import Settings
 from onephonon.compare.simulated import compare_model
 from onephonon.core.errors import InputError
@@ -253,11 +254,4 @@ def _thinned(
     low, high = compare_settings.s_limits
     for part, s in data.slabs():
         keep[part] = data.mask[part] & (s >= low) & (s <= high)
-    voxel_index = np.flatnonzero(keep)
-    if len(voxel_index) <= max_voxels:
-        return data
-    chosen = np.random.default_rng(0).choice(voxel_index, max_voxels, replace=False)
-    values = np.full(data.intensity.size, np.nan)
-    values[chosen] = data.intensity.reshape(-1)[chosen]
-    arrays = {"intensity": values.reshape(data.intensity.shape)}
-    return data.changed(f"{max_voxels} voxels chosen at random", arrays)
+    return thinned(data, np.flatnonzero(keep), max_voxels)
