@@ -60,7 +60,8 @@ def covariance(
         Called with the number of mesh points done.
     zone_average : {'crystal', 'supercell'}
         Include the acoustic waves near Gamma, or not; see the module. In a crystal R stands for
-        its shortest images, with equal shares.
+        the shortest images of the vector between two copies of the asymmetric unit, with equal
+        shares.
 
     Returns
     -------
@@ -73,10 +74,23 @@ def covariance(
         waves = phase(k_frac, cells).conj() * weight[:, None]
         total = total + torch.einsum("kr,kab->rab", waves, inverse).real
     if check_zone_average(zone_average) == "crystal":
-        T = bodies.translations()
+        T = bodies.translations().reshape(bodies.n_ops, -1, 3)
         A = long_wave_stiffness(DenseSolver(bodies, constants))
-        total = total + T @ acoustic_correction(A, samples, cells) @ T.mT
+        waves = acoustic_correction(A, samples, cells, copy_separations(bodies).flatten(0, 1))
+        waves = waves.unflatten(1, (bodies.n_ops, bodies.n_ops))
+        moved = torch.einsum("aix,rabxy,bjy->raibj", T, waves, T)
+        total = total + moved.reshape(total.shape)
     return total / n
+
+
+def copy_separations(bodies: Bodies) -> Tensor:
+    """Fractional vector from each copy of the asymmetric unit to each other, (n_ops, n_ops, 3).
+
+    Between their centroids; a constant for gradients.
+    """
+    centroid = bodies.positions.detach().reshape(bodies.n_ops, -1, 3).mean(1)
+    frac = centroid @ bodies.crystal.cell.inverse.detach().T
+    return frac - frac[:, None]
 
 
 def displacement_covariance(

@@ -60,7 +60,10 @@ SPARSE_WIDTH = 3.2
 
 
 def acoustic_correction(
-    stiffness: Tensor, samples: Sequence[int], cells: Tensor | None = None
+    stiffness: Tensor,
+    samples: Sequence[int],
+    cells: Tensor | None = None,
+    offsets: Tensor | None = None,
 ) -> Tensor:
     """What a mesh average of ``K(k)^-1 exp(-i k.R)`` lacks for the translation of the cell.
 
@@ -71,12 +74,15 @@ def acoustic_correction(
     samples : three int
         Mesh points of the Brillouin zone along each reciprocal axis.
     cells : Tensor, shape (n_cells, 3), optional
-        Lattice vectors R in cell units, modulo the mesh: R stands for its shortest images, each
-        component at most half the mesh, with equal shares. By default R = 0 alone.
+        Lattice vectors R in cell units, modulo the mesh. By default R = 0 alone.
+    offsets : Tensor, shape (n_offsets, 3), optional
+        Separations x, within the cell, of what moves: a wave has the phase ``k.(R + x)``. R + x
+        stands for its shortest images, each component at most half the mesh, with equal shares.
+        By default x = 0 alone.
 
     Returns
     -------
-    Tensor, shape (3, 3) or (n_cells, 3, 3)
+    Tensor, shape (3, 3) or (n_cells, n_offsets, 3, 3)
         To add to the sum over the mesh, for the translations of every pair of bodies.
         Differentiable in the stiffness.
 
@@ -88,23 +94,35 @@ def acoustic_correction(
     n = stiffness.new_tensor([float(x) for x in samples])
     A = stiffness / (n[:, None, None, None] * n[:, None, None])
     at_zero = cells is None
-    cells = torch.zeros(1, 3, dtype=torch.int64) if cells is None else cells
-    R = cells.to(n) / n
-    # Images of R lie nearer to each other than lattice points: the window must be narrower there.
+    zero = torch.zeros(1, 3, dtype=torch.int64)
+    R = (zero if cells is None else cells).to(n) / n
+    x = (zero if offsets is None else offsets).to(n) / n
+    # Images lie nearer to each other than lattice points: the window must be narrower there.
     B = _window(A, WIDTH if at_zero else 2.0 * WIDTH)
-    x, weight = _directions(B)
-    f = _inverse(torch.einsum("ka,kb,abxy->kxy", x, x, A))
-    waves = sum(_radial_integral(TWO_PI * (x @ image.T)) for image in _images(R)) / N_IMAGES
-    integral = torch.einsum("k,kr,kxy->rxy", weight, waves, f)
-    # Waves of the lattice depend on m modulo the mesh only.
-    bins = stiffness.new_zeros(math.prod(samples), 3, 3)
+    along, weight = _directions(B)
+    f = _inverse(torch.einsum("ka,kb,abxy->kxy", along, along, A))
+    images = _images(R[:, None] + x)
+    waves = sum(_radial_integral(TWO_PI * (image @ along.T)) for image in images) / N_IMAGES
+    integral = torch.einsum("k,rok,kxy->roxy", weight, waves, f)
+    # Waves of the lattice depend on m modulo the mesh only, except for the phase of x.
+    shape = (math.prod(samples), len(x), 3, 3)
+    bins = stiffness.new_zeros(2, *shape)
     for m, window in _lattice(B, sparse=at_zero):
         f = _inverse(torch.einsum("ka,kb,abxy->kxy", m, m, A))
-        bins = bins.index_add(0, _mesh_index(m, samples), 2.0 * window[:, None, None] * f)
-    mesh = torch.cartesian_prod(*(torch.arange(int(x)) for x in samples)).reshape(-1, 3)
-    waves = torch.cos(TWO_PI * (mesh.to(n) @ R.T))
-    found = integral - torch.einsum("kr,kxy->rxy", waves, bins)
-    return found[0] if at_zero else found
+        share, index = 2.0 * window[:, None, None] * f, _mesh_index(m, samples)
+        binned = []
+        for angle in (TWO_PI * (m @ x.T)).T[:, :, None, None]:
+            both = torch.stack([torch.cos(angle) * share, torch.sin(angle) * share])
+            binned.append(bins.new_zeros(2, *shape[:1], 3, 3).index_add(1, index, both))
+        bins = bins + torch.stack(binned, dim=2)
+    mesh = torch.cartesian_prod(*(torch.arange(int(i)) for i in samples)).reshape(-1, 3)
+    angle = TWO_PI * (mesh.to(n) @ R.T)
+    found = (
+        integral
+        - torch.einsum("kr,koxy->roxy", torch.cos(angle), bins[0])
+        + torch.einsum("kr,koxy->roxy", torch.sin(angle), bins[1])
+    )
+    return found[0, 0] if at_zero else found
 
 
 def _mesh_index(m: Tensor, samples: Sequence[int]) -> Tensor:

@@ -1,0 +1,501 @@
+"""The compiled loops of the pair sums, for several q at a time.
+
+For each pair of bodies the exponent is ``x = (1, rho_j)^T c (1, rho_k)``, where rho_j are the two
+components of an atom's position in its body across q, and the coefficients of ``exp(x)`` in powers
+of rho_j and rho_k follow from each other: the derivative of the first n orders by a component of
+rho_j is ``(a_i + sum_j c_ij rho_kj)`` times the first n - 1 orders, with ``a_i = c_i0``. They are
+contracted with the moments of the two bodies. Inner loops run over `LANES` q's, so that they become
+vector instructions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.compiled import compiled
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+#: Number of q handled together.
+LANES = 8
+
+
+@compiled
+def sum_pairs(
+    first: int,
+    last: int,
+    Y: Floats,
+    across: Floats,
+    hkl: Floats,
+    moments: Floats,
+    pairs: Integers,
+    cells: Floats,
+    weight: Floats,
+    blocks: Floats,
+    degrees: Integers,
+    order: int,
+    tables: Any,
+    out: Floats,
+) -> None:
+    """Add the pairs' sums for q number `first` to `last`; see `pair_sums.pair_sums`."""
+    top = tables[0]
+    n_b, n_plane = moments.shape[1], tables[6][top + 1]
+    projection = np.zeros((tables[8][top + 1], LANES))
+    mu = np.zeros((n_b, n_plane, 2, LANES))
+    y = np.zeros((3, 3, LANES))
+    phase = np.zeros((len(cells), 2, LANES))
+    c = np.zeros((3, 3, LANES))
+    E = np.zeros((n_plane, n_plane, LANES))
+    B = np.zeros((n_plane, LANES))
+    e = np.zeros((max(order, 0) + 1, LANES))
+    v = np.zeros((2, LANES))
+    total = np.zeros(LANES)
+    for begin in range(first, last, LANES):
+        _load(begin, last, Y, across, hkl, moments, cells, tables, y, phase, projection, mu)
+        total[:] = 0.0
+        for p in range(len(pairs)):
+            if degrees[p] < 0:
+                continue
+            a, b, r = pairs[p]
+            degree = degrees[p]
+            _exponent(blocks[p], y, c)
+            re = np.zeros(LANES)
+            im = np.zeros(LANES)
+            for chain in range(_n_chains(order, degree)):
+                low, high, base = _chain(order, degree, chain)
+                _fill(c, high, degree, base, tables, B, e, E)
+                columns = tables[6][degree + 1]
+                for i in range(tables[6][low], tables[6][high + 1]):
+                    v[:] = 0.0
+                    for j in range(columns):
+                        for u in range(LANES):
+                            v[0, u] += E[i, j, u] * mu[b, j, 0, u]
+                            v[1, u] += E[i, j, u] * mu[b, j, 1, u]
+                    for u in range(LANES):
+                        re[u] += mu[a, i, 0, u] * v[0, u] + mu[a, i, 1, u] * v[1, u]
+                        im[u] += mu[a, i, 0, u] * v[1, u] - mu[a, i, 1, u] * v[0, u]
+            # Without the terms of order 0 and 1.
+            few = 3 if degree else 1
+            for i in range(few):
+                for j in range(few):
+                    for u in range(LANES):
+                        k = c[i, j, u] + (1.0 if i + j == 0 else 0.0)
+                        re[u] -= k * (
+                            mu[a, i, 0, u] * mu[b, j, 0, u] + mu[a, i, 1, u] * mu[b, j, 1, u]
+                        )
+                        im[u] -= k * (
+                            mu[a, i, 0, u] * mu[b, j, 1, u] - mu[a, i, 1, u] * mu[b, j, 0, u]
+                        )
+            for u in range(LANES):
+                total[u] += weight[p] * (phase[r, 0, u] * re[u] - phase[r, 1, u] * im[u])
+        for u in range(min(LANES, last - begin)):
+            out[begin + u] = total[u]
+
+
+@compiled
+def sum_pairs_backward(
+    first: int,
+    last: int,
+    Y: Floats,
+    across: Floats,
+    hkl: Floats,
+    moments: Floats,
+    pairs: Integers,
+    cells: Floats,
+    weight: Floats,
+    blocks: Floats,
+    degrees: Integers,
+    order: int,
+    tables: Any,
+    grad: Floats,
+    g_Y: Floats,
+    g_across: Floats,
+    g_hkl: Floats,
+    g_moments: Floats,
+    g_blocks: Floats,
+) -> None:
+    """Derivatives of `sum_pairs`, weighted by `grad` and summed over q for the blocks."""
+    top = tables[0]
+    n_b, n_plane = moments.shape[1], tables[6][top + 1]
+    projection = np.zeros((tables[8][top + 1], LANES))
+    mu = np.zeros((n_b, n_plane, 2, LANES))
+    g_mu = np.zeros((n_b, n_plane, 2, LANES))
+    y = np.zeros((3, 3, LANES))
+    g_y = np.zeros((3, 3, LANES))
+    phase = np.zeros((len(cells), 2, LANES))
+    c = np.zeros((3, 3, LANES))
+    g_c = np.zeros((3, 3, LANES))
+    E = np.zeros((n_plane, n_plane, LANES))
+    g_E = np.zeros((n_plane, n_plane, LANES))
+    B = np.zeros((n_plane, LANES))
+    g_B = np.zeros((n_plane, LANES))
+    e = np.zeros((max(order, 0) + 1, LANES))
+    v = np.zeros((2, LANES))
+    g_re = np.zeros(LANES)
+    g_im = np.zeros(LANES)
+    along = np.zeros(LANES)
+    g_hkl_here = np.zeros((3, LANES))
+    for begin in range(first, last, LANES):
+        _load(begin, last, Y, across, hkl, moments, cells, tables, y, phase, projection, mu)
+        g_mu[:] = 0.0
+        g_y[:] = 0.0
+        g_hkl_here[:] = 0.0
+        n_here = min(LANES, last - begin)
+        for p in range(len(pairs)):
+            if degrees[p] < 0:
+                continue
+            a, b, r = pairs[p]
+            degree = degrees[p]
+            _exponent(blocks[p], y, c)
+            g_c[:] = 0.0
+            re = np.zeros(LANES)
+            im = np.zeros(LANES)
+            for u in range(LANES):
+                here = grad[begin + u] * weight[p] if u < n_here else 0.0
+                g_re[u] = here * phase[r, 0, u]
+                g_im[u] = -here * phase[r, 1, u]
+            for chain in range(_n_chains(order, degree)):
+                low, high, base = _chain(order, degree, chain)
+                _fill(c, high, degree, base, tables, B, e, E)
+                columns = tables[6][degree + 1]
+                g_E[: tables[6][high + 1], :columns] = 0.0
+                for i in range(tables[6][low], tables[6][high + 1]):
+                    v[:] = 0.0
+                    for j in range(columns):
+                        for u in range(LANES):
+                            x, z = mu[b, j, 0, u], mu[b, j, 1, u]
+                            v[0, u] += E[i, j, u] * x
+                            v[1, u] += E[i, j, u] * z
+                            # d(re) and d(im) by E[i, j]
+                            g_E[i, j, u] = g_re[u] * (
+                                mu[a, i, 0, u] * x + mu[a, i, 1, u] * z
+                            ) + g_im[u] * (mu[a, i, 0, u] * z - mu[a, i, 1, u] * x)
+                            g_mu[b, j, 0, u] += E[i, j, u] * (
+                                g_re[u] * mu[a, i, 0, u] - g_im[u] * mu[a, i, 1, u]
+                            )
+                            g_mu[b, j, 1, u] += E[i, j, u] * (
+                                g_re[u] * mu[a, i, 1, u] + g_im[u] * mu[a, i, 0, u]
+                            )
+                    for u in range(LANES):
+                        re[u] += mu[a, i, 0, u] * v[0, u] + mu[a, i, 1, u] * v[1, u]
+                        im[u] += mu[a, i, 0, u] * v[1, u] - mu[a, i, 1, u] * v[0, u]
+                        g_mu[a, i, 0, u] += g_re[u] * v[0, u] + g_im[u] * v[1, u]
+                        g_mu[a, i, 1, u] += g_re[u] * v[1, u] - g_im[u] * v[0, u]
+                _fill_backward(c, high, degree, base, tables, B, e, E, g_c, g_B, g_E)
+            few = 3 if degree else 1
+            for i in range(few):
+                for j in range(few):
+                    for u in range(LANES):
+                        k = c[i, j, u] + (1.0 if i + j == 0 else 0.0)
+                        x, z = mu[b, j, 0, u], mu[b, j, 1, u]
+                        s, w = mu[a, i, 0, u], mu[a, i, 1, u]
+                        value_re, value_im = s * x + w * z, s * z - w * x
+                        re[u] -= k * value_re
+                        im[u] -= k * value_im
+                        g_c[i, j, u] -= g_re[u] * value_re + g_im[u] * value_im
+                        g_mu[b, j, 0, u] -= k * (g_re[u] * s - g_im[u] * w)
+                        g_mu[b, j, 1, u] -= k * (g_re[u] * w + g_im[u] * s)
+                        g_mu[a, i, 0, u] -= k * (g_re[u] * x + g_im[u] * z)
+                        g_mu[a, i, 1, u] -= k * (g_re[u] * z - g_im[u] * x)
+            for u in range(LANES):
+                here = grad[begin + u] * weight[p] if u < n_here else 0.0
+                along[u] = -here * (phase[r, 1, u] * re[u] + phase[r, 0, u] * im[u])
+            for axis in range(3):
+                for u in range(LANES):
+                    g_hkl_here[axis, u] += 2.0 * math.pi * cells[r, axis] * along[u]
+            _exponent_backward(blocks[p], y, g_c, g_y, g_blocks[p])
+        _store(begin, n_here, projection, mu, g_mu, moments, tables, across, g_moments, g_across)
+        for u in range(n_here):
+            for i in range(3):
+                g_hkl[begin + u, i] = g_hkl_here[i, u]
+                for j in range(3):
+                    g_Y[begin + u, i, j] = g_y[i, j, u]
+
+
+@compiled
+def _n_chains(order: int, degree: int) -> int:
+    """Number of recursions: one for all orders, one for each degree of rho_j for the first n."""
+    return 1 if order < 0 else min(order, degree) + 1
+
+
+@compiled
+def _chain(order: int, degree: int, chain: int) -> tuple[int, int, int]:
+    """Degrees of rho_j that a recursion is used for, and the order at which it starts."""
+    if order < 0:
+        return 0, degree, -1
+    return chain, chain, order - chain
+
+
+@compiled
+def _load(
+    begin: int,
+    last: int,
+    Y: Floats,
+    across: Floats,
+    hkl: Floats,
+    moments: Floats,
+    cells: Floats,
+    tables: Any,
+    y: Floats,
+    phase: Floats,
+    projection: Floats,
+    mu: Floats,
+) -> None:
+    """Arrange the data of some q's in lanes, and project the moments across q."""
+    top = tables[0]
+    # Zeros in unused lanes: their results are not read.
+    for u in range(LANES):
+        at = min(begin + u, last - 1)
+        for i in range(3):
+            for j in range(3):
+                y[i, j, u] = Y[at, i, j]
+    for r in range(len(cells)):
+        for u in range(LANES):
+            at = min(begin + u, last - 1)
+            angle = 0.0
+            for i in range(3):
+                angle += hkl[at, i] * cells[r, i]
+            # Whole turns are removed first, for accuracy.
+            angle = 2.0 * math.pi * (angle - np.rint(angle))
+            phase[r, 0, u] = math.cos(angle)
+            phase[r, 1, u] = math.sin(angle)
+    _projection(begin, last, across, tables, projection)
+    rows, columns, start = tables[6], tables[7], tables[8]
+    raw = np.zeros((2, LANES))
+    mu[:] = 0.0
+    for b in range(moments.shape[1]):
+        for d in range(top + 1):
+            n_c = columns[d + 1] - columns[d]
+            for k in range(n_c):
+                for u in range(LANES):
+                    at = min(begin + u, last - 1)
+                    raw[0, u] = moments[at, b, columns[d] + k, 0]
+                    raw[1, u] = moments[at, b, columns[d] + k, 1]
+                for i in range(d + 1):
+                    s = start[d] + i * n_c + k
+                    for u in range(LANES):
+                        mu[b, rows[d] + i, 0, u] += projection[s, u] * raw[0, u]
+                        mu[b, rows[d] + i, 1, u] += projection[s, u] * raw[1, u]
+
+
+@compiled
+def _projection(begin: int, last: int, across: Floats, tables: Any, projection: Floats) -> None:
+    """Coefficients of ``(e_1.rho)^m (e_2.rho)^n`` in x, y and z; degree by degree."""
+    top, lower_space, columns, start = tables[0], tables[5], tables[7], tables[8]
+    axis, parent, rows = tables[2], tables[1], tables[6]
+    e = np.zeros((2, 3, LANES))
+    for u in range(LANES):
+        at = min(begin + u, last - 1)
+        for i in range(2):
+            for j in range(3):
+                e[i, j, u] = across[at, i, j]
+    projection[0, :] = 1.0
+    for d in range(1, top + 1):
+        n_c, n_before = columns[d + 1] - columns[d], columns[d] - columns[d - 1]
+        for i in range(d + 1):
+            which = axis[rows[d] + i]
+            above = start[d - 1] + (parent[rows[d] + i] - rows[d - 1]) * n_before
+            for k in range(n_c):
+                s = start[d] + i * n_c + k
+                projection[s, :] = 0.0
+                for j in range(3):
+                    l = lower_space[columns[d] + k, j]  # noqa: E741
+                    if l >= 0:
+                        for u in range(LANES):
+                            projection[s, u] += e[which, j, u] * projection[above + l, u]
+
+
+@compiled
+def _exponent(block: Floats, y: Floats, c: Floats) -> None:
+    """``c_mn = y_m^T C y_n``: translations with m = 0, librations with m = 1, 2."""
+    n = 3 if block.shape[0] == 6 else 1
+    for m in range(n):
+        for k in range(n):
+            for u in range(LANES):
+                c[m, k, u] = 0.0
+            for i in range(3):
+                for j in range(3):
+                    value = block[i + (3 if m else 0), j + (3 if k else 0)]
+                    for u in range(LANES):
+                        c[m, k, u] += value * y[m, i, u] * y[k, j, u]
+
+
+@compiled
+def _exponent_backward(
+    block: Floats, y: Floats, g_c: Floats, g_y: Floats, g_block: Floats
+) -> None:
+    """Derivatives of `_exponent`."""
+    n = 3 if block.shape[0] == 6 else 1
+    for m in range(n):
+        for k in range(n):
+            for i in range(3):
+                for j in range(3):
+                    row, column = i + (3 if m else 0), j + (3 if k else 0)
+                    value, total = block[row, column], 0.0
+                    for u in range(LANES):
+                        total += g_c[m, k, u] * y[m, i, u] * y[k, j, u]
+                        g_y[m, i, u] += g_c[m, k, u] * value * y[k, j, u]
+                        g_y[k, j, u] += g_c[m, k, u] * value * y[m, i, u]
+                    g_block[row, column] += total
+
+
+@compiled
+def _fill(
+    c: Floats, high: int, degree: int, base: int, tables: Any, B: Floats, e: Floats, E: Floats
+) -> None:
+    """Coefficients of the sum of the first orders, for rho_j up to degree `high`.
+
+    The row of degree d has the orders up to ``base + d``; all of them if `base` is negative.
+    """
+    parent, axis, power, lower, rows = tables[1], tables[2], tables[3], tables[4], tables[6]
+    columns = rows[degree + 1]
+    _exponentials(c, base, e)
+    B[0, :] = 1.0
+    for j in range(1, columns):
+        x, n, above = axis[j], 1.0 / power[j], parent[j]
+        for u in range(LANES):
+            B[j, u] = n * c[0, 1 + x, u] * B[above, u]
+    for d in range(degree + 1):
+        for j in range(rows[d], rows[d + 1]):
+            if base < 0:
+                for u in range(LANES):
+                    E[0, j, u] = B[j, u] * e[0, u]
+            elif base >= d:
+                for u in range(LANES):
+                    E[0, j, u] = B[j, u] * e[base - d, u]
+            else:
+                E[0, j, :] = 0.0
+    for i in range(1, rows[high + 1]):
+        above, x, n = parent[i], 1 + axis[i], 1.0 / power[i]
+        for j in range(columns):
+            for u in range(LANES):
+                E[i, j, u] = n * c[x, 0, u] * E[above, j, u]
+            for k in range(2):
+                left = lower[j, k]
+                if left >= 0:
+                    for u in range(LANES):
+                        E[i, j, u] += n * c[x, 1 + k, u] * E[above, left, u]
+
+
+@compiled
+def _exponentials(c: Floats, base: int, e: Floats) -> None:
+    """The exponential of the translations' part, or its first 0, 1, ..., `base` orders."""
+    if base < 0:
+        for u in range(LANES):
+            e[0, u] = math.exp(c[0, 0, u])
+        return
+    term = np.ones(LANES)
+    e[0, :] = 1.0
+    for k in range(1, base + 1):
+        for u in range(LANES):
+            term[u] *= c[0, 0, u] / k
+            e[k, u] = e[k - 1, u] + term[u]
+
+
+@compiled
+def _fill_backward(
+    c: Floats,
+    high: int,
+    degree: int,
+    base: int,
+    tables: Any,
+    B: Floats,
+    e: Floats,
+    E: Floats,
+    g_c: Floats,
+    g_B: Floats,
+    g_E: Floats,
+) -> None:
+    """Derivatives of `_fill`."""
+    parent, axis, power, lower, rows = tables[1], tables[2], tables[3], tables[4], tables[6]
+    columns = rows[degree + 1]
+    for i in range(rows[high + 1] - 1, 0, -1):
+        above, x, n = parent[i], 1 + axis[i], 1.0 / power[i]
+        for j in range(columns):
+            for u in range(LANES):
+                g = n * g_E[i, j, u]
+                g_c[x, 0, u] += g * E[above, j, u]
+                g_E[above, j, u] += g * c[x, 0, u]
+            for k in range(2):
+                left = lower[j, k]
+                if left >= 0:
+                    for u in range(LANES):
+                        g = n * g_E[i, j, u]
+                        g_c[x, 1 + k, u] += g * E[above, left, u]
+                        g_E[above, left, u] += g * c[x, 1 + k, u]
+    for d in range(degree + 1):
+        for j in range(rows[d], rows[d + 1]):
+            if base < 0:
+                for u in range(LANES):
+                    g_B[j, u] = g_E[0, j, u] * e[0, u]
+                    g_c[0, 0, u] += g_E[0, j, u] * E[0, j, u]
+            elif base >= d:
+                for u in range(LANES):
+                    g_B[j, u] = g_E[0, j, u] * e[base - d, u]
+                if base > d:
+                    for u in range(LANES):
+                        g_c[0, 0, u] += g_E[0, j, u] * B[j, u] * e[base - d - 1, u]
+            else:
+                g_B[j, :] = 0.0
+    for j in range(columns - 1, 0, -1):
+        x, n, above = axis[j], 1.0 / power[j], parent[j]
+        for u in range(LANES):
+            g_c[0, 1 + x, u] += n * g_B[j, u] * B[above, u]
+            g_B[above, u] += n * g_B[j, u] * c[0, 1 + x, u]
+
+
+@compiled
+def _store(
+    begin: int,
+    n_here: int,
+    projection: Floats,
+    mu: Floats,
+    g_mu: Floats,
+    moments: Floats,
+    tables: Any,
+    across: Floats,
+    g_moments: Floats,
+    g_across: Floats,
+) -> None:
+    """Derivatives by the moments and by the directions across q."""
+    top, lower_space, columns, start = tables[0], tables[5], tables[7], tables[8]
+    axis, parent, rows = tables[2], tables[1], tables[6]
+    g = np.zeros_like(projection)
+    raw = np.zeros((2, LANES))
+    back = np.zeros((2, LANES))
+    for b in range(moments.shape[1]):
+        for d in range(top + 1):
+            n_c = columns[d + 1] - columns[d]
+            for k in range(n_c):
+                for u in range(n_here):
+                    raw[0, u] = moments[begin + u, b, columns[d] + k, 0]
+                    raw[1, u] = moments[begin + u, b, columns[d] + k, 1]
+                back[:] = 0.0
+                for i in range(d + 1):
+                    s = start[d] + i * n_c + k
+                    for u in range(LANES):
+                        x, z = g_mu[b, rows[d] + i, 0, u], g_mu[b, rows[d] + i, 1, u]
+                        back[0, u] += projection[s, u] * x
+                        back[1, u] += projection[s, u] * z
+                        g[s, u] += x * raw[0, u] + z * raw[1, u]
+                for u in range(n_here):
+                    g_moments[begin + u, b, columns[d] + k, 0] = back[0, u]
+                    g_moments[begin + u, b, columns[d] + k, 1] = back[1, u]
+    for d in range(top, 0, -1):
+        n_c, n_before = columns[d + 1] - columns[d], columns[d] - columns[d - 1]
+        for i in range(d + 1):
+            which = axis[rows[d] + i]
+            above = start[d - 1] + (parent[rows[d] + i] - rows[d - 1]) * n_before
+            for k in range(n_c):
+                s = start[d] + i * n_c + k
+                for j in range(3):
+                    l = lower_space[columns[d] + k, j]  # noqa: E741
+                    if l >= 0:
+                        for u in range(n_here):
+                            g_across[begin + u, which, j] += g[s, u] * projection[above + l, u]
+                            g[above + l, u] += g[s, u] * across[begin + u, which, j]
