@@ -136,7 +136,7 @@ class LatticeModel:
         """U of every atom of the cell at s = 1, shape (n_cell_atoms, 3, 3), Å^2."""
 
         def compute() -> Tensor:
-            self._check_mesh()
+            self._check_mesh(self.mesh)
             return self._displacements(self.mesh, progress)
 
         return self._results.get("displacements", compute, self.tensors)
@@ -149,13 +149,13 @@ class LatticeModel:
             self.bodies, self.force_constants, mesh, progress, self.solver, average
         )
 
-    def _check_mesh(self) -> None:
+    def _check_mesh(self, mesh: Sequence[int]) -> None:
         """Refuse a mesh that would give equivalent atoms different ADPs."""
-        symmetric = symmetric_mesh(self.mesh, self.crystal.rotations)
-        if symmetric == tuple(self.mesh):
+        symmetric = symmetric_mesh(mesh, self.crystal.rotations)
+        if symmetric == tuple(mesh):
             return
         message = (
-            f"mesh {tuple(self.mesh)} is less symmetric than space group "
+            f"mesh {tuple(mesh)} is less symmetric than space group "
             f"{self.crystal.spacegroup}, so that equivalent atoms would have different ADPs"
         )
         if self.zone_average == "crystal":
@@ -256,13 +256,14 @@ class LatticeModel:
 
         return self.thermal_scale * self._results.get("covariance", compute, self.tensors)
 
-    def covariance(self, cells: Tensor) -> Tensor:
-        """Covariance C(R) at s = 1 for lattice vectors R (n, 3) in cell units, shape (n, D, D)."""
-        cells = cells.to(self.crystal.U.device)
-        self._check_mesh()
-        return covariance(
-            self.bodies, self.force_constants, self.mesh, cells, None, self.zone_average
-        )
+    def covariance(self, cells: Tensor, mesh: Sequence[int] | None = None) -> Tensor:
+        """Covariance C(R) at s = 1 for lattice vectors R (n, 3) in cell units, shape (n, D, D).
+
+        By default averaged over the mesh of the ADPs.
+        """
+        cells, mesh = cells.to(self.crystal.U.device), tuple(mesh or self.mesh)
+        self._check_mesh(mesh)
+        return covariance(self.bodies, self.force_constants, mesh, cells, None, self.zone_average)
 
     def modes(self, k_frac: Tensor, at_gamma: Tensor) -> Modes:
         """Normal modes at wavevectors (n_k, 3); at Gamma the acoustic modes are excluded."""

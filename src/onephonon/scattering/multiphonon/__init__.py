@@ -1,0 +1,1 @@
+"""Orders of the scattering beyond one phonon."""

@@ -1,0 +1,126 @@
+"""Covariances of the displacements of pairs of bodies, for orders beyond the first."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onephonon.dynamics.displacements import copy_separations
+from onephonon.dynamics.lattice_model import LatticeModel
+from onephonon.network.bodies import Bodies
+
+#: A component this close to half the mesh has two images (in units of the mesh): rounding of
+#: fractional coordinates.
+TIE = 1e-6
+
+
+@dataclass(frozen=True)
+class BodyPairs:
+    """Covariances ``C_ab(R) = <u_a(0) u_b(R)^T>`` of pairs of bodies.
+
+    Of a pair and its reverse, ``C_ba(-R) = C_ab(R)^T``, only one is listed, with twice the weight.
+    Pairs include each body with itself in the same cell.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    index : Tensor, shape (n_pairs, 3), int64
+        Bodies a and b, and the row of `cells`.
+    cells : Tensor, shape (n_cells, 3), int64
+        Lattice vectors R in cell units.
+    weight : Tensor, shape (n_pairs,)
+        2 for a pair and its reverse, 1 for a body with itself; less where the images of a pair
+        share it.
+    blocks : Tensor, shape (n_pairs, w, w), Å^2 for translations
+        Covariances, for Cartesian translations and librations about the bodies' centroids; w is
+        3 if no body has librations, else 6.
+    """
+
+    bodies: Bodies
+    index: Tensor
+    cells: Tensor
+    weight: Tensor
+    blocks: Tensor
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs."""
+        return int(self.index.shape[0])
+
+    @property
+    def own(self) -> Tensor:
+        """True for each body with itself in the same cell, shape (n_pairs,), bool."""
+        a, b, cell = self.index.unbind(1)
+        return (a == b) & (self.cells[cell] == 0).all(1)
+
+
+def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> BodyPairs:
+    """Pairs of bodies at the shortest distance that a mesh of the Brillouin zone allows.
+
+    Parameters
+    ----------
+    lattice : LatticeModel
+    mesh : three int, optional
+        Mesh of the covariance; by default that of the ADPs. Each pair of copies of the
+        asymmetric unit is listed at the vectors between them of which no fractional component
+        is more than half the mesh; where one is exactly half, both images share the pair.
+
+    Returns
+    -------
+    BodyPairs
+        Covariances include the thermal scale. Differentiable in the force constants.
+    """
+    bodies = lattice.bodies
+    mesh = tuple(mesh or lattice.mesh)
+    a, b, cell, weight = _listed(bodies, mesh)
+    cells, row = torch.unique(cell, dim=0, return_inverse=True)
+    every = lattice.covariance(cells, mesh)
+    n, w = bodies.n_bodies, bodies.width
+    padded = bodies.scatter(bodies.scatter(every, -1), -2).reshape(len(cells), n, w, n, w)
+    blocks = _cartesian(bodies, padded[row, a, :, b, :], a, b)
+    index = torch.stack([a, b, row], dim=1)
+    return BodyPairs(bodies, index, cells, weight.to(blocks), lattice.thermal_scale * blocks)
+
+
+def _listed(bodies: Bodies, mesh: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Bodies a and b, cell R and weight of each listed pair."""
+    n_ops, each = bodies.n_ops, bodies.n_bodies // bodies.n_ops
+    apart = copy_separations(bodies).double().cpu()
+    n = torch.tensor([float(x) for x in mesh], dtype=torch.float64)
+    reach = [int(x) // 2 + 1 + int(apart[..., i].abs().max().ceil()) for i, x in enumerate(mesh)]
+    cells = torch.cartesian_prod(*(torch.arange(-r, r + 1) for r in reach)).reshape(-1, 3)
+    first, second = torch.cartesian_prod(torch.arange(each), torch.arange(each)).reshape(-1, 2).T
+    found = []
+    for A, B in itertools.product(range(n_ops), repeat=2):
+        v = ((cells + apart[A, B]) / n).abs()
+        inside = (v <= 0.5 + TIE).all(1)
+        here, share = cells[inside], 0.5 ** ((v[inside] - 0.5).abs() < TIE).sum(1).double()
+        # Of a pair and its reverse, the one with the larger R, or else the larger b.
+        sign = torch.sign(here @ _ORDER)
+        cell, pair = torch.cartesian_prod(torch.arange(len(here)), torch.arange(len(first))).T
+        a, b = A * each + first[pair], B * each + second[pair]
+        kept = (sign[cell] > 0) | ((sign[cell] == 0) & (a <= b))
+        itself = (sign[cell] == 0) & (a == b)
+        weight = torch.where(itself, 1.0, 2.0) * share[cell]
+        found.append((a[kept], b[kept], here[cell[kept]], weight[kept]))
+    device = bodies.positions.device
+    a, b, cell, weight = (torch.cat(parts).to(device) for parts in zip(*found, strict=True))
+    return a, b, cell, weight
+
+
+#: Orders lattice vectors: its product with R is positive for one of R and -R.
+_ORDER = torch.tensor([10**12, 10**6, 1])
+
+
+def _cartesian(bodies: Bodies, blocks: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Blocks in Cartesian librations instead of those about the bodies' axes."""
+    if bodies.width == 3:
+        return blocks
+    eye = torch.eye(3, dtype=blocks.dtype, device=blocks.device).expand_as(bodies.axes)
+    turn = torch.zeros(bodies.n_bodies, 6, 6, dtype=blocks.dtype, device=blocks.device)
+    turn[:, :3, :3], turn[:, 3:, 3:] = eye, bodies.axes
+    return turn[a] @ blocks @ turn[b].mT

@@ -1,0 +1,155 @@
+"""How far the series of librations goes for each pair of bodies, and which pairs are left out.
+
+Translations are summed to all orders. What a pair lacks if powers of rho beyond a degree M are left
+out is estimated from the norms of its covariance and the atoms' distances r from the centroid:
+``e^t sum_(m > M) y^m / m!`` with ``t = q^2 |C_tt|`` and ``y = q^2 (|C_lt| r + |C_ll| r^2)``,
+averaged over r, against ``exp(x) - 1`` of single atoms. The amplitudes of the atoms have random
+phases, which are the same in both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onephonon.network.bodies import Bodies
+
+from .pairs import BodyPairs
+
+#: Largest degree of the series: 1771 moments of each body.
+MAX_DEGREE = 20
+
+#: Distances of atoms by which the average is computed.
+N_RADII = 24
+
+#: Share of the squared distance of an atom that is across q, on average over directions of q.
+ACROSS = 2.0 / 3.0
+
+#: Pairs per batch.
+PAIRS_AT_A_TIME = 50_000
+
+#: Steps of the search for a limit of each pair's error, each half of the one before.
+HALVINGS = 60
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """Degree of the series of each pair.
+
+    Parameters
+    ----------
+    degrees : Tensor, shape (n_pairs,), int64
+        Highest power of rho; -1 where the pair is left out.
+    error : float
+        Estimated error of the sum, relative to the intensity of all orders.
+    """
+
+    degrees: Tensor
+    error: float
+
+    @property
+    def degree(self) -> int:
+        """Largest degree of a pair."""
+        return max(0, int(self.degrees.max())) if len(self.degrees) else 0
+
+    @property
+    def n_left_out(self) -> int:
+        """Number of pairs left out."""
+        return int((self.degrees < 0).sum())
+
+
+@torch.no_grad()
+def truncate(pairs: BodyPairs, q_max: float, rtol: float, order: int | None = None) -> Truncation:
+    """Choose the degree of each pair's series so that all errors together are within a tolerance.
+
+    Parameters
+    ----------
+    pairs : BodyPairs
+    q_max : float
+        Largest |q|, 1/Å.
+    rtol : float
+        Accepted error, relative to the intensity of all orders.
+    order : int, optional
+        The highest order that is summed; all by default.
+    """
+    errors = _errors(pairs, q_max, order)
+    total = _own_intensity(pairs, q_max, order)
+    weight = pairs.weight.cpu().double()
+    allowed = rtol * total
+    limit = allowed
+    for _ in range(HALVINGS):
+        degree = (errors > limit).sum(1)
+        last = degree.clamp(max=errors.shape[1] - 1)
+        lost = float((weight * errors.gather(1, last[:, None]).squeeze(1)).sum())
+        if lost <= allowed or bool((degree > last).all()):
+            break
+        limit *= 0.5
+    return Truncation((last - 1).to(pairs.index.device), lost / total if total else 0.0)
+
+
+def _errors(pairs: BodyPairs, q_max: float, order: int | None) -> Tensor:
+    """Error of each pair if it is left out, or its series ends at degree 0, 1, ...; (n, m)."""
+    t, coupling, libration = _norms(pairs, q_max)
+    top = 0 if pairs.blocks.shape[1] == 3 else min(MAX_DEGREE, order or MAX_DEGREE)
+    r = _radii(pairs.bodies)
+    found = []
+    for part in torch.arange(len(t)).split(PAIRS_AT_A_TIME):
+        y = coupling[part, None] * r + libration[part, None] * r * r
+        lost = _exponential(t[part, None] + y, 2, order)
+        # Orders n - m of the translations accompany the power m of the librations.
+        rest, term, columns = _exponential(t[part, None] + y, 0, order), torch.ones_like(y), [lost]
+        for m in range(top + 1):
+            left = None if order is None else order - m
+            rest = rest - term * _exponential(t[part, None], 0, left)
+            columns.append(rest.clamp(min=0.0))
+            term = term * y / (m + 1)
+        if order is not None and top == order:
+            columns[-1] = torch.zeros_like(y)  # nothing is left out
+        found.append(torch.stack([c.mean(1) for c in columns], dim=1))
+    return torch.cat(found) if found else torch.zeros(0, top + 2, dtype=torch.float64)
+
+
+def _own_intensity(pairs: BodyPairs, q_max: float, order: int | None) -> float:
+    """``exp(x) - 1`` of single atoms, summed over the bodies."""
+    t, coupling, libration = (x[pairs.own.cpu()] for x in _norms(pairs, q_max, mean=True))
+    r = _radii(pairs.bodies)
+    x = t[:, None] + libration[:, None] * r * r
+    return float(_exponential(x, 1, order).mean(1).sum())
+
+
+def _norms(pairs: BodyPairs, q_max: float, mean: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Norms of each pair's covariances times q^2: of t with t, of t with l and of l with l."""
+    C = pairs.blocks.detach().cpu().double() * q_max**2
+
+    def norm(block: Tensor) -> Tensor:
+        if mean:
+            return block.diagonal(dim1=1, dim2=2).sum(1) / 3.0
+        # Between the mean over directions and the largest value.
+        return torch.linalg.matrix_norm(block) / math.sqrt(3.0)
+
+    t = norm(C[:, :3, :3])
+    if C.shape[1] == 3:
+        return t, torch.zeros_like(t), torch.zeros_like(t)
+    coupling = torch.maximum(norm(C[:, :3, 3:]).abs(), norm(C[:, 3:, :3]).abs())
+    return t, coupling, norm(C[:, 3:, 3:])
+
+
+def _radii(bodies: Bodies) -> Tensor:
+    """Typical distances of atoms from their centroids, across q."""
+    r = torch.linalg.vector_norm(bodies.offsets.detach().cpu().double(), dim=1)
+    at = (torch.arange(N_RADII, dtype=torch.float64) + 0.5) / N_RADII
+    return math.sqrt(ACROSS) * torch.quantile(r[:: max(1, len(r) // 100_000)], at)
+
+
+def _exponential(x: Tensor, first: int, last: int | None) -> Tensor:
+    """``sum x^n / n!`` from n = first to last (to infinity if None)."""
+    term, total = torch.ones_like(x), torch.zeros_like(x)
+    end = 200 if last is None else last
+    for n in range(end + 1):
+        if n >= first:
+            total = total + term
+        term = term * x / (n + 1)
+    return total
