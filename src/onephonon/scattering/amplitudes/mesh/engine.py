@@ -11,8 +11,9 @@ from onephonon.core.progress import Progress
 from onephonon.network.bodies import Bodies
 
 from ...grid_rows import GridRows
+from ..monomials import check_moments
 from .gridded import GridAmplitudes, grid_densities
-from .scattered import scattered_amplitudes
+from .scattered import scattered_amplitudes, scattered_moments
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,20 @@ class MeshEngine:
     ) -> Tensor:
         """Amplitudes at a list of q, all at once; see `AmplitudeEngine.at`."""
         return scattered_amplitudes(bodies, q, U, self.rtol)
+
+    def moments(
+        self,
+        bodies: Bodies,
+        q: Tensor,
+        U: Tensor,
+        degree: int,
+        length: float,
+        batch_size: int | None = None,  # noqa: ARG002  (as in `at`)
+        progress: Progress | None = None,  # noqa: ARG002
+    ) -> Tensor:
+        """Moments at a list of q, all at once; see `AmplitudeEngine.moments`."""
+        check_moments(degree, length)
+        return scattered_moments(bodies, q, U, self.rtol, degree, length)
 
     def on_grid(self, bodies: Bodies, rows: GridRows, U: Tensor) -> GridAmplitudes:
         """Amplitudes on a regular grid, computed in blocks of rows.

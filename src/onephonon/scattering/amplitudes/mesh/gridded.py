@@ -23,6 +23,7 @@ from onephonon.network.bodies import Bodies
 
 from ...grid_rows import GridRows, Region
 from ...points import within_square
+from ..monomials import amplitude_degree
 from .density import Box, Domain, Mesh, choose_mesh, mean_extent, mesh_tolerance, smallest_B
 from .deposit import deposit_body
 from .moments import amplitudes_from_moments
@@ -86,7 +87,11 @@ def grid_densities(
     # Fixed in fractional coordinates, so that phases do not depend on the cell.
     mesh = Mesh(cell.matrix * fractions, mesh.blur, mesh.reach)
     density, boxes = zip(
-        *(deposit_body(bodies, body, mesh, U) for body in range(bodies.n_bodies)), strict=True
+        *(
+            deposit_body(bodies, body, mesh, U, amplitude_degree(bodies), 1.0)
+            for body in range(bodies.n_bodies)
+        ),
+        strict=True,
     )
     f = fractions.tolist()
     return GridDensities(mesh, (f[0], f[1], f[2]), density, boxes)
