@@ -1,5 +1,6 @@
 """Moments of the bodies' waves: every engine against a plain loop over atoms."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from crystals import made_up, split
 from onephonon import Crystal, InputError
+from onephonon.crystal.grid import HklGrid
 from onephonon.network.bodies import gather_bodies
 from onephonon.scattering.amplitudes import (
     DirectEngine,
@@ -18,6 +20,9 @@ from onephonon.scattering.amplitudes import (
     n_monomials,
     transform,
 )
+from onephonon.scattering.amplitudes.mesh import gridded
+from onephonon.scattering.grid_rows import GridRows
+from onephonon.scattering.points import grid_points
 
 RTOL = 1e-8
 
@@ -141,6 +146,101 @@ def test_waves_and_first_moments_give_the_amplitudes(engine, tolerance, kind):
     assert float((bodies.gather(G.flatten(1)) - expected).abs().max() / rms) < 10 * tolerance
 
 
+def grid_rows(bodies, region=None):
+    """Ranges that begin and end off integers; some points are beyond the resolution limit."""
+    grid = HklGrid.from_sampling((-2, 2, 2), (-2 - 1 / 3, 1, 3), (-1.25, 2, 4))
+    rows = GridRows(grid, bodies.crystal.cell, res_limit=2.0)
+    return replace(rows, region=region) if region else rows
+
+
+def moments_on_grid(amplitudes):
+    """Moments, G and q at all valid points, by their indices on the grid."""
+    rows = amplitudes.rows
+    index = torch.arange(math.prod(rows.grid.shape)).reshape(rows.grid.shape)
+    found = []
+    for block in amplitudes.blocks():
+        for tile in amplitudes.moment_tiles(block):
+            good = tile.in_order(tile.valid)
+            where = index[tile.h, tile.k, tile.l[0] : tile.l[1]][good]
+            values = [tile.moments.flatten(2), tile.G.mT, tile.q.to(tile.G.dtype)]
+            columns = [tile.in_order(c)[good] for c in torch.cat(values, dim=2).unbind(2)]
+            found.append((where, torch.stack(columns, dim=1)))
+    where = torch.cat([part for part, _ in found])
+    assert len(where.unique()) == len(where)
+    order = torch.argsort(where)
+    every = torch.cat([part for _, part in found])[order]
+    n_dof = amplitudes.bodies.n_dof
+    P, G, q = every.split([every.shape[1] - n_dof - 3, n_dof, 3], dim=1)
+    return where[order], P.unflatten(1, (amplitudes.bodies.n_bodies, -1)), G, q.real
+
+
+@pytest.mark.parametrize("degree", [1, 4])
+@pytest.mark.parametrize("kind", BODIES)
+def test_moments_on_a_grid(kind, degree):
+    bodies = BODIES[kind]()
+    amplitudes = MeshEngine(RTOL).on_grid(bodies, grid_rows(bodies), bodies.U, degree, LENGTH)
+    where, P, G, q = moments_on_grid(amplitudes)
+    points = grid_points(bodies.crystal.cell, amplitudes.rows.grid, res_limit=2.0)
+    assert torch.equal(where, points.valid.nonzero().squeeze(1))
+    assert torch.allclose(q, points.q[where], rtol=1e-12, atol=1e-12)
+    assert error(P, moments(bodies, q, bodies.U, degree, LENGTH)) < RTOL
+    expected = transform(bodies, q, bodies.U)
+    rms = expected.abs().square().mean().sqrt()
+    assert float((G - expected).abs().max() / rms) < RTOL
+    # The same as without moments, from densities of the same mesh: to rounding.
+    alone = MeshEngine(RTOL).on_grid(bodies, grid_rows(bodies), bodies.U).all_points()[where]
+    assert float((G - alone).abs().max() / rms) < 1e-12
+    # Densities with more moments than amplitudes need give them too.
+    assert float((G - amplitudes.all_points()[where]).abs().max() / rms) < 1e-12
+
+
+def test_waves_alone_on_a_grid():
+    bodies = BODIES["atom"]()
+    amplitudes = MeshEngine(RTOL).on_grid(bodies, grid_rows(bodies), bodies.U, 0, LENGTH)
+    _, P, _, q = moments_on_grid(amplitudes)
+    assert P.shape[1:] == (bodies.n_bodies, 1)
+    assert error(P, moments(bodies, q, bodies.U, 0, LENGTH)) < RTOL
+
+
+def test_amplitudes_need_first_moments():
+    bodies = BODIES["asu"]()
+    with pytest.raises(InputError, match="degree=0: amplitudes of bodies with librations"):
+        MeshEngine(RTOL).on_grid(bodies, grid_rows(bodies), bodies.U, 0)
+
+
+@pytest.mark.parametrize("limit", ["MAX_TILE_NUMBERS", "BLOCK_BYTES"])
+def test_tiles_of_any_size_and_parts_of_a_grid(monkeypatch, limit):
+    bodies = BODIES["residue"]()
+    engine, region = MeshEngine(RTOL), (slice(2, 7), slice(0, 8), slice(3, 9))
+    whole = engine.on_grid(bodies, grid_rows(bodies), bodies.U, 2, LENGTH)
+    where, P, _, _ = moments_on_grid(whole)
+    shape = whole.rows.grid.shape
+    inside = torch.zeros(shape, dtype=torch.bool)
+    inside[region] = True
+    wanted = inside.reshape(-1)[where]
+    tiles = [tile.shape[1:] for block in whole.blocks() for tile in whole.moment_tiles(block)]
+    assert max(h for h, _ in tiles) > 1
+    assert max(k for _, k in tiles) > 1
+    monkeypatch.setattr(gridded, limit, 1)
+    part = whole.within(region)
+    tiles = [tile.shape[1:] for block in part.blocks() for tile in part.moment_tiles(block)]
+    assert max(h for h, _ in tiles) == 1
+    here, again, _, _ = moments_on_grid(part)
+    assert torch.equal(here, where[wanted])
+    # Products of other shapes: rounding.
+    assert error(again, P[wanted]) < 1e-12
+
+
+def test_the_memory_of_moments_is_stated():
+    bodies = gather_bodies(made_up("P 1", n_atoms=9))
+    rows = replace(grid_rows(bodies), res_limit=0.7)
+    stated = [MeshEngine(RTOL).on_grid(bodies, rows, bodies.U, degree, 1.0) for degree in (1, 8)]
+    sizes = [sum(8 * d.numel() for d in a.densities.density) for a in stated]
+    assert sizes[1] * 4 == sizes[0] * 165
+    # Twice the densities: while they are deposited, or copied.
+    assert stated[1].memory_bytes() - stated[0].memory_bytes() >= 2 * (sizes[1] - sizes[0])
+
+
 @pytest.mark.parametrize("engine", [engine for engine, _ in ENGINES])
 def test_moments_of_nothing(engine):
     bodies = gather_bodies(made_up("P 1 21 1"))
@@ -205,6 +305,31 @@ def test_gradients_of_the_mesh(degree):
         assert float((got - reference).abs().max() / reference.abs().max()) < 10 * RTOL
 
 
+def test_gradients_on_a_grid():
+    found = []
+    for on_grid in (False, True):
+        crystal = with_alternates()
+        names = ("positions", "U", "occupancies", "cell")
+        given = (crystal.positions, crystal.U, crystal.occupancies, crystal.cell.matrix)
+        leaves = [x.detach().clone().requires_grad_() for x in given]
+        crystal = crystal.with_tensors(**dict(zip(names, leaves, strict=True)))
+        bodies = gather_bodies(crystal, "residue")
+        rows = grid_rows(bodies)
+        if on_grid:
+            amplitudes = MeshEngine(RTOL).on_grid(bodies, rows, bodies.U, 3, LENGTH)
+            _, P, G, _ = moments_on_grid(amplitudes)
+        else:
+            points = grid_points(bodies.crystal.cell, rows.grid, res_limit=2.0)
+            q = bodies.crystal.cell.q_from_hkl(points.hkl[points.valid])
+            P, G = moments(bodies, q, bodies.U, 3, LENGTH), transform(bodies, q, bodies.U)
+        every = torch.view_as_real(torch.cat([P.flatten(1), G], dim=1)).reshape(-1)
+        pull = torch.cos(torch.arange(every.numel(), dtype=torch.float64))
+        found.append(torch.autograd.grad((pull * every).sum(), leaves))
+    for reference, got in zip(*found, strict=True):
+        # As in `test_gradients_of_the_mesh`.
+        assert float((got - reference).abs().max() / reference.abs().max()) < 10 * RTOL
+
+
 def test_single_precision():
     q = some_q(30)
     bodies = gather_bodies(with_alternates(), "residue")
@@ -215,3 +340,8 @@ def test_single_precision():
         assert got.dtype == torch.complex64
         # Phases q.r up to 50 rad, rounded to 6e-8 of that; fourth powers of offsets; rtol.
         assert error(got.to(torch.complex128), expected) < 2e-4
+    amplitudes = MeshEngine(1e-5).on_grid(single, grid_rows(single), single.U, 4, LENGTH)
+    _, P, G, q = moments_on_grid(amplitudes)
+    assert P.dtype == G.dtype == torch.complex64
+    expected = moments(bodies, q.double(), bodies.U, 4, LENGTH)
+    assert error(P.to(torch.complex128), expected) < 2e-4
