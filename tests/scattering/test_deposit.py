@@ -101,7 +101,7 @@ def test_threads_make_no_difference():
 def test_bodies_fill_the_boxes_that_they_need(spacegroup):
     bodies = gather_bodies(made_up(spacegroup))
     for body in range(bodies.n_bodies):
-        density, box = deposit_body(bodies, body, Mesh(STEPS, 5.0, reach=5.0), bodies.U)
+        density, box = deposit_body(bodies, body, Mesh(STEPS, 5.0, reach=5.0), bodies.U, 1, 1.0)
         assert density.shape == (4, *box.shape)
         faces = [density[0].abs().amax(dim) for dim in ((1, 2), (0, 2), (0, 1))]
         for face in faces:
@@ -116,7 +116,7 @@ def test_displacements_that_spread_nothing_are_refused():
         U = bodies.U.clone()
         U[2] = wrong * torch.eye(3, dtype=torch.float64)
         with pytest.raises(InputError, match="engine='direct'"):
-            deposit_body(bodies, 0, Mesh(STEPS, 5.0, reach=5.0), U)
+            deposit_body(bodies, 0, Mesh(STEPS, 5.0, reach=5.0), U, 1, 1.0)
 
 
 def test_single_precision_is_rounded_once():

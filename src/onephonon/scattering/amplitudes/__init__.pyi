@@ -1,7 +1,8 @@
 from .base import AmplitudeEngine, amplitudes_at
 from .choice import choose_engine
-from .direct import DirectEngine, structure_factor, transform
+from .direct import DirectEngine, moments, structure_factor, transform
 from .mesh.engine import MeshEngine
+from .monomials import exponents, monomials, n_monomials
 
 __all__ = [
     "AmplitudeEngine",
@@ -9,6 +10,10 @@ __all__ = [
     "MeshEngine",
     "amplitudes_at",
     "choose_engine",
+    "exponents",
+    "moments",
+    "monomials",
+    "n_monomials",
     "structure_factor",
     "transform",
 ]

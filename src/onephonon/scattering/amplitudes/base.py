@@ -57,6 +57,42 @@ class AmplitudeEngine(Protocol):
             crystal's coordinates, cell and occupancies, and U.
         """
 
+    def moments(
+        self,
+        bodies: Bodies,
+        q: Tensor,
+        U: Tensor,
+        degree: int,
+        length: float,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Moments of each body's waves at a list of q.
+
+        ``P_b,alpha(q) = sum_{j in b} occ_j f_j(|q|) exp(-q^T U_j q / 2) exp(+i q.r_j)
+        x_j^a y_j^b z_j^c`` with ``(x, y, z) = (r_j - o_b) / length``, o_b the body's centroid.
+
+        Parameters
+        ----------
+        bodies, q, U, batch_size, progress
+            As for `at`.
+        degree : int
+            Largest a + b + c, for all bodies; 0 gives the sums of waves alone.
+        length : float
+            Unit of the offsets, Å: about the radius of a body keeps high moments comparable.
+
+        Returns
+        -------
+        Tensor, shape (n_q, n_bodies, n_monomials(degree)), complex
+            In e (X-rays), in the order of `monomials.exponents`; differentiable like `at`, with
+            the centroids as constants.
+
+        Raises
+        ------
+        InputError
+            If the degree or the length cannot be.
+        """
+
 
 def amplitudes_at(
     engine: AmplitudeEngine,

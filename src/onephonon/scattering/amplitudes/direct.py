@@ -12,6 +12,8 @@ from onephonon.core.progress import Progress
 from onephonon.core.tensors import push_forward
 from onephonon.network.bodies import Bodies
 
+from .monomials import amplitude_degree, check_moments, monomials, n_monomials
+
 #: Waves (atoms x q) per batch if no batch size is given: arrays of 2 MB, near the cache size.
 WAVES_AT_A_TIME = 250_000
 
@@ -51,6 +53,29 @@ class DirectEngine:
                 progress("amplitudes", done, len(q))
         return torch.cat(parts)
 
+    def moments(
+        self,
+        bodies: Bodies,
+        q: Tensor,
+        U: Tensor,
+        degree: int,
+        length: float,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Moments at a list of q, in batches; see `AmplitudeEngine.moments`."""
+        check_moments(degree, length)
+        if batch_size is None:
+            per_q = max(bodies.table.numel(), bodies.n_bodies * n_monomials(degree))
+            batch_size = max(1, WAVES_AT_A_TIME // per_q)
+        parts, done = [], 0
+        for part in q.split(batch_size):
+            parts.append(moments(bodies, part, U, degree, length))
+            done += len(part)
+            if progress and len(q):
+                progress("amplitudes", done, len(q))
+        return torch.cat(parts)
+
 
 def default_batch_size(bodies: Bodies) -> int:
     """Number of q per batch: small for the cache, large enough to share factorizations."""
@@ -79,13 +104,7 @@ def transform(bodies: Bodies, q: Tensor, U: Tensor) -> Tensor:
         and in the crystal's coordinates, cell, occupancies and form factors, and in U. Nothing
         of the size n_q x n_atoms is stored for the backward pass.
     """
-    # Atoms in the order of the bodies' table; padding has zero weight.
-    filled = bodies.table < bodies.n_cell_atoms
-    order = torch.where(filled, bodies.table, 0)
-    weight = filled.to(q.dtype)[:, :, None]
-    if bodies.width > 3:
-        weight = torch.cat([weight, bodies.offsets[order] * weight], dim=2)
-    sums = _body_sums(bodies, order.reshape(-1), q, U, weight)
+    sums = moments(bodies, q, U, amplitude_degree(bodies), 1.0)
     q_complex = torch.complex(q, torch.zeros_like(q))[:, None, :]
     G = sums[:, :, :1] * q_complex
     if bodies.width > 3:
@@ -93,6 +112,33 @@ def transform(bodies: Bodies, q: Tensor, U: Tensor) -> Tensor:
         libration = torch.einsum("bxa,qbx->qba", bodies.axes.to(sums.dtype), torque)
         G = torch.cat([G, libration], dim=2)
     return bodies.gather(G.flatten(1))
+
+
+def moments(bodies: Bodies, q: Tensor, U: Tensor, degree: int, length: float) -> Tensor:
+    """Moments of each body's waves, summed directly over the atoms.
+
+    ``P_b,alpha(q) = sum_{j in b} occ_j f_j(|q|) exp(-q^T U_j q / 2) exp(+i q.r_j)
+    x_j^a y_j^b z_j^c`` with ``(x, y, z) = (r_j - o_b) / length``.
+
+    Parameters
+    ----------
+    bodies, q, U
+        As for `transform`.
+    degree : int
+        Largest a + b + c; the order of the moments is that of `exponents`.
+    length : float
+        Unit of the offsets, Å.
+
+    Returns
+    -------
+    Tensor, shape (n_q, n_bodies, n_monomials(degree)), complex
+        In e (X-rays); differentiable like `transform`, with the centroids o_b as constants.
+    """
+    # Atoms in the order of the bodies' table; padding has zero weight.
+    filled = bodies.table < bodies.n_cell_atoms
+    order = torch.where(filled, bodies.table, 0).reshape(-1)
+    weight = monomials(bodies.offsets[order] / length, degree).reshape(*filled.shape, -1)
+    return _body_sums(bodies, order, q, U, weight * filled.to(q.dtype)[:, :, None])
 
 
 def structure_factor(bodies: Bodies, q: Tensor, U: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from onephonon.core.errors import GradientError, InputError
 from onephonon.core.units import EIGHT_PI_SQUARED, TWO_PI
 from onephonon.network.bodies import Bodies
 
+from ..monomials import monomials
 from .density import Box, Mesh
 
 #: Tasks per thread, so that threads finish at about the same time.
@@ -28,11 +29,13 @@ MIN_PER_THREAD = 100
 Floats = NDArray[np.float64]
 
 
-def deposit_body(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tensor, Box]:
-    """Blurred scattering density of one body, and its first moments about the body's centroid.
+def deposit_body(
+    bodies: Bodies, body: int, mesh: Mesh, U: Tensor, degree: int, length: float
+) -> tuple[Tensor, Box]:
+    """Blurred scattering density of one body, and its moments about the body's centroid.
 
     Its transform, sharpened, is ``sum_j w_j occ_j f_j(|q|) exp(-q^T U_j q / 2) exp(i q.r_j)``
-    with ``w_j = 1, x_j, y_j, z_j``, from which the amplitudes G of the body follow.
+    with the `monomials` of ``(r_j - o_b) / length`` as weights w_j.
 
     Parameters
     ----------
@@ -42,13 +45,17 @@ def deposit_body(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tens
     mesh : Mesh
     U : Tensor, shape (n_cell_atoms, 3, 3)
         Mean-square displacements in the Debye-Waller factors, Å^2.
+    degree : int
+        Largest degree of the moments.
+    length : float
+        Unit of the offsets, Å.
 
     Returns
     -------
-    density : Tensor, shape (n_weights, n_1, n_2, n_3)
-        Multiplied by the volume of a mesh cell. One weight for single atoms, four otherwise.
-        Once differentiable in the crystal's coordinates, cell and occupancies, U and the steps
-        of the mesh. Computed on the CPU in float64 for tensors of any device and dtype.
+    density : Tensor, shape (n_monomials(degree), n_1, n_2, n_3)
+        Multiplied by the volume of a mesh cell. Once differentiable in the crystal's coordinates,
+        cell and occupancies, U and the steps of the mesh. Computed on the CPU in float64 for
+        tensors of any device and dtype.
     box : Box
         Position on the mesh.
 
@@ -60,9 +67,7 @@ def deposit_body(bodies: Bodies, body: int, mesh: Mesh, U: Tensor) -> tuple[Tens
     atoms = bodies.table[body]
     atoms = atoms[atoms < bodies.n_cell_atoms]
     r = bodies.positions[atoms]
-    weight = torch.ones_like(r[:, :1])
-    if bodies.width > 3:
-        weight = torch.cat([weight, bodies.offsets[atoms]], dim=1)
+    weight = monomials(bodies.offsets[atoms] / length, degree)
     asu = bodies.asu_atom[atoms]
     factors = bodies.crystal.form_factors
     kind = factors.kind[asu]

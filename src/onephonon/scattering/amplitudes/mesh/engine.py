@@ -11,8 +11,9 @@ from onephonon.core.progress import Progress
 from onephonon.network.bodies import Bodies
 
 from ...grid_rows import GridRows
+from ..monomials import check_moments
 from .gridded import GridAmplitudes, grid_densities
-from .scattered import scattered_amplitudes
+from .scattered import scattered_amplitudes, scattered_moments
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,29 @@ class MeshEngine:
         """Amplitudes at a list of q, all at once; see `AmplitudeEngine.at`."""
         return scattered_amplitudes(bodies, q, U, self.rtol)
 
-    def on_grid(self, bodies: Bodies, rows: GridRows, U: Tensor) -> GridAmplitudes:
-        """Amplitudes on a regular grid, computed in blocks of rows.
+    def moments(
+        self,
+        bodies: Bodies,
+        q: Tensor,
+        U: Tensor,
+        degree: int,
+        length: float,
+        batch_size: int | None = None,  # noqa: ARG002  (as in `at`)
+        progress: Progress | None = None,  # noqa: ARG002
+    ) -> Tensor:
+        """Moments at a list of q, all at once; see `AmplitudeEngine.moments`."""
+        check_moments(degree, length)
+        return scattered_moments(bodies, q, U, self.rtol, degree, length)
+
+    def on_grid(
+        self,
+        bodies: Bodies,
+        rows: GridRows,
+        U: Tensor,
+        degree: int | None = None,
+        length: float = 1.0,
+    ) -> GridAmplitudes:
+        """Amplitudes on a regular grid, and moments if wanted, computed in blocks of rows.
 
         Parameters
         ----------
@@ -55,6 +77,16 @@ class MeshEngine:
         rows : GridRows
         U : Tensor, shape (n_cell_atoms, 3, 3)
             Mean-square displacements in the Debye-Waller factors, Å^2.
+        degree : int, optional
+            Largest degree of the moments of `GridAmplitudes.moment_tiles`; if not given, the
+            least that amplitudes need.
+        length : float
+            Unit of the offsets in the moments, Å.
+
+        Raises
+        ------
+        InputError
+            If the degree or the length cannot be, or amplitudes need a higher degree.
         """
-        densities = grid_densities(bodies, rows.grid, U, self.rtol, rows.q_max)
+        densities = grid_densities(bodies, rows.grid, U, self.rtol, rows.q_max, degree, length)
         return GridAmplitudes(bodies, densities, rows)

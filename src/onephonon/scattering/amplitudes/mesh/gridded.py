@@ -15,23 +15,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.grid import HklGrid
-from onephonon.crystal.zone import fold, is_bragg
 from onephonon.network.bodies import Bodies
 
 from ...grid_rows import GridRows, Region
 from ...points import within_square
+from ..monomials import amplitude_degree, check_moments, n_monomials
+from .axes import ThirdAxis, apply_real, apply_real_by_point, waves_along
 from .density import Box, Domain, Mesh, choose_mesh, mean_extent, mesh_tolerance, smallest_B
 from .deposit import deposit_body
 from .moments import amplitudes_from_moments
 
 #: Number of complex elements of a tile: about the size of a processor cache.
 MAX_TILE_NUMBERS = 400_000
-
-#: Wavevector used in place of a Bragg point, whose intensity is not defined.
-ELSEWHERE = (0.5, 0.5, 0.5)
 
 #: Bytes of the partial transforms of a block of rows.
 BLOCK_BYTES = 128 * 2**20
@@ -53,18 +52,30 @@ class GridDensities:
     fractions : tuple of three float
         Steps of the mesh in fractional coordinates.
     density : tuple of Tensor
-        Density of each body, shape (n_weights, n_1, n_2, n_3).
+        Density of each body, shape (n_monomials(degree), n_1, n_2, n_3).
     boxes : tuple of Box
+    degree : int
+        Largest degree of the moments.
+    length : float
+        Unit of the offsets in the moments, Å.
     """
 
     mesh: Mesh
     fractions: tuple[float, float, float]
     density: tuple[Tensor, ...]
     boxes: tuple[Box, ...]
+    degree: int
+    length: float
 
 
 def grid_densities(
-    bodies: Bodies, grid: HklGrid, U: Tensor, rtol: float, q_max: float = math.inf
+    bodies: Bodies,
+    grid: HklGrid,
+    U: Tensor,
+    rtol: float,
+    q_max: float = math.inf,
+    degree: int | None = None,
+    length: float = 1.0,
 ) -> GridDensities:
     """Sample the density of every body on a mesh that is accurate enough for a grid of hkl.
 
@@ -78,7 +89,22 @@ def grid_densities(
         Requested accuracy of intensities, relative to the rms of the map.
     q_max : float
         Largest |q| needed, 1/Å.
+    degree : int, optional
+        Largest degree of the moments; if not given, that of amplitudes.
+    length : float
+        Unit of the offsets in the moments, Å.
+
+    Raises
+    ------
+    InputError
+        If the degree or the length cannot be, or amplitudes need a higher degree.
     """
+    degree = amplitude_degree(bodies) if degree is None else degree
+    check_moments(degree, length)
+    if degree < amplitude_degree(bodies):
+        raise InputError(
+            f"degree={degree}: amplitudes of bodies with librations need moments of degree 1"
+        )
     cell = bodies.crystal.cell
     mesh = mesh_for_grid(bodies, grid, U, rtol, q_max)
     lengths = torch.linalg.vector_norm(cell.matrix.detach(), dim=0)
@@ -86,10 +112,11 @@ def grid_densities(
     # Fixed in fractional coordinates, so that phases do not depend on the cell.
     mesh = Mesh(cell.matrix * fractions, mesh.blur, mesh.reach)
     density, boxes = zip(
-        *(deposit_body(bodies, body, mesh, U) for body in range(bodies.n_bodies)), strict=True
+        *(deposit_body(bodies, body, mesh, U, degree, length) for body in range(bodies.n_bodies)),
+        strict=True,
     )
     f = fractions.tolist()
-    return GridDensities(mesh, (f[0], f[1], f[2]), density, boxes)
+    return GridDensities(mesh, (f[0], f[1], f[2]), density, boxes, degree, length)
 
 
 def mesh_for_grid(bodies: Bodies, grid: HklGrid, U: Tensor, rtol: float, q_max: float) -> Mesh:
@@ -140,8 +167,43 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class MomentTile(Tile):
+    """A tile with the moments of every body, point by point.
+
+    Parameters
+    ----------
+    q : Tensor, shape (n_classes, n_points, 3)
+        1/Å.
+    moments : Tensor, shape (n_classes, n_points, n_bodies, n_monomials(degree)), complex
+        See `AmplitudeEngine.moments`; not zero where not valid.
+    """
+
+    q: Tensor
+    moments: Tensor
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tile lies: the fields of `Tile` that need no amplitudes, and its q.
+
+    `periods` are its columns of the third axis; `q` has the shape (n_classes, 3, n_l, n_h n_k) and
+    `sharpening` (n_classes, n_l, n_h n_k).
+    """
+
+    h: slice
+    k: slice
+    l: tuple[int, int]  # noqa: E741
+    periods: slice
+    shape: tuple[int, int, int]
+    k_frac: Tensor
+    valid: Tensor
+    q: Tensor
+    sharpening: Tensor
+
+
+@dataclass(frozen=True)
 class GridAmplitudes:
-    """Amplitudes on a regular grid, computed in blocks of rows.
+    """Amplitudes and moments on a regular grid, computed in blocks of rows.
 
     Parameters
     ----------
@@ -162,18 +224,27 @@ class GridAmplitudes:
         """Approximate number of bytes needed in addition to the result."""
         number = 2 * self.densities.mesh.steps.element_size()
         density = sum(d.numel() for d in self.densities.density) * number // 2
-        transforms = 3 * BLOCK_BYTES + 8 * MAX_TILE_NUMBERS * number
-        return 2 * density + transforms + DEPOSIT_BYTES
+        block = max(BLOCK_BYTES, self._row_bytes())
+        tile = max(MAX_TILE_NUMBERS, self._numbers_per_point() * self.rows.grid.shape[2])
+        return 2 * density + 3 * block + 8 * tile * number + DEPOSIT_BYTES
+
+    def _row_bytes(self) -> int:
+        """Bytes of the partial transforms of a row."""
+        densities = self.densities.density
+        return sum(d.shape[0] * d.shape[2:].numel() * 2 * d.element_size() for d in densities)
+
+    def _numbers_per_point(self) -> int:
+        """Complex numbers that a point of a tile with moments takes."""
+        n_alpha = n_monomials(self.densities.degree)
+        return self.bodies.n_bodies * (2 * n_alpha + self.bodies.width) + self.bodies.n_dof
 
     def blocks(self) -> list[slice]:
         """Blocks of rows, each of one residue class of h."""
-        # Memory for the partial transforms of a row.
-        densities = self.densities.density
-        per_row = sum(d.shape[0] * d.shape[2:].numel() * 2 * d.element_size() for d in densities)
-        n_rows = max(1, min(64, BLOCK_BYTES // per_row))
+        n_rows = max(1, min(64, BLOCK_BYTES // self._row_bytes()))
         if torch.is_grad_enabled():
             shape = self.rows.grid.shape
-            held = 64 * (self.bodies.n_dof + 8 * self.bodies.n_bodies)
+            n_weights = max(4, n_monomials(self.densities.degree))
+            held = 64 * (self.bodies.n_dof + 2 * n_weights * self.bodies.n_bodies)
             n_rows = max(1, min(n_rows, GRAPH_BYTES // (held * shape[1] * shape[2])))
         return self.rows.blocks(n_rows)
 
@@ -186,43 +257,84 @@ class GridAmplitudes:
             Only tiles with a valid point. Successive tiles with the same zone points share the
             same `k_frac` object.
         """
-        bodies, densities, grid = self.bodies, self.densities, self.rows.grid
-        axes = [axis.to(densities.mesh.steps.device) for axis in self.rows.axes]
-        n_k = grid.samples[1]
-        parts = list(zip(densities.density, densities.boxes, strict=True))
-        depth = _ThirdAxis.of(densities, self.rows)
-        along_h = [_apply_real(_waves(axes[0][block], d, box, densities, 0), d) for d, box in parts]
-        k_first, k_last, _ = self.rows.region[1].indices(len(axes[1]))
+        bodies, densities = self.bodies, self.densities
+        n_weights = n_monomials(amplitude_degree(bodies))
+        depth = self._third_axis()
+        along_h = [
+            apply_real(waves, density[:n_weights])
+            for waves, density in zip(self._waves(0, block), densities.density, strict=True)
+        ]
         held = bodies.n_bodies * (4 + bodies.width) + bodies.n_dof
         n_columns = max(1, MAX_TILE_NUMBERS // (held * depth.l.numel() * along_h[0].shape[1]))
-        for start in range(k_first, min(k_first + n_k, k_last)):
-            k = axes[1][start:k_last:n_k]
-            k_frac, bragg = depth.zone_points(axes[0][block.start], k[0], self.rows.bragg_tolerance)
-            along_k = [
-                _waves(k, d, box, densities, 1) @ partial
-                for (d, box), partial in zip(parts, along_h, strict=True)
-            ]
-            indices = range(start, k_last, n_k)
-            for i in range(0, len(indices), n_columns):
-                part = indices[i : i + n_columns]
-                columns = slice(part[0], part[-1] + 1, n_k)
-                here = [partial[:, :, i : i + n_columns] for partial in along_k]
-                tile = self._tile(depth, (k_frac, bragg), (block, columns), here)
-                if tile is not None:
-                    yield tile
+        for columns, zone in self._columns(block, depth):
+            along_k = [w @ p for w, p in zip(self._waves(1, columns), along_h, strict=True)]
+            for few, part in _split(columns, n_columns):
+                place = self._place(depth, zone, block, few)
+                if place is not None:
+                    yield self._tile(place, depth, [partial[:, :, part] for partial in along_k])
 
-    def _tile(
-        self,
-        depth: _ThirdAxis,
-        zone: tuple[Tensor, Tensor],
-        where: tuple[slice, slice],
-        along_k: list[Tensor],
-    ) -> Tile | None:
-        """One tile, or None if it has no valid point."""
-        bodies, mesh, rows = self.bodies, self.densities.mesh, self.rows
+    def moment_tiles(self, block: slice) -> Iterator[MomentTile]:
+        """Moments and amplitudes of a block of rows, one tile after another.
+
+        Yields
+        ------
+        MomentTile
+            As for `tiles`, but `h` may be a part of the block.
+        """
+        depth = self._third_axis()
+        along_h = [
+            apply_real_by_point(waves, density)
+            for waves, density in zip(self._waves(0, block), self.densities.density, strict=True)
+        ]
+        n_pairs = max(1, MAX_TILE_NUMBERS // (self._numbers_per_point() * depth.l.numel()))
+        for columns, zone in self._columns(block, depth):
+            along_k = [
+                (w @ p.flatten(2)).unflatten(2, p.shape[2:])
+                for w, p in zip(self._waves(1, columns), along_h, strict=True)
+            ]
+            n_columns = min(n_pairs, along_k[0].shape[1])
+            for rows, h_part in _split(block, n_pairs // n_columns):
+                for few, k_part in _split(columns, n_columns):
+                    place = self._place(depth, zone, rows, few)
+                    if place is not None:
+                        here = [partial[h_part, k_part] for partial in along_k]
+                        yield self._moment_tile(place, depth, here)
+
+    def _third_axis(self) -> ThirdAxis:
+        densities = self.densities
+        like, fraction = densities.mesh.steps, densities.fractions[2]
+        return ThirdAxis.of(densities.boxes, fraction, self.rows, like)
+
+    def _waves(self, axis: int, part: slice) -> Iterator[Tensor]:
+        """Phase factors of each body along an axis of the grid."""
+        densities = self.densities
+        like = densities.mesh.steps
+        hkl = self.rows.axes[axis].to(like.device)[part]
+        for box in densities.boxes:
+            yield waves_along(hkl, box, axis, densities.fractions[axis], like)
+
+    def _columns(
+        self, block: slice, depth: ThirdAxis
+    ) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
+        """Each residue class of k, with its zone points and whether they are Bragg points."""
+        h, k = (axis.to(self.densities.mesh.steps.device) for axis in self.rows.axes[:2])
+        first, last, _ = self.rows.region[1].indices(len(k))
+        n = self.rows.grid.samples[1]
+        for start in range(first, min(first + n, last)):
+            zone = depth.zone_points(h[block.start], k[start], self.rows.bragg_tolerance)
+            yield slice(start, last, n), zone
+
+    def _place(
+        self, depth: ThirdAxis, zone: tuple[Tensor, Tensor], block: slice, columns: slice
+    ) -> _Place | None:
+        """Where a tile lies, or None if it has no valid point."""
+        mesh, rows = self.densities.mesh, self.rows
         (k_frac, bragg), like = zone, mesh.steps
         n = len(k_frac)
-        h, k = (axis[part].to(like.device) for axis, part in zip(rows.axes, where, strict=False))
+        h, k = (
+            axis[part].to(like.device)
+            for axis, part in zip(rows.axes, (block, columns), strict=False)
+        )
         begin, end = rows.range_along_l(h, k)
         if end <= begin:
             return None
@@ -238,15 +350,41 @@ class GridAmplitudes:
         q_squared = (q * q).sum(1)
         possible = (index < end) & ~bragg[:, None]
         valid = possible[:, :, None] & within_square(q_squared.detach(), rows.res_limit)
-        sharp = q * mesh.sharpen(q_squared)[:, None]
+        return _Place(
+            *(block, columns, (begin, end), periods, shape, k_frac, valid.reshape(n, -1), q),
+            mesh.sharpen(q_squared),
+        )
+
+    def _tile(self, place: _Place, depth: ThirdAxis, along_k: list[Tensor]) -> Tile:
+        bodies, length = self.bodies, self.densities.length
+        n, n_l = len(place.k_frac), place.shape[0]
+        sharp = (place.q * place.sharpening[:, None]).unbind(1)
         parts = []
         for body, partial in enumerate(along_k):
-            waves = depth.waves[body][:, periods].reshape(-1, partial.shape[-1])
+            waves = depth.waves[body][:, place.periods].reshape(-1, partial.shape[-1])
             sums = waves @ partial.reshape(-1, partial.shape[-1]).T
-            sums = sums.reshape(n, shape[0], partial.shape[0], -1)
-            parts += amplitudes_from_moments(bodies, body, sums.movedim(2, 0), sharp.unbind(1))
+            sums = sums.reshape(n, n_l, partial.shape[0], -1).movedim(2, 0)
+            parts += amplitudes_from_moments(bodies, body, sums, sharp, length)
         G = bodies.gather(torch.stack(parts, dim=1).reshape(n, len(parts), -1), 1)
-        return Tile(*where, (begin, end), k_frac, valid.reshape(n, -1), G, shape)
+        return Tile(place.h, place.k, place.l, place.k_frac, place.valid, G, place.shape)
+
+    def _moment_tile(self, place: _Place, depth: ThirdAxis, along_k: list[Tensor]) -> MomentTile:
+        bodies, length = self.bodies, self.densities.length
+        n = len(place.k_frac)
+        q, sharpening = place.q.flatten(2), place.sharpening.reshape(n, -1, 1)
+        of_bodies, parts = [], []
+        for body, partial in enumerate(along_k):
+            waves = depth.waves[body][:, place.periods].reshape(-1, partial.shape[-1])
+            sums = waves @ partial.reshape(-1, partial.shape[-1]).T
+            moments = sums.reshape(n, -1, partial.shape[2]) * sharpening
+            of_bodies.append(moments)
+            first = moments[:, :, :4].movedim(2, 0)
+            parts += amplitudes_from_moments(bodies, body, first, q.unbind(1), length)
+        G = bodies.gather(torch.stack(parts, dim=1), 1)
+        return MomentTile(
+            *(place.h, place.k, place.l, place.k_frac, place.valid, G, place.shape, q.mT),
+            torch.stack(of_bodies, dim=2) if len(of_bodies) > 1 else of_bodies[0][:, :, None],
+        )
 
     def all_points(self) -> Tensor:
         """G at all points of the grid, shape (n_h n_k n_l, D); zero where not valid."""
@@ -265,55 +403,9 @@ class GridAmplitudes:
         return empty.index_put((torch.cat(where),), torch.cat(values)) if where else empty
 
 
-@dataclass(frozen=True)
-class _ThirdAxis:
-    """The third axis by residue class: values, indices, and phase factors of each body.
-
-    Shapes (n_classes, m) and (n_classes, m, n_3); the last ones may be beyond the axis.
-    """
-
-    first: int
-    last: int
-    index: Tensor
-    l: Tensor  # noqa: E741
-    waves: tuple[Tensor, ...]
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, densities: GridDensities, rows: GridRows) -> _ThirdAxis:
-        axis, n = rows.axes[2].to(densities.mesh.steps.device), rows.grid.samples[2]
-        first, last, _ = rows.region[2].indices(len(axis))
-        m = -(-(last - first) // n)
-        index = first + torch.arange(m * n, device=axis.device).reshape(m, n).T
-        l = axis[index.clamp(max=last - 1)]  # noqa: E741
-        waves = tuple(
-            _waves(l.reshape(-1), d, box, densities, 2).reshape(n, m, -1)
-            for d, box in zip(densities.density, densities.boxes, strict=True)
-        )
-        return cls(first, last, index, l, waves, densities.mesh.steps.dtype)
-
-    def zone_points(
-        self, h: Tensor, k: Tensor, bragg_tolerance: float | None
-    ) -> tuple[Tensor, Tensor]:
-        """Zone points of the classes at one h and k, and whether each is a Bragg point."""
-        n = len(self.l)
-        k_frac = fold(torch.stack([h.expand(n), k.expand(n), self.l[:, 0]], dim=1))
-        bragg = is_bragg(k_frac, bragg_tolerance)
-        k_frac = torch.where(bragg[:, None], k_frac.new_tensor(ELSEWHERE), k_frac)
-        return k_frac.to(self.dtype), bragg
-
-
-def _waves(hkl: Tensor, density: Tensor, box: Box, densities: GridDensities, axis: int) -> Tensor:
-    """``exp(2 pi i h x)`` for values of one Miller index and the mesh points of a box."""
-    m = box.start[axis] + torch.arange(box.shape[axis], device=density.device)
-    angle = TWO_PI * torch.outer(hkl, m.to(hkl.dtype) * densities.fractions[axis])
-    wave = torch.polar(torch.ones_like(angle), angle)
-    return wave.to(density.dtype.to_complex())
-
-
-def _apply_real(waves: Tensor, density: Tensor) -> Tensor:
-    """A complex matrix applied to the first axis of a real density, (n_w, n_rows, n_2, n_3)."""
-    n_w, n_1, n_2, n_3 = density.shape
-    flat = density.reshape(n_w, n_1, -1)
-    both = torch.complex(waves.real @ flat, waves.imag @ flat)
-    return both.reshape(n_w, -1, n_2, n_3)
+def _split(indices: slice, n: int) -> Iterator[tuple[slice, slice]]:
+    """Parts of at most n of some indices, and the position of each among them."""
+    every = range(indices.start, indices.stop, indices.step)
+    for i in range(0, len(every), n):
+        few = every[i : i + n]
+        yield slice(few[0], few[-1] + 1, indices.step), slice(i, i + n)

@@ -11,7 +11,11 @@ from onephonon.network.bodies import Bodies
 
 
 def amplitudes_from_moments(
-    bodies: Bodies, body: int, sums: Tensor, q: Sequence[Tensor] | Tensor
+    bodies: Bodies,
+    body: int,
+    sums: Tensor,
+    q: Sequence[Tensor] | Tensor,
+    length: float = 1.0,
 ) -> list[Tensor]:
     """G of one body from its sum of waves and its first moments.
 
@@ -20,7 +24,10 @@ def amplitudes_from_moments(
     bodies : Bodies
     body : int
     sums : Tensor, shape (1 or 4, ...), complex
+        Further ones are ignored.
     q : three Tensor, shape (...)
+    length : float
+        Unit of the offsets in the first moments, Å.
 
     Returns
     -------
@@ -32,7 +39,9 @@ def amplitudes_from_moments(
     translation = [wave * x, wave * y, wave * z]
     if bodies.width == 3:
         return translation
-    X, Y, Z = sums[1:]
+    if length != 1.0:
+        x, y, z = (length * component for component in q)
+    X, Y, Z = sums[1:4]
     libration = [Y * z - Z * y, Z * x - X * z, X * y - Y * x]
     axes = bodies.axes[body]
     if torch.equal(axes, torch.eye(3).to(axes)):

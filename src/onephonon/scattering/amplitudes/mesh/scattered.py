@@ -17,6 +17,7 @@ from torch import Tensor
 from onephonon.core.errors import GradientError
 from onephonon.network.bodies import Bodies
 
+from ..monomials import amplitude_degree, n_monomials
 from .density import Box, Domain, choose_mesh, mean_extent, mesh_tolerance, smallest_B
 from .deposit import deposit_body
 from .moments import amplitudes_from_moments
@@ -55,24 +56,46 @@ def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> T
         Once differentiable in q, the crystal's coordinates, cell and occupancies, and U.
         Computed on the CPU for tensors of any device.
     """
+    sums = scattered_moments(bodies, q, U, rtol, amplitude_degree(bodies), 1.0)
+    parts = [
+        part
+        for body, s in enumerate(sums.permute(1, 2, 0))
+        for part in amplitudes_from_moments(bodies, body, s, q.T)
+    ]
+    return bodies.gather(torch.stack(parts, dim=1), 1)
+
+
+def scattered_moments(
+    bodies: Bodies, q: Tensor, U: Tensor, rtol: float, degree: int, length: float
+) -> Tensor:
+    """Moments at a list of q, within a tolerance; `direct.moments` is exact to rounding.
+
+    Parameters
+    ----------
+    bodies, q, U, degree, length
+        As for `AmplitudeEngine.moments`.
+    rtol : float
+        Requested accuracy, as for `scattered_amplitudes`.
+
+    Returns
+    -------
+    Tensor, shape (n_q, n_bodies, n_monomials(degree)), complex
+        Differentiable like `scattered_amplitudes`.
+    """
+    shape = (len(q), bodies.n_bodies, n_monomials(degree))
     if not len(q):
-        return torch.zeros(0, bodies.n_dof, dtype=q.dtype.to_complex(), device=q.device)
+        return torch.zeros(shape, dtype=q.dtype.to_complex(), device=q.device)
     corners = _corners(q.detach())
     q_max = float(torch.linalg.vector_norm(q.detach(), dim=1).max())
     eye = torch.eye(3, dtype=q.dtype, device=q.device)
     rtol = mesh_tolerance(rtol, bodies)
     mesh = choose_mesh(eye, Domain(corners, q_max), rtol, smallest_B(U), mean_extent(bodies))
-    made = [deposit_body(bodies, body, mesh, U) for body in range(bodies.n_bodies)]
+    made = [deposit_body(bodies, body, mesh, U, degree, length) for body in range(bodies.n_bodies)]
     x = q @ mesh.steps
     eps = TRANSFORM_SHARE * rtol
-    sums = [part for group in _groups(made) for part in _transform(group, x, eps)]
-    sharp = (q * mesh.sharpen((q * q).sum(1))[:, None]).T
-    parts = [
-        part
-        for body, s in enumerate(sums)
-        for part in amplitudes_from_moments(bodies, body, s, sharp)
-    ]
-    return bodies.gather(torch.stack(parts, dim=1), 1)
+    sums = torch.stack([part for group in _groups(made) for part in _transform(group, x, eps)])
+    sums = sums * mesh.sharpen((q * q).sum(1))
+    return sums.permute(2, 0, 1)
 
 
 def _corners(q: Tensor) -> Tensor:
