@@ -1,0 +1,1 @@
+"""Diffuse scattering of more than one phonon."""

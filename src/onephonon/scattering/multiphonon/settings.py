@@ -1,0 +1,51 @@
+"""Which orders of the diffuse intensity are summed."""
+
+from __future__ import annotations
+
+import operator
+
+from onephonon.core.errors import InputError
+
+#: The sum of all orders, as `orders`.
+ALL = "all"
+
+
+def check_orders(orders: int | str) -> int | None:
+    """Check which orders are summed.
+
+    Parameters
+    ----------
+    orders : int or str
+        Number of orders, from the first; 'all' for the sum of all of them. Digits may be text.
+
+    Returns
+    -------
+    int or None
+        Number of orders; None for all.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    if orders == ALL:
+        return None
+    number = _whole(orders)
+    if number is None or number < 1:
+        raise InputError(
+            f"orders {orders!r}: give how many orders to sum, 1 or more (1 for one phonon), or "
+            f"{ALL!r}"
+        )
+    return number
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, also as digits; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() else None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
