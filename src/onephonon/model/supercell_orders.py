@@ -48,9 +48,8 @@ def intensity_of_orders(
     InputError
         If a q is not a wavevector of the box, or if there is no order.
     """
-    if orders is None:
-        return _double_sum(box, q, U, scale, [np.expm1])[:, 0]
-    return intensity_by_order(box, q, U, orders, scale).sum(axis=1)
+    bracket = np.expm1 if orders is None else _first(_at_least_one(orders))
+    return _double_sum(box, q, U, scale, [bracket])[:, 0]
 
 
 def intensity_by_order(
@@ -63,9 +62,26 @@ def intensity_by_order(
     ndarray, shape (n_q, orders), e^2 per cell
         Column n - 1 is order n.
     """
+    every = range(1, _at_least_one(orders) + 1)
+    return _double_sum(box, q, U, scale, [_order(n) for n in every])
+
+
+def _at_least_one(orders: int) -> int:
     if orders < 1:
         raise InputError(f"orders {orders}: the first order is 1; give 1 or more")
-    return _double_sum(box, q, U, scale, [_order(n) for n in range(1, orders + 1)])
+    return orders
+
+
+def _first(orders: int) -> Callable[[Array], Array]:
+    """Sum of the first orders of ``exp(x) - 1``, by Horner's rule."""
+
+    def bracket(x: Array) -> Array:
+        value = x / orders
+        for n in range(orders - 1, 0, -1):
+            value = (1 + value) * x / n
+        return value
+
+    return bracket
 
 
 def _order(n: int) -> Callable[[Array], Array]:
