@@ -18,7 +18,10 @@ def test_all_orders():
     assert check_orders("all") is None
 
 
-@pytest.mark.parametrize("orders", [0, -1, "0", "-1", 1.5, 2.0, True, None, "", "both", "²", [1]])
+@pytest.mark.parametrize(
+    "orders",
+    [0, -1, "0", "-1", 1.5, 2.0, True, None, "", "both", "²", [1], np.array([1, 2]), "9" * 5000],
+)
 def test_anything_else_is_refused(orders):
     with pytest.raises(InputError, match=r"^orders .*: give how many orders to sum, 1 or more"):
         check_orders(orders)

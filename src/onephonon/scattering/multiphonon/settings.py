@@ -28,7 +28,7 @@ def check_orders(orders: int | str) -> int | None:
     InputError
         For anything else.
     """
-    if orders == ALL:
+    if isinstance(orders, str) and orders == ALL:
         return None
     number = _whole(orders)
     if number is None or number < 1:
@@ -43,9 +43,9 @@ def _whole(value: object) -> int | None:
     """A whole number, also as digits; None for anything else."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, str):
-        return int(value) if value.isascii() and value.isdigit() else None
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        return None
     try:
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
+        return int(value) if isinstance(value, str) else operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # also more digits than Python reads
         return None
