@@ -118,14 +118,8 @@ class Supercell:
         InputError
             If a q is not a wavevector of the box.
         """
-        matrix = self.crystal.cell.matrix.numpy(force=True)
-        waves = q @ matrix / (2 * np.pi) * np.array(self.size)
-        if len(q) and np.abs(waves - np.round(waves)).max() > 1e-6:
-            raise InputError(
-                f"a supercell of {self.size} cells has only waves with whole hkl * size; "
-                "give such q"
-            )
-        f = self._form_factors(q)
+        self.check_waves(q)
+        f = self.form_factors(q)
         result = np.empty(len(q))
         w = self.basis.shape[2]
         n_bodies = len(self.covariance) // w
@@ -140,7 +134,17 @@ class Supercell:
             result[i] = (flat.conj() @ (self.covariance @ flat)).real / self.n_cells
         return result
 
-    def _form_factors(self, q: Array) -> Array:
+    def check_waves(self, q: Array) -> None:
+        """Raise an `InputError` if a q, shape (n_q, 3), is not a wavevector of the box."""
+        matrix = self.crystal.cell.matrix.numpy(force=True)
+        waves = q @ matrix / (2 * np.pi) * np.array(self.size)
+        if len(q) and np.abs(waves - np.round(waves)).max() > 1e-6:
+            raise InputError(
+                f"a supercell of {self.size} cells has only waves with whole hkl * size; "
+                "give such q"
+            )
+
+    def form_factors(self, q: Array) -> Array:
         """Occupancy times form factor of the unit cell's atoms, shape (n_q, n_cell_atoms)."""
         crystal = self.crystal
         table = crystal.form_factors

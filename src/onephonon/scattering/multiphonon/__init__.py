@@ -1,1 +1,1 @@
-"""Orders of the scattering beyond one phonon."""
+"""Diffuse scattering of more than one phonon."""

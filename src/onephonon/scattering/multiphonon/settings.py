@@ -1,4 +1,4 @@
-"""Which orders of the scattering are summed: the words of every function and command."""
+"""Which orders of the diffuse intensity are summed."""
 
 from __future__ import annotations
 
@@ -6,46 +6,49 @@ import operator
 
 from onephonon.core.errors import InputError
 
-#: The word for the sum of all orders.
+#: The sum of all orders, as `orders`.
 ALL = "all"
 
-#: Largest order by number; beyond it 'all' is cheaper.
-MAX_ORDER = 12
-
-Orders = int | str
+#: Largest number of orders; 'all' is as cheap, and no order beyond is of any size.
+MAX_ORDERS = 50
 
 
-def check_orders(orders: Orders) -> int | None:
-    """Check the orders to sum: a number, or 'all'.
+def check_orders(orders: int | str) -> int | None:
+    """Check which orders are summed.
 
     Parameters
     ----------
-    orders : int or 'all'
-        1: the one-phonon intensity; n: the sum of the first n orders; 'all': of every order.
+    orders : int or str
+        Number of orders, from the first; 'all' for the sum of all of them. Digits may be text.
 
     Returns
     -------
     int or None
-        None for all orders.
+        Number of orders; None for all.
 
     Raises
     ------
     InputError
-        If it is neither.
+        For anything else.
     """
-    if isinstance(orders, str):
-        if orders == ALL:
-            return None
-        try:
-            orders = int(orders)
-        except ValueError:
-            raise InputError(f"orders={orders!r}: give 1, 2, 3, ... or 'all'") from None
-    try:
-        number = operator.index(orders)
-    except TypeError:
-        raise InputError(f"orders={orders!r}: give 1, 2, 3, ... or 'all'") from None
-    if not 1 <= number <= MAX_ORDER or isinstance(orders, bool):
+    if isinstance(orders, str) and orders == ALL:
+        return None
+    number = _whole(orders)
+    if number is None or not 1 <= number <= MAX_ORDERS:
         raise InputError(
-            f"orders={orders!r}: give a number from 1 (one phonon) to {MAX_ORDER}, or 'all'"
+            f"orders {orders!r}: give how many orders to sum, 1 (one phonon) to {MAX_ORDERS}, or "
+            f"{ALL!r}"
         )
     return number
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, also as digits; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        return None
+    try:
+        return int(value) if isinstance(value, str) else operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # also more digits than Python reads
+        return None
