@@ -21,6 +21,7 @@ from onephonon.network.contacts import Contacts
 from onephonon.network.force_constants import SPRING_MODELS, SpringValue
 from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
+from onephonon.scattering.multiphonon.settings import Orders
 
 #: Parts of the crystal that the caller may replace by tensors.
 OVERRIDES = ("positions", "B", "U", "occupancies", "cell")
@@ -124,6 +125,16 @@ def check_tensors(tensors: dict[str, Any]) -> dict[str, Tensor]:
             raise InputError(f"{name} is not an array of numbers ({error})") from error
         check_finite(name, found[name])
     return found
+
+
+def check_orders(orders: int | str) -> int | str:
+    """Check the orders to sum: a number, or 'all'."""
+    return Orders().with_number(orders).name
+
+
+def check_multiphonon_mesh(mesh: Sequence[int] | None) -> tuple[int, int, int] | None:
+    """Check the mesh of the covariances for orders beyond the first; None for that of the ADPs."""
+    return None if mesh is None else check_mesh(mesh)
 
 
 def check_scale(scale: float | Tensor) -> float | Tensor:

@@ -37,6 +37,7 @@ from onephonon.scattering.amplitudes.base import AmplitudeEngine
 from onephonon.scattering.amplitudes.choice import check_engine, check_rtol
 from onephonon.scattering.bound_model import BoundModel
 from onephonon.scattering.diffuse import displacements_and_scale
+from onephonon.scattering.multiphonon.settings import Orders
 from onephonon.scattering.numerics import Numerics, check_batch_size
 from onephonon.scattering.points import QPoints, within
 from onephonon.scattering.q_source import QSource, Sampling
@@ -101,6 +102,12 @@ class OnePhonon(nn.Module):
         How K(k) is inverted, exactly in both cases: by a dense factorization at each wavevector,
         or with the interior of the cell factored once for all wavevectors, for bodies that are
         single atoms or residues; by default the faster one, see `chosen_solver`.
+    orders : int or 'all'
+        Sum this number of orders of the intensity, from the first (one phonon), or all, to
+        `rtol`; see `order_error`.
+    multiphonon_mesh : three int, optional
+        Mesh of the Brillouin zone for the covariances of orders beyond the first; by default
+        `mesh`.
     dtype : torch.dtype
     device : torch.device or str, optional
     **structure_options
@@ -137,6 +144,8 @@ class OnePhonon(nn.Module):
     batch_size = Checked(check_batch_size)
     res_limit = Checked(inputs.check_resolution_limit)
     bragg_tolerance = Checked(inputs.check_bragg_tolerance)
+    orders = Checked(inputs.check_orders)
+    multiphonon_mesh = Checked(inputs.check_multiphonon_mesh)
 
     crystal = Delegated[Crystal]("bodies", "crystal", "The crystal, with the caller's tensors.")
     thermal_scale = Delegated[Tensor]("lattice", "thermal_scale", "Thermal scale s.")
@@ -189,6 +198,8 @@ class OnePhonon(nn.Module):
         engine: str = "auto",
         solver: str = "auto",
         rtol: float = 1e-6,
+        orders: int | str = 1,
+        multiphonon_mesh: Sequence[int] | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
         **structure_options: Any,
@@ -205,6 +216,7 @@ class OnePhonon(nn.Module):
         self.group_by, self.gnm_cutoff, self.model = group_by, gnm_cutoff, model
         self.engine, self.solver, self.rtol, self.batch_size = engine, solver, rtol, batch_size
         self.res_limit, self.bragg_tolerance = res_limit, bragg_tolerance
+        self.orders, self.multiphonon_mesh = orders, multiphonon_mesh
         self._source = QSource.from_samplings((hsampling, ksampling, lsampling))
         bodies = self.bodies
         self.zone_average = zone_average
@@ -273,7 +285,8 @@ class OnePhonon(nn.Module):
     def bound(self) -> BoundModel:
         """The lattice bound to the scattering vectors."""
         limits = self.res_limit, self.bragg_tolerance
-        return BoundModel(self.lattice, self._source, self.numerics, *limits, self._cache)
+        orders = Orders(mesh=self.multiphonon_mesh).with_number(self.orders)
+        return BoundModel(self.lattice, self._source, self.numerics, *limits, orders, self._cache)
 
     @property
     def numerics(self) -> Numerics:
@@ -327,6 +340,7 @@ class OnePhonon(nn.Module):
         rank: int | Sequence[int] = -1,
         use_data_adp: bool = False,
         *,
+        orders: int | str | None = None,
         G: Tensor | None = None,
         hold: Collection[str] = (),
         progress: ProgressLike | None = None,
@@ -340,6 +354,8 @@ class OnePhonon(nn.Module):
             counted from 0, the softest at each wavevector.
         use_data_adp : bool
             Use the U of the crystal in the Debye-Waller factors instead of the model's.
+        orders : int or 'all', optional
+            Sum this number of orders, or all, instead of the model's `orders`.
         G : Tensor, shape (N, D), optional
             Stored `amplitudes`, with their Debye-Waller factors.
         hold : collection of {'adp', 'scale'}
@@ -359,7 +375,9 @@ class OnePhonon(nn.Module):
             In the backward pass, if `rank` splits a degenerate set of modes: only the sum over the
             whole set has a gradient.
         """
-        return self.bound.intensity(rank, use_data_adp, G=G, hold=hold, progress=progress)
+        return self.bound.intensity(
+            rank, use_data_adp, orders=orders, G=G, hold=hold, progress=progress
+        )
 
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:
         """G at every point, shape (N, D), to be reused in a fit of springs.

@@ -19,6 +19,8 @@ from onephonon.dynamics.normal_modes import Modes
 
 from . import diffuse
 from .amplitudes.base import AmplitudeEngine
+from .multiphonon.pairs import BodyPairs, body_pairs
+from .multiphonon.settings import Orders
 from .numerics import Numerics
 from .points import QPoints
 from .q_source import QSource, points_with_own_modes
@@ -38,8 +40,10 @@ class BoundModel:
         Points of smaller d (Å) are masked.
     bragg_tolerance : float, optional
         See `is_bragg`.
+    orders : Orders
+        Which orders are summed.
     cache : ValueCache
-        Cache of points and modes.
+        Cache of points, modes and covariances.
     """
 
     lattice: LatticeModel
@@ -47,6 +51,7 @@ class BoundModel:
     numerics: Numerics = field(default_factory=Numerics)
     res_limit: float = 0.0
     bragg_tolerance: float | None = None
+    orders: Orders = field(default_factory=Orders)
     cache: ValueCache = field(default_factory=ValueCache, repr=False)
 
     def at(self, q_vectors: Any) -> BoundModel:
@@ -80,6 +85,7 @@ class BoundModel:
         rank: int | Sequence[int] = -1,
         use_data_adp: bool = False,
         *,
+        orders: int | str | None = None,
         G: Tensor | None = None,
         hold: Collection[str] = (),
         progress: ProgressLike | None = None,
@@ -90,6 +96,12 @@ class BoundModel:
         """
         lattice, progress = self.lattice, Progress.of(progress)
         ranks = check_ranks(rank, lattice.bodies.n_dof)
+        summed = self.orders.with_number(orders)
+        if ranks is not None:
+            summed.check_first_only(f"rank={rank!r}")
+        if G is not None:
+            summed.check_first_only("G")
+        beyond = {"pairs": self.pairs(summed), "order": summed.number}
         if G is None and self.grid is not None and self.engine.name == "mesh":
             if ranks is None:
                 return diffuse.grid_map(
@@ -101,6 +113,7 @@ class BoundModel:
                     bragg_tolerance=self.bragg_tolerance,
                     hold=hold,
                     progress=progress,
+                    **beyond,
                 )
             G = self.amplitudes(use_data_adp)
         points, modes = self.points, None
@@ -117,6 +130,19 @@ class BoundModel:
             G=G,
             hold=hold,
             progress=progress,
+            **beyond,
+        )
+
+    def pairs(self, orders: Orders) -> BodyPairs | None:
+        """Covariances of pairs of bodies; None for the first order alone."""
+        if orders.first_only:
+            return None
+        lattice, scale = self.lattice, self.lattice.thermal_scale
+        return self.cache.get(
+            "pairs",
+            [*lattice.tensors, scale],
+            lambda: body_pairs(lattice, orders.mesh),
+            (orders.mesh, lattice.mesh, lattice.zone_average),
         )
 
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:

@@ -17,9 +17,11 @@ from onephonon.dynamics.normal_modes import Modes
 from .amplitudes.base import AmplitudeEngine, amplitudes_at
 from .amplitudes.choice import choose_engine
 from .amplitudes.mesh.engine import MeshEngine
-from .grid_intensity import GridIntensity, has_symmetry, map_intensity
+from .grid_intensity import GridIntensity, has_symmetry, largest_q_of_grid, map_intensity
 from .grid_symmetry import Symmetry, find_symmetry
 from .intensity import mode_intensity, one_phonon_intensity
+from .multiphonon.higher_orders import HigherOrders, largest_q
+from .multiphonon.pairs import BodyPairs
 from .numerics import Numerics
 from .points import QPoints
 
@@ -84,6 +86,8 @@ def point_intensity(
     ranks: Sequence[int] | None = None,
     modes: Modes | None = None,
     G: Tensor | None = None,
+    pairs: BodyPairs | None = None,
+    order: int | None = 1,
     hold: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Tensor:
@@ -102,6 +106,10 @@ def point_intensity(
         Modes at the zone points of `points`; needed with `ranks`.
     G : Tensor, shape (n_q, D), optional
         Stored amplitudes, with their own Debye-Waller factors.
+    pairs : BodyPairs, optional
+        Covariances for orders beyond the first; needed if `order` is not 1.
+    order : int, optional
+        Sum the orders up to this one; all if None.
     hold : collection of {'adp', 'scale'}
         Quantities that gradients treat as constant.
     progress : callable, optional
@@ -120,6 +128,14 @@ def point_intensity(
             f"{wanted}, from this model's amplitudes()"
         )
     U, scale = displacements_and_scale(lattice, use_data_adp or G is not None, hold, progress)
+    if pairs is not None:
+        first = point_intensity(
+            lattice, points, numerics, use_data_adp=use_data_adp, hold=hold, progress=progress
+        )
+        q_max = largest_q(points.q, points.valid)
+        higher = HigherOrders.prepare(pairs, order, q_max, numerics.rtol)
+        engine = engine_for(lattice, numerics, points.n_q)
+        return first + higher.at_points(engine, points, U, numerics.batch_size, progress)
     if G is None and engine_for(lattice, numerics, points.n_q).name == "mesh":
         G = point_amplitudes(lattice, points, U, numerics)
     bodies, size = lattice.bodies, numerics.batch_size
@@ -150,8 +166,17 @@ def grid_rows(
     numerics: Numerics,
     res_limit: float = 0.0,
     bragg_tolerance: float | None = None,
+    pairs: BodyPairs | None = None,
+    order: int | None = 1,
 ) -> GridIntensity:
-    """The intensity on a grid, from densities on a mesh, computed in blocks of rows."""
+    """The intensity on a grid, from densities on a mesh, computed in blocks of rows.
+
+    With `pairs` of bodies, of the orders up to `order`, or of all if it is None.
+    """
+    higher = None
+    if pairs is not None:
+        q_max = largest_q_of_grid(grid, lattice.crystal.cell, res_limit)
+        higher = HigherOrders.prepare(pairs, order, q_max, numerics.rtol)
     return GridIntensity.prepare(
         lattice.bodies,
         lattice.force_constants,
@@ -162,6 +187,7 @@ def grid_rows(
         solver=lattice.solver,
         res_limit=res_limit,
         bragg_tolerance=bragg_tolerance,
+        higher=higher,
     )
 
 
@@ -194,6 +220,8 @@ def grid_map(
     use_data_adp: bool = False,
     res_limit: float = 0.0,
     bragg_tolerance: float | None = None,
+    pairs: BodyPairs | None = None,
+    order: int | None = 1,
     hold: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Tensor:
@@ -201,7 +229,7 @@ def grid_map(
 
     Parameters
     ----------
-    lattice, numerics, use_data_adp, hold, progress
+    lattice, numerics, use_data_adp, pairs, order, hold, progress
         As for `point_intensity`.
     grid : HklGrid
     res_limit : float
@@ -216,7 +244,9 @@ def grid_map(
     """
     U, scale = displacements_and_scale(lattice, use_data_adp, hold, progress)
     symmetry = grid_symmetry(lattice, grid, U)
-    rows = grid_rows(lattice, grid, U, scale, numerics or Numerics(), res_limit, bragg_tolerance)
+    numerics = numerics or Numerics()
+    limits = res_limit, bragg_tolerance
+    rows = grid_rows(lattice, grid, U, scale, numerics, *limits, pairs, order)
     return map_intensity(rows.within(symmetry.region), symmetry, progress).reshape(-1)
 
 

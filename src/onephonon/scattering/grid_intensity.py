@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,10 +20,12 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from .amplitudes.mesh.engine import MeshEngine
-from .amplitudes.mesh.gridded import GridAmplitudes, Tile
+from .amplitudes.monomials import amplitude_degree
+from .amplitudes.mesh.gridded import GridAmplitudes, MomentTile, Tile
 from .grid_rows import WHOLE, GridRows, Region
 from .grid_symmetry import Symmetry, row_images
 from .intensity import one_phonon_intensity
+from .multiphonon.higher_orders import HigherOrders
 from .points import list_points
 
 #: Number of q at which the symmetry of a map is tested, and the relative tolerance.
@@ -41,11 +43,14 @@ class GridIntensity:
     solver : Solver
     scale : Tensor or float
         Thermal scale s.
+    higher : HigherOrders, optional
+        The orders beyond the first.
     """
 
     amplitudes: GridAmplitudes
     solver: Solver
     scale: Tensor | float
+    higher: HigherOrders | None = None
 
     @classmethod
     def prepare(
@@ -61,6 +66,7 @@ class GridIntensity:
         res_limit: float = 0.0,
         bragg_tolerance: float | None = None,
         region: Region = WHOLE,
+        higher: HigherOrders | None = None,
     ) -> GridIntensity:
         """Compute the densities and arrange the rows.
 
@@ -76,10 +82,15 @@ class GridIntensity:
             See `is_bragg`.
         region : three slice, optional
             The part of the grid to compute.
+        higher : HigherOrders, optional
+            The orders beyond the first.
         """
         rows = GridRows(grid, bodies.crystal.cell, res_limit, bragg_tolerance, region)
         made = make_solver(bodies, constants, solver)
-        return cls(engine.on_grid(bodies, rows, U), made, scale)
+        if higher is None:
+            return cls(engine.on_grid(bodies, rows, U), made, scale)
+        degree = max(higher.degree, amplitude_degree(bodies))
+        return cls(engine.on_grid(bodies, rows, U, degree, higher.length), made, scale, higher)
 
     @property
     def grid(self) -> HklGrid:
@@ -110,31 +121,65 @@ class GridIntensity:
         if torch.is_grad_enabled():
             return self._differentiable(block, out)
         k_frac = None
-        for tile in self.amplitudes.tiles(block):
+        for tile in self._tiles(block):
             if tile.k_frac is not k_frac:
                 k_frac, factored = tile.k_frac, self.solver.at(tile.k_frac)
-            value = factored.quadratic_form(tile.G.mT)
+            value = self.scale * factored.quadratic_form(tile.G.mT)
+            if isinstance(tile, MomentTile):
+                value = value + self._beyond(tile)
             value = tile.in_order(torch.where(tile.valid, value, torch.nan))
-            out[:, tile.k, tile.l[0] : tile.l[1]] = self.scale * value
+            out[_within(tile.h, block), tile.k, tile.l[0] : tile.l[1]] = value
         return out
+
+    def _tiles(self, block: slice) -> Iterator[Tile]:
+        """Tiles with what is needed: amplitudes, or moments, too."""
+        return self.amplitudes.tiles(block) if self.higher is None else self.amplitudes.moment_tiles(block)
+
+    def _beyond(self, tile: MomentTile) -> Tensor:
+        """Orders beyond the first at the valid points of a tile, else zero, (n_classes, n)."""
+        assert self.higher is not None
+        where = tile.valid.reshape(-1).nonzero().squeeze(1)
+        q = tile.q.reshape(-1, 3)[where]
+        hkl = self.amplitudes.rows.cell.hkl_from_q(q)
+        found = self.higher.at(q, hkl, tile.moments.flatten(0, 1)[where])
+        every = found.new_zeros(tile.valid.numel()).index_put((where,), found)
+        return every.reshape(tile.valid.shape)
 
     def _differentiable(self, block: slice, out: Tensor) -> Tensor:
         """The same with gradients: only the valid points, all at once."""
         where, values = [], []
         index = torch.arange(out.numel(), device=out.device).reshape(out.shape)
-        for tile in self.amplitudes.tiles(block):
+        for tile in self._tiles(block):
             good = tile.in_order(tile.valid)
-            where.append(index[:, tile.k, tile.l[0] : tile.l[1]][good])
-            values.append(tile.in_order(self._form(tile))[good])
+            here = index[_within(tile.h, block), tile.k, tile.l[0] : tile.l[1]]
+            value = self.scale * self._form(tile)
+            if isinstance(tile, MomentTile):
+                value = value + self._beyond(tile)
+            where.append(here[good])
+            values.append(tile.in_order(value)[good])
         if not where:
             return out
-        flat = out.reshape(-1).index_put((torch.cat(where),), self.scale * torch.cat(values))
+        flat = out.reshape(-1).index_put((torch.cat(where),), torch.cat(values))
         return flat.reshape(out.shape)
 
     def _form(self, tile: Tile) -> Tensor:
         """``G^H K^-1 G`` of a tile, differentiable, shape (n_classes, n_points)."""
         hkl = tile.k_frac[:, None].expand(-1, tile.G.shape[2], 3)
         return self.solver.quadratic_form(tile.k_frac, hkl, tile.G.mT)
+
+
+def _within(rows: slice, block: slice) -> slice:
+    """Position of some rows of a block in it."""
+    step = block.step
+    return slice((rows.start - block.start) // step, (rows.stop - 1 - block.start) // step + 1)
+
+
+def largest_q_of_grid(grid: HklGrid, cell: UnitCell, res_limit: float = 0.0) -> float:
+    """Largest |q| of a grid within a resolution limit, 1/Å."""
+    ends = torch.cartesian_prod(*(torch.from_numpy(axis[[0, -1]]) for axis in grid.axes))
+    corners = UnitCell(cell.matrix.detach()).q_from_hkl(ends.to(cell.matrix))
+    rows = GridRows(grid, cell, res_limit)
+    return min(rows.q_max, float(torch.linalg.vector_norm(corners, dim=1).max()))
 
 
 def map_intensity(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass, replace
 
 from onephonon.core.errors import InputError
 
@@ -52,3 +53,42 @@ def _whole(value: object) -> int | None:
         return int(value) if isinstance(value, str) else operator.index(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):  # also more digits than Python reads
         return None
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Which orders of the diffuse intensity are summed, and the mesh of their covariances.
+
+    Parameters
+    ----------
+    number : int, optional
+        Number of orders, from the first; None for the sum of all.
+    mesh : three int, optional
+        Mesh of the Brillouin zone for the covariances of orders beyond the first; by default
+        that of the ADPs.
+    """
+
+    number: int | None = 1
+    mesh: tuple[int, int, int] | None = None
+
+    @property
+    def first_only(self) -> bool:
+        """Whether only the one-phonon intensity is computed."""
+        return self.number == 1
+
+    @property
+    def name(self) -> int | str:
+        """What `check_orders` reads: a number, or 'all'."""
+        return ALL if self.number is None else self.number
+
+    def with_number(self, orders: int | str | None) -> Orders:
+        """Other orders with the same mesh; the same orders if None."""
+        return self if orders is None else replace(self, number=check_orders(orders))
+
+    def check_first_only(self, what: str) -> None:
+        """Raise `InputError` if something that only the first order has is asked for."""
+        if not self.first_only:
+            raise InputError(
+                f"{what} belongs to the one-phonon intensity, but orders={self.name!r}; give "
+                "orders=1"
+            )

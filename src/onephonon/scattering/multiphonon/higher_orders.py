@@ -1,0 +1,139 @@
+"""`HigherOrders`: the orders of a lattice's scattering beyond the first, at any q."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from onephonon.core.progress import Progress
+from onephonon.network.bodies import Bodies
+
+from ..amplitudes.base import AmplitudeEngine
+from ..amplitudes.monomials import n_monomials
+from ..points import QPoints
+from .pair_sums import pair_sums
+from .pairs import BodyPairs
+from .truncation import Truncation, truncate
+
+#: Numbers per batch of q at a list of points: moments of all bodies.
+NUMBERS_AT_A_TIME = 4_000_000
+
+#: Smallest batch: engines set up each batch.
+MIN_BATCH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class HigherOrders:
+    """The orders of a lattice's scattering beyond the first.
+
+    Parameters
+    ----------
+    pairs : BodyPairs
+    order : int, optional
+        The highest order; all if None.
+    truncation : Truncation
+        How far the series of librations goes for each pair.
+    length : float
+        Unit of the moments, Å.
+    """
+
+    pairs: BodyPairs
+    order: int | None
+    truncation: Truncation
+    length: float
+
+    @classmethod
+    def prepare(
+        cls, pairs: BodyPairs, order: int | None, q_max: float, rtol: float
+    ) -> HigherOrders:
+        """Choose how far each pair's series goes.
+
+        Parameters
+        ----------
+        pairs : BodyPairs
+        order : int, optional
+            Sum the orders 2 to this one, or all.
+        q_max : float
+            Largest |q|, 1/Å.
+        rtol : float
+            Accepted error, relative to the intensity of all orders.
+        """
+        return cls(pairs, order, truncate(pairs, q_max, rtol, order), mean_radius(pairs.bodies))
+
+    @property
+    def degree(self) -> int:
+        """Largest degree of the moments that are needed."""
+        return self.truncation.degree
+
+    def at(self, q: Tensor, hkl: Tensor, moments: Tensor) -> Tensor:
+        """Intensity of these orders at a list of q from moments; see `pair_sums`."""
+        degrees = self.truncation.degrees
+        return pair_sums(self.pairs, q, hkl, moments, self.length, degrees, self.order)
+
+    def at_points(
+        self,
+        engine: AmplitudeEngine,
+        points: QPoints,
+        U: Tensor,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Intensity of these orders at points.
+
+        Parameters
+        ----------
+        engine : AmplitudeEngine
+            Computes the moments.
+        points : QPoints
+        U : Tensor, shape (n_cell_atoms, 3, 3)
+            For the Debye-Waller factors, Å^2.
+        batch_size : int, optional
+            Maximum number of q per batch.
+        progress : callable, optional
+
+        Returns
+        -------
+        Tensor, shape (n_q,), e^2 per cell
+            Zero where not valid. Differentiable like `pair_sums` and the engine's moments; the
+            backward pass recomputes each batch.
+        """
+        where = points.valid.nonzero().squeeze(1)
+        bodies, values, done = self.pairs.bodies, [], 0
+
+        def share(part: Tensor) -> Tensor:
+            q = points.q[part]
+            moments = engine.moments(bodies, q, U, self.degree, self.length, batch_size)
+            return self.at(q, points.hkl[part], moments)
+
+        for part in where.split(batch_size or self._batch(engine)):
+            if torch.is_grad_enabled():
+                values.append(checkpoint(share, part, use_reentrant=False))
+            else:
+                values.append(share(part))
+            done += len(part)
+            if progress:
+                progress("higher orders", done, len(where))
+        result = torch.zeros_like(points.q[:, 0])
+        return result.index_put((where,), torch.cat(values)) if values else result
+
+    def _batch(self, engine: AmplitudeEngine) -> int:
+        """Number of q per batch; the mesh engine sets up densities for each, so all at once."""
+        per_q = n_monomials(self.degree) * self.pairs.bodies.n_bodies
+        most = NUMBERS_AT_A_TIME * (8 if engine.name == "mesh" else 1)
+        return max(MIN_BATCH, most // per_q)
+
+
+def mean_radius(bodies: Bodies) -> float:
+    """Root-mean-square distance of atoms from their centroids, Å; 1 for single atoms."""
+    squares = bodies.offsets.detach().double().square().sum(1)
+    return float(squares.mean().sqrt()) if bodies.width > 3 else 1.0
+
+
+def largest_q(q: Tensor, valid: Tensor) -> float:
+    """Largest |q| of valid points, 1/Å; 0 if there is none."""
+    chosen = torch.linalg.vector_norm(q.detach(), dim=1)[valid]
+    return float(chosen.max()) if len(chosen) else 0.0
+
