@@ -106,5 +106,5 @@ def test_the_box_is_smaller_where_pairs_are_many(monkeypatch):
 
 def test_orders_are_checked_before_anything_is_computed(monkeypatch):
     monkeypatch.setattr(module, "gather_bodies", None)
-    with pytest.raises(InputError, match="orders 0: give how many orders to sum, 1 or more"):
+    with pytest.raises(InputError, match="orders 0: give how many orders to sum, 1"):
         verify(made_up("P 1"), orders=0, **OPTIONS)
