@@ -122,6 +122,7 @@ def test_not_a_number_and_infinity_are_refused_everywhere() -> None:
         ),
         ("contacts a.pdb --by x", "--by 'x': not one of"),
         ("verify a.pdb --supercell 0 1 1", "--supercell 0 1 1: each must be 1 or more"),
+        ("verify a.pdb --orders both", "--orders 'both': give how many orders to sum, 1"),
         ("visualize map.npz --range 2 1", "--range 2 1: two numbers, the first the lower"),
         ("visualize map.npz --dpi 1", "--dpi 1: must be 20 or more and at most 2,400"),
         ("info map.npy --space-group 'P\udcff1'", "--space-group 'P\\udcff1': holds bytes"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,12 @@ from matplotlib import image
 from typer.testing import CliRunner
 
 from commands import run_command
-from onephonon import OnePhononError, read_map
+from onephonon import OnePhonon, OnePhononError, read_map
 from onephonon.cli import app
 from structures import DATA
+
+#: Whether the model sums more orders than the first.
+SUMS_ORDERS = "orders" in inspect.signature(OnePhonon.apply_disorder).parameters
 
 RANGES = ["--h", "-1", "1", "2", "--k", "-1", "1", "2", "--l", "-1", "1", "3"]
 
@@ -23,6 +27,15 @@ def test_verify_prints_a_table_and_passes() -> None:
     output = run_command("verify", DATA / "2ol9.pdb", "--supercell", 3, 1, 1)
     assert output.count("pass") == 8
     assert "FAIL" not in output
+
+
+@pytest.mark.skipif(not SUMS_ORDERS, reason="the model sums no orders yet")
+@pytest.mark.parametrize(("orders", "what"), [("2", "orders 1 to 2"), ("all", "all orders")])
+def test_verify_compares_sums_of_orders(orders: str, what: str) -> None:
+    box = ["--supercell", 3, 1, 1, "--points", 3]
+    output = run_command("verify", DATA / "2ol9.pdb", *box, "--orders", orders)
+    assert output.count("pass") == 12
+    assert output.count(what) == 4
 
 
 def test_verify_fails_with_exit_code_1() -> None:

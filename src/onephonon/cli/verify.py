@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from onephonon.scattering.multiphonon.settings import check_orders
+
 from .app import command
 from .checks import NOT_NEGATIVE, Counts, Limits
 from .models import model_arguments
@@ -39,6 +41,14 @@ def verify(
         typer.Option(help="Number of points compared with the supercell."),
         Limits(low=1, high=1_000_000),
     ] = 60,
+    orders: Annotated[
+        str,
+        typer.Option(
+            metavar="N|all",
+            help="Compare also the sum of so many orders, or of all.",
+            show_default="one phonon",
+        ),
+    ] = "1",
     tolerance: Annotated[
         float, typer.Option(help="Maximum relative difference that passes."), NOT_NEGATIVE
     ] = 1e-10,
@@ -51,8 +61,10 @@ def verify(
 
     Builds a small periodic box of cells, inverts its full stiffness matrix, sums over all atoms,
     and prints the largest relative differences from grid mode, arbitrary-q mode, the sum over
-    modes and the ADPs. The exit code is 1 if one exceeds its tolerance.
+    modes and the ADPs; with --orders also from the sum of orders, by a double sum over all pairs of
+    atoms. The exit code is 1 if one exceeds its tolerance.
     """
+    check_orders(orders)
     from onephonon.model.verify import verify as run
 
     crystal = structure.read_crystal(file)
@@ -63,6 +75,7 @@ def verify(
             size=supercell,
             n_points=points,
             tolerance=tolerance,
+            orders=orders,
             **model_arguments(network, springs),
         )
     if not messages.quiet:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +17,11 @@ from onephonon.crystal.crystal import Crystal, mean_square
 from onephonon.network.bodies import Bodies, GroupBy, gather_bodies
 from onephonon.network.force_constants import SpringValue
 from onephonon.scattering.intensity import mode_intensity
+from onephonon.scattering.multiphonon.settings import check_orders
 
 from .one_phonon import OnePhonon
 from .supercell import MAX_ORDER, Array, Index, SpringRule, Supercell, build_supercell
+from .supercell_orders import intensity_of_orders
 
 #: Sizes tried by default. Three cells along an axis, not two: at k = 1/2 K(k) is real,
 #: and a missing complex conjugate would not be detected.
@@ -25,6 +29,16 @@ SIZES = ((3, 3, 3), (3, 3, 2), (3, 2, 2), (3, 2, 1), (3, 1, 1), (2, 1, 1))
 
 #: Largest order of the supercell's stiffness matrix that is inverted in seconds.
 MAX_DEFAULT_ORDER = 2500
+
+#: Pairs of atoms that the double sum of higher orders visits in some seconds.
+MAX_PAIRS = 2e8
+
+#: Fewest points of the double sum.
+MIN_PAIR_POINTS = 3
+
+#: Accuracy of the model's series of orders, relative to the intensity and its rms. Checks are
+#: relative to the intensity alone: a hundredth of their tolerance, and the least that can be asked.
+ORDERS_RTOL = 1e-12
 
 #: Both sides are float64 sums over about 1e5 terms and inverses of condition 1e4 or so, and
 #: agree to about 1e-12. A wrong sign, index or factor makes a difference of 1e-3 or more.
@@ -79,13 +93,15 @@ def verify(
     hkl_range: tuple[int, int] = (-2, 2),
     n_points: int = 60,
     tolerance: float = TOLERANCE,
+    orders: int | str = 1,
 ) -> Verification:
     """Compare grid and arbitrary-q mode with an explicit supercell.
 
     The supercell is summed atom by atom, and its full stiffness matrix is pseudo-inverted.
     Intensities are compared at up to `n_points` points of the grid that the size of the supercell
     defines; grid mode is compared with arbitrary q and with the sum over modes at all points, and
-    the displacements of all atoms are compared.
+    the displacements of all atoms are compared. With `orders`, their sum is compared as well, with
+    the double sum over all pairs of atoms.
 
     Parameters
     ----------
@@ -100,6 +116,9 @@ def verify(
         Number of points computed from the supercell, evenly spread over the grid.
     tolerance : float
         Largest accepted relative difference.
+    orders : int or 'all'
+        Above 1 the sum of so many orders, or of all, is compared too: at up to `n_points` points,
+        but no more than take some seconds, at least three.
 
     Returns
     -------
@@ -112,10 +131,16 @@ def verify(
     """
     if n_points < 1:
         raise InputError(f"n_points {n_points}: give 1 or more")
+    n_orders = check_orders(orders)
     if size is not None and max(size) < 2:
         raise InputError(f"a supercell of {size} has only Bragg points; give 2 cells along an axis")
     crystal = crystal.to("cpu", torch.float64)
-    settings = {
+    bodies = gather_bodies(crystal, group_by)
+    size = size or _default_size(bodies, math.inf if n_orders == 1 else MAX_PAIRS)
+    settings: dict[str, Any] = {
+        "hsampling": (*hkl_range, size[0]),
+        "ksampling": (*hkl_range, size[1]),
+        "lsampling": (*hkl_range, size[2]),
         "zone_average": "supercell",
         "group_by": group_by,
         "model": model,
@@ -125,14 +150,11 @@ def verify(
         "k_par": k_par,
         "k_perp": k_perp,
     }
-    bodies = gather_bodies(crystal, group_by)
-    size = size or _default_size(bodies)
-    samplings = [(*hkl_range, n) for n in size]
     with torch.no_grad(), warnings.catch_warnings():
         # The supercell breaks the symmetry in the same way.
         warnings.filterwarnings("ignore", "mesh .* is less symmetric")
-        grid = OnePhonon(crystal, *samplings, **settings)  # type: ignore[arg-type]
-        listed = OnePhonon(crystal, *samplings, q_vectors=grid.q_grid, **settings)  # type: ignore[arg-type]
+        grid = OnePhonon(crystal, **settings)
+        listed = OnePhonon(crystal, q_vectors=grid.q_grid, **settings)
         box = build_supercell(
             crystal,
             bodies.body[: crystal.n_atoms].tolist(),
@@ -141,6 +163,12 @@ def verify(
             size,
         )
         checks = _checks(grid, listed, box, n_points, tolerance)
+        if n_orders != 1:
+            some = _spread(grid, min(n_points, _affordable_points(bodies, size)))
+            settings |= {"engine": "direct", "rtol": ORDERS_RTOL}
+            grid = OnePhonon(crystal, **settings)
+            listed = OnePhonon(crystal, q_vectors=grid.q_grid[some], **settings)
+            checks += _order_checks(grid, listed, box, some, tolerance, n_orders)
     return Verification(tuple(checks), size, crystal.n_atoms, bodies.n_dof)
 
 
@@ -174,18 +202,30 @@ def _intra_inter(value: SpringValue | None) -> tuple[float, float]:
     return (float(value or 0.0),) * 2
 
 
-def _default_size(bodies: Bodies) -> tuple[int, int, int]:
+def _default_size(bodies: Bodies, max_pairs: float) -> tuple[int, int, int]:
+    """The largest box whose stiffness matrix is inverted in seconds, with few enough pairs."""
     order = bodies.width * bodies.n_bodies
     for size in SIZES:
-        if order * size[0] * size[1] * size[2] <= MAX_DEFAULT_ORDER:
+        quick = order * math.prod(size) <= MAX_DEFAULT_ORDER
+        if quick and _pairs(bodies, size) <= max_pairs:
             return size
     for size in reversed(SIZES):
-        if order * size[0] * size[1] * size[2] <= MAX_ORDER:
+        if order * math.prod(size) <= MAX_ORDER:
             return size
     raise InputError(
         f"{bodies.n_bodies} bodies in a cell make even two cells too large to invert in full; "
         "verify with larger bodies (group_by 'asu', 'chain' or 'residue')"
     )
+
+
+def _pairs(bodies: Bodies, size: tuple[int, int, int]) -> int:
+    """Pairs of an atom of one cell and an atom of the box."""
+    return bodies.n_cell_atoms**2 * math.prod(size)
+
+
+def _affordable_points(bodies: Bodies, size: tuple[int, int, int]) -> int:
+    """Points at which the double sum over pairs takes some seconds, or the fewest."""
+    return max(MIN_PAIR_POINTS, int(MAX_PAIRS // _pairs(bodies, size)))
 
 
 def _checks(
@@ -196,8 +236,7 @@ def _checks(
         return Check(name, relative_difference(ours, reference), reference.numel(), tolerance)
 
     valid = grid.valid
-    some = valid.nonzero().squeeze(1)
-    some = some[torch.linspace(0, len(some) - 1, min(n_points, len(some))).long()]
+    some = _spread(grid, n_points)
     q = grid.q_grid[some].numpy()
     s = grid.thermal_scale
     data_U, model_U = box.file_U, (s * torch.as_tensor(box.U)).numpy()
@@ -221,6 +260,35 @@ def _checks(
         check("ADPs vs supercell", grid.ADP, every[:n] * (target / mean)),
         Check("U tensors vs supercell", _tensor_difference(grid.U, model_U[:n]), n, tolerance),
     ]
+
+
+def _spread(grid: OnePhonon, n: int) -> Tensor:
+    """Numbers of up to n valid points, evenly spread over a grid."""
+    valid = grid.valid.nonzero().squeeze(1)
+    return valid[torch.linspace(0, len(valid) - 1, min(n, len(valid))).long()]
+
+
+def _order_checks(
+    grid: OnePhonon,
+    listed: OnePhonon,
+    box: Supercell,
+    some: Tensor,
+    tolerance: float,
+    n_orders: int | None,
+) -> list[Check]:
+    """Sums of orders at some points of the grid; the list holds these points alone."""
+    what = "all orders" if n_orders is None else f"orders 1 to {n_orders}"
+    orders = "all" if n_orders is None else n_orders
+    s = float(grid.thermal_scale)
+    checks = []
+    for by_data, whose, U in ((True, "file's", box.file_U), (False, "model's", s * box.U)):
+        slow = torch.as_tensor(intensity_of_orders(box, listed.q_grid.numpy(), U, n_orders, s))
+        on_grid = grid.apply_disorder(use_data_adp=by_data, orders=orders)[some]
+        in_list = listed.apply_disorder(use_data_adp=by_data, orders=orders)
+        for mode, ours in (("grid", on_grid), ("arbitrary q", in_list)):
+            name = f"{what}, {mode} vs supercell, {whose} ADPs"
+            checks.append(Check(name, relative_difference(ours, slow), len(some), tolerance))
+    return checks
 
 
 def _tensor_difference(ours: Tensor, theirs: Array) -> float:
