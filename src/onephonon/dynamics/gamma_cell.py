@@ -41,8 +41,7 @@ WINDOW_END = 40.0
 #: Polar angles of the integral over directions (Gauss-Legendre). The integrand is smooth.
 N_POLAR = 24
 
-#: A vector has at most 2^3 shortest images, where its components are this close to half the mesh.
-N_IMAGES = 8
+#: A vector has two images along an axis where its component is this close to half the mesh.
 TIE = 1e-9
 
 #: Shortest vectors of the dual lattice are searched up to this index; their smallest squared length
@@ -101,9 +100,13 @@ def acoustic_correction(
     B = _window(A, WIDTH if at_zero else 2.0 * WIDTH)
     along, weight = _directions(B)
     f = _inverse(torch.einsum("ka,kb,abxy->kxy", along, along, A))
-    images = _images(R[:, None] + x)
-    waves = sum(_radial_integral(TWO_PI * (image @ along.T)) for image in images) / N_IMAGES
-    integral = torch.einsum("k,rok,kxy->roxy", weight, waves, f)
+    # Most of the images are equal: their waves are integrated once.
+    images = torch.stack(_images(R[:, None] + x))
+    image, which = torch.unique(images.flatten(0, 2), dim=0, return_inverse=True)
+    of_image = torch.einsum(
+        "k,ik,kxy->ixy", weight, _radial_integral(TWO_PI * (image @ along.T)), f
+    )
+    integral = of_image[which].reshape(*images.shape[:3], 3, 3).mean(0)
     # Waves of the lattice depend on m modulo the mesh only, except for the phase of x.
     shape = (math.prod(samples), len(x), 3, 3)
     bins = stiffness.new_zeros(2, *shape)
@@ -159,7 +162,7 @@ def _window(A: Tensor, width: float) -> Tensor:
 
 
 def _images(R: Tensor) -> list[Tensor]:
-    """Shortest images of R, in units of the mesh, `N_IMAGES` tensors of equal share.
+    """Shortest images of R, in units of the mesh, eight tensors of equal share.
 
     A component of exactly half the mesh has two images.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -37,6 +38,8 @@ from onephonon.scattering.amplitudes.base import AmplitudeEngine
 from onephonon.scattering.amplitudes.choice import check_engine, check_rtol
 from onephonon.scattering.bound_model import BoundModel
 from onephonon.scattering.diffuse import displacements_and_scale
+from onephonon.scattering.multiphonon.one_phonon_share import OnePhononShare, one_phonon_share
+from onephonon.scattering.multiphonon.order_error import OrderError, order_error
 from onephonon.scattering.multiphonon.settings import Orders
 from onephonon.scattering.numerics import Numerics, check_batch_size
 from onephonon.scattering.points import QPoints, within
@@ -378,6 +381,18 @@ class OnePhonon(nn.Module):
         return self.bound.intensity(
             rank, use_data_adp, orders=orders, G=G, hold=hold, progress=progress
         )
+
+    @property
+    def order_error(self) -> OrderError:
+        """Estimated errors of the sum of `orders`, with the model's ADPs; see `order_error`."""
+        return order_error(self.bound)
+
+    def one_phonon_share(
+        self, d_min: float, d_max: float = math.inf, **options: Any
+    ) -> OnePhononShare:
+        """Share of one phonon in the intensity, by resolution; see `one_phonon_share`."""
+        options = {"mesh": self.multiphonon_mesh} | options
+        return one_phonon_share(self.lattice, d_min, d_max, **options)
 
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:
         """G at every point, shape (N, D), to be reused in a fit of springs.

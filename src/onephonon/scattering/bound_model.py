@@ -101,7 +101,7 @@ class BoundModel:
             summed.check_first_only(f"rank={rank!r}")
         if G is not None:
             summed.check_first_only("G")
-        beyond = {"pairs": self.pairs(summed), "order": summed.number}
+        beyond: dict[str, Any] = {"pairs": self.pairs(summed), "order": summed.number}
         if G is None and self.grid is not None and self.engine.name == "mesh":
             if ranks is None:
                 return diffuse.grid_map(

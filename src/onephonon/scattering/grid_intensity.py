@@ -20,8 +20,8 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from .amplitudes.mesh.engine import MeshEngine
-from .amplitudes.monomials import amplitude_degree
 from .amplitudes.mesh.gridded import GridAmplitudes, MomentTile, Tile
+from .amplitudes.monomials import amplitude_degree
 from .grid_rows import WHOLE, GridRows, Region
 from .grid_symmetry import Symmetry, row_images
 from .intensity import one_phonon_intensity
@@ -133,7 +133,11 @@ class GridIntensity:
 
     def _tiles(self, block: slice) -> Iterator[Tile]:
         """Tiles with what is needed: amplitudes, or moments, too."""
-        return self.amplitudes.tiles(block) if self.higher is None else self.amplitudes.moment_tiles(block)
+        return (
+            self.amplitudes.tiles(block)
+            if self.higher is None
+            else self.amplitudes.moment_tiles(block)
+        )
 
     def _beyond(self, tile: MomentTile) -> Tensor:
         """Orders beyond the first at the valid points of a tile, else zero, (n_classes, n)."""

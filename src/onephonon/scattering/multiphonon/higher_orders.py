@@ -136,4 +136,3 @@ def largest_q(q: Tensor, valid: Tensor) -> float:
     """Largest |q| of valid points, 1/Å; 0 if there is none."""
     chosen = torch.linalg.vector_norm(q.detach(), dim=1)[valid]
     return float(chosen.max()) if len(chosen) else 0.0
-

@@ -326,9 +326,7 @@ def _exponent(block: Floats, y: Floats, c: Floats) -> None:
 
 
 @compiled
-def _exponent_backward(
-    block: Floats, y: Floats, g_c: Floats, g_y: Floats, g_block: Floats
-) -> None:
+def _exponent_backward(block: Floats, y: Floats, g_c: Floats, g_y: Floats, g_block: Floats) -> None:
     """Derivatives of `_exponent`."""
     n = 3 if block.shape[0] == 6 else 1
     for m in range(n):

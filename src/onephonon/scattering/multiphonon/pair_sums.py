@@ -21,7 +21,6 @@ from torch import Tensor
 
 from onephonon.core.compiled import in_threads
 from onephonon.core.tensors import inside_functorch
-from onephonon.core.units import TWO_PI
 
 from . import loops
 from .pairs import BodyPairs
@@ -158,16 +157,20 @@ class _Series:
         few = c.shape[0]
         low = c.clone()
         low[0, 0] = low[0, 0] + 1
-        value = value - torch.einsum("qpi,ijpq,qpj->qp", of_a[..., :few], low.to(mu), of_b[..., :few])
+        value = value - torch.einsum(
+            "qpi,ijpq,qpj->qp", of_a[..., :few], low.to(mu), of_b[..., :few]
+        )
         return ((value * phase[:, cell]).real * self.pairs.weight[some]).sum(1)
 
     def _exponent(self, Y: Tensor, blocks: Tensor) -> Tensor:
-        """c of each pair and q, shape (1 or 3, 1 or 3, n_pairs, n_q)."""
+        """Exponents of each pair and q, shape (1 or 3, 1 or 3, n_pairs, n_q)."""
         translation = torch.einsum("qi,pij,qj->pq", Y[:, 0], blocks[:, :3, :3], Y[:, 0])
         if blocks.shape[1] == 3:
             return translation[None, None]
         zero = torch.zeros_like(Y)
-        y = torch.cat([torch.cat([Y[:, :1], zero[:, 1:]], 1), torch.cat([zero[:, :1], Y[:, 1:]], 1)], 2)
+        y = torch.cat(
+            [torch.cat([Y[:, :1], zero[:, 1:]], 1), torch.cat([zero[:, :1], Y[:, 1:]], 1)], 2
+        )
         return torch.einsum("qmi,pij,qnj->mnpq", y, blocks, y)
 
     def _coefficients(self, c: Tensor, degree: int) -> Tensor:
@@ -234,7 +237,9 @@ class _Series:
                     row = row + across[:, t.axis[i], j, None] * from_lower
                 rows.append(row)
             matrix.append(torch.stack(rows, dim=1))
-            parts.append(torch.einsum("qik,qbk->qbi", matrix[-1].to(moments), moments[..., low:high]))
+            parts.append(
+                torch.einsum("qik,qbk->qbi", matrix[-1].to(moments), moments[..., low:high])
+            )
         return torch.cat(parts, dim=2)
 
 

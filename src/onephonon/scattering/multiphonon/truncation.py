@@ -114,7 +114,7 @@ def _errors(pairs: BodyPairs, q_max: float, order: int | None) -> Tensor:
 
 def _own_intensity(pairs: BodyPairs, q_max: float, order: int | None) -> float:
     """``exp(x) - 1`` of single atoms, summed over the bodies."""
-    t, coupling, libration = (x[pairs.own.cpu()] for x in _norms(pairs, q_max, mean=True))
+    t, _, libration = (x[pairs.own.cpu()] for x in _norms(pairs, q_max, mean=True))
     r = _radii(pairs.bodies)
     x = t[:, None] + libration[:, None] * r * r
     return float(_exponential(x, 1, order).mean(1).sum())

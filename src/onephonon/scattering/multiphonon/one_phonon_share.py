@@ -1,0 +1,135 @@
+"""Share of the one-phonon intensity in that of every order, by shells of resolution."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onephonon.core.errors import InputError
+from onephonon.core.units import TWO_PI
+from onephonon.dynamics.lattice_model import LatticeModel
+
+from ..bound_model import BoundModel
+from ..numerics import Numerics
+from ..q_source import QSource
+from .settings import Orders
+
+#: Number of shells of equal volume in reciprocal space.
+N_SHELLS = 8
+
+#: Offsets within the zone along each axis: a mesh between the Bragg points.
+OFFSETS = 4
+
+#: Accuracy of the sum of all orders: far below the scatter of a few q.
+RTOL = 1e-3
+
+#: Directions tried for each offset until a q is within the shell.
+TRIES = 200
+
+
+@dataclass(frozen=True)
+class OnePhononShare:
+    """Share of the one-phonon intensity in shells of resolution.
+
+    Parameters
+    ----------
+    d : tuple of (float, float)
+        Largest and smallest resolution of each shell, Å; the first may be infinite.
+    share : tuple of float
+        Mean one-phonon intensity over the mean of all orders.
+    """
+
+    d: tuple[tuple[float, float], ...]
+    share: tuple[float, ...]
+
+    @property
+    def smallest(self) -> float:
+        """Smallest share of a shell."""
+        return min(self.share)
+
+
+@torch.no_grad()
+def one_phonon_share(
+    lattice: LatticeModel,
+    d_min: float,
+    d_max: float = math.inf,
+    *,
+    n_shells: int = N_SHELLS,
+    use_data_adp: bool = False,
+    mesh: tuple[int, int, int] | None = None,
+) -> OnePhononShare:
+    """Estimate how much of the diffuse intensity of every order is of one phonon.
+
+    Intensities are averaged over a mesh of wavevectors between the Bragg points, each around a
+    random Bragg point of the shell, as voxels are; directly at Bragg points one phonon is all.
+
+    Parameters
+    ----------
+    lattice : LatticeModel
+    d_min, d_max : float
+        Range of resolution, Å.
+    n_shells : int
+        Number of shells, of equal volume.
+    use_data_adp : bool
+        Debye-Waller factors from the file's U.
+    mesh : three int, optional
+        See `Orders`.
+
+    Returns
+    -------
+    OnePhononShare
+        Accurate to a few percent of itself. Without gradient.
+
+    Raises
+    ------
+    InputError
+        If the range is empty.
+    """
+    if not 0 < d_min < d_max:
+        raise InputError(f"d_min {d_min:g} and d_max {d_max:g} Å: give 0 < d_min < d_max")
+    ends = torch.linspace((1 / d_max) ** 3, (1 / d_min) ** 3, n_shells + 1, dtype=torch.float64)
+    ends = ends ** (1 / 3)
+    generator = torch.Generator().manual_seed(0)
+    parts = [
+        _sample(lattice, float(a), float(b), generator)
+        for a, b in zip(ends[:-1], ends[1:], strict=True)
+    ]
+    bound = BoundModel(
+        lattice,
+        QSource.from_q(torch.cat(parts), lattice.crystal.cell),
+        Numerics("direct", RTOL),
+        orders=Orders(None, mesh),
+    )
+    first, every = (
+        bound.intensity(use_data_adp=use_data_adp, orders=orders).split([len(p) for p in parts])
+        for orders in (1, "all")
+    )
+    shells = tuple(
+        (1 / float(a) if a > 0 else math.inf, 1 / float(b))
+        for a, b in zip(ends[:-1], ends[1:], strict=True)
+    )
+    share = tuple(float(a.nansum() / b.nansum()) for a, b in zip(first, every, strict=True))
+    return OnePhononShare(shells, share)
+
+
+def _sample(lattice: LatticeModel, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Q in a shell of ``1/d``, at offsets from Bragg points that form a mesh of the zone."""
+    cell = lattice.crystal.cell
+    steps = (torch.arange(OFFSETS, dtype=torch.float64) + 0.5) / OFFSETS - 0.5
+    offsets = torch.cartesian_prod(steps, steps, steps)
+    direction = torch.randn(TRIES, len(offsets), 3, generator=generator, dtype=torch.float64)
+    direction = torch.nn.functional.normalize(direction, dim=2)
+    u = torch.rand(TRIES, len(offsets), 1, generator=generator, dtype=torch.float64)
+    length = TWO_PI * (low**3 + u * (high**3 - low**3)) ** (1 / 3)
+    wanted = cell.hkl_from_q((length * direction).to(cell.matrix)).double()
+    hkl = torch.round(wanted - offsets) + offsets
+    q = cell.q_from_hkl(hkl.to(cell.matrix))
+    size = torch.linalg.vector_norm(q, dim=2) / TWO_PI
+    inside = (size >= low) & (size <= high)
+    first = inside.to(torch.int8).argmax(0)
+    kept = q[first, torch.arange(len(offsets))][inside.any(0)]
+    # A shell thinner than the distance of Bragg points may hold none of an offset.
+    return kept if len(kept) else (length * direction).to(q)[0]
