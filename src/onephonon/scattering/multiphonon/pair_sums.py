@@ -280,7 +280,7 @@ class _PairSums(torch.autograd.Function):
 
         def work(part: tuple[int, int]) -> None:
             blocks = np.zeros_like(total)
-            loops.sum_pairs_backward(*part, weight, *shares, blocks, *arrays)
+            loops.sum_pairs_backward(*part, *(weight, *shares, blocks), *arrays)
             with lock:
                 total[:] += blocks
 
