@@ -208,8 +208,10 @@ def test_amplitudes_need_first_moments():
         MeshEngine(RTOL).on_grid(bodies, grid_rows(bodies), bodies.U, 0)
 
 
-@pytest.mark.parametrize("limit", ["MAX_TILE_NUMBERS", "BLOCK_BYTES"])
-def test_tiles_of_any_size_and_parts_of_a_grid(monkeypatch, limit):
+@pytest.mark.parametrize(
+    "limits", [{"MAX_TILE_NUMBERS": 1}, {"BLOCK_BYTES": 1, "BLOCK_SHARE": 0.0}]
+)
+def test_tiles_of_any_size_and_parts_of_a_grid(monkeypatch, limits):
     bodies = BODIES["residue"]()
     engine, region = MeshEngine(RTOL), (slice(2, 7), slice(0, 8), slice(3, 9))
     whole = engine.on_grid(bodies, grid_rows(bodies), bodies.U, 2, LENGTH)
@@ -221,7 +223,8 @@ def test_tiles_of_any_size_and_parts_of_a_grid(monkeypatch, limit):
     tiles = [tile.shape[1:] for block in whole.blocks() for tile in whole.moment_tiles(block)]
     assert max(h for h, _ in tiles) > 1
     assert max(k for _, k in tiles) > 1
-    monkeypatch.setattr(gridded, limit, 1)
+    for name, value in limits.items():
+        monkeypatch.setattr(gridded, name, value)
     part = whole.within(region)
     tiles = [tile.shape[1:] for block in part.blocks() for tile in part.moment_tiles(block)]
     assert max(h for h, _ in tiles) == 1

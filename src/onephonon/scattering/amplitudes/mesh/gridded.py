@@ -32,8 +32,10 @@ from .moments import amplitudes_from_moments
 #: Number of complex elements of a tile: about the size of a processor cache.
 MAX_TILE_NUMBERS = 400_000
 
-#: Bytes of the partial transforms of a block of rows.
+#: Bytes of the partial transforms of a block of rows, or this share of large densities, which
+#: every block reads once.
 BLOCK_BYTES = 128 * 2**20
+BLOCK_SHARE = 0.5
 
 #: Bytes of a block of rows in differentiable computations, which store a graph for each block.
 GRAPH_BYTES = 256 * 2**20
@@ -223,10 +225,17 @@ class GridAmplitudes:
     def memory_bytes(self) -> int:
         """Approximate number of bytes needed in addition to the result."""
         number = 2 * self.densities.mesh.steps.element_size()
-        density = sum(d.numel() for d in self.densities.density) * number // 2
-        block = max(BLOCK_BYTES, self._row_bytes())
+        density = self._density_bytes()
+        block = max(self._block_bytes(), self._row_bytes())
         tile = max(MAX_TILE_NUMBERS, self._numbers_per_point() * self.rows.grid.shape[2])
         return 2 * density + 3 * block + 8 * tile * number + DEPOSIT_BYTES
+
+    def _density_bytes(self) -> int:
+        return sum(d.numel() * d.element_size() for d in self.densities.density)
+
+    def _block_bytes(self) -> int:
+        """Bytes of the partial transforms of a block of rows."""
+        return max(BLOCK_BYTES, int(BLOCK_SHARE * self._density_bytes()))
 
     def _row_bytes(self) -> int:
         """Bytes of the partial transforms of a row."""
@@ -240,7 +249,7 @@ class GridAmplitudes:
 
     def blocks(self) -> list[slice]:
         """Blocks of rows, each of one residue class of h."""
-        n_rows = max(1, min(64, BLOCK_BYTES // self._row_bytes()))
+        n_rows = max(1, min(64, self._block_bytes() // self._row_bytes()))
         if torch.is_grad_enabled():
             shape = self.rows.grid.shape
             n_weights = max(4, n_monomials(self.densities.degree))
@@ -288,16 +297,17 @@ class GridAmplitudes:
         ]
         n_pairs = max(1, MAX_TILE_NUMBERS // (self._numbers_per_point() * depth.l.numel()))
         for columns, zone in self._columns(block, depth):
-            along_k = [
-                (w @ p.flatten(2)).unflatten(2, p.shape[2:])
-                for w, p in zip(self._waves(1, columns), along_h, strict=True)
-            ]
-            n_columns = min(n_pairs, along_k[0].shape[1])
-            for rows, h_part in _split(block, n_pairs // n_columns):
-                for few, k_part in _split(columns, n_columns):
+            n_columns = len(range(columns.start, columns.stop, columns.step))
+            # Few rows at a time: their products stay in the cache, in memory that is used again.
+            for rows, h_part in _split(block, max(1, n_pairs // n_columns)):
+                along_k = [
+                    (w @ p[h_part].flatten(2)).unflatten(2, p.shape[2:])
+                    for w, p in zip(self._waves(1, columns), along_h, strict=True)
+                ]
+                for few, k_part in _split(columns, n_pairs):
                     place = self._place(depth, zone, rows, few)
                     if place is not None:
-                        here = [partial[h_part, k_part] for partial in along_k]
+                        here = [partial[:, k_part] for partial in along_k]
                         yield self._moment_tile(place, depth, here)
 
     def _third_axis(self) -> ThirdAxis:
