@@ -20,7 +20,7 @@ from onephonon.scattering.amplitudes import (
     n_monomials,
     transform,
 )
-from onephonon.scattering.amplitudes.mesh import gridded
+from onephonon.scattering.amplitudes.mesh import gridded, scattered
 from onephonon.scattering.grid_rows import GridRows
 from onephonon.scattering.points import grid_points
 
@@ -261,6 +261,25 @@ def test_moments_that_cannot_be(engine, degree, length, message):
     bodies = gather_bodies(made_up("P 1"))
     with pytest.raises(InputError, match=message):
         engine.moments(bodies, some_q(2), bodies.U, degree, length)
+
+
+def test_densities_transformed_in_parts(monkeypatch):
+    bodies, q = BODIES["residue"](), some_q()
+    together = MeshEngine(RTOL).moments(bodies, q, bodies.U, 4, LENGTH)
+    calls = []
+    transform_of = scattered._FourierSums.apply
+
+    def counted(f, x, eps):
+        calls.append(len(f))
+        return transform_of(f, x, eps)
+
+    monkeypatch.setattr(scattered._FourierSums, "apply", counted)
+    monkeypatch.setattr(scattered, "TRANSFORM_BYTES", 1)
+    apart = MeshEngine(RTOL).moments(bodies, q, bodies.U, 4, LENGTH)
+    # Each body's 35 densities by pairs, and a last one.
+    assert calls == bodies.n_bodies * (17 * [2] + [1])
+    # Boxes padded to one shape or not: the tolerance of the transform.
+    assert error(apart, together) < RTOL
 
 
 def test_the_direct_sum_in_batches():

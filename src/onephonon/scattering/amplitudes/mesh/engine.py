@@ -59,7 +59,7 @@ class MeshEngine:
     ) -> Tensor:
         """Moments at a list of q, all at once; see `AmplitudeEngine.moments`."""
         check_moments(degree, length)
-        return scattered_moments(bodies, q, U, self.rtol, degree, length)
+        return scattered_moments(bodies, q, U, self.rtol, degree, length).contiguous()
 
     def on_grid(
         self,
