@@ -12,7 +12,8 @@ from onephonon.network.bodies import Bodies
 
 from ...grid_rows import GridRows
 from ..monomials import check_moments
-from .gridded import GridAmplitudes, grid_densities
+from .grid_densities import grid_densities
+from .gridded import GridAmplitudes
 from .scattered import scattered_amplitudes, scattered_moments
 
 
