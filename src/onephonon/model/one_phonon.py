@@ -289,7 +289,8 @@ class OnePhonon(nn.Module):
         """The lattice bound to the scattering vectors."""
         limits = self.res_limit, self.bragg_tolerance
         orders = Orders(mesh=self.multiphonon_mesh).with_number(self.orders)
-        return BoundModel(self.lattice, self._source, self.numerics, *limits, orders, self._cache)
+        caches = self._cache, self._cache
+        return BoundModel(self.lattice, self._source, self.numerics, *limits, orders, *caches)
 
     @property
     def numerics(self) -> Numerics:

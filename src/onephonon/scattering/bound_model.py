@@ -43,7 +43,9 @@ class BoundModel:
     orders : Orders
         Which orders are summed.
     cache : ValueCache
-        Cache of points, modes and covariances.
+        Cache of points and modes.
+    shared : ValueCache
+        Cache of what does not depend on the scattering vectors.
     """
 
     lattice: LatticeModel
@@ -53,6 +55,7 @@ class BoundModel:
     bragg_tolerance: float | None = None
     orders: Orders = field(default_factory=Orders)
     cache: ValueCache = field(default_factory=ValueCache, repr=False)
+    shared: ValueCache = field(default_factory=ValueCache, repr=False)
 
     def at(self, q_vectors: Any) -> BoundModel:
         """The same model at other q: a tensor (N, 3) in 1/Å, points, or a sample."""
@@ -138,7 +141,7 @@ class BoundModel:
         if orders.first_only:
             return None
         lattice, scale = self.lattice, self.lattice.thermal_scale
-        return self.cache.get(
+        return self.shared.get(
             "pairs",
             [*lattice.tensors, scale],
             lambda: body_pairs(lattice, orders.mesh),

@@ -53,10 +53,15 @@ def displacements_and_scale(
 
 
 def engine_for(
-    lattice: LatticeModel, numerics: Numerics, n_points: int, on_grid: bool = False
+    lattice: LatticeModel,
+    numerics: Numerics,
+    n_points: int,
+    on_grid: bool = False,
+    degree: int | None = None,
 ) -> AmplitudeEngine:
-    """The engine used for this number of points, and why."""
-    return choose_engine(numerics.engine, numerics.rtol, lattice.bodies, n_points, on_grid)
+    """The engine used for this number of points, and why; see `choose_engine`."""
+    rtol = numerics.rtol
+    return choose_engine(numerics.engine, rtol, lattice.bodies, n_points, on_grid, degree)
 
 
 def point_amplitudes(
@@ -134,7 +139,7 @@ def point_intensity(
         )
         q_max = largest_q(points.q, points.valid)
         higher = HigherOrders.prepare(pairs, order, q_max, numerics.rtol)
-        engine = engine_for(lattice, numerics, points.n_q)
+        engine = engine_for(lattice, numerics, points.n_q, degree=higher.degree)
         return first + higher.at_points(engine, points, U, numerics.batch_size, progress)
     if G is None and engine_for(lattice, numerics, points.n_q).name == "mesh":
         G = point_amplitudes(lattice, points, U, numerics)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onephonon.core.memory import check_memory
 from onephonon.dynamics.displacements import copy_separations
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.network.bodies import Bodies
@@ -16,6 +17,10 @@ from onephonon.network.bodies import Bodies
 #: A component this close to half the mesh has two images (in units of the mesh): rounding of
 #: fractional coordinates.
 TIE = 1e-6
+
+
+#: Copies of the covariances that are held at a time.
+COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,23 @@ def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> Body
     -------
     BodyPairs
         Covariances include the thermal scale. Differentiable in the force constants.
+
+    Raises
+    ------
+    InputError
+        If they need more memory than there is.
     """
     bodies = lattice.bodies
     mesh = tuple(mesh or lattice.mesh)
     a, b, cell, weight = _listed(bodies, mesh)
     cells, row = torch.unique(cell, dim=0, return_inverse=True)
-    every = lattice.covariance(cells, mesh)
     n, w = bodies.n_bodies, bodies.width
+    check_memory(
+        8 * COPIES * (len(cells) * bodies.n_dof**2 + len(a) * w * w),
+        f"orders beyond the first: covariances of {len(a):.3g} pairs of bodies",
+        "take larger bodies (group_by), or a coarser multiphonon_mesh",
+    )
+    every = lattice.covariance(cells, mesh)
     padded = bodies.scatter(bodies.scatter(every, -1), -2).reshape(len(cells), n, w, n, w)
     blocks = _cartesian(bodies, padded[row, a, :, b, :], a, b)
     index = torch.stack([a, b, row], dim=1)
