@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from onephonon.core.memory import check_memory
+from onephonon.core.memory import state_memory
 from onephonon.dynamics.displacements import copy_separations
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.network.bodies import Bodies
@@ -86,14 +87,15 @@ def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> Body
     """
     bodies = lattice.bodies
     mesh = tuple(mesh or lattice.mesh)
+    n, w = bodies.n_bodies, bodies.width
+    n_cells = math.prod(mesh) / 2  # of a pair and its reverse one is listed
+    state_memory(
+        8 * COPIES * n_cells * (bodies.n_dof**2 + n * n * (w * w + 5)),
+        f"orders beyond the first: covariances of {n * n * n_cells:.2g} pairs of bodies",
+        "take larger bodies (group_by), or a coarser mesh (multiphonon_mesh)",
+    )
     a, b, cell, weight = _listed(bodies, mesh)
     cells, row = torch.unique(cell, dim=0, return_inverse=True)
-    n, w = bodies.n_bodies, bodies.width
-    check_memory(
-        8 * COPIES * (len(cells) * bodies.n_dof**2 + len(a) * w * w),
-        f"orders beyond the first: covariances of {len(a):.3g} pairs of bodies",
-        "take larger bodies (group_by), or a coarser multiphonon_mesh",
-    )
     every = lattice.covariance(cells, mesh)
     padded = bodies.scatter(bodies.scatter(every, -1), -2).reshape(len(cells), n, w, n, w)
     blocks = _cartesian(bodies, padded[row, a, :, b, :], a, b)
