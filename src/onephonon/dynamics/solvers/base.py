@@ -1,4 +1,7 @@
-"""Interface of the solvers: apply ``K(k)^-1``, and average it over the Brillouin zone."""
+"""Interface of the solvers: apply ``K(k)^-1``, and average it over the Brillouin zone.
+
+With another than classical occupation of the modes ``C(k)/s`` stands for ``K(k)^-1`` (`occupied`).
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,18 @@ class Solver(ABC):
     bodies: Bodies
     constants: ForceConstants
     keep: bool = True
+
+    @property
+    def at_rest(self) -> Tensor | float:
+        """Factor of the part of the result that diverges at Gamma; 1 for ``K(k)^-1``."""
+        return 1.0
+
+    def excess_of_translation(self) -> Tensor | None:
+        """What `zone_mean` leaves out at Gamma besides the divergent part, shape (D, D).
+
+        None for ``K(k)^-1``.
+        """
+        return None
 
     @property
     @abstractmethod
