@@ -18,7 +18,8 @@ from .stiffness_matrix import inverse_factor, stiffness, zone_chunk
 class Modes:
     """Normal modes at a list of wavevectors.
 
-    ``K^-1 = V diag(Winv) V^H``, or ``C(k)/s`` with another occupation; modes run from the softest to the stiffest.
+    ``K^-1 = V diag(Winv) V^H``; modes run from the softest to the stiffest. With another than
+    classical occupation ``C(k)/s`` stands for ``K^-1``.
 
     Parameters
     ----------

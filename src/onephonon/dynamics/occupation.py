@@ -145,7 +145,9 @@ class PopulationTable:
             check_temperature(self.temperature)
 
     @classmethod
-    def of(cls, table: Tensor | np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> PopulationTable:
+    def of(
+        cls, table: Tensor | np.ndarray[tuple[int, int], np.dtype[np.float64]]
+    ) -> PopulationTable:
         """From rows of a frequency in THz and a factor relative to classical motion, (n, 2)."""
         rows = table if isinstance(table, Tensor) else torch.as_tensor(np.asarray(table, float))
         if rows.ndim != 2 or rows.shape[1] != 2:
@@ -153,7 +155,7 @@ class PopulationTable:
                 f"populations: a table of shape {tuple(rows.shape)}; give rows of a frequency in "
                 "THz and a factor, shape (n, 2)"
             )
-        return cls(rows[:, 0].detach(), rows[:, 1])
+        return cls(rows[:, 0].detach().contiguous(), rows[:, 1])
 
     def __call__(self, frequency: Tensor) -> Tensor:
         """Interpolated values at frequencies in THz, of any shape."""
@@ -246,12 +248,14 @@ def check_temperature(temperature: float) -> float:
 
 
 def _series() -> list[float]:
-    """Coefficients of ``(x coth x - 1) / x^2`` in powers of x^2: ``2 (-1)^j zeta(2j + 2) / pi^..``."""
-    numbers = np.arange(1.0, 2e4)
-    found = [math.pi**2 / 6]
-    for n in range(2, N_TERMS + 1):
-        found.append(float((numbers[::-1] ** (-2.0 * n)).sum()))
-    return [2 * (-1) ** j * zeta / math.pi ** (2 * j + 2) for j, zeta in enumerate(found)]
+    """Coefficients of ``(x coth x - 1) / x^2`` in powers of x^2.
+
+    ``2 (-1)^j zeta(2j + 2) / pi^(2j + 2)``: Gradshteyn & Ryzhik, 1.411.
+    """
+    numbers = np.arange(1000.0, 0.0, -1.0)
+    zetas = [math.pi**2 / 6, math.pi**4 / 90]
+    zetas += [float((numbers ** (-2.0 * n)).sum()) for n in range(3, N_TERMS + 1)]
+    return [2 * (-1) ** j * zeta / math.pi ** (2 * j + 2) for j, zeta in enumerate(zetas)]
 
 
 SERIES = _series()

@@ -64,9 +64,7 @@ def self_consistent_scale(mean: Callable[[Tensor], Tensor], target: Tensor) -> T
     )
 
 
-def _with_slope(
-    mean: Callable[[Tensor], Tensor], s: Tensor, record: bool
-) -> tuple[Tensor, Tensor]:
+def _with_slope(mean: Callable[[Tensor], Tensor], s: Tensor, record: bool) -> tuple[Tensor, Tensor]:
     """``mean(s)``, with its graph if it is recorded, and its derivative, a constant."""
     with torch.enable_grad():
         leaf = s.detach().requires_grad_()

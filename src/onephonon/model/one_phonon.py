@@ -279,7 +279,9 @@ class OnePhonon(nn.Module):
             )
 
         occupation = self.occupation
-        if isinstance(springs, FunctionSprings) or not (occupation is None or occupation.is_constant):
+        if isinstance(springs, FunctionSprings) or not (
+            occupation is None or occupation.is_constant
+        ):
             return build()  # a user's function may depend on other things
         own = springs.values if isinstance(springs, ConstantSprings) else []
         fixed = [scale] if isinstance(scale, Tensor) else []

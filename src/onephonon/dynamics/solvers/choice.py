@@ -143,9 +143,7 @@ def make_solver(
     """
     chosen = choose_solver(bodies, constants, solver)
     if isinstance(solver, OccupiedModes):
-        return OccupiedSolver(
-            bodies, constants, occupation=solver.occupation, scale=solver.scale
-        )
+        return OccupiedSolver(bodies, constants, occupation=solver.occupation, scale=solver.scale)
     if chosen.name == "dense":
         return DenseSolver(bodies, constants)
     return CondensedSolver(bodies, constants, keep=16 * n_q * bodies.n_dof <= KEPT_BYTES)

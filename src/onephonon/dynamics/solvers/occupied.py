@@ -87,15 +87,17 @@ class OccupiedSolver(Solver):
     def _classical(self) -> DenseSolver:
         return DenseSolver(self.bodies, self.constants, self.keep)
 
-    @cached_property
-    def _mass_factor(self) -> Tensor:
-        """``L^-1``."""
-        return mass_factor_inverse(self.bodies)
+    def _parts(self) -> tuple[BlochSum, Tensor]:
+        """K as a sum over cells, and ``L^-1``."""
+        c = self.constants
+        sums = bloch_sum(c.onsite, c.coupling, c.a, c.b, c.cell, self.bodies.dof)
+        return sums, mass_factor_inverse(self.bodies)
 
     @cached_property
-    def _sum(self) -> BlochSum:
-        c = self.constants
-        return bloch_sum(c.onsite, c.coupling, c.a, c.b, c.cell, self.bodies.dof)
+    def _constant_parts(self) -> tuple[BlochSum, Tensor]:
+        """The same without gradients, kept: what a checkpoint recomputes must not be."""
+        with torch.no_grad():
+            return self._parts()
 
     def excess(self, k_frac: Tensor) -> Tensor:
         """``C(k)/s - g(0) K^-1`` at any wavevectors, Gamma among them, shape (n_k, D, D)."""
@@ -104,8 +106,9 @@ class OccupiedSolver(Solver):
                 "temperature and populations have no derivatives inside torch.func; use "
                 "torch.autograd"
             )
-        K = self._sum.stiffness(k_frac)
-        left, s = self._mass_factor.to(K.dtype), self.scale
+        sums, left = self._parts() if torch.is_grad_enabled() else self._constant_parts
+        K, s = sums.stiffness(k_frac), self.scale
+        left = left.to(K.dtype)
 
         def of_squared(w_squared: Tensor) -> Tensor:
             return self.occupation.excess(w_squared / s) / s
@@ -142,7 +145,7 @@ class OccupiedSolver(Solver):
     def at(self, k_frac: Tensor) -> OccupiedFactors:
         """``C(k)/s`` at zone points (n_k, 3), none of them Gamma; without gradient."""
         with torch.no_grad():
-            inverse = inverse_from(factorize(self._sum.stiffness(k_frac)))
+            inverse = inverse_from(factorize(self._constant_parts[0].stiffness(k_frac)))
             return OccupiedFactors(self.at_rest * inverse + self.excess(k_frac))
 
     def mesh(

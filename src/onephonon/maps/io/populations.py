@@ -66,6 +66,6 @@ def read_populations(
             "used as they are: leave it out"
         )
     try:
-        return PopulationTable(rows[:, 0], rows[:, 1], thermal, temperature_k)
+        return PopulationTable(rows[:, 0].contiguous(), rows[:, 1], thermal, temperature_k)
     except InputError as error:
         raise FileError(f"{path}: {error}") from error
