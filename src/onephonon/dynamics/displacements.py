@@ -8,9 +8,11 @@ default mesh is within 0.2 % of the limit. A periodic supercell of n cells along
 its displacements are smaller by a fraction of about 1/n.
 
 With another than classical occupation of the modes (`occupation`) the divergent part is classical
-times a factor; what else the translations have at Gamma, for quantum occupation
-``hbar^2 / (12 kT m)`` with the mass m of the cell, is one more value of the mesh in a crystal, and
-left out in a supercell.
+times a factor. What else the translations of the cell have near Gamma, which for quantum occupation
+is smooth where waves are slower than kT/hbar, is integrated likewise (`bounded_correction`) in a
+crystal, and left out in a supercell. Where it is not smooth, at temperatures far below those of the
+waves at the edge of the mesh's cell, it is taken for R = 0 at other R, too: there its error falls
+as 1/n^2.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from .bloch import phase
-from .gamma_cell import acoustic_correction
+from .gamma_cell import acoustic_correction, bounded_correction
 from .long_waves import long_wave_stiffness
+from .solvers.base import Solver
 from .solvers.choice import OccupiedModes, SolverLike, make_solver
 from .solvers.dense.zone_mean import mesh_inverses, own_blocks
 from .solvers.occupied import OccupiedSolver
@@ -89,10 +92,8 @@ def covariance(
         total = total + torch.einsum("kr,kab->rab", waves, inverse).real
     if check_zone_average(zone_average) == "crystal":
         T = bodies.translations()
-        A = long_wave_stiffness(made)
-        waves = made.at_rest * acoustic_correction(A, samples, cells)
-        total = total + T @ waves @ T.mT
-        left_out = made.excess_of_translation()
+        total = total + T @ _waves(made, samples, cells) @ T.mT
+        left_out = made.excess_at_gamma()
         total = total if left_out is None else total + left_out
     return total / n
 
@@ -125,9 +126,20 @@ def displacement_covariance(
     if check_zone_average(zone_average) == "supercell":
         return A @ blocks[bodies.body] @ A.mT
     n = samples[0] * samples[1] * samples[2]
-    left_out = chosen.excess_of_translation()
+    left_out = chosen.excess_at_gamma()
     if left_out is not None:
         blocks = blocks + own_blocks(bodies, left_out) / n
     U = A @ blocks[bodies.body] @ A.mT
-    waves = chosen.at_rest * acoustic_correction(long_wave_stiffness(chosen), samples)
-    return U + waves / n
+    return U + _waves(chosen, samples) / n
+
+
+def _waves(solver: Solver, samples: Sequence[int], cells: Tensor | None = None) -> Tensor:
+    """What the mesh lacks of the acoustic waves, for the translations of the cell."""
+    A = long_wave_stiffness(solver)
+    waves = solver.at_rest * acoustic_correction(A, samples, cells)
+
+    if solver.excess is None:
+        return waves
+    mass = solver.bodies.masses.sum()
+    # The value at Gamma, or its likes, is the same for every R.
+    return waves + bounded_correction(A / mass, samples, solver.excess) / mass

@@ -172,9 +172,8 @@ class PopulationTable:
 class PopulationOccupation(Occupation):
     """Factors by frequency from a table or a function.
 
-    Their excess may diverge at frequency zero, as ``1/omega`` if they rise linearly from there.
-    At Gamma itself the excess of the three translations is left out, so that the error of zone
-    averages falls as the square of the mesh's spacing or faster, instead of its third power.
+    Their excess may diverge at frequency zero, as ``1/omega`` if they rise linearly from there:
+    zone averages integrate it around Gamma (`gamma_cell.bounded_correction`).
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ With another than classical occupation of the modes ``C(k)/s`` stands for ``K(k)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,10 +48,19 @@ class Solver(ABC):
         """Factor of the part of the result that diverges at Gamma; 1 for ``K(k)^-1``."""
         return 1.0
 
-    def excess_of_translation(self) -> Tensor | None:
-        """What `zone_mean` leaves out at Gamma besides the divergent part, shape (D, D).
+    @property
+    def excess(self) -> Callable[[Tensor], Tensor] | None:
+        """What else there is, as a function of the squared frequencies of modes.
 
-        None for ``K(k)^-1``.
+        Element by element, of a tensor (..., n_modes); before the thermal scale. None for
+        ``K(k)^-1``.
+        """
+        return None
+
+    def excess_at_gamma(self) -> Tensor | None:
+        """What `zone_mean` leaves out of the excess at Gamma, shape (D, D); None for ``K(k)^-1``.
+
+        Without the value for the translations of the whole crystal themselves.
         """
         return None
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -99,7 +99,7 @@ class OccupiedSolver(Solver):
         with torch.no_grad():
             return self._parts()
 
-    def excess(self, k_frac: Tensor) -> Tensor:
+    def excess_matrices(self, k_frac: Tensor) -> Tensor:
         """``C(k)/s - g(0) K^-1`` at any wavevectors, Gamma among them, shape (n_k, D, D)."""
         if inside_functorch():
             raise GradientError(
@@ -107,13 +107,15 @@ class OccupiedSolver(Solver):
                 "torch.autograd"
             )
         sums, left = self._parts() if torch.is_grad_enabled() else self._constant_parts
-        K, s = sums.stiffness(k_frac), self.scale
+        K = sums.stiffness(k_frac)
         left = left.to(K.dtype)
+        return left.mH @ hermitian_function(left @ K @ left.mH, self.excess) @ left
 
-        def of_squared(w_squared: Tensor) -> Tensor:
-            return self.occupation.excess(w_squared / s) / s
-
-        return left.mH @ hermitian_function(left @ K @ left.mH, of_squared) @ left
+    @property
+    def excess(self) -> Callable[[Tensor], Tensor]:
+        """``e(w^2/s)/s`` of squared frequencies before the thermal scale."""
+        s = self.scale
+        return lambda w_squared: self.occupation.excess(w_squared / s) / s
 
     def quadratic_form(
         self, k_frac: Tensor, hkl: Tensor, G: Tensor, points: Tensor | None = None
@@ -136,17 +138,17 @@ class OccupiedSolver(Solver):
         """``G^H (C/s - g(0) K^-1) G`` at some zone points, shape (n_k, m)."""
         rows = gather_rows(G, points, some, slice(None))
         if not (torch.is_grad_enabled() and hkl.requires_grad):
-            return _form(self.excess(k_frac), rows)
+            return _form(self.excess_matrices(k_frac), rows)
         # The derivative in k needs the matrix at every q of its own.
         k = gather_rows(hkl, points, some, slice(None)).reshape(-1, 3)
-        matrices = torch.cat([self.excess(x) for x in k.split(self.zone_batch)])
+        matrices = torch.cat([self.excess_matrices(x) for x in k.split(self.zone_batch)])
         return _form(matrices, rows.reshape(len(k), 1, -1)).reshape(rows.shape[:2])
 
     def at(self, k_frac: Tensor) -> OccupiedFactors:
         """``C(k)/s`` at zone points (n_k, 3), none of them Gamma; without gradient."""
         with torch.no_grad():
             inverse = inverse_from(factorize(self._constant_parts[0].stiffness(k_frac)))
-            return OccupiedFactors(self.at_rest * inverse + self.excess(k_frac))
+            return OccupiedFactors(self.at_rest * inverse + self.excess_matrices(k_frac))
 
     def mesh(
         self, samples: Sequence[int], progress: Progress | None = None
@@ -158,16 +160,18 @@ class OccupiedSolver(Solver):
         for k_frac, weight, inverse in mesh_inverses(
             self.bodies, self.constants, samples, progress
         ):
-            excess = self.excess(k_frac)
+            excess = self.excess_matrices(k_frac)
             if not bool(k_frac.any()):
                 first = without_translation(self.bodies, excess[0].real)
                 excess = first.to(excess.dtype)[None]
             yield k_frac, weight, self.at_rest * inverse + excess
 
-    def excess_of_translation(self) -> Tensor:
-        """What `zone_mean` leaves out of the excess at Gamma, shape (D, D)."""
-        excess = self.excess(self.constants.onsite.new_zeros(1, 3))[0].real
-        return excess - without_translation(self.bodies, excess)
+    def excess_at_gamma(self) -> Tensor:
+        """What `zone_mean` leaves out of the excess at Gamma, but for the translations, (D, D)."""
+        excess = self.excess_matrices(self.constants.onsite.new_zeros(1, 3))[0].real
+        T = self.bodies.translations()
+        at_rest = self.excess(excess.new_zeros(1)) / self.bodies.masses.sum()
+        return excess - without_translation(self.bodies, excess) - at_rest * (T @ T.mT)
 
     def zone_mean(self, samples: Sequence[int], progress: Progress | None = None) -> Tensor:
         """Mean of each body's diagonal block of ``C(k)/s``; see `Solver`."""
