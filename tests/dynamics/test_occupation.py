@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from crystals import made_up, simple_lattice
-from onephonon import Crystal, FileError, GradientError, InputError, OnePhonon
+from onephonon import Crystal, FileError, GradientError, InputError, OnePhonon, fit_springs
 from onephonon.core.units import BOLTZMANN, DALTON, HBAR, quantum_length, thermal_frequency
 from onephonon.crystal.crystal import mean_square
 from onephonon.crystal.zone import zone_mesh
@@ -21,6 +21,7 @@ from onephonon.dynamics.solvers.choice import OccupiedModes, make_solver
 from onephonon.dynamics.stiffness_matrix import stiffness
 from onephonon.dynamics.tls import model_tls
 from onephonon.maps.io import read_populations
+from onephonon.model import fingerprint
 from onephonon.model.supercell import build_supercell
 from onephonon.model.verify import spring_rule
 from onephonon.network.bodies import gather_bodies
@@ -354,6 +355,8 @@ def test_modes_softest_grid_list_and_meshes_agree():
     close(listed(rank=range(D))[valid], every[valid], 1e-11)
     G = made.amplitudes(use_data_adp=False)
     close(made(G=G)[valid], every[valid], 1e-12)
+    classical = replace(made.bound, lattice=replace(made.lattice, occupation=None))
+    assert fingerprint.inputs_of(made.bound) != fingerprint.inputs_of(classical)
     sampled = made.to_map()
     assert sampled.parameters["occupation"] == f"quantum at {COLD:g} K"
 
@@ -375,6 +378,17 @@ def test_classical_limit_of_high_temperature():
     differences = [model(crystal, q_vectors=q, temperature=t)() - old() for t in (1e5, 1e6)]
     # Up to the next order, 1e-4 of it.
     close(differences[0], 10 * differences[1], 1e-3)
+
+
+def test_single_precision():
+    crystal = made_up()
+    q = q_of(crystal)
+    double_precision = model(crystal, q_vectors=q, temperature=COLD)
+    single = model(crystal, q_vectors=q.float(), temperature=COLD, dtype=torch.float32)
+    assert single().dtype == torch.float32
+    # Rounding of 6e-8 with a condition of 1e3 or so.
+    close(single().double(), double_precision(), 1e-4)
+    close(single.U.double(), double_precision.U, 1e-4)
 
 
 def test_zero_point_motion():
@@ -534,9 +548,9 @@ def test_scale_from_b_factors(temperature):
 
 def test_gradients_of_the_scale():
     crystal = made_up("P 1", n_atoms=4)
-    names = ["positions", "cell", "gamma_intra", "gamma_inter"]
-    for result in (lambda m: m.thermal_scale, lambda m: m()):
-        gradcheck(crystal, result, names, temperature=COLD, thermal_scale=None)
+    options = {"temperature": COLD, "thermal_scale": None}
+    gradcheck(crystal, lambda m: m.thermal_scale, ["positions", "gamma_intra"], **options)
+    gradcheck(crystal, lambda m: m(), ["cell", "gamma_inter"], **options)
 
 
 def test_scale_that_no_population_gives():
@@ -608,6 +622,22 @@ def test_gradient_of_a_table():
         bool(x.abs().max() > 0) for x in torch.autograd.grad(function(values)[0].sum(), values)
     )
     assert torch.autograd.gradcheck(function, values, **STEP)
+
+
+def test_a_table_changed_in_place_is_noticed():
+    crystal = made_up()
+    table = torch.tensor([[0.0, 1.0], [9.0, 1.0]], dtype=torch.float64)
+    made = model(crystal, q_vectors=q_of(crystal), temperature=COLD, populations=table)
+    with torch.no_grad():
+        old, winv = made(), made.Winv
+        table[:, 1] *= 2
+        close(made.Winv, 2 * winv, 1e-14)
+        close(
+            made(use_data_adp=True),
+            2 * model(crystal, q_vectors=q_of(crystal))(use_data_adp=True),
+            1e-14,
+        )
+        assert not torch.equal(made(), old)
 
 
 def test_thermal_table_multiplies_the_quantum_factor(tmp_path):
@@ -689,6 +719,8 @@ def test_jacobian_and_torch_func_are_refused():
     made = model(crystal, q_vectors=q_of(crystal), temperature=COLD, springs=SpringPlan())
     with pytest.raises(InputError, match="classical motion"):
         made.spring_jacobian()
+    with pytest.raises(InputError, match="without temperature and populations"):
+        fit_springs(made, made)
     one = made.lattice
     with pytest.raises(GradientError, match=r"torch\.func"):
         torch.func.grad(lambda x: one._displacements((2, 2, 2), scale=x).sum())(one.thermal_scale)

@@ -7,7 +7,7 @@ mechanics
     ``hbar / (2 omega) coth(hbar omega / 2kT) = kT / omega^2 g``,  ``g = x coth x``,
     ``x = hbar omega / 2kT``
 
-(Willis & Pryor, Thermal Vibrations in Crystallography, 1975, section 4.5): 1 for soft modes, x for
+(Willis & Pryor, Thermal Vibrations in Crystallography, 1975): 1 for soft modes, x for
 stiff ones, which keep their zero-point motion. Factors depend on absolute frequencies, so springs
 must be absolute: in units of ``kT/s`` with the temperature T and the thermal scale s. With ``w^2``
 the eigenvalues of ``D = L^-1 K L^-H``, the squared frequency in ``kT/(Å^2 Da)`` is ``w^2 / s``
