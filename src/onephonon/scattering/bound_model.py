@@ -161,17 +161,19 @@ class BoundModel:
             return self._modes_at(self.points)
         points = points_with_own_modes(self.points)
         found, index = self._modes_at(points), points.zone.index
-        return Modes(found.V[index], found.w_squared[index])
+        factor = None if found.factor is None else found.factor[index]
+        return Modes(found.V[index], found.w_squared[index], factor)
 
     def _modes_at(self, points: QPoints) -> Modes:
         """Normal modes at the distinct wavevectors of points."""
         k, tolerance = points.zone.k_frac, self.bragg_tolerance
-        return self.cache.get(
+        found = self.cache.get(
             "modes",
             [*self.lattice.tensors, k],
             lambda: self.lattice.modes(k, is_bragg(k, tolerance)),
             (tolerance,),
         )
+        return self.lattice.occupied(found)
 
 
 class HasBound(Protocol):

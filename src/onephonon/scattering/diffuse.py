@@ -154,7 +154,7 @@ def point_intensity(
             G=G,
             batch_size=size,
             progress=progress,
-            solver=lattice.solver,
+            solver=lattice.solving(scale),
         )
     if modes is None:
         raise InputError("ranks are given without modes; give the modes at the points' zone points")
@@ -167,7 +167,7 @@ def grid_rows(
     lattice: LatticeModel,
     grid: HklGrid,
     U: Tensor,
-    scale: Tensor | float,
+    scale: Tensor,
     numerics: Numerics,
     res_limit: float = 0.0,
     bragg_tolerance: float | None = None,
@@ -189,7 +189,7 @@ def grid_rows(
         U,
         scale,
         engine=MeshEngine(numerics.rtol),
-        solver=lattice.solver,
+        solver=lattice.solving(scale),
         res_limit=res_limit,
         bragg_tolerance=bragg_tolerance,
         higher=higher,
@@ -264,5 +264,6 @@ def grid_amplitudes(
     bragg_tolerance: float | None = None,
 ) -> Tensor:
     """G at every point of a grid, from densities on a mesh, shape (n_points, D)."""
-    rows = grid_rows(lattice, grid, U, 1.0, numerics or Numerics(), res_limit, bragg_tolerance)
+    one = torch.ones_like(U[0, 0, 0])
+    rows = grid_rows(lattice, grid, U, one, numerics or Numerics(), res_limit, bragg_tolerance)
     return rows.amplitudes.all_points()
