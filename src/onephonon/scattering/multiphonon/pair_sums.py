@@ -70,6 +70,8 @@ def pair_sums(
         Differentiable in the covariances, q, hkl and the moments; twice and more often by a
         slower calculation, as inside torch.func and on other devices than the CPU.
     """
+    if pairs.blocks.shape[1] == 3:
+        degrees = degrees.clamp(max=0)  # no librations, no powers
     degree = max(0, int(degrees.max())) if len(degrees) else 0
     across = directions_across(q)
     size = length * torch.linalg.vector_norm(q, dim=1)[:, None]
@@ -155,10 +157,12 @@ class _Series:
         n = int(self.tables.rows[degree + 1])
         of_a, of_b = mu[:, a, :n].conj(), mu[:, b, :n]
         value = torch.einsum("qpi,ijpq,qpj->qp", of_a, E.to(mu), of_b)
-        few = c.shape[0]
-        low = c.clone()
+        few = 3 if degree else 1
+        low = c[:few, :few].clone()
         low[0, 0] = low[0, 0] + 1
-        value = value - torch.einsum("qpi,ijpq,qpj->qp", of_a[..., :few], low.to(mu), of_b[..., :few])
+        value = value - torch.einsum(
+            "qpi,ijpq,qpj->qp", of_a[..., :few], low.to(mu), of_b[..., :few]
+        )
         return ((value * phase[:, cell]).real * self.pairs.weight[some]).sum(1)
 
     def _exponent(self, Y: Tensor, blocks: Tensor) -> Tensor:
@@ -167,7 +171,9 @@ class _Series:
         if blocks.shape[1] == 3:
             return translation[None, None]
         zero = torch.zeros_like(Y)
-        y = torch.cat([torch.cat([Y[:, :1], zero[:, 1:]], 1), torch.cat([zero[:, :1], Y[:, 1:]], 1)], 2)
+        y = torch.cat(
+            [torch.cat([Y[:, :1], zero[:, 1:]], 1), torch.cat([zero[:, :1], Y[:, 1:]], 1)], 2
+        )
         return torch.einsum("qmi,pij,qnj->mnpq", y, blocks, y)
 
     def _coefficients(self, c: Tensor, degree: int) -> Tensor:
@@ -234,7 +240,9 @@ class _Series:
                     row = row + across[:, t.axis[i], j, None] * from_lower
                 rows.append(row)
             matrix.append(torch.stack(rows, dim=1))
-            parts.append(torch.einsum("qik,qbk->qbi", matrix[-1].to(moments), moments[..., low:high]))
+            parts.append(
+                torch.einsum("qik,qbk->qbi", matrix[-1].to(moments), moments[..., low:high])
+            )
         return torch.cat(parts, dim=2)
 
 
@@ -262,8 +270,11 @@ class _PairSums(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, series = ctx.saved_tensors, ctx.series
         if torch.is_grad_enabled():
+            # Views: one input depends on another, through which no derivative may go here.
+            inputs = [x.view_as(x) for x in inputs]
             needed = [x for x, n in zip(inputs, ctx.needs_input_grad, strict=False) if n]
-            value = series.by_torch(*inputs)
+            # A sum of zeros keeps the graph where every pair is left out.
+            value = series.by_torch(*inputs) + sum(0.0 * x.sum().real for x in needed)
             found = iter(torch.autograd.grad(value, needed, grad, create_graph=True))
             return (*(next(found) if n else None for n in ctx.needs_input_grad[:5]), None)
         arrays = series.arrays(*inputs)
