@@ -66,7 +66,7 @@ def covariance(
     Returns
     -------
     Tensor, shape (n_cells, D, D), real
-        Differentiable in the force constants.
+        Differentiable in the force constants, and in a crystal in the positions and the cell.
     """
     n = samples[0] * samples[1] * samples[2]
     total = constants.onsite.new_zeros(len(cells), bodies.n_dof, bodies.n_dof)
@@ -86,10 +86,10 @@ def covariance(
 def copy_separations(bodies: Bodies) -> Tensor:
     """Fractional vector from each copy of the asymmetric unit to each other, (n_ops, n_ops, 3).
 
-    Between their centroids; a constant for gradients.
+    Between their centroids; differentiable in the positions and the cell.
     """
-    centroid = bodies.positions.detach().reshape(bodies.n_ops, -1, 3).mean(1)
-    frac = centroid @ bodies.crystal.cell.inverse.detach().T
+    centroid = bodies.positions.reshape(bodies.n_ops, -1, 3).mean(1)
+    frac = centroid @ bodies.crystal.cell.inverse.T
     return frac - frac[:, None]
 
 

@@ -84,7 +84,7 @@ def acoustic_correction(
     -------
     Tensor, shape (3, 3) or (n_cells, n_offsets, 3, 3)
         To add to the sum over the mesh, for the translations of every pair of bodies.
-        Differentiable in the stiffness.
+        Differentiable in the stiffness and the offsets.
 
     Raises
     ------

@@ -58,7 +58,9 @@ class BodyPairs:
         return (a == b) & (self.cells[cell] == 0).all(1)
 
 
-def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> BodyPairs:
+def body_pairs(
+    lattice: LatticeModel, mesh: Sequence[int] | None = None, scale: Tensor | None = None
+) -> BodyPairs:
     """Pairs of bodies at the shortest distance that a mesh of the Brillouin zone allows.
 
     Parameters
@@ -68,11 +70,14 @@ def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> Body
         Mesh of the covariance; by default that of the ADPs. Each pair of copies of the
         asymmetric unit is listed at the vectors between them of which no fractional component
         is more than half the mesh; where one is exactly half, both images share the pair.
+    scale : Tensor, optional
+        Thermal scale; by default that of the lattice.
 
     Returns
     -------
     BodyPairs
-        Covariances include the thermal scale. Differentiable in the force constants.
+        Covariances include the thermal scale. Differentiable in the force constants, the scale,
+        and the positions and the cell.
     """
     bodies = lattice.bodies
     mesh = tuple(mesh or lattice.mesh)
@@ -83,13 +88,14 @@ def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> Body
     padded = bodies.scatter(bodies.scatter(every, -1), -2).reshape(len(cells), n, w, n, w)
     blocks = _cartesian(bodies, padded[row, a, :, b, :], a, b)
     index = torch.stack([a, b, row], dim=1)
-    return BodyPairs(bodies, index, cells, weight.to(blocks), lattice.thermal_scale * blocks)
+    scale = lattice.thermal_scale if scale is None else scale
+    return BodyPairs(bodies, index, cells, weight.to(blocks), scale * blocks)
 
 
 def _listed(bodies: Bodies, mesh: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Bodies a and b, cell R and weight of each listed pair."""
     n_ops, each = bodies.n_ops, bodies.n_bodies // bodies.n_ops
-    apart = copy_separations(bodies).double().cpu()
+    apart = copy_separations(bodies).detach().double().cpu()
     n = torch.tensor([float(x) for x in mesh], dtype=torch.float64)
     reach = [int(x) // 2 + 1 + int(apart[..., i].abs().max().ceil()) for i, x in enumerate(mesh)]
     cells = torch.cartesian_prod(*(torch.arange(-r, r + 1) for r in reach)).reshape(-1, 3)
