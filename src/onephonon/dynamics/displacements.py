@@ -76,7 +76,8 @@ def covariance(
     if check_zone_average(zone_average) == "crystal":
         T = bodies.translations().reshape(bodies.n_ops, -1, 3)
         A = long_wave_stiffness(DenseSolver(bodies, constants))
-        waves = acoustic_correction(A, samples, cells, copy_separations(bodies).flatten(0, 1))
+        apart = copy_separations(bodies).flatten(0, 1)
+        waves = acoustic_correction(A, samples, cells, apart, bodies.crystal.cell.matrix)
         waves = waves.unflatten(1, (bodies.n_ops, bodies.n_ops))
         moved = torch.einsum("aix,rabxy,bjy->raibj", T, waves, T)
         total = total + moved.reshape(total.shape)

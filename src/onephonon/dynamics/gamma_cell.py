@@ -18,7 +18,6 @@ Rohra & Görling, Phys. Rev. B 75, 205126 (2007).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -29,6 +28,7 @@ from torch import Tensor
 from onephonon.core.errors import NetworkError
 from onephonon.core.tensors import in_vmap, inside_functorch, values_of_all
 from onephonon.core.units import TWO_PI
+from onephonon.crystal.images import shortest_images
 
 #: Order J and width w of the window, B = 1/w^2 for a cubic mesh: sum and integral differ by 1e-9 of
 #: z for a constant A, by up to 5e-5 for crystals with central forces, and less for others.
@@ -41,8 +41,7 @@ WINDOW_END = 40.0
 #: Polar angles of the integral over directions (Gauss-Legendre). The integrand is smooth.
 N_POLAR = 24
 
-#: A vector has at most 2^3 shortest images, where its components are this close to half the mesh.
-N_IMAGES = 8
+#: Tolerance of integers.
 TIE = 1e-9
 
 #: Shortest vectors of the dual lattice are searched up to this index; their smallest squared length
@@ -64,6 +63,7 @@ def acoustic_correction(
     samples: Sequence[int],
     cells: Tensor | None = None,
     offsets: Tensor | None = None,
+    axes: Tensor | None = None,
 ) -> Tensor:
     """What a mesh average of ``K(k)^-1 exp(-i k.R)`` lacks for the translation of the cell.
 
@@ -77,8 +77,9 @@ def acoustic_correction(
         Lattice vectors R in cell units, modulo the mesh. By default R = 0 alone.
     offsets : Tensor, shape (n_offsets, 3), optional
         Separations x, within the cell, of what moves: a wave has the phase ``k.(R + x)``. R + x
-        stands for its shortest images, each component at most half the mesh, with equal shares.
-        By default x = 0 alone.
+        stands for its shortest images, with equal shares. By default x = 0 alone.
+    axes : Tensor, shape (3, 3), optional
+        Axes of the cell, in columns, for lengths of images; by default those of a cube.
 
     Returns
     -------
@@ -101,8 +102,15 @@ def acoustic_correction(
     B = _window(A, WIDTH if at_zero else 2.0 * WIDTH)
     along, weight = _directions(B)
     f = _inverse(torch.einsum("ka,kb,abxy->kxy", along, along, A))
-    images = _images(R[:, None] + x)
-    waves = sum(_radial_integral(TWO_PI * (image @ along.T)) for image in images) / N_IMAGES
+    apart = (R[:, None] + x).flatten(0, 1)
+    cube = torch.eye(3, dtype=n.dtype, device=n.device)
+    shift, share = shortest_images(apart.detach(), (cube if axes is None else axes.detach()) * n)
+    waves = torch.zeros_like(apart[:, :1])
+    for i in range(shift.shape[1]):
+        if bool(share[:, i].any()):
+            image = apart + shift[:, i].to(apart)
+            waves = waves + share[:, i, None] * _radial_integral(TWO_PI * (image @ along.T))
+    waves = waves.unflatten(0, (len(R), len(x)))
     integral = torch.einsum("k,rok,kxy->roxy", weight, waves, f)
     # Waves of the lattice depend on m modulo the mesh only, except for the phase of x.
     shape = (math.prod(samples), len(x), 3, 3)
@@ -156,17 +164,6 @@ def _window(A: Tensor, width: float) -> Tensor:
     # A smooth lower bound of the shortest one, so that the result is differentiable.
     shortest = lengths.pow(-SMOOTHNESS).sum().pow(-1.0 / SMOOTHNESS)
     return B * (shortest / width**2)
-
-
-def _images(R: Tensor) -> list[Tensor]:
-    """Shortest images of R, in units of the mesh, `N_IMAGES` tensors of equal share.
-
-    A component of exactly half the mesh has two images.
-    """
-    folded = R - torch.round(R)
-    tie = (folded.abs() - 0.5).abs() < TIE
-    signs = itertools.product((0.5, -0.5), repeat=3)
-    return [torch.where(tie, folded.new_tensor(sign), folded) for sign in signs]
 
 
 def _radial_integral(w: Tensor) -> Tensor:
