@@ -21,7 +21,6 @@ from torch import Tensor
 
 from onephonon.core.compiled import in_threads
 from onephonon.core.tensors import inside_functorch
-from onephonon.core.units import TWO_PI
 
 from . import loops
 from .pairs import BodyPairs
@@ -166,7 +165,7 @@ class _Series:
         return ((value * phase[:, cell]).real * self.pairs.weight[some]).sum(1)
 
     def _exponent(self, Y: Tensor, blocks: Tensor) -> Tensor:
-        """c of each pair and q, shape (1 or 3, 1 or 3, n_pairs, n_q)."""
+        """C of each pair and q, shape (1 or 3, 1 or 3, n_pairs, n_q)."""
         translation = torch.einsum("qi,pij,qj->pq", Y[:, 0], blocks[:, :3, :3], Y[:, 0])
         if blocks.shape[1] == 3:
             return translation[None, None]
