@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from onephonon.core.tensors import derivatives_along
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
@@ -69,33 +70,25 @@ def _of_acoustic_waves(
     cells: Tensor,
 ) -> Tensor:
     """Derivatives of the acoustic correction, shape (n_changes, n_cells, n_ops * n_ops, 3, 3)."""
-    zero = constants.onsite.new_zeros(())
-    offsets = copy_separations(bodies).flatten(0, 1)
+    onsite = torch.stack([change.onsite for change in changes])
+    coupling = torch.stack([change.coupling for change in changes])
 
-    def long_waves(change: ForceConstants) -> Tensor:
-        def at(t: Tensor) -> Tensor:
-            onsite = constants.onsite + t * change.onsite
-            coupling = constants.coupling + t * change.coupling
-            return long_wave_stiffness(
-                DenseSolver(bodies, replace(constants, onsite=onsite, coupling=coupling))
-            )
+    def long_waves(t: Tensor) -> Tensor:
+        moved = replace(
+            constants,
+            onsite=constants.onsite + torch.tensordot(t, onsite, 1),
+            coupling=constants.coupling + torch.tensordot(t, coupling, 1),
+        )
+        return long_wave_stiffness(DenseSolver(bodies, moved))
 
-        slope: Tensor = torch.func.jvp(at, (zero,), (torch.ones_like(zero),))[1]
-        return slope
+    def acoustic(A: Tensor) -> Tensor:
+        return acoustic_correction(A, samples, cells, copy_separations(bodies).flatten(0, 1))
 
     A = long_wave_stiffness(DenseSolver(bodies, constants))
-    dA = torch.stack([long_waves(change) for change in changes]).reshape(len(changes), -1)
+    eye = torch.eye(len(changes), dtype=A.dtype, device=A.device)
+    dA = derivatives_along(long_waves, torch.zeros_like(eye[0]), eye).flatten(1)
     # Many springs change the few elements of A: their independent combinations are enough.
     shares, size, directions = torch.linalg.svd(dA, full_matrices=False)
     kept = size > ROUNDING * size[0]
-    found = [
-        torch.func.jvp(
-            lambda A: acoustic_correction(A, samples, cells, offsets),
-            (A,),
-            (direction.reshape(A.shape),),
-        )[1]
-        for direction in directions[kept]
-    ]
-    if not found:
-        return A.new_zeros(len(changes), len(cells), len(offsets), 3, 3)
-    return torch.tensordot(shares[:, kept] * size[kept], torch.stack(found), 1)
+    found = derivatives_along(acoustic, A, directions[kept].reshape(-1, *A.shape))
+    return torch.tensordot(shares[:, kept] * size[kept], found, 1)

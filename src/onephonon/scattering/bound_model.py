@@ -101,7 +101,7 @@ class BoundModel:
             summed.check_first_only(f"rank={rank!r}")
         if G is not None:
             summed.check_first_only("G")
-        beyond: dict[str, Any] = {"pairs": self.pairs(summed), "order": summed.number}
+        beyond: dict[str, Any] = {"pairs": self.pairs(summed, hold), "order": summed.number}
         if G is None and self.grid is not None and self.engine.name == "mesh":
             if ranks is None:
                 return diffuse.grid_map(
@@ -133,16 +133,22 @@ class BoundModel:
             **beyond,
         )
 
-    def pairs(self, orders: Orders) -> BodyPairs | None:
-        """Covariances of pairs of bodies; None for the first order alone."""
+    def pairs(self, orders: Orders, hold: Collection[str] = ()) -> BodyPairs | None:
+        """Covariances of pairs of bodies; None for the first order alone.
+
+        With 'scale' in `hold` the thermal scale is constant for gradients.
+        """
         if orders.first_only:
             return None
         lattice, scale = self.lattice, self.lattice.thermal_scale
+        if "scale" in hold:
+            scale = scale.detach()
+            lattice = replace(lattice, fixed_scale=scale)
         return self.cache.get(
             "pairs",
             [*lattice.tensors, scale],
             lambda: body_pairs(lattice, orders.mesh),
-            (orders.mesh, lattice.mesh, lattice.zone_average),
+            (orders.mesh, lattice.mesh, lattice.zone_average, "scale" in hold),
         )
 
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:

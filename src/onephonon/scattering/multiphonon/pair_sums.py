@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from onephonon.core.compiled import in_threads
-from onephonon.core.tensors import inside_functorch
+from onephonon.core.tensors import derivatives_along, inside_functorch
 
 from . import loops
 from .loops import Floats
@@ -110,24 +110,19 @@ def pair_slopes(
     series, inputs = _series(pairs, q, hkl, moments, length, degrees, order)
     if q.device.type == "cpu":
         flat = np.ascontiguousarray(_array(tangents).reshape(len(tangents), -1).T)
-        sums, slopes = np.zeros(len(q)), np.zeros((len(q), len(tangents)))
+        sums, found = np.zeros(len(q)), np.zeros((len(q), len(tangents)))
 
-        def keep(here: slice, value: Any, by_block: Any) -> None:
-            sums[here], slopes[here] = value, by_block @ flat
+        def keep(here: slice, value: Floats, by_block: Floats) -> None:
+            sums[here], found[here] = value, by_block @ flat
 
         series.by_block(inputs, keep)
-        return torch.from_numpy(sums).to(q), torch.from_numpy(slopes).to(q)
+        return torch.from_numpy(sums).to(q), torch.from_numpy(found).to(q)
 
-    def along(tangent: Tensor) -> tuple[Tensor, Tensor]:
-        def of_blocks(blocks: Tensor) -> Tensor:
-            return series.by_torch(*inputs[:4], blocks)
+    def of_blocks(blocks: Tensor) -> Tensor:
+        return series.by_torch(*inputs[:4], blocks)
 
-        return torch.func.jvp(of_blocks, (pairs.blocks,), (tangent,))
-
-    every = [along(tangent) for tangent in tangents]
-    sums = every[0][0] if every else series.by_torch(*inputs)
-    columns = [slope for _, slope in every]
-    return sums, torch.stack(columns, dim=1) if every else q.new_zeros(len(q), 0)
+    slopes = derivatives_along(of_blocks, pairs.blocks, tangents)
+    return series.by_torch(*inputs), slopes.T
 
 
 def _series(
