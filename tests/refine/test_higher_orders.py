@@ -9,6 +9,7 @@ import torch
 
 from fits import clean_map, peptide, sampling, to_map, true_model
 from onephonon import OnePhonon, SpringPlan
+from onephonon.core.errors import NetworkError
 from onephonon.core.progress import Progress
 from onephonon.crystal import Reindexing
 from onephonon.refine import (
@@ -231,6 +232,39 @@ def test_springs_of_a_map_of_all_orders_are_recovered(absolute):
     # Springs of one phonon are off by up to a factor.
     assert wrong[1].max() > 0.2
     assert np.median(wrong[1]) > 0.02
+
+
+def test_a_fit_that_ends_at_softer_springs_uses_longer_series(monkeypatch):
+    # A limit so low that springs half as stiff exceed it.
+    monkeypatch.setattr("onephonon.refine.higher_orders.ERROR_FACTOR", 1.0)
+    crystal, d_min = peptide("2ol9"), 3.0
+    axes = sampling(crystal, d_min, (2, 2, 2))
+    truth = true_model(crystal, axes, d_min, size=0.2, spread=0.0, orders="all", **QUICK)
+    clean, _ = clean_map(truth, axes)
+    data = to_map(clean, axes, crystal, 1e-3 * np.nanmean(clean) * np.ones_like(clean))
+    settings = FitSettings(
+        voxels="all", d_min=d_min, background="none", levels=("global",), average=0
+    )
+    fit = fit_springs(starting_model("2ol9"), data, settings)
+    level = fit.best
+    assert level.level.name == "global"
+    before = replace(fit.objective, parametrization=level.parametrization)
+    after = before.suited_to(level.x)
+    series = [o.forward.higher.series.truncation.degrees for o in (before, after)]
+    assert bool((series[1] >= series[0]).all())
+    assert bool((series[1] > series[0]).any())
+    with torch.no_grad():
+        short, long = (intensity(o, level.x) for o in (before, after))
+    # The minimum is one of the longer series.
+    found = level.minimum.at.intensity
+    assert float((found - long).abs().max()) < 0.1 * float((found - short).abs().max())
+    assert level.used.chi2 < 1e-6
+
+
+def test_springs_beyond_the_range_of_numbers_are_refused():
+    _, _, objective = problem("2ol9", absolute=True)
+    with pytest.raises(NetworkError, match="so soft"):
+        objective.gradient(random_x(objective) - 12.0)
 
 
 def unit_of(truth):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onephonon.core.errors import InputError
+from onephonon.core.errors import InputError, NetworkError
 from onephonon.core.files import in_bytes
 from onephonon.core.memory import PROGRAM_BYTES
 from onephonon.core.progress import Progress, ProgressLike
@@ -92,7 +92,14 @@ class VoxelModel:
         return sum(part.points.n_q for part in self.parts)
 
     def intensity(self, constants: ForceConstants, solver: str = "auto") -> Tensor:
-        """Intensity, averaged over each voxel, shape (n,); differentiable."""
+        """Intensity, averaged over each voxel, shape (n,); differentiable.
+
+        Raises
+        ------
+        NetworkError
+            If the springs do not stabilize the crystal, or are so soft that the sum of all orders
+            is beyond the range of numbers.
+        """
         found = []
         U, orders = self.bodies.U, None
         scale: Tensor | float = 1.0
@@ -106,7 +113,12 @@ class VoxelModel:
             if self.higher is not None and orders is not None:
                 I = I + self.higher.intensity(orders, part.points, part.moments)  # noqa: E741
             found.append(part.average(I))
-        return torch.cat(found)
+        total = torch.cat(found)
+        if orders is not None and not bool(torch.isfinite(total.detach()).all()):
+            raise NetworkError(
+                "the springs are so soft that the sum of the orders is beyond the range of numbers"
+            )
+        return total
 
     def slopes(self, basis: SpringBasis, values: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Intensity and its derivative by spring constants, some voxels at a time.

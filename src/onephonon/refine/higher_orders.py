@@ -106,9 +106,7 @@ class HigherModel:
         series = HigherOrders.prepare(pairs, bound.orders.number, q_max, rtol)
         n_nodes = sum(points.n_q for points in nodes)
         engine = engine_for(bound.lattice, bound.numerics, n_nodes)
-        return cls(
-            bound.lattice, scale, bound.orders.mesh, engine, rtol, q_max, series, max_bytes
-        )
+        return cls(bound.lattice, scale, bound.orders.mesh, engine, rtol, q_max, series, max_bytes)
 
     @property
     def bytes_per_node(self) -> int:

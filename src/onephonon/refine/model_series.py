@@ -262,9 +262,7 @@ class SeriesFitter:
         best = 0
         for prior in PRIORS:
             objective = replace(objective, prior=prior)
-            objective, minimum = self._minimize(
-                objective, start, minimizations, *ROUGH_TOLERANCES
-            )
+            objective, minimum = self._minimize(objective, start, minimizations, *ROUGH_TOLERANCES)
             start = minimum.at.x
             candidates.append((objective, minimum))
             objective = replace(objective, dispersion=self._dispersion(minimum.at))

@@ -113,7 +113,8 @@ def pair_slopes(
         sums, found = np.zeros(len(q)), np.zeros((len(q), len(tangents)))
 
         def keep(here: slice, value: Floats, by_block: Floats) -> None:
-            sums[here], found[here] = value, by_block @ flat
+            with np.errstate(over="ignore", invalid="ignore"):  # as torch does
+                sums[here], found[here] = value, by_block @ flat
 
         series.by_block(inputs, keep)
         return torch.from_numpy(sums).to(q), torch.from_numpy(found).to(q)
@@ -236,8 +237,8 @@ class _Series:
         n = int(self.tables.rows[degree + 1])
         of_a, of_b = mu[:, a, :n].conj(), mu[:, b, :n]
         value = torch.einsum("qpi,ijpq,qpj->qp", of_a, E.to(mu), of_b)
-        few = c.shape[0]
-        low = c.clone()
+        few = min(c.shape[0], n)
+        low = c[:few, :few].clone()
         low[0, 0] = low[0, 0] + 1
         value = value - torch.einsum(
             "qpi,ijpq,qpj->qp", of_a[..., :few], low.to(mu), of_b[..., :few]
@@ -378,7 +379,8 @@ def _by_blocks(series: _Series, inputs: Sequence[Tensor], weight: Floats) -> Ten
     total, lock = np.zeros(inputs[4].numel()), Lock()
 
     def add(here: slice, _: Floats, by_block: Floats) -> None:
-        share = weight[here] @ by_block
+        with np.errstate(over="ignore", invalid="ignore"):  # as torch does
+            share = weight[here] @ by_block
         with lock:
             total[:] += share
 
