@@ -204,6 +204,7 @@ def map_header(bound: BoundModel, parameters: Mapping[str, Any]) -> dict[str, An
         "thermal_scale": float(lattice.thermal_scale.detach()),
         "mesh": list(lattice.mesh),
         "zone_average": lattice.zone_average,
+        "occupation": "classical" if lattice.occupation is None else str(lattice.occupation),
         "engine": str(bound.engine),
     }
     return {

@@ -60,8 +60,8 @@ def jacobian(
     Raises
     ------
     InputError
-        If the springs are plain constants or a user's function, or if `G` is given with orders
-        beyond the first.
+        If the springs are plain constants or a user's function, the motion is not classical, or
+        `G` is given with orders beyond the first.
     """
     _check_amplitudes(bound, G)
     return spring_jacobian(_dependence(bound, springs, hold), G=G, **_options(bound))
@@ -138,6 +138,11 @@ def _dependence(
     """What the intensity depends on."""
     if not isinstance(springs, ClassSprings | InterfaceStiffness):
         raise InputError("spring_jacobian needs classes of springs; give springs=SpringPlan(...)")
+    if bound.lattice.occupation is not None:
+        raise InputError(
+            "spring_jacobian and the normal equations are for classical motion, where one solution "
+            "per q gives all derivatives; with temperature or populations use torch.autograd"
+        )
     lattice, flat = bound.lattice, springs.values().detach().reshape(-1)
     with torch.no_grad():
         tensors = lattice.crystal.tensors()

@@ -46,7 +46,8 @@ MAX_BYTES = 12 * 2**30
 class _Part:
     """A range of voxels: nodes, weights, and G at the nodes.
 
-    And moments, if orders beyond the first are summed and they are stored. `weight` and `voxel` are None where every voxel is one node.
+    `weight` and `voxel` are None where every voxel is one node; `moments` is None where orders
+    beyond the first are not summed, or moments are not stored.
     """
 
     voxels: slice

@@ -29,8 +29,8 @@ from onephonon.scattering.multiphonon.truncation import Truncation, truncate, tr
 from onephonon.scattering.points import QPoints
 
 #: The series are extended where springs have changed so much that the estimated error exceeds the
-#: model's tolerance by more than this factor. In between, the same terms are summed for all springs:
-#: the objective would otherwise have steps.
+#: model's tolerance by more than this factor. In between, the same terms are summed for all
+#: springs: the objective would otherwise have steps.
 ERROR_FACTOR = 10.0
 
 

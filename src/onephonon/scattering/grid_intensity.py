@@ -15,7 +15,7 @@ from onephonon.core.progress import Progress
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.grid import HklGrid
 from onephonon.dynamics.solvers.base import Solver
-from onephonon.dynamics.solvers.choice import make_solver
+from onephonon.dynamics.solvers.choice import SolverLike, make_solver
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
@@ -62,7 +62,7 @@ class GridIntensity:
         scale: Tensor | float = 1.0,
         *,
         engine: MeshEngine,
-        solver: str = "auto",
+        solver: SolverLike = "auto",
         res_limit: float = 0.0,
         bragg_tolerance: float | None = None,
         region: Region = WHOLE,
@@ -284,7 +284,7 @@ def has_symmetry(
     constants: ForceConstants,
     U: Tensor,
     operators: NDArray[np.int64],
-    solver: str = "auto",
+    solver: SolverLike = "auto",
 ) -> bool:
     """Whether intensities have the symmetry of a Laue group, tested at a few q.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from onephonon.core.memory import state_memory
 from onephonon.dynamics.covariance_slopes import covariance_slopes
 from onephonon.dynamics.displacements import copy_separations
 from onephonon.dynamics.lattice_model import LatticeModel
@@ -18,6 +20,10 @@ from onephonon.network.force_constants import ForceConstants
 #: A component this close to half the mesh has two images (in units of the mesh): rounding of
 #: fractional coordinates.
 TIE = 1e-6
+
+
+#: Copies of the covariances that are held at a time.
+COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,21 @@ def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> Body
     -------
     BodyPairs
         Covariances include the thermal scale. Differentiable in the force constants.
+
+    Raises
+    ------
+    InputError
+        If they need more memory than there is.
     """
     bodies = lattice.bodies
     mesh = tuple(mesh or lattice.mesh)
+    n, w = bodies.n_bodies, bodies.width
+    n_cells = math.prod(mesh) / 2  # of a pair and its reverse one is listed
+    state_memory(
+        8 * COPIES * n_cells * (bodies.n_dof**2 + n * n * (w * w + 5)),
+        f"orders beyond the first: covariances of {n * n * n_cells:.2g} pairs of bodies",
+        "take larger bodies (group_by), or a coarser mesh (multiphonon_mesh)",
+    )
     a, b, cell, weight = _listed(bodies, mesh)
     cells, row = torch.unique(cell, dim=0, return_inverse=True)
     index = torch.stack([a, b, row], dim=1)
