@@ -99,3 +99,29 @@ def rank_rows(rows: Tensor) -> Tensor:
 def match_dtype_and_device(tensor: Tensor, like: Tensor) -> Tensor:
     """Move a tensor to the device of another and, if it is real, convert it to its dtype."""
     return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
+
+
+def derivatives_along(fn: Callable[[Tensor], Tensor], x: Tensor, tangents: Tensor) -> Tensor:
+    """Derivatives of a function of one tensor along several changes of it.
+
+    The gradient of ``u.fn(x)`` by x is linear in u; its own derivative by u is what is wanted.
+    Of a function that is twice differentiable; forward mode would import torch's compiler.
+
+    Parameters
+    ----------
+    fn : callable
+    x : Tensor
+    tangents : Tensor, shape (n, *x.shape)
+
+    Returns
+    -------
+    Tensor, shape (n, *fn(x).shape)
+        Without gradient.
+    """
+    with torch.enable_grad():
+        leaf = x.detach().clone().requires_grad_()
+        value = fn(leaf)
+        u = torch.zeros_like(value).requires_grad_()
+        (back,) = torch.autograd.grad(value, leaf, u, create_graph=True)
+    every = [torch.autograd.grad(back, u, tangent, retain_graph=True)[0] for tangent in tangents]
+    return torch.stack(every) if every else value.new_zeros(0, *value.shape).detach()

@@ -92,15 +92,31 @@ def covariance(
         waves = phase(k_frac, cells).conj() * weight[:, None]
         total = total + torch.einsum("kr,kab->rab", waves, inverse).real
     if check_zone_average(zone_average) == "crystal":
-        T = bodies.translations().reshape(bodies.n_ops, -1, 3)
         apart = copy_separations(bodies).flatten(0, 1)
         waves = _waves(made, samples, cells, apart, bodies.crystal.cell.matrix)
-        waves = waves.unflatten(1, (bodies.n_ops, bodies.n_ops))
-        moved = torch.einsum("aix,rabxy,bjy->raibj", T, waves, T)
-        total = total + moved.reshape(total.shape)
+        total = total + move_cells(bodies, waves)
         left_out = made.excess_at_gamma()
         total = total if left_out is None else total + left_out
     return total / n
+
+
+def move_cells(bodies: Bodies, waves: Tensor) -> Tensor:
+    """Covariance of bodies that all follow the translation of their copy of the asymmetric unit.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    waves : Tensor, shape (..., n_ops * n_ops, 3, 3)
+        Covariance of the translations of each pair of copies.
+
+    Returns
+    -------
+    Tensor, shape (..., D, D)
+    """
+    T = bodies.translations().reshape(bodies.n_ops, -1, 3)
+    waves = waves.unflatten(-3, (bodies.n_ops, bodies.n_ops))
+    moved = torch.einsum("aix,...abxy,bjy->...aibj", T, waves, T)
+    return moved.reshape(*moved.shape[:-4], bodies.n_dof, bodies.n_dof)
 
 
 def copy_separations(bodies: Bodies) -> Tensor:

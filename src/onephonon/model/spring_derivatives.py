@@ -15,13 +15,18 @@ from onephonon.network.force_constants import ForceConstants, force_constants
 from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings
 from onephonon.scattering.bound_model import BoundModel
+from onephonon.scattering.diffuse import engine_for
 from onephonon.scattering.jacobian import (
     SpringBasis,
     SpringDependence,
+    scale_slope,
     spring_basis,
     spring_jacobian,
     spring_normal_equations,
 )
+from onephonon.scattering.multiphonon.higher_orders import HigherOrders, largest_q
+from onephonon.scattering.multiphonon.pairs import pair_tangents
+from onephonon.scattering.multiphonon.slopes import HigherSlopes
 
 
 def jacobian(
@@ -33,6 +38,8 @@ def jacobian(
 ) -> tuple[Tensor, Tensor]:
     """Intensity with the ADPs of the crystal, and its derivatives for all spring constants.
 
+    Of the orders of the model.
+
     Columns are the elements of ``springs.values()``: constants, not their logarithms.
 
     Parameters
@@ -40,7 +47,7 @@ def jacobian(
     bound : BoundModel
     springs : ClassSprings or InterfaceStiffness
     G : Tensor, optional
-        Stored amplitudes.
+        Stored amplitudes, for the one-phonon intensity alone.
     hold : collection of {'scale'}
         Neglect the dependence of the thermal scale on the springs.
 
@@ -53,8 +60,10 @@ def jacobian(
     Raises
     ------
     InputError
-        If the springs are plain constants or a user's function, or the motion is not classical.
+        If the springs are plain constants or a user's function, the motion is not classical, or
+        `G` is given with orders beyond the first.
     """
+    _check_amplitudes(bound, G)
     return spring_jacobian(_dependence(bound, springs, hold), G=G, **_options(bound))
 
 
@@ -86,6 +95,7 @@ def normal_equations(
     vector : Tensor, shape (n,)
         For the spring constants, then the columns.
     """
+    _check_amplitudes(bound, G)
     return spring_normal_equations(
         _dependence(bound, springs, hold),
         residual=residual,
@@ -95,6 +105,12 @@ def normal_equations(
         progress=Progress.of(progress),
         **_options(bound),
     )
+
+
+def _check_amplitudes(bound: BoundModel, G: Tensor | None) -> None:
+    """Stored amplitudes are of the first order alone."""
+    if G is not None:
+        bound.orders.check_first_only("G")
 
 
 def _make_basis(lattice: LatticeModel, springs: ClassSprings | InterfaceStiffness) -> SpringBasis:
@@ -132,12 +148,22 @@ def _dependence(
         tensors = lattice.crystal.tensors()
         basis = bound.cache.get("basis", tensors, lambda: _make_basis(lattice, springs))
         scale = lattice.thermal_scale
-    slope = None
-    if lattice.fixed_scale is None and "scale" not in hold:
-        with torch.enable_grad():
-            leaf = flat.clone().requires_grad_()
-            scaled = lattice.with_force_constants(basis.constants(leaf)).thermal_scale
-            slope = torch.autograd.grad(scaled, leaf)[0]
-    return SpringDependence(
-        lattice.bodies, basis, flat, bound.points, lattice.bodies.U, scale, slope
-    )
+    slope = None if "scale" in hold else scale_slope(lattice, basis, flat)
+    higher, engine = None, None
+    if not bound.orders.first_only:
+        engine = engine_for(lattice, bound.numerics, bound.points.n_q)
+        higher = _higher_slopes(bound, basis, slope)
+    how = bound.points, lattice.bodies.U, scale, slope, higher, engine
+    return SpringDependence(lattice.bodies, basis, flat, *how)
+
+
+@torch.no_grad()
+def _higher_slopes(bound: BoundModel, basis: SpringBasis, slope: Tensor | None) -> HigherSlopes:
+    """Orders beyond the first, with the derivatives of their covariances."""
+    lattice, orders, points = bound.lattice, bound.orders, bound.points
+    pairs = bound.pairs(orders)
+    assert pairs is not None
+    q_max = largest_q(points.q, points.valid)
+    higher = HigherOrders.prepare(pairs, orders.number, q_max, bound.numerics.rtol)
+    tangents = pair_tangents(lattice, pairs, basis.changes, orders.mesh, slope)
+    return HigherSlopes(higher, tangents)

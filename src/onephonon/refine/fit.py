@@ -116,6 +116,7 @@ def fit_springs(
         else "a scale is fitted, so the mean B-factor of the file sets the unit of the springs; "
         f"its uncertainty is taken to be {100 * settings.b_uncertainty:g} %"
     )
+    record(*_orders_messages(model, absolute))
     objective, kind = make_objective(model, data, voxels, settings, absolute, progress)
     record(f"background: {BACKGROUND_DESCRIPTIONS[kind]}")
     fitter = SeriesFitter(voxels, objective, settings, progress)
@@ -160,6 +161,17 @@ def _averaging_message(voxels: FitVoxels, averaging: Averaging | None) -> str:
     )
 
 
+def _orders_messages(model: OnePhonon, absolute: bool) -> list[str]:
+    orders = model.bound.orders
+    if orders.first_only:
+        return []
+    text = "all orders" if orders.number is None else f"the first {orders.number} orders"
+    text = f"the model is the sum of {text} of the scattering, with the file's Debye-Waller factors"
+    if absolute:
+        return [text]
+    return [f"{text}; whatever the springs, their thermal scale gives the file's mean B-factor"]
+
+
 #: Descriptions of the kinds of background.
 BACKGROUND_DESCRIPTIONS = {
     "isotropic": "a smooth function of |q|, fitted with the scale",
@@ -185,7 +197,8 @@ def make_objective(
     kind = settings.background
     if kind == "auto":
         kind = "isotropic" if fits_all_voxels(data, settings) else "halo"
-    forward = make_forward(model, voxels, progress)
+    start = 1 / float(unit_scale(model)) if absolute else 1.0
+    forward = make_forward(model, voxels, progress, start=start, absolute=absolute)
     like = model.bodies.U
     background = make_background(kind, voxels, model.crystal.cell.parameters, settings.knots)
     background = replace(
@@ -193,7 +206,6 @@ def make_objective(
         columns=background.columns.to(like),
         group=background.group.to(like.device),
     )
-    start = 1 / float(unit_scale(model)) if absolute else 1.0
     return (
         Objective(
             forward=forward,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onephonon.core.errors import InputError
+from onephonon.core.errors import InputError, NetworkError
 from onephonon.core.files import in_bytes
 from onephonon.core.memory import PROGRAM_BYTES
 from onephonon.core.progress import Progress, ProgressLike
@@ -20,10 +20,16 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 from onephonon.scattering.diffuse import point_amplitudes
 from onephonon.scattering.intensity import one_phonon_intensity
-from onephonon.scattering.jacobian import SpringBasis, SpringDependence, spring_slopes
+from onephonon.scattering.jacobian import (
+    SpringBasis,
+    SpringDependence,
+    scale_slope,
+    spring_slopes,
+)
 from onephonon.scattering.points import QPoints
 from onephonon.scattering.voxels import weighted_sums
 
+from .higher_orders import HigherModel
 from .voxels import FitVoxels
 
 #: Nodes handled at a time: limits the memory of a Jacobian.
@@ -40,7 +46,8 @@ MAX_BYTES = 12 * 2**30
 class _Part:
     """A range of voxels: nodes, weights, and G at the nodes.
 
-    `weight` and `voxel` are None where every voxel is one node.
+    `weight` and `voxel` are None where every voxel is one node; `moments` is None where orders
+    beyond the first are not summed, or moments are not stored.
     """
 
     voxels: slice
@@ -48,6 +55,7 @@ class _Part:
     G: Tensor
     weight: Tensor | None
     voxel: Tensor | None
+    moments: Tensor | None = None
 
     def average(self, values: Tensor) -> Tensor:
         """Values at the nodes (P, ...) averaged over the voxels."""
@@ -59,9 +67,10 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class VoxelModel:
-    """Intensity at the voxels of a fit as a function of force constants, at thermal scale 1.
+    """Intensity at the voxels of a fit as a function of force constants.
 
-    Debye-Waller factors are the file's, so the amplitudes do not change with the springs.
+    Of one phonon at thermal scale 1, or, with orders beyond the first, at that of `higher`.
+    Debye-Waller factors are the file's, so amplitudes and moments do not change with the springs.
 
     Parameters
     ----------
@@ -69,11 +78,14 @@ class VoxelModel:
     n : int
         Number of voxels.
     parts : tuple of _Part
+    higher : HigherModel, optional
+        Orders beyond the first, if they are summed.
     """
 
     bodies: Bodies
     n: int
     parts: tuple[_Part, ...]
+    higher: HigherModel | None = None
 
     @property
     def n_nodes(self) -> int:
@@ -81,15 +93,33 @@ class VoxelModel:
         return sum(part.points.n_q for part in self.parts)
 
     def intensity(self, constants: ForceConstants, solver: str = "auto") -> Tensor:
-        """Intensity, averaged over each voxel, shape (n,); differentiable."""
+        """Intensity, averaged over each voxel, shape (n,); differentiable.
+
+        Raises
+        ------
+        NetworkError
+            If the springs do not stabilize the crystal, or are so soft that the sum of all orders
+            is beyond the range of numbers.
+        """
         found = []
+        U, orders = self.bodies.U, None
+        scale: Tensor | float = 1.0
+        if self.higher is not None:
+            lattice = self.higher.lattice_at(constants)
+            scale, orders = lattice.thermal_scale, self.higher.at(lattice)
         for part in self.parts:
-            U = self.bodies.U
             I = one_phonon_intensity(  # noqa: E741
-                self.bodies, constants, part.points, U, G=part.G, solver=solver
+                self.bodies, constants, part.points, U, scale, G=part.G, solver=solver
             )
+            if self.higher is not None and orders is not None:
+                I = I + self.higher.intensity(orders, part.points, part.moments)  # noqa: E741
             found.append(part.average(I))
-        return torch.cat(found)
+        total = torch.cat(found)
+        if orders is not None and not bool(torch.isfinite(total.detach()).all()):
+            raise NetworkError(
+                "the springs are so soft that the sum of the orders is beyond the range of numbers"
+            )
+        return total
 
     def slopes(self, basis: SpringBasis, values: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Intensity and its derivative by spring constants, some voxels at a time.
@@ -100,10 +130,18 @@ class VoxelModel:
         intensity : Tensor, shape (n,)
         slopes : Tensor, shape (n, n_values)
         """
+        U, by_scale, orders = self.bodies.U, None, None
+        scale: Tensor | float = 1.0
+        if self.higher is not None:
+            with torch.no_grad():
+                lattice = self.higher.lattice_at(basis.constants(values))
+                scale = lattice.thermal_scale
+            by_scale = scale_slope(lattice, basis, values)
+            orders = self.higher.slopes_at(lattice, basis, by_scale)
         for part in self.parts:
             n = part.voxels.stop - part.voxels.start
             total = values.new_zeros(n, 1 + basis.n_springs)
-            at = SpringDependence(self.bodies, basis, values, part.points, self.bodies.U)
+            at = SpringDependence(self.bodies, basis, values, part.points, U, scale, by_scale)
             every = spring_slopes(at, G=part.G)
             for some in every:
                 rows = torch.cat([some.value[:, None], some.slopes], dim=1)
@@ -112,27 +150,56 @@ class VoxelModel:
                 else:
                     rows *= part.weight[some.points, None]
                     total.index_add_(0, part.voxel[some.points], rows)
+            if self.higher is not None and orders is not None:
+                total += part.average(self.higher.rows(orders, part.points, part.moments))
             yield part.voxels, total[:, 0], total[:, 1:]
+
+    def suited_to(self, constants: ForceConstants) -> VoxelModel:
+        """With longer series of orders beyond the first if springs need them; itself if not."""
+        higher = None if self.higher is None else self.higher.suited_to(constants)
+        return self if higher is self.higher else replace(self, higher=higher).with_moments()
+
+    @torch.no_grad()
+    def with_moments(self, progress: Progress | None = None) -> VoxelModel:
+        """With the moments for orders beyond the first stored at the nodes, if not too large."""
+        higher, parts = self.higher, []
+        if higher is None:
+            return self
+        stored = self.n_nodes * higher.bytes_per_node <= higher.max_bytes
+        for part in self.parts:
+            parts.append(replace(part, moments=higher.moments(part.points) if stored else None))
+            if progress and stored:
+                progress.step("moments", part.voxels.stop, self.n)
+        return replace(self, parts=tuple(parts))
 
 
 def make_forward(
     model: OnePhonon,
     voxels: FitVoxels,
     progress: ProgressLike | None = None,
+    *,
+    start: float = 1.0,
+    absolute: bool = False,
     max_bytes: int = MAX_BYTES,
     nodes_at_a_time: int = NODES_AT_A_TIME,
     amplitudes_at_a_time: int = AMPLITUDES_AT_A_TIME,
 ) -> VoxelModel:
-    """Compute and store the amplitudes at every node.
+    """Compute and store the amplitudes at every node, and moments for orders beyond the first.
 
     Parameters
     ----------
     model : OnePhonon
-        Defines crystal, bodies and engine; its springs are not used.
+        Defines crystal, bodies, engine and orders; its springs are not used.
     voxels : FitVoxels
     progress : Progress or callable, optional
+    start : float
+        Starting spring constant of all contacts, for which the series of orders beyond the first
+        are chosen.
+    absolute : bool
+        Whether springs are in kT/Å^2. Otherwise the file's mean B-factor sets the thermal scale
+        of orders beyond the first.
     max_bytes : int
-        Maximum size of the amplitudes.
+        Maximum size of the amplitudes, and of the moments, which are not stored if larger.
     nodes_at_a_time, amplitudes_at_a_time : int
         Affect memory, not the result.
 
@@ -161,7 +228,12 @@ def make_forward(
             some = [_nodes(voxels, where) for where in ranges[i : i + per_batch]]
             parts += _make_parts(model, some)
             progress.step("amplitudes", some[-1].voxels.stop, voxels.n)
-    return VoxelModel(model.bodies, voxels.n, tuple(parts))
+    nodes = [part.points for part in parts]
+    higher = HigherModel.of(model, start, absolute, nodes, max_bytes)
+    forward = VoxelModel(model.bodies, voxels.n, tuple(parts), higher)
+    if higher is not None:
+        progress.message(higher.description(forward.n_nodes))
+    return forward.with_moments(progress)
 
 
 def _ranges(n_nodes: NDArray[np.int64], nodes_at_a_time: int) -> list[slice]:

@@ -44,6 +44,9 @@ ROUGH_TOLERANCES = (0.1, 0.3)
 #: Relative tolerance of the dispersion, and maximum number of rounds.
 DISPERSION_TOLERANCE, MAX_DISPERSION_ROUNDS = 0.02, 4
 
+#: Maximum rounds of a minimization whose springs need longer series of orders beyond the first.
+MAX_SERIES_ROUNDS = 3
+
 #: Number of resolution shells in reports.
 N_SHELLS = 10
 
@@ -229,6 +232,7 @@ class SeriesFitter:
             dispersion=self._dispersion(below.minimum.at),
         )
         start = parametrization.initial_values(below.parametrization, below.x)
+        objective = objective.suited_to(start)
         tried: list[tuple[float, float, float]] = []
         if parametrization.n == 1 and objective.fit_scale:
             at = objective.evaluate(start)
@@ -258,7 +262,7 @@ class SeriesFitter:
         best = 0
         for prior in PRIORS:
             objective = replace(objective, prior=prior)
-            minimum = self._minimize(objective, start, minimizations, *ROUGH_TOLERANCES)
+            objective, minimum = self._minimize(objective, start, minimizations, *ROUGH_TOLERANCES)
             start = minimum.at.x
             candidates.append((objective, minimum))
             objective = replace(objective, dispersion=self._dispersion(minimum.at))
@@ -277,7 +281,7 @@ class SeriesFitter:
     ) -> tuple[Objective, Minimum]:
         """Minimize with a dispersion consistent with the minimum."""
         for _ in range(MAX_DISPERSION_ROUNDS):
-            minimum = self._minimize(objective, start, minimizations)
+            objective, minimum = self._minimize(objective, start, minimizations)
             found, start = self._dispersion(minimum.at), minimum.at.x
             if abs(math.log(found / objective.dispersion)) < DISPERSION_TOLERANCE:
                 break
@@ -307,6 +311,25 @@ class SeriesFitter:
         minimizations: Minimizations,
         tolerance: float | None = None,
         predicted_decrease: float = MIN_PREDICTED_DECREASE,
+    ) -> tuple[Objective, Minimum]:
+        """Minimize, again if the springs found need longer series of orders beyond the first."""
+        for _ in range(MAX_SERIES_ROUNDS):
+            minimum = self._minimize_once(
+                objective, start, minimizations, tolerance, predicted_decrease
+            )
+            suited = objective.suited_to(minimum.at.x)
+            if suited is objective:
+                break
+            objective, start = suited, minimum.at.x
+        return objective, minimum
+
+    def _minimize_once(
+        self,
+        objective: Objective,
+        start: Tensor,
+        minimizations: Minimizations,
+        tolerance: float | None,
+        predicted_decrease: float,
     ) -> Minimum:
         def minimize(start: Tensor) -> Minimum:
             return minimize_objective(

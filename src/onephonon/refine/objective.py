@@ -8,7 +8,7 @@ the linear part eliminated exactly (Kaufman, BIT 15 (1975) 49).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class Evaluation:
     x : Tensor, shape (n,)
         Free parameters.
     intensity : Tensor, shape (N,)
-        Intensity of the model at thermal scale 1.
+        Intensity of the model; see `VoxelModel` for its thermal scale.
     scale : float
         c.
     background : Tensor, shape (N,)
@@ -143,6 +143,13 @@ class Objective:
     def basis_of_springs(self) -> SpringBasis:
         """Derivatives of the force constants by each spring constant."""
         return self.basis or parametrization_basis(self.parametrization)
+
+    def suited_to(self, x: Tensor) -> Objective:
+        """With a model whose series of orders beyond the first suffice at x; itself if it is."""
+        with torch.no_grad():
+            values = self.parametrization.values(x.detach())
+            forward = self.forward.suited_to(self.parametrization.constants(values))
+        return self if forward is self.forward else replace(self, forward=forward)
 
     def penalty(self, x: Tensor) -> Tensor:
         """``lambda phi |x|^2``."""

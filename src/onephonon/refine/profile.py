@@ -161,7 +161,7 @@ def profile(
         basis=None,
         prior=level.uncertainty.prior,
         dispersion=level.dispersion,
-    )
+    ).suited_to(level.x)
     fixed = _FixedSpring(fit, level, titles.index(name), objective)
     log, slope = fixed.log(level.x.detach())
     if float(slope.square().sum()) < MIN_SQUARED_SLOPE:

@@ -202,7 +202,7 @@ def diagnose(fit: Fit, level: LevelFit | None = None) -> Diagnosis:
         basis=None,
         prior=level.prior,
         dispersion=level.dispersion,
-    )
+    ).suited_to(level.x)
     z = _numpy(at.residual) / voxels.sigma
     isolated = isolated_outliers(z, voxels)
     calm = np.ones(voxels.n, dtype=bool)

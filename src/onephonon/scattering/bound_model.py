@@ -104,10 +104,7 @@ class BoundModel:
             summed.check_first_only(f"rank={rank!r}")
         if G is not None:
             summed.check_first_only("G")
-        beyond: dict[str, Any] = {
-            "pairs": self.pairs(summed, "scale" in hold),
-            "order": summed.number,
-        }
+        beyond: dict[str, Any] = {"pairs": self.pairs(summed, hold), "order": summed.number}
         if G is None and self.grid is not None and self.engine.name == "mesh":
             if ranks is None:
                 return diffuse.grid_map(
@@ -139,15 +136,15 @@ class BoundModel:
             **beyond,
         )
 
-    def pairs(self, orders: Orders, hold_scale: bool = False) -> BodyPairs | None:
+    def pairs(self, orders: Orders, hold: Collection[str] = ()) -> BodyPairs | None:
         """Covariances of pairs of bodies; None for the first order alone.
 
-        With `hold_scale`, gradients treat the thermal scale as constant.
+        With 'scale' in `hold` the thermal scale is constant for gradients.
         """
         if orders.first_only:
             return None
         lattice, scale = self.lattice, self.lattice.thermal_scale
-        scale = scale.detach() if hold_scale else scale
+        scale = scale.detach() if "scale" in hold else scale
         return self.shared.get(
             "pairs",
             [*lattice.tensors, scale],

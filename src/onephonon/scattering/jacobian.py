@@ -8,7 +8,7 @@ otherwise it needs a product with the elements of each pair of bodies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,11 +18,14 @@ from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.core.units import TWO_PI
 from onephonon.dynamics.bloch import Layout, PairSum, bloch_sum, phase
+from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.dynamics.solvers.choice import make_solver
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
+from .amplitudes.base import AmplitudeEngine
 from .amplitudes.direct import default_batch_size, transform
+from .multiphonon.slopes import HigherSlopes
 from .points import QPoints
 
 #: Number of elements per batch of the table (q, springs or products).
@@ -55,6 +58,14 @@ class SpringBasis:
         """Number of spring constants."""
         return int(self.onsite.shape[0])
 
+    @property
+    def changes(self) -> list[ForceConstants]:
+        """Derivatives of the force constants by each spring constant."""
+        return [
+            ForceConstants(onsite, coupling, self.a, self.b, self.cell)
+            for onsite, coupling in zip(self.onsite, self.coupling, strict=True)
+        ]
+
     def constants(self, springs: Tensor) -> ForceConstants:
         """Force constants of these spring constants, (n_springs,)."""
         onsite, coupling = (torch.tensordot(springs, x, 1) for x in (self.onsite, self.coupling))
@@ -83,6 +94,25 @@ def spring_basis(constants: Callable[[Tensor], ForceConstants], springs: Tensor)
     return SpringBasis(onsite, coupling, at.a, at.b, at.cell)
 
 
+def scale_slope(lattice: LatticeModel, basis: SpringBasis, springs: Tensor) -> Tensor | None:
+    """Derivative of a lattice's thermal scale by its spring constants (n_springs,); None if fixed.
+
+    Parameters
+    ----------
+    lattice : LatticeModel
+        Its force constants are not used.
+    basis : SpringBasis
+    springs : Tensor, shape (n_springs,)
+    """
+    if lattice.fixed_scale is not None:
+        return None
+    with torch.enable_grad():
+        leaf = springs.detach().clone().requires_grad_()
+        scale = lattice.with_force_constants(basis.constants(leaf)).thermal_scale
+        (slope,) = torch.autograd.grad(scale, leaf)
+    return slope
+
+
 @dataclass(frozen=True)
 class SpringDependence:
     """What the intensity at some q depends on, as a function of the spring constants.
@@ -100,6 +130,10 @@ class SpringDependence:
         Thermal scale.
     scale_slope : Tensor, shape (n_springs,), optional
         Derivative of the scale with respect to the springs, if it depends on them.
+    higher : HigherSlopes, optional
+        Orders beyond the first; without them the intensity is that of one phonon.
+    engine : AmplitudeEngine, optional
+        Computes the moments for these.
     """
 
     bodies: Bodies
@@ -109,6 +143,8 @@ class SpringDependence:
     U: Tensor
     scale: Tensor | float = 1.0
     scale_slope: Tensor | None = None
+    higher: HigherSlopes | None = None
+    engine: AmplitudeEngine | None = None
 
 
 @dataclass(frozen=True)
@@ -139,11 +175,12 @@ def spring_slopes(
     progress: Progress | None = None,
     solver: str = "auto",
 ) -> Iterator[SpringSlopes]:
-    """Intensity and its derivatives with respect to the spring constants, in batches of q.
+    """One-phonon intensity and its derivatives by the spring constants, in batches of q.
 
     Parameters
     ----------
     at : SpringDependence
+        Its orders beyond the first are not used; see `every_order`.
     G, batch_size, progress, solver
         As for `one_phonon_intensity`; G is treated as constant.
 
@@ -171,6 +208,34 @@ def spring_slopes(
         done += len(where)
         if progress:
             progress("jacobian", done, total)
+
+
+@torch.no_grad()
+def every_order(at: SpringDependence, **options: Any) -> Iterator[SpringSlopes]:
+    """Intensity of all orders of `at` and its derivatives, in batches of q.
+
+    Parameters
+    ----------
+    at, **options
+        As for `spring_slopes`.
+
+    Yields
+    ------
+    SpringSlopes
+        Each valid q is in one of them.
+    """
+    if at.higher is None or at.engine is None:
+        yield from spring_slopes(at, **options)
+        return
+    batch_size = options.get("batch_size")
+    where = at.points.valid.nonzero().squeeze(1)
+    for part in where.split(batch_size or at.higher.higher.batch(at.engine)):
+        here = replace(at, points=at.points.part(part))
+        value, slopes = at.higher.at_points(at.engine, here.points, at.U, batch_size)
+        for some in spring_slopes(here, **options):
+            value[some.points] += some.value
+            slopes[some.points] += some.slopes
+        yield SpringSlopes(part, value, slopes)
 
 
 @dataclass(frozen=True)
@@ -264,7 +329,7 @@ def spring_jacobian(
     n_q = at.points.n_q
     value = torch.full((n_q,), torch.nan, dtype=at.U.dtype, device=at.U.device)
     jacobian = value.new_full((n_q, at.basis.n_springs), torch.nan)
-    for some in spring_slopes(at, **options):
+    for some in every_order(at, **options):
         value[some.points] = some.value
         jacobian[some.points] = some.slopes
     return value, jacobian
@@ -307,7 +372,7 @@ def spring_normal_equations(
     _check_shapes(at.points.n_q, residual, weights, columns)
     n = at.basis.n_springs + columns.shape[1]
     total = at.U.new_zeros(n, n + 1)
-    for some in spring_slopes(at, **options):
+    for some in every_order(at, **options):
         here = some.points
         w = weights[here, None]
         rows = torch.cat([some.slopes, columns[here], residual[here, None]], dim=1)

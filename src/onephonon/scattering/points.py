@@ -55,6 +55,11 @@ class QPoints:
             (self.zone.n_k,),
         )
 
+    def part(self, which: Tensor) -> QPoints:
+        """Some of the points, by their indices."""
+        zone = replace(self.zone, index=self.zone.index[which])
+        return QPoints(self.q[which], self.hkl[which], zone, self.valid[which])
+
     def with_graphs(self, cell: UnitCell, q: Tensor) -> QPoints:
         """The same points with the gradients of a cell and q; discrete parts are reused."""
         return replace(self, q=q, hkl=cell.hkl_from_q(q))

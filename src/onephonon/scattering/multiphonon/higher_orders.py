@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -70,6 +70,10 @@ class HigherOrders:
         """Largest degree of the moments that are needed."""
         return self.truncation.degree
 
+    def with_pairs(self, pairs: BodyPairs) -> HigherOrders:
+        """The same series with other covariances of the same pairs."""
+        return replace(self, pairs=pairs)
+
     def at(self, q: Tensor, hkl: Tensor, moments: Tensor) -> Tensor:
         """Intensity of these orders at a list of q from moments; see `pair_sums`."""
         degrees = self.truncation.degrees
@@ -110,7 +114,7 @@ class HigherOrders:
             moments = engine.moments(bodies, q, U, self.degree, self.length, batch_size)
             return self.at(q, points.hkl[part], moments)
 
-        for part in where.split(batch_size or self._batch(engine)):
+        for part in where.split(batch_size or self.batch(engine)):
             if torch.is_grad_enabled() and not inside_functorch():
                 values.append(checkpoint(share, part, use_reentrant=False))
             else:
@@ -121,7 +125,7 @@ class HigherOrders:
         result = torch.zeros_like(points.q[:, 0])
         return result.index_put((where,), torch.cat(values)) if values else result
 
-    def _batch(self, engine: AmplitudeEngine) -> int:
+    def batch(self, engine: AmplitudeEngine) -> int:
         """Number of q per batch; the mesh engine sets up densities for each, so all at once."""
         per_q = n_monomials(self.degree) * self.pairs.bodies.n_bodies
         most = NUMBERS_AT_A_TIME * (8 if engine.name == "mesh" else 1)

@@ -12,6 +12,7 @@ The translations' part of c is in the coefficients, exactly; the series is one o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -21,16 +22,19 @@ import torch
 from torch import Tensor
 
 from onephonon.core.compiled import in_threads
-from onephonon.core.tensors import inside_functorch
+from onephonon.core.tensors import derivatives_along, inside_functorch
 
 from . import loops
+from .loops import Floats
 from .pairs import BodyPairs
+from .slope_loops import sum_pairs_by_block
 from .tables import Tables, tables
 
 #: Number of parts for each thread, so that all finish at about the same time.
 PARTS_PER_THREAD = 4
 
-#: Complex numbers per batch of pairs where torch computes the sums.
+#: Complex numbers per batch of pairs where torch computes the sums, and derivatives by the
+#: covariances per batch of q.
 NUMBERS_AT_A_TIME = 4_000_000
 
 
@@ -70,6 +74,68 @@ def pair_sums(
         Differentiable in the covariances, q, hkl and the moments; twice and more often by a
         slower calculation, as inside torch.func and on other devices than the CPU.
     """
+    series, inputs = _series(pairs, q, hkl, moments, length, degrees, order)
+    if inside_functorch() or q.device.type != "cpu":
+        return series.by_torch(*inputs)
+    sums: Tensor = _PairSums.apply(*inputs, series)
+    return sums
+
+
+@torch.no_grad()
+def pair_slopes(
+    pairs: BodyPairs,
+    tangents: Tensor,
+    q: Tensor,
+    hkl: Tensor,
+    moments: Tensor,
+    length: float,
+    degrees: Tensor,
+    order: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`pair_sums` and their derivatives along changes of the covariances.
+
+    Parameters
+    ----------
+    pairs, q, hkl, moments, length, degrees, order
+        As for `pair_sums`.
+    tangents : Tensor, shape (n_tangents, n_pairs, w, w)
+        Changes of the covariances.
+
+    Returns
+    -------
+    sums : Tensor, shape (n_q,)
+    slopes : Tensor, shape (n_q, n_tangents)
+        Without gradient.
+    """
+    series, inputs = _series(pairs, q, hkl, moments, length, degrees, order)
+    if q.device.type == "cpu":
+        flat = np.ascontiguousarray(_array(tangents).reshape(len(tangents), -1).T)
+        sums, found = np.zeros(len(q)), np.zeros((len(q), len(tangents)))
+
+        def keep(here: slice, value: Floats, by_block: Floats) -> None:
+            with np.errstate(over="ignore", invalid="ignore"):  # as torch does
+                sums[here], found[here] = value, by_block @ flat
+
+        series.by_block(inputs, keep)
+        return torch.from_numpy(sums).to(q), torch.from_numpy(found).to(q)
+
+    def of_blocks(blocks: Tensor) -> Tensor:
+        return series.by_torch(*inputs[:4], blocks)
+
+    slopes = derivatives_along(of_blocks, pairs.blocks, tangents)
+    return series.by_torch(*inputs), slopes.T
+
+
+def _series(
+    pairs: BodyPairs,
+    q: Tensor,
+    hkl: Tensor,
+    moments: Tensor,
+    length: float,
+    degrees: Tensor,
+    order: int | None,
+) -> tuple[_Series, tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+    """The series, and Y, across, hkl, moments and blocks, which it is computed from."""
     if pairs.blocks.shape[1] == 3:
         degrees = degrees.clamp(max=0)  # no librations, no powers
     degree = max(0, int(degrees.max())) if len(degrees) else 0
@@ -78,11 +144,7 @@ def pair_sums(
     Y = torch.stack([q, -size * across[:, 1], size * across[:, 0]], dim=1)
     series = _Series(tables(degree), pairs, degrees, -1 if order is None else order)
     count = (degree + 1) * (degree + 2) * (degree + 3) // 6
-    inputs = Y, across, hkl, moments[..., :count], pairs.blocks
-    if inside_functorch() or q.device.type != "cpu":
-        return series.by_torch(*inputs)
-    sums: Tensor = _PairSums.apply(*inputs, series)
-    return sums
+    return series, (Y, across, hkl, moments[..., :count], pairs.blocks)
 
 
 def directions_across(q: Tensor) -> Tensor:
@@ -131,6 +193,26 @@ class _Series:
             self.order,
             every,
         )
+
+    def by_block(
+        self, inputs: Sequence[Tensor], keep: Callable[[slice, Floats, Floats], None]
+    ) -> None:
+        """Sums and their derivatives by all covariances, given to `keep` for some q at a time.
+
+        As the q's, sums (n,) and derivatives (n, n_pairs w w).
+        """
+        arrays = self.arrays(*inputs)
+        blocks = arrays[7]
+        step = max(1, NUMBERS_AT_A_TIME // max(1, blocks.size) // loops.LANES) * loops.LANES
+
+        def work(part: tuple[int, int]) -> None:
+            for first in range(*part, step):
+                last = min(first + step, part[1])
+                sums, slopes = np.zeros(last - first), np.zeros((last - first, *blocks.shape))
+                sum_pairs_by_block(first, last, sums, slopes, *arrays)
+                keep(slice(first, last), sums, slopes.reshape(last - first, -1))
+
+        in_threads(work, _parts(len(inputs[0])))
 
     def by_torch(
         self, Y: Tensor, across: Tensor, hkl: Tensor, moments: Tensor, blocks: Tensor
@@ -277,8 +359,10 @@ class _PairSums(torch.autograd.Function):
             value = series.by_torch(*inputs) + sum(0.0 * x.sum().real for x in needed)
             found = iter(torch.autograd.grad(value, needed, grad, create_graph=True))
             return (*(next(found) if n else None for n in ctx.needs_input_grad[:5]), None)
-        arrays = series.arrays(*inputs)
         weight = _array(grad)
+        if ctx.needs_input_grad[:5] == (False, False, False, False, True):
+            return None, None, None, None, _by_blocks(series, inputs, weight).to(inputs[4]), None
+        arrays = series.arrays(*inputs)
         shares: list[Any] = [np.zeros_like(arrays[i]) for i in (0, 1, 2, 3)]
 
         total, lock = np.zeros_like(arrays[7]), Lock()
@@ -293,6 +377,20 @@ class _PairSums(torch.autograd.Function):
         g_moments = torch.view_as_complex(torch.from_numpy(shares[3]))
         every = [torch.from_numpy(x) for x in shares[:3]] + [g_moments, torch.from_numpy(total)]
         return (*(g.to(x) for g, x in zip(every, inputs, strict=True)), None)
+
+
+def _by_blocks(series: _Series, inputs: Sequence[Tensor], weight: Floats) -> Tensor:
+    """Derivatives by the covariances alone, weighted and summed over q."""
+    total, lock = np.zeros(inputs[4].numel()), Lock()
+
+    def add(here: slice, _: Floats, by_block: Floats) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):  # as torch does
+            share = weight[here] @ by_block
+        with lock:
+            total[:] += share
+
+    series.by_block(inputs, add)
+    return torch.from_numpy(total.reshape(inputs[4].shape))
 
 
 def _array(x: Tensor) -> Any:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from onephonon.core.memory import state_memory
 from onephonon.crystal.images import shortest_images
+from onephonon.dynamics.covariance_slopes import covariance_slopes
 from onephonon.dynamics.displacements import copy_separations
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.network.bodies import Bodies
+from onephonon.network.force_constants import ForceConstants
 
 #: Copies of the covariances that are held at a time.
 COPIES = 3
@@ -97,12 +99,49 @@ def body_pairs(
     )
     a, b, cell, weight = _listed(bodies, mesh)
     cells, row = torch.unique(cell, dim=0, return_inverse=True)
-    every = lattice.covariance(cells, mesh)
-    padded = bodies.scatter(bodies.scatter(every, -1), -2).reshape(len(cells), n, w, n, w)
-    blocks = _cartesian(bodies, padded[row, a, :, b, :], a, b)
     index = torch.stack([a, b, row], dim=1)
+    blocks = _of_pairs(bodies, index, lattice.covariance(cells, mesh))
     scale = lattice.thermal_scale if scale is None else scale
     return BodyPairs(bodies, index, cells, weight.to(blocks), scale * blocks)
+
+
+def pair_tangents(
+    lattice: LatticeModel,
+    pairs: BodyPairs,
+    changes: Sequence[ForceConstants],
+    mesh: Sequence[int] | None = None,
+    scale_slope: Tensor | None = None,
+) -> Tensor:
+    """Derivatives of the covariances of pairs along changes of the force constants.
+
+    Parameters
+    ----------
+    lattice, mesh
+        As for `body_pairs`.
+    pairs : BodyPairs
+        Those of the lattice.
+    changes : sequence of ForceConstants
+        Of the same blocks as those of the lattice.
+    scale_slope : Tensor, shape (n_changes,), optional
+        Derivative of the thermal scale along each, if it depends on the force constants.
+
+    Returns
+    -------
+    Tensor, shape (n_changes, n_pairs, w, w), Å^2 for translations
+        Without gradient.
+    """
+    mesh = tuple(mesh or lattice.mesh)
+    average = lattice.zone_average
+    slopes = covariance_slopes(
+        lattice.bodies, lattice.force_constants, changes, mesh, pairs.cells, average
+    )
+    scale, blocks = lattice.thermal_scale.detach(), pairs.blocks.detach()
+    found = blocks.new_zeros(len(changes), *blocks.shape)
+    for i, slope in enumerate(slopes):
+        found[i] = scale * _of_pairs(lattice.bodies, pairs.index, slope)
+    if scale_slope is not None:
+        found += scale_slope[:, None, None, None] * (blocks / scale)
+    return found
 
 
 def _listed(bodies: Bodies, mesh: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -135,11 +174,18 @@ def _listed(bodies: Bodies, mesh: Sequence[int]) -> tuple[Tensor, Tensor, Tensor
 _ORDER = torch.tensor([10**12, 10**6, 1])
 
 
-def _cartesian(bodies: Bodies, blocks: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Blocks in Cartesian librations instead of those about the bodies' axes."""
-    if bodies.width == 3:
+def _of_pairs(bodies: Bodies, index: Tensor, covariance: Tensor) -> Tensor:
+    """Blocks of the pairs, of a covariance of all bodies for each lattice vector.
+
+    In Cartesian librations instead of those about the bodies' axes.
+    """
+    a, b, row = index.unbind(1)
+    n, w = bodies.n_bodies, bodies.width
+    padded = bodies.scatter(bodies.scatter(covariance, -1), -2).reshape(-1, n, w, n, w)
+    blocks = padded[row, a, :, b, :]
+    if w == 3:
         return blocks
     eye = torch.eye(3, dtype=blocks.dtype, device=blocks.device).expand_as(bodies.axes)
-    turn = torch.zeros(bodies.n_bodies, 6, 6, dtype=blocks.dtype, device=blocks.device)
+    turn = torch.zeros(n, 6, 6, dtype=blocks.dtype, device=blocks.device)
     turn[:, :3, :3], turn[:, 3:, 3:] = eye, bodies.axes
     return turn[a] @ blocks @ turn[b].mT

@@ -97,6 +97,26 @@ def truncate(pairs: BodyPairs, q_max: float, rtol: float, order: int | None = No
     return Truncation((last - 1).to(pairs.index.device), lost / total if total else 0.0)
 
 
+@torch.no_grad()
+def truncation_error(
+    pairs: BodyPairs, degrees: Tensor, q_max: float, order: int | None = None
+) -> float:
+    """Estimated error of the sum with given degrees, relative to the intensity of all orders.
+
+    Parameters
+    ----------
+    pairs, q_max, order
+        As for `truncate`.
+    degrees : Tensor, shape (n_pairs,), int64
+        Highest power of rho of each pair; -1 where it is left out.
+    """
+    errors = _errors(pairs, q_max, order)
+    last = (degrees.cpu() + 1).clamp(max=errors.shape[1] - 1)
+    lost = pairs.weight.cpu().double() * errors.gather(1, last[:, None]).squeeze(1)
+    total = _own_intensity(pairs, q_max, order)
+    return float(lost.sum()) / total if total else 0.0
+
+
 def _errors(pairs: BodyPairs, q_max: float, order: int | None) -> Tensor:
     """Error of each pair if it is left out, or its series ends at degree 0, 1, ...; (n, m)."""
     t, coupling, libration = _norms(pairs, q_max)

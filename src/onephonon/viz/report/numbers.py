@@ -109,6 +109,8 @@ def to_json_types(report_data: ReportData) -> Any:
             "versions": versions(),
             "command": report_data.command,
             "settings": asdict(fit.settings),
+            "orders": fit.model.orders,
+            "multiphonon_mesh": fit.model.multiphonon_mesh,
             "verdict": asdict(report_data.verdict),
             "residuals": asdict(report_data.residuals),
             "messages": fit.messages,
