@@ -1,6 +1,7 @@
 """How far the series of each pair goes: the errors that are left, and their estimates."""
 
 from functools import cache
+from itertools import pairwise
 
 import pytest
 import torch
@@ -16,8 +17,8 @@ CASES = {"2ol9": ("asu", (3, 3, 2)), "5zck": ("asu", (3, 2, 2)), "5wkd": ("resid
 
 RTOLS = (1e-3, 1e-4, 1e-5, 1e-6)
 
-#: Errors are relative to the intensity of atoms with random phases, from which that of few bodies at
-#: low resolution differs, and covariances along their softest direction are larger than their norm.
+#: Errors are relative to the intensity of atoms with random phases, from which that of few bodies
+#: at low resolution differs, and along a soft direction a covariance is larger than its norm.
 LARGEST = 4.0
 
 
@@ -74,7 +75,7 @@ def test_more_accuracy_takes_more_terms(model_at, code):
     model = model_at(code, 3.0)
     pairs = pairs_of(model)
     found = [truncate(pairs, 2.0, rtol) for rtol in RTOLS]
-    for coarse, fine in zip(found, found[1:], strict=False):
+    for coarse, fine in pairwise(found):
         assert bool((fine.degrees >= coarse.degrees).all())
         assert fine.degree > 0
         assert fine.error <= coarse.error
