@@ -12,12 +12,12 @@ from torch import Tensor
 from onephonon.core.caching import ObjectCache, ValueCache
 from onephonon.dynamics.lattice_model import LatticeModel
 
-from ..amplitudes.direct import DirectEngine
-from ..bound_model import BoundModel
-from ..diffuse import displacements_and_scale
-from ..points import QPoints
-from .higher_orders import HigherOrders, largest_q
-from .pairs import body_pairs
+from .amplitudes.direct import DirectEngine
+from .bound_model import BoundModel
+from .diffuse import displacements_and_scale
+from .multiphonon.higher_orders import HigherOrders, largest_q
+from .multiphonon.pairs import body_pairs
+from .points import QPoints
 
 #: Number of q at which errors are estimated.
 N_TRIALS = 48

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -12,10 +13,10 @@ from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
 from onephonon.dynamics.lattice_model import LatticeModel
 
-from ..bound_model import BoundModel
-from ..numerics import Numerics
-from ..q_source import QSource
-from .settings import Orders
+from .bound_model import BoundModel
+from .multiphonon.settings import Orders
+from .numerics import Numerics
+from .q_source import QSource
 
 #: Number of shells of equal volume in reciprocal space.
 N_SHELLS = 8
@@ -93,10 +94,7 @@ def one_phonon_share(
     ends = torch.linspace((1 / d_max) ** 3, (1 / d_min) ** 3, n_shells + 1, dtype=torch.float64)
     ends = ends ** (1 / 3)
     generator = torch.Generator().manual_seed(0)
-    parts = [
-        _sample(lattice, float(a), float(b), generator)
-        for a, b in zip(ends[:-1], ends[1:], strict=True)
-    ]
+    parts = [_sample(lattice, float(a), float(b), generator) for a, b in itertools.pairwise(ends)]
     bound = BoundModel(
         lattice,
         QSource.from_q(torch.cat(parts), lattice.crystal.cell),
@@ -108,8 +106,7 @@ def one_phonon_share(
         for orders in (1, "all")
     )
     shells = tuple(
-        (1 / float(a) if a > 0 else math.inf, 1 / float(b))
-        for a, b in zip(ends[:-1], ends[1:], strict=True)
+        (1 / float(a) if a > 0 else math.inf, 1 / float(b)) for a, b in itertools.pairwise(ends)
     )
     share = tuple(float(a.nansum() / b.nansum()) for a, b in zip(first, every, strict=True))
     return OnePhononShare(shells, share)
