@@ -14,6 +14,7 @@ from onephonon.network.bodies import Bodies
 from ..amplitudes.base import AmplitudeEngine
 from ..amplitudes.monomials import n_monomials
 from ..points import QPoints
+from .loops import LANES
 from .pair_sums import pair_sums
 from .pairs import BodyPairs
 from .truncation import Truncation, truncate
@@ -67,6 +68,14 @@ class HigherOrders:
     def degree(self) -> int:
         """Largest degree of the moments that are needed."""
         return self.truncation.degree
+
+    def memory_bytes(self) -> int:
+        """Approximate number of bytes of the pairs and of the sums over them."""
+        pairs, threads = self.pairs, torch.get_num_threads()
+        held = (pairs.blocks, pairs.index, pairs.weight, self.truncation.degrees)
+        n_plane = (self.degree + 1) * (self.degree + 2) // 2
+        sums = n_plane * (n_plane + 2 * pairs.bodies.n_bodies) + 2 * len(pairs.cells)
+        return 2 * sum(x.numel() * x.element_size() for x in held) + 8 * LANES * threads * sums
 
     def at(self, q: Tensor, hkl: Tensor, moments: Tensor) -> Tensor:
         """Intensity of these orders at a list of q from moments; see `pair_sums`."""
