@@ -38,10 +38,10 @@ from onephonon.scattering.amplitudes.base import AmplitudeEngine
 from onephonon.scattering.amplitudes.choice import check_engine, check_rtol
 from onephonon.scattering.bound_model import BoundModel
 from onephonon.scattering.diffuse import displacements_and_scale
-from onephonon.scattering.one_phonon_share import OnePhononShare, one_phonon_share
-from onephonon.scattering.order_error import OrderError, order_error
 from onephonon.scattering.multiphonon.settings import Orders
 from onephonon.scattering.numerics import Numerics, check_batch_size
+from onephonon.scattering.one_phonon_share import OnePhononShare, one_phonon_share
+from onephonon.scattering.order_error import OrderError, order_error
 from onephonon.scattering.points import QPoints, within
 from onephonon.scattering.q_source import QSource, Sampling
 

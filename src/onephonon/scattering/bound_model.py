@@ -57,7 +57,7 @@ class BoundModel:
     def at(self, q_vectors: Any) -> BoundModel:
         """The same model at other q: a tensor (N, 3) in 1/Å, points, or a sample."""
         source = QSource.from_q(q_vectors, self.lattice.crystal.cell)
-        return replace(self, source=source, cache=ValueCache())
+        return replace(self, source=source, cache=self.cache.only("pairs"))
 
     @property
     def grid(self) -> HklGrid | None:

@@ -29,6 +29,7 @@ LANES = 8
 def sum_pairs(
     first: int,
     last: int,
+    out: Floats,
     Y: Floats,
     across: Floats,
     hkl: Floats,
@@ -40,7 +41,6 @@ def sum_pairs(
     degrees: Integers,
     order: int,
     tables: Any,
-    out: Floats,
 ) -> None:
     """Add the pairs' sums for q number `first` to `last`; see `pair_sums.pair_sums`."""
     top = tables[0]
@@ -54,7 +54,8 @@ def sum_pairs(
     B = np.zeros((n_plane, LANES))
     e = np.zeros((max(order, 0) + 1, LANES))
     v = np.zeros((2, LANES))
-    total = np.zeros(LANES)
+    re, im, total = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    scratch = np.zeros((6, LANES))
     for begin in range(first, last, LANES):
         _load(begin, last, Y, across, hkl, moments, cells, tables, y, phase, projection, mu)
         total[:] = 0.0
@@ -63,9 +64,9 @@ def sum_pairs(
                 continue
             a, b, r = pairs[p]
             degree = degrees[p]
-            _exponent(blocks[p], y, c)
-            re = np.zeros(LANES)
-            im = np.zeros(LANES)
+            _exponent(blocks[p], y, degree, scratch, c)
+            re[:] = 0.0
+            im[:] = 0.0
             for chain in range(_n_chains(order, degree)):
                 low, high, base = _chain(order, degree, chain)
                 _fill(c, high, degree, base, tables, B, e, E)
@@ -101,6 +102,12 @@ def sum_pairs(
 def sum_pairs_backward(
     first: int,
     last: int,
+    grad: Floats,
+    g_Y: Floats,
+    g_across: Floats,
+    g_hkl: Floats,
+    g_moments: Floats,
+    g_blocks: Floats,
     Y: Floats,
     across: Floats,
     hkl: Floats,
@@ -112,12 +119,6 @@ def sum_pairs_backward(
     degrees: Integers,
     order: int,
     tables: Any,
-    grad: Floats,
-    g_Y: Floats,
-    g_across: Floats,
-    g_hkl: Floats,
-    g_moments: Floats,
-    g_blocks: Floats,
 ) -> None:
     """Derivatives of `sum_pairs`, weighted by `grad` and summed over q for the blocks."""
     top = tables[0]
@@ -138,7 +139,8 @@ def sum_pairs_backward(
     v = np.zeros((2, LANES))
     g_re = np.zeros(LANES)
     g_im = np.zeros(LANES)
-    along = np.zeros(LANES)
+    re, im, along = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    scratch = np.zeros((6, LANES))
     g_hkl_here = np.zeros((3, LANES))
     for begin in range(first, last, LANES):
         _load(begin, last, Y, across, hkl, moments, cells, tables, y, phase, projection, mu)
@@ -151,10 +153,10 @@ def sum_pairs_backward(
                 continue
             a, b, r = pairs[p]
             degree = degrees[p]
-            _exponent(blocks[p], y, c)
+            _exponent(blocks[p], y, degree, scratch, c)
             g_c[:] = 0.0
-            re = np.zeros(LANES)
-            im = np.zeros(LANES)
+            re[:] = 0.0
+            im[:] = 0.0
             for u in range(LANES):
                 here = grad[begin + u] * weight[p] if u < n_here else 0.0
                 g_re[u] = here * phase[r, 0, u]
@@ -208,8 +210,8 @@ def sum_pairs_backward(
             for axis in range(3):
                 for u in range(LANES):
                     g_hkl_here[axis, u] += 2.0 * math.pi * cells[r, axis] * along[u]
-            _exponent_backward(blocks[p], y, g_c, g_y, g_blocks[p])
-        _store(begin, n_here, projection, mu, g_mu, moments, tables, across, g_moments, g_across)
+            _exponent_backward(blocks[p], y, degree, g_c, g_y, g_blocks[p])
+        _store(begin, n_here, projection, g_mu, moments, tables, across, g_moments, g_across)
         for u in range(n_here):
             for i in range(3):
                 g_hkl[begin + u, i] = g_hkl_here[i, u]
@@ -311,24 +313,34 @@ def _projection(begin: int, last: int, across: Floats, tables: Any, projection: 
 
 
 @compiled
-def _exponent(block: Floats, y: Floats, c: Floats) -> None:
-    """``c_mn = y_m^T C y_n``: translations with m = 0, librations with m = 1, 2."""
-    n = 3 if block.shape[0] == 6 else 1
-    for m in range(n):
-        for k in range(n):
+def _exponent(block: Floats, y: Floats, degree: int, scratch: Floats, c: Floats) -> None:
+    """``c_mn = y_m^T C y_n``: translations with m = 0, librations with m = 1, 2 if needed."""
+    n = 3 if degree else 1
+    for k in range(n):
+        column = 3 if k else 0
+        for i in range(6 if degree else 3):
             for u in range(LANES):
-                c[m, k, u] = 0.0
-            for i in range(3):
-                for j in range(3):
-                    value = block[i + (3 if m else 0), j + (3 if k else 0)]
-                    for u in range(LANES):
-                        c[m, k, u] += value * y[m, i, u] * y[k, j, u]
+                scratch[i, u] = (
+                    block[i, column] * y[k, 0, u]
+                    + block[i, column + 1] * y[k, 1, u]
+                    + block[i, column + 2] * y[k, 2, u]
+                )
+        for m in range(n):
+            row = 3 if m else 0
+            for u in range(LANES):
+                c[m, k, u] = (
+                    scratch[row, u] * y[m, 0, u]
+                    + scratch[row + 1, u] * y[m, 1, u]
+                    + scratch[row + 2, u] * y[m, 2, u]
+                )
 
 
 @compiled
-def _exponent_backward(block: Floats, y: Floats, g_c: Floats, g_y: Floats, g_block: Floats) -> None:
+def _exponent_backward(
+    block: Floats, y: Floats, degree: int, g_c: Floats, g_y: Floats, g_block: Floats
+) -> None:
     """Derivatives of `_exponent`."""
-    n = 3 if block.shape[0] == 6 else 1
+    n = 3 if degree else 1
     for m in range(n):
         for k in range(n):
             for i in range(3):
@@ -336,9 +348,10 @@ def _exponent_backward(block: Floats, y: Floats, g_c: Floats, g_y: Floats, g_blo
                     row, column = i + (3 if m else 0), j + (3 if k else 0)
                     value, total = block[row, column], 0.0
                     for u in range(LANES):
-                        total += g_c[m, k, u] * y[m, i, u] * y[k, j, u]
-                        g_y[m, i, u] += g_c[m, k, u] * value * y[k, j, u]
-                        g_y[k, j, u] += g_c[m, k, u] * value * y[m, i, u]
+                        g = g_c[m, k, u]
+                        total += g * y[m, i, u] * y[k, j, u]
+                        g_y[m, i, u] += g * value * y[k, j, u]
+                        g_y[k, j, u] += g * value * y[m, i, u]
                     g_block[row, column] += total
 
 
@@ -452,7 +465,6 @@ def _store(
     begin: int,
     n_here: int,
     projection: Floats,
-    mu: Floats,
     g_mu: Floats,
     moments: Floats,
     tables: Any,

@@ -13,6 +13,7 @@ The translations' part of c is in the coefficients, exactly; the series is one o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -260,7 +261,7 @@ class _PairSums(torch.autograd.Function):
         ctx.series = series
         arrays = series.arrays(Y, across, hkl, moments, blocks)
         out = np.zeros(len(Y))
-        in_threads(lambda part: loops.sum_pairs(*part, *arrays, out), _parts(len(Y)))
+        in_threads(lambda part: loops.sum_pairs(*part, out, *arrays), _parts(len(Y)))
         return torch.from_numpy(out).to(Y)
 
     @staticmethod
@@ -273,16 +274,17 @@ class _PairSums(torch.autograd.Function):
             return (*(next(found) if n else None for n in ctx.needs_input_grad[:5]), None)
         arrays = series.arrays(*inputs)
         weight = _array(grad)
-        shares = [np.zeros_like(arrays[i]) for i in (0, 1, 2, 3)]
+        shares: list[Any] = [np.zeros_like(arrays[i]) for i in (0, 1, 2, 3)]
 
-        def work(part: tuple[int, int]) -> Any:
-            blocks = np.zeros_like(arrays[7])
-            loops.sum_pairs_backward(*part, *arrays, weight, *shares, blocks)
-            return blocks
+        total, lock = np.zeros_like(arrays[7]), Lock()
 
-        total = np.zeros_like(arrays[7])
-        for part in _parts(len(grad)):
-            total += work(part)
+        def work(part: tuple[int, int]) -> None:
+            blocks = np.zeros_like(total)
+            loops.sum_pairs_backward(*part, *(weight, *shares, blocks), *arrays)
+            with lock:
+                total[:] += blocks
+
+        in_threads(work, _parts(len(grad)))
         g_moments = torch.view_as_complex(torch.from_numpy(shares[3]))
         every = [torch.from_numpy(x) for x in shares[:3]] + [g_moments, torch.from_numpy(total)]
         return (*(g.to(x) for g, x in zip(every, inputs, strict=True)), None)

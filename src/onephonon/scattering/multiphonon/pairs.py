@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from onephonon.core.memory import state_memory
 from onephonon.dynamics.displacements import copy_separations
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.network.bodies import Bodies
@@ -16,6 +18,9 @@ from onephonon.network.bodies import Bodies
 #: A component this close to half the mesh has two images (in units of the mesh): rounding of
 #: fractional coordinates.
 TIE = 1e-6
+
+#: Bytes of the numbers of a pair's bodies and cell, and of its weight.
+PAIR_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -73,17 +78,41 @@ def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> Body
     -------
     BodyPairs
         Covariances include the thermal scale. Differentiable in the force constants.
+
+    Raises
+    ------
+    InputError
+        If the mesh is less symmetric than the crystal, or the pairs need more memory than there is.
     """
     bodies = lattice.bodies
+    name = "multiphonon_mesh" if mesh else "mesh"
     mesh = tuple(mesh or lattice.mesh)
+    n_pairs = expected_pairs(bodies, mesh)
+    state_memory(
+        _memory(bodies, mesh),
+        f"covariances of {n_pairs:.3g} pairs of bodies",
+        "take larger bodies, or a coarser multiphonon_mesh",
+    )
     a, b, cell, weight = _listed(bodies, mesh)
     cells, row = torch.unique(cell, dim=0, return_inverse=True)
-    every = lattice.covariance(cells, mesh)
+    every = lattice.covariance(cells, mesh, name)
     n, w = bodies.n_bodies, bodies.width
     padded = bodies.scatter(bodies.scatter(every, -1), -2).reshape(len(cells), n, w, n, w)
     blocks = _cartesian(bodies, padded[row, a, :, b, :], a, b)
     index = torch.stack([a, b, row], dim=1)
     return BodyPairs(bodies, index, cells, weight.to(blocks), lattice.thermal_scale * blocks)
+
+
+def expected_pairs(bodies: Bodies, mesh: Sequence[int]) -> int:
+    """About how many pairs of bodies a mesh has."""
+    return max(1, bodies.n_bodies**2 * math.prod(mesh) // 2)
+
+
+def _memory(bodies: Bodies, mesh: Sequence[int]) -> float:
+    """Bytes that `body_pairs` needs, as measured: four copies of its arrays at a time."""
+    number = bodies.positions.element_size()
+    blocks = expected_pairs(bodies, mesh) * (bodies.width**2 * number + PAIR_BYTES)
+    return float(4 * (math.prod(mesh) * bodies.n_dof**2 * number + blocks))
 
 
 def _listed(bodies: Bodies, mesh: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
