@@ -45,13 +45,15 @@ def inputs_of(bound: BoundModel) -> dict[str, str]:
         if field.name not in UNUSED:
             name = NAMES.get(field.name, field.name)
             by_name.setdefault(name, []).append(getattr(crystal, field.name))
-    numerics = bound.numerics
+    numerics, orders = bound.numerics, bound.orders
+    pairs_mesh = None if orders.first_only else orders.mesh or lattice.mesh
     by_name |= {
         "the bodies": [bodies.body, bodies.dof],
         "the contacts": [contacts.i, contacts.j, contacts.cell],
         "the springs": [lattice.force_constants if springs is None else springs],
         "the zone average": [lattice.mesh, lattice.zone_average],
         "the thermal scale": [lattice.fixed_scale],
+        "the orders": [orders.name, pairs_mesh],
         "the numerics": [bound.engine.name, numerics.rtol, lattice.solver],
         "the points": [bound.grid, *bound.limits],
     }

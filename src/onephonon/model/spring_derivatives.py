@@ -53,7 +53,8 @@ def jacobian(
     Raises
     ------
     InputError
-        If the springs are plain constants or a user's function.
+        If the springs are plain constants or a user's function, or if orders beyond the first are
+        summed.
     """
     return spring_jacobian(_dependence(bound, springs, hold), G=G, **_options(bound))
 
@@ -120,6 +121,7 @@ def _dependence(
     bound: BoundModel, springs: nn.Module | None, hold: Collection[str]
 ) -> SpringDependence:
     """What the intensity depends on."""
+    bound.orders.check_first_only("spring_jacobian")
     if not isinstance(springs, ClassSprings | InterfaceStiffness):
         raise InputError("spring_jacobian needs classes of springs; give springs=SpringPlan(...)")
     lattice, flat = bound.lattice, springs.values().detach().reshape(-1)

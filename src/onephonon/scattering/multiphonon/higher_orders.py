@@ -129,10 +129,19 @@ class HigherOrders:
         return result.index_put((where,), torch.cat(values)) if values else result
 
     def _batch(self, engine: AmplitudeEngine) -> int:
-        """Number of q per batch; the mesh engine sets up densities for each, so all at once."""
+        """Number of q per batch."""
         per_q = n_monomials(self.degree) * self.pairs.bodies.n_bodies
-        most = NUMBERS_AT_A_TIME * (8 if engine.name == "mesh" else 1)
-        return max(MIN_BATCH, most // per_q)
+        return max(MIN_BATCH, _numbers_at_a_time(engine) // per_q)
+
+
+def at_points_bytes(engine: AmplitudeEngine) -> int:
+    """About how many bytes `at_points` needs, without the pairs: three copies of the moments."""
+    return 3 * 16 * _numbers_at_a_time(engine)
+
+
+def _numbers_at_a_time(engine: AmplitudeEngine) -> int:
+    """Moments per batch of q; the mesh engine sets up densities for each, so more at once."""
+    return NUMBERS_AT_A_TIME * (8 if engine.name == "mesh" else 1)
 
 
 def mean_radius(bodies: Bodies) -> float:
