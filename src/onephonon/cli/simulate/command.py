@@ -15,9 +15,11 @@ from ..models import build_model, model_arguments, show_zone_average
 from ..options.displacements import DebyeWallerOptions
 from ..options.network import NetworkOptions
 from ..options.numerics import NumericsOptions
+from ..options.orders import MultiphononOptions
 from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
+from ..orders import range_of_model, show_orders, show_share
 from ..remarks import show_remarks
 from ..terminal import echo, progress
 from .options import MapFileOptions, ModeOptions, PointOptions
@@ -46,6 +48,7 @@ def simulate(
     network: NetworkOptions,
     springs: SpringOptions,
     displacements: DebyeWallerOptions,
+    orders: MultiphononOptions,
     modes: ModeOptions,
     numerics: NumericsOptions,
     map_file: MapFileOptions,
@@ -59,9 +62,11 @@ def simulate(
 
     check_map_ending(output)
     writing.check(output)
+    modes.check_orders(orders.summed)
     where, list_shape = points.read()
     how = modes.arguments() | {"use_data_adp": displacements.use_data_adp}
-    arguments = model_arguments(points, network, springs, displacements, numerics, structure)
+    groups = (points, network, springs, displacements, orders, numerics, structure)
+    arguments = model_arguments(*groups)
     model = build_model(file, arguments, **where, **numerics.tensor_arguments())
     show_remarks(model.crystal, file.name, writing.quiet)
     show_zone_average(model, writing.quiet)
@@ -71,6 +76,9 @@ def simulate(
         echo(f"engine: {engine}", err=True)
     stored = map_file.stored("float64" if engine.name == "direct" else "float32")
     _check_streaming(model, output, how, map_file.unique)
+    show_orders(model.bound, displacements.use_data_adp, writing.quiet)
+    if modes.every and not writing.quiet:
+        show_share(model, range_of_model(model), displacements.use_data_adp, writing.quiet)
     softest = how.pop("softest", None)
     intensity = None
     if softest is not None:
