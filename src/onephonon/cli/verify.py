@@ -11,7 +11,7 @@ from .app import command
 from .checks import NOT_NEGATIVE, Counts, Limits
 from .models import model_arguments
 from .options.network import NetworkOptions
-from .options.orders import OrderOptions
+from .options.orders import NumberOfOrders, OrderOptions
 from .options.output import MessageOptions
 from .options.springs import SpringOptions
 from .options.structure import StructureFile, StructureOptions
@@ -32,6 +32,7 @@ class ComparedOrders(OrderOptions):
         typer.Option(
             metavar="N|all", help="Compare also the sum of so many orders, or of all of them."
         ),
+        NumberOfOrders(),
     ] = "1"
 
 

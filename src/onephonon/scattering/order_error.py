@@ -25,6 +25,9 @@ N_TRIALS = 48
 #: covariances fall as 1/R, their squares as 1/R^2.
 POWER = 2.0
 
+#: Errors below this are not told apart, percent.
+SMALLEST = 0.001
+
 #: Accuracy of the sum that others are compared with, in units of rtol.
 REFERENCE = 0.01
 
@@ -53,10 +56,12 @@ class OrderError:
     degree: int
 
     def __str__(self) -> str:
-        left_out = f"{self.n_left_out} of {self.n_pairs} pairs of bodies"
+        left_out = "high orders"
+        if self.n_left_out:
+            left_out += f" and {self.n_left_out} of {self.n_pairs} pairs of bodies"
         return (
-            f"about {_percent(self.order)} left out with high orders and {left_out}, "
-            f"about {_percent(self.mesh)} from the mesh of the covariances"
+            f"{_percent(self.order)} left out with {left_out}, "
+            f"{_percent(self.mesh)} from the mesh of the covariances"
         )
 
 
@@ -147,5 +152,7 @@ def _rms(x: Tensor) -> float:
 
 
 def _percent(x: float) -> str:
-    """A relative error to one digit."""
-    return f"{max(100 * x, 1e-6):.1g} %"
+    """A relative error to one digit: an estimate is no better."""
+    if 100 * x < SMALLEST:
+        return f"less than {SMALLEST:g} %"
+    return f"about {float(f'{100 * x:.1g}'):g} %"

@@ -7,10 +7,23 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from onephonon.scattering.multiphonon.settings import Orders
+from onephonon.core.errors import InputError
+from onephonon.scattering.multiphonon.settings import Orders, check_orders
 
 from ..checks import Counts, Given
 from ..groups import OptionGroup
+
+
+@dataclass(frozen=True)
+class NumberOfOrders:
+    """A number of orders, or 'all'."""
+
+    def check(self, option: str, value: Any) -> None:
+        """Raise InputError for anything else."""
+        try:
+            check_orders(value)
+        except InputError as error:
+            raise InputError(str(error).replace("orders", option, 1)) from None
 
 
 @dataclass(frozen=True)
@@ -25,17 +38,13 @@ class OrderOptions(OptionGroup):
             metavar="N|all",
             help="Sum the intensities of so many orders, from the first (one phonon), or of all.",
         ),
+        NumberOfOrders(),
     ] = "1"
 
     @property
     def summed(self) -> Orders:
         """The orders, with the default mesh."""
         return Orders().with_number(self.orders)
-
-    def check_together(self, given: Given) -> None:
-        """Raise InputError for anything but a number of orders or 'all'."""
-        super().check_together(given)
-        _ = self.summed
 
     def model_arguments(self) -> dict[str, Any]:
         """Keywords of `OnePhonon`."""
