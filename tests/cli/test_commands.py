@@ -103,6 +103,32 @@ def test_a_mesh_of_displacements_in_a_comparison(tmp_path: Path) -> None:
     np.testing.assert_allclose(ours[both], theirs[both], rtol=1e-10)
 
 
+def test_occupation_of_modes_in_maps_and_comparisons(tmp_path: Path) -> None:
+    data, model, table = tmp_path / "data.npz", tmp_path / "model.npz", tmp_path / "pdos.txt"
+    run_command("simulate", DATA / "5zck.pdb", *RANGES, "--temperature", 20, "-o", data)
+    quantum = read_map(data)
+    assert quantum.parameters["temperature"] == 20
+    assert quantum.parameters["occupation"] == "quantum at 20 K"
+    table.write_text("0 1\n9 1\n")
+    # A density of states that is that of the model: the same as without a table.
+    given = ["--temperature", 20, "--populations", table, "--populations-mode", "thermal"]
+    given += ["--average", 0, "--remove-shells", 2]
+    run_command("compare", DATA / "5zck.pdb", data, *given, "-o", model)
+    found = read_map(model)
+    assert found.parameters["populations"] == "pdos.txt"
+    assert found.parameters["populations_mode"] == "thermal"
+    assert found.parameters["occupation"] == "by a table of frequency at 20 K"
+    both = np.isfinite(found.intensity) & np.isfinite(quantum.intensity)
+    assert both.sum() > 100
+    np.testing.assert_allclose(found.intensity[both], quantum.intensity[both], rtol=1e-8)
+    run_command("simulate", DATA / "5zck.pdb", *RANGES, *given[:4], "-o", model, "--force")
+    classical = tmp_path / "classical.npz"
+    run_command("simulate", DATA / "5zck.pdb", *RANGES, "-o", classical)
+    np.testing.assert_allclose(
+        read_map(model).intensity[both], read_map(classical).intensity[both], rtol=1e-10
+    )
+
+
 def test_quiet_prints_nothing(tmp_path: Path) -> None:
     out = tmp_path / "m.npz"
     assert run_command("simulate", DATA / "2ol9.pdb", *RANGES, "-o", out, "--quiet") == ""

@@ -185,7 +185,7 @@ def test_modes_are_selected_of_one_phonon_only(
 # fits
 
 
-class Reached(Exception):
+class ReachedError(Exception):
     """The fit would begin."""
 
 
@@ -196,7 +196,7 @@ def begins(monkeypatch: pytest.MonkeyPatch) -> list[OnePhonon]:
 
     def fit_springs(model: OnePhonon, *_: object, **__: object) -> None:
         models.append(model)
-        raise Reached
+        raise ReachedError
 
     monkeypatch.setattr("onephonon.refine.fit.fit_springs", fit_springs)
     return models
@@ -206,7 +206,7 @@ def fit(folder: Path, data: Path, *options: object) -> str:
     """What a fit says before it begins."""
     arguments = ["fit", DATA / "5zck.pdb", data, "-o", folder, "--voxels", "all", *options]
     result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert isinstance(result.exception, Reached), result.output
+    assert isinstance(result.exception, ReachedError), result.output
     return result.stderr
 
 

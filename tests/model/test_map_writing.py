@@ -371,9 +371,18 @@ def test_everything_that_determines_a_map_is_compared():
     from onephonon.scattering.bound_model import BoundModel
     from onephonon.scattering.numerics import Numerics
 
-    compared = {"bodies", "contacts", "springs", "mesh", "zone_average", "fixed_scale", "solver"}
+    compared = {
+        "bodies",
+        "contacts",
+        "springs",
+        "mesh",
+        "zone_average",
+        "fixed_scale",
+        "solver",
+        "occupation",
+    }
     derived = {"force_constants", "spring_classes", "_results"}
     assert {field.name for field in fields(LatticeModel)} == compared | derived
     compared = {"lattice", "source", "numerics", "res_limit", "bragg_tolerance", "orders"}
-    assert {field.name for field in fields(BoundModel)} == compared | {"cache"}
+    assert {field.name for field in fields(BoundModel)} == compared | {"cache", "shared"}
     assert {field.name for field in fields(Numerics)} == {"engine", "rtol", "batch_size"}

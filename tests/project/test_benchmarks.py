@@ -45,3 +45,17 @@ def test_coverage_with_a_truth_on_a_finer_mesh() -> None:
     # Springs are known to 3 to 4 % from this many photons; of five, one in 2000 is 4 sigma off.
     assert 1.0 < float(found[1]) < 8.0
     assert float(found[2]) < 4.0
+
+
+def test_orders(tmp_path: Path) -> None:
+    saved = tmp_path / "orders.json"
+    structure = DATA / "5zck.pdb"
+    command = [sys.executable, str(BENCHMARKS / "orders.py"), "--small", str(structure)]
+    done = subprocess.run(
+        [*command, "--json", str(saved)], capture_output=True, text=True, check=True
+    )
+    assert "map_over_one" in done.stdout
+    rows = json.loads(saved.read_text())
+    assert [row["orders"] for row in rows] == ["1", "2", "all"] * 2
+    # Each within the accuracy that was asked for.
+    assert all(row["error"] < row["rtol"] for row in rows)

@@ -24,6 +24,7 @@ _OPTIONS = {
     "weighting": "--weights",
     "reindexing": "--reindex",
     "kind": "--remove",
+    "pdos_mode": "--populations-mode",
     "sampling": "--per-index",
     "isotropic part": "--remove",
     "space group": "--space-group",

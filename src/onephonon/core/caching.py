@@ -109,12 +109,6 @@ class ValueCache:
         result: T = entry.value
         return result
 
-    def only(self, *names: str) -> ValueCache:
-        """Another cache that begins with the results of these names."""
-        found = ValueCache()
-        found._entries = {name: self._entries[name] for name in names if name in self._entries}
-        return found
-
     def clear(self) -> None:
         """Remove all results."""
         self._entries.clear()

@@ -10,6 +10,9 @@ TWO_PI: float = 2.0 * math.pi
 #: Boltzmann constant, J/K; exact since 2019.
 BOLTZMANN: float = 1.380649e-23
 
+#: Reduced Planck constant, J s; exact since 2019.
+HBAR: float = 6.62607015e-34 / TWO_PI
+
 #: Dalton (atomic mass constant), kg: CODATA 2022.
 DALTON: float = 1.66053906892e-27
 
@@ -22,3 +25,11 @@ def thermal_speed(temperature: float) -> float:
 def thermal_frequency(temperature: float) -> float:
     """``sqrt(kT/(Å^2 Da)) / 2 pi`` in THz, the unit of frequency, at a temperature in K."""
     return thermal_speed(temperature) / 1e-10 / TWO_PI / 1e12
+
+
+def quantum_length(temperature: float) -> float:
+    """``hbar / (2 sqrt(kT Da))`` in Å at a temperature in K: 0.2011 at 300 K.
+
+    Times the reduced frequency of a mode (`dynamics.spectra`) it is ``hbar omega / 2kT``.
+    """
+    return HBAR / (2.0 * DALTON * thermal_speed(temperature)) / 1e-10

@@ -6,6 +6,13 @@ divergent part is integrated exactly (`acoustic_correction`): the error falls as
 default mesh is within 0.2 % of the limit. A periodic supercell of n cells along each axis
 (``zone_average='supercell'``) has only the wavevectors of the mesh, and does not move as a whole:
 its displacements are smaller by a fraction of about 1/n.
+
+With another than classical occupation of the modes (`occupation`) the divergent part is classical
+times a factor. What else the translations of the cell have near Gamma, which for quantum occupation
+is smooth where waves are slower than kT/hbar, is integrated likewise (`bounded_correction`) in a
+crystal, and left out in a supercell. Where it is not smooth, at temperatures far below those of the
+waves at the edge of the mesh's cell, it is taken for R = 0 at other R, too: there its error falls
+as 1/n^2.
 """
 
 from __future__ import annotations
@@ -21,11 +28,12 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from .bloch import phase
-from .gamma_cell import acoustic_correction
+from .gamma_cell import acoustic_correction, bounded_correction
 from .long_waves import long_wave_stiffness
-from .solvers.choice import make_solver
-from .solvers.dense.solver import DenseSolver
-from .solvers.dense.zone_mean import mesh_inverses
+from .solvers.base import Solver
+from .solvers.choice import OccupiedModes, SolverLike, make_solver
+from .solvers.dense.zone_mean import mesh_inverses, own_blocks
+from .solvers.occupied import OccupiedSolver
 
 ZONE_AVERAGES = ("crystal", "supercell")
 
@@ -44,8 +52,11 @@ def covariance(
     cells: Tensor,
     progress: Progress | None = None,
     zone_average: str = "crystal",
+    solver: SolverLike = "dense",
 ) -> Tensor:
     """Covariance of body displacements, ``C(R) = 1/N sum_k K(k)^-1 exp(-i k.R)``, at s = 1.
+
+    With another occupation ``C(k)/s`` stands for ``K(k)^-1``, and the result is ``C(R)/s``.
 
     Parameters
     ----------
@@ -62,6 +73,8 @@ def covariance(
         Include the acoustic waves near Gamma, or not; see the module. In a crystal R stands for
         the shortest images of the vector between two copies of the asymmetric unit, with equal
         shares.
+    solver : OccupiedModes, optional
+        Occupation of the modes; classical for any name of a solver, and dense matrices then.
 
     Returns
     -------
@@ -70,16 +83,22 @@ def covariance(
     """
     n = samples[0] * samples[1] * samples[2]
     total = constants.onsite.new_zeros(len(cells), bodies.n_dof, bodies.n_dof)
-    for k_frac, weight, inverse in mesh_inverses(bodies, constants, samples, progress):
+    made = make_solver(bodies, constants, solver if isinstance(solver, OccupiedModes) else "dense")
+    if isinstance(made, OccupiedSolver):
+        every = made.mesh(samples, progress)
+    else:
+        every = mesh_inverses(bodies, constants, samples, progress)
+    for k_frac, weight, inverse in every:
         waves = phase(k_frac, cells).conj() * weight[:, None]
         total = total + torch.einsum("kr,kab->rab", waves, inverse).real
     if check_zone_average(zone_average) == "crystal":
         T = bodies.translations().reshape(bodies.n_ops, -1, 3)
-        A = long_wave_stiffness(DenseSolver(bodies, constants))
-        waves = acoustic_correction(A, samples, cells, copy_separations(bodies).flatten(0, 1))
+        waves = _waves(made, samples, cells, copy_separations(bodies).flatten(0, 1))
         waves = waves.unflatten(1, (bodies.n_ops, bodies.n_ops))
         moved = torch.einsum("aix,rabxy,bjy->raibj", T, waves, T)
         total = total + moved.reshape(total.shape)
+        left_out = made.excess_at_gamma()
+        total = total if left_out is None else total + left_out
     return total / n
 
 
@@ -98,7 +117,7 @@ def displacement_covariance(
     constants: ForceConstants,
     samples: Sequence[int],
     progress: Progress | None = None,
-    solver: str = "auto",
+    solver: SolverLike = "auto",
     zone_average: str = "crystal",
 ) -> Tensor:
     """Mean-square displacements of every atom of the cell at s = 1: ``U_j = A_j C_bb(0) A_j^T``.
@@ -107,8 +126,8 @@ def displacement_covariance(
     ----------
     bodies, constants, samples, progress, zone_average
         As for `covariance`.
-    solver : {'auto', 'dense', 'condensed'}
-        How K is inverted; see `choose_solver`.
+    solver : {'auto', 'dense', 'condensed'} or OccupiedModes
+        How K is inverted; see `choose_solver`. With an occupation the result is ``U/s``.
 
     Returns
     -------
@@ -118,8 +137,28 @@ def displacement_covariance(
     chosen = make_solver(bodies, constants, solver)
     blocks = chosen.zone_mean(samples, progress)
     A = bodies.displacements()
-    U = A @ blocks[bodies.body] @ A.mT
     if check_zone_average(zone_average) == "supercell":
-        return U
-    waves = acoustic_correction(long_wave_stiffness(chosen), samples)
-    return U + waves / (samples[0] * samples[1] * samples[2])
+        return A @ blocks[bodies.body] @ A.mT
+    n = samples[0] * samples[1] * samples[2]
+    left_out = chosen.excess_at_gamma()
+    if left_out is not None:
+        blocks = blocks + own_blocks(bodies, left_out) / n
+    U = A @ blocks[bodies.body] @ A.mT
+    return U + _waves(chosen, samples) / n
+
+
+def _waves(
+    solver: Solver,
+    samples: Sequence[int],
+    cells: Tensor | None = None,
+    offsets: Tensor | None = None,
+) -> Tensor:
+    """What the mesh lacks of the acoustic waves, for the translations of the cell."""
+    A = long_wave_stiffness(solver)
+    waves = solver.at_rest * acoustic_correction(A, samples, cells, offsets)
+
+    if solver.excess is None:
+        return waves
+    mass = solver.bodies.masses.sum()
+    # The value at Gamma, or its likes, is the same for every R.
+    return waves + bounded_correction(A / mass, samples, solver.excess) / mass

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from torch import Tensor
 from onephonon.core.errors import NetworkError
 from onephonon.core.tensors import in_vmap, inside_functorch, values_of_all
 from onephonon.core.units import TWO_PI
+
+from .matrix_function import hermitian_function
 
 #: Order J and width w of the window, B = 1/w^2 for a cubic mesh: sum and integral differ by 1e-9 of
 #: z for a constant A, by up to 5e-5 for crystals with central forces, and less for others.
@@ -40,6 +43,9 @@ WINDOW_END = 40.0
 
 #: Polar angles of the integral over directions (Gauss-Legendre). The integrand is smooth.
 N_POLAR = 24
+
+#: Radii of the integral of a function that is not homogeneous (Gauss-Legendre): enough for 1/k.
+N_RADIAL = 40
 
 #: A vector has two images along an axis where its component is this close to half the mesh.
 TIE = 1e-9
@@ -90,42 +96,122 @@ def acoustic_correction(
     NetworkError
         If the crystal does not resist some long wave.
     """
-    n = stiffness.new_tensor([float(x) for x in samples])
-    A = stiffness / (n[:, None, None, None] * n[:, None, None])
-    at_zero = cells is None
-    zero = torch.zeros(1, 3, dtype=torch.int64)
-    R = (zero if cells is None else cells).to(n) / n
-    x = (zero if offsets is None else offsets).to(n) / n
-    # Images lie nearer to each other than lattice points: the window must be narrower there.
-    B = _window(A, WIDTH if at_zero else 2.0 * WIDTH)
-    along, weight = _directions(B)
-    f = _inverse(torch.einsum("ka,kb,abxy->kxy", along, along, A))
+    cell = _GammaCell.of(stiffness, samples, cells, offsets)
+    along, weight = _directions(cell.B)
+    f = _inverse(cell.along(along))
     # Most of the images are equal: their waves are integrated once.
-    images = torch.stack(_images(R[:, None] + x))
+    images = torch.stack(_images(cell.R[:, None] + cell.x))
     image, which = torch.unique(images.flatten(0, 2), dim=0, return_inverse=True)
-    of_image = torch.einsum(
-        "k,ik,kxy->ixy", weight, _radial_integral(TWO_PI * (image @ along.T)), f
-    )
+    waves = _radial_integral(TWO_PI * (image @ along.T))
+    of_image = torch.einsum("k,ik,kxy->ixy", weight, waves, f)
     integral = of_image[which].reshape(*images.shape[:3], 3, 3).mean(0)
-    # Waves of the lattice depend on m modulo the mesh only, except for the phase of x.
-    shape = (math.prod(samples), len(x), 3, 3)
-    bins = stiffness.new_zeros(2, *shape)
-    for m, window in _lattice(B, sparse=at_zero):
-        f = _inverse(torch.einsum("ka,kb,abxy->kxy", m, m, A))
-        share, index = 2.0 * window[:, None, None] * f, _mesh_index(m, samples)
-        binned = []
-        for angle in (TWO_PI * (m @ x.T)).T[:, :, None, None]:
-            both = torch.stack([torch.cos(angle) * share, torch.sin(angle) * share])
-            binned.append(bins.new_zeros(2, *shape[:1], 3, 3).index_add(1, index, both))
-        bins = bins + torch.stack(binned, dim=2)
-    mesh = torch.cartesian_prod(*(torch.arange(int(i)) for i in samples)).reshape(-1, 3)
-    angle = TWO_PI * (mesh.to(n) @ R.T)
-    found = (
-        integral
-        - torch.einsum("kr,koxy->roxy", torch.cos(angle), bins[0])
-        + torch.einsum("kr,koxy->roxy", torch.sin(angle), bins[1])
-    )
-    return found[0, 0] if at_zero else found
+    found = integral - cell.lattice_sum(_inverse)
+    return found[0, 0] if cells is None else found
+
+
+def bounded_correction(
+    stiffness: Tensor, samples: Sequence[int], f: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What a mesh average of another function of the long waves' stiffness lacks, at R = 0.
+
+    As `acoustic_correction`, for functions f(A) that diverge less at Gamma than the inverse, or
+    not at all. For one that is smooth there it is f(0), the value that the mesh leaves out, which
+    is the same for every R.
+
+    Parameters
+    ----------
+    stiffness, samples
+        As for `acoustic_correction`.
+    f : callable
+        Of the eigenvalues of the stiffness, (..., 3), element by element.
+
+    Returns
+    -------
+    Tensor, shape (3, 3)
+        Once differentiable in the stiffness and whatever f depends on.
+    """
+    cell = _GammaCell.of(stiffness, samples)
+    x, weight = _directions(cell.B)
+    nodes, shares = np.polynomial.legendre.leggauss(N_RADIAL)
+    half = 0.5 * math.sqrt(WINDOW_END)
+    r = cell.B.new_tensor(half * (nodes + 1.0))[:, None, None]
+    share = cell.B.new_tensor(half * shares)[:, None, None] * r * r * _window_value(r * r)
+
+    def over_radii(y: Tensor) -> Tensor:
+        return (share * f(r * r * y)).sum(0)
+
+    values = hermitian_function(cell.along(x), over_radii)
+    integral = torch.einsum("k,kxy->xy", weight, values)
+    return integral - cell.lattice_sum(lambda A: hermitian_function(A, f))[0, 0]
+
+
+@dataclass(frozen=True)
+class _GammaCell:
+    """The cell of a mesh around Gamma, in units of the mesh.
+
+    Parameters
+    ----------
+    A : Tensor, shape (3, 3, 3, 3)
+        Stiffness against long waves.
+    B : Tensor, shape (3, 3)
+        Quadratic form of the window.
+    R : Tensor, shape (n_cells, 3)
+    x : Tensor, shape (n_offsets, 3)
+    samples : three int
+    at_zero : bool
+        Whether R is 0 alone.
+    """
+
+    A: Tensor
+    B: Tensor
+    R: Tensor
+    x: Tensor
+    samples: Sequence[int]
+    at_zero: bool
+
+    @classmethod
+    def of(
+        cls,
+        stiffness: Tensor,
+        samples: Sequence[int],
+        cells: Tensor | None = None,
+        offsets: Tensor | None = None,
+    ) -> _GammaCell:
+        """From the arguments of `acoustic_correction`."""
+        n = stiffness.new_tensor([float(x) for x in samples])
+        A = stiffness / (n[:, None, None, None] * n[:, None, None])
+        zero = torch.zeros(1, 3, dtype=torch.int64)
+        R = (zero if cells is None else cells).to(n) / n
+        x = (zero if offsets is None else offsets).to(n) / n
+        # Images are nearer to each other than lattice points: a narrower window for them.
+        B = _window(A, WIDTH if cells is None else 2.0 * WIDTH)
+        return cls(A, B, R, x, samples, cells is None)
+
+    def along(self, x: Tensor) -> Tensor:
+        """Stiffness matrices at wavevectors (n, 3), shape (n, 3, 3)."""
+        return torch.einsum("ka,kb,abxy->kxy", x, x, self.A)
+
+    def lattice_sum(self, f: Callable[[Tensor], Tensor]) -> Tensor:
+        """Sum of f within the window over all integers but zero, with waves.
+
+        Shape (n_cells, n_offsets, 3, 3).
+        """
+        # Waves of the lattice depend on m modulo the mesh only, except for the phase of x.
+        bins = self.A.new_zeros(2, math.prod(self.samples), len(self.x), 3, 3)
+        for m, window in _lattice(self.B, sparse=self.at_zero):
+            values, index = (
+                2.0 * window[:, None, None] * f(self.along(m)),
+                _mesh_index(m, self.samples),
+            )
+            binned = []
+            for angle in (TWO_PI * (m @ self.x.T)).T[:, :, None, None]:
+                both = torch.stack([torch.cos(angle) * values, torch.sin(angle) * values])
+                binned.append(torch.zeros_like(bins[:, :, 0]).index_add(1, index, both))
+            bins = bins + torch.stack(binned, dim=2)
+        mesh = torch.cartesian_prod(*(torch.arange(int(i)) for i in self.samples)).reshape(-1, 3)
+        angle = TWO_PI * (mesh.to(self.R) @ self.R.T)
+        even = torch.einsum("kr,koxy->roxy", torch.cos(angle), bins[0])
+        return even - torch.einsum("kr,koxy->roxy", torch.sin(angle), bins[1])
 
 
 def _mesh_index(m: Tensor, samples: Sequence[int]) -> Tensor:

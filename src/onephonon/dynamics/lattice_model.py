@@ -24,7 +24,15 @@ from onephonon.network.springs import SpringClasses, SpringSource, contact_table
 
 from .displacements import covariance, displacement_covariance
 from .normal_modes import Modes, modes
-from .solvers.choice import MAX_DENSE_DOF, SolverChoice, choose_solver
+from .occupation import Occupation
+from .solvers.choice import (
+    MAX_DENSE_DOF,
+    OccupiedModes,
+    SolverChoice,
+    SolverLike,
+    choose_solver,
+)
+from .thermal_scale import self_consistent_scale
 
 #: The default mesh of the ADPs corresponds to a box of at least this many Å along each axis, and of
 #: at least three cells, or five where there are few degrees of freedom: rigid copies of a large
@@ -59,6 +67,9 @@ class LatticeModel:
         Thermal scale s; by default such that the mean B of the model equals that of the crystal.
     solver : {'auto', 'dense', 'condensed'}
         How K(k) is inverted; see `choose_solver`.
+    occupation : Occupation, optional
+        Mean squares of the modes relative to classical motion; classical by default. Quantities
+        "at s = 1" are then those at the model's own s, divided by it.
 
     Notes
     -----
@@ -75,6 +86,7 @@ class LatticeModel:
     fixed_scale: Tensor | float | None = None
     solver: str = "auto"
     zone_average: str = "crystal"
+    occupation: Occupation | None = None
     _results: ObjectCache = field(default_factory=ObjectCache, repr=False)
 
     @classmethod
@@ -87,12 +99,13 @@ class LatticeModel:
         scale: Tensor | float | None = None,
         solver: str = "auto",
         zone_average: str = "crystal",
+        occupation: Occupation | None = None,
     ) -> LatticeModel:
         """Create the model from a source of springs.
 
         Parameters
         ----------
-        bodies, contacts, mesh, solver, zone_average
+        bodies, contacts, mesh, solver, zone_average, occupation
             As for the class.
         springs : SpringSource
             Provides the springs of contacts, or force constants between bodies.
@@ -105,9 +118,8 @@ class LatticeModel:
         else:
             constants = force_constants(bodies, contacts, of_contacts)
         classes = springs.classes()
-        return cls(
-            bodies, contacts, constants, of_contacts, classes, mesh, scale, solver, zone_average
-        )
+        options = (mesh, scale, solver, zone_average, occupation)
+        return cls(bodies, contacts, constants, of_contacts, classes, *options)
 
     @property
     def crystal(self) -> Crystal:
@@ -133,7 +145,10 @@ class LatticeModel:
         return replace(self.with_force_constants(constants, scale), springs=springs)
 
     def displacements_at_unit_scale(self, progress: Progress | None = None) -> Tensor:
-        """U of every atom of the cell at s = 1, shape (n_cell_atoms, 3, 3), Å^2."""
+        """U of every atom of the cell at s = 1, shape (n_cell_atoms, 3, 3), Å^2.
+
+        With an occupation ``U/s``, which depends on s.
+        """
 
         def compute() -> Tensor:
             self._check_mesh(self.mesh)
@@ -142,12 +157,29 @@ class LatticeModel:
         return self._results.get("displacements", compute, self.tensors)
 
     def _displacements(
-        self, mesh: Sequence[int], progress: Progress | None = None, zone_average: str = ""
+        self,
+        mesh: Sequence[int],
+        progress: Progress | None = None,
+        zone_average: str = "",
+        scale: Tensor | None = None,
     ) -> Tensor:
-        average = zone_average or self.zone_average
+        average, solver = zone_average or self.zone_average, self.solving(scale)
         return displacement_covariance(
-            self.bodies, self.force_constants, mesh, progress, self.solver, average
+            self.bodies, self.force_constants, mesh, progress, solver, average
         )
+
+    def solving(self, scale: Tensor | None = None) -> SolverLike:
+        """How K(k) is inverted, with the occupation of the modes, for `make_solver`.
+
+        Parameters
+        ----------
+        scale : Tensor, optional
+            Thermal scale s of the occupation; by default that of the model.
+        """
+        if self.occupation is None:
+            return self.solver
+        scale = self.thermal_scale if scale is None else scale
+        return OccupiedModes(self.occupation, scale, self.solver)
 
     def _check_mesh(self, mesh: Sequence[int], name: str = "mesh") -> None:
         """Refuse a mesh that would give equivalent atoms different ADPs or covariances."""
@@ -212,9 +244,21 @@ class LatticeModel:
                 "a zone mesh of Gamma alone contains no motion of a single atom, so it does not "
                 "determine the thermal scale; sample 2 or more along an axis, or give thermal_scale"
             )
+        if self.occupation is not None:
+            return self._results.get("scale", lambda: self._occupied_scale(target), self.tensors)
         if at_unit_scale is None:
             at_unit_scale = self.displacements_at_unit_scale()
         return target / self.bodies.mean(mean_square(at_unit_scale))
+
+    def _occupied_scale(self, target: Tensor) -> Tensor:
+        """Thermal scale at which the mean displacement of the occupied modes is the target."""
+        self._check_mesh(self.mesh)
+
+        def mean(scale: Tensor) -> Tensor:
+            U = self._displacements(self.mesh, scale=scale)
+            return scale * self.bodies.mean(mean_square(U))
+
+        return self_consistent_scale(mean, target)
 
     def displacements_and_scale(
         self, use_data_adp: bool = False, progress: Progress | None = None
@@ -262,21 +306,31 @@ class LatticeModel:
     ) -> Tensor:
         """Covariance C(R) at s = 1 for lattice vectors R (n, 3) in cell units, shape (n, D, D).
 
-        By default averaged over the mesh of the ADPs; `name` is what messages call the mesh.
+        By default averaged over the mesh of the ADPs; `name` is what messages call the mesh. With
+        an occupation ``C(R)/s``: in both cases `thermal_scale` times it is C(R).
         """
         cells, mesh = cells.to(self.crystal.U.device), tuple(mesh or self.mesh)
         self._check_mesh(mesh, name)
-        return covariance(self.bodies, self.force_constants, mesh, cells, None, self.zone_average)
+        average, solver = self.zone_average, self.solving()
+        return covariance(self.bodies, self.force_constants, mesh, cells, None, average, solver)
 
     def modes(self, k_frac: Tensor, at_gamma: Tensor) -> Modes:
         """Normal modes at wavevectors (n_k, 3); at Gamma the acoustic modes are excluded."""
-        return modes(self.bodies, self.force_constants, k_frac, at_gamma)
+        return self.occupied(modes(self.bodies, self.force_constants, k_frac, at_gamma))
+
+    def occupied(self, found: Modes) -> Modes:
+        """Modes with the factors of the model's occupation."""
+        if self.occupation is None:
+            return found
+        squared = found.w_squared / self.thermal_scale
+        return replace(found, factor=self.occupation.factor(squared))
 
     @property
     def chosen_solver(self) -> SolverChoice:
         """The solver used for the stiffness matrices, and why."""
         with torch.no_grad():
-            return choose_solver(self.bodies, self.force_constants, self.solver)
+            how = self.solving(self.crystal.U.new_ones(()))
+            return choose_solver(self.bodies, self.force_constants, how)
 
     def contact_table(self) -> ContactTable:
         """Symmetry-unique contacts with atoms, operator, distance, class and spring constants.
@@ -287,9 +341,13 @@ class LatticeModel:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The tensors that all results depend on, except the thermal scale."""
+        """The tensors that all results depend on; a fixed thermal scale only with an occupation."""
         constants = self.force_constants
-        return [constants.onsite, constants.coupling, *self.crystal.tensors()]
+        tensors = [constants.onsite, constants.coupling, *self.crystal.tensors()]
+        if self.occupation is not None:
+            tensors += self.occupation.tensors
+            tensors += [x for x in (self.fixed_scale,) if isinstance(x, Tensor)]
+        return tensors
 
 
 class HasLattice(Protocol):

@@ -18,7 +18,8 @@ from .stiffness_matrix import inverse_factor, stiffness, zone_chunk
 class Modes:
     """Normal modes at a list of wavevectors.
 
-    ``K^-1 = V diag(Winv) V^H``; modes run from the softest to the stiffest.
+    ``K^-1 = V diag(Winv) V^H``; modes run from the softest to the stiffest. With another than
+    classical occupation ``C(k)/s`` stands for ``K^-1``.
 
     Parameters
     ----------
@@ -27,16 +28,23 @@ class Modes:
     w_squared : Tensor, shape (n_k, D)
         Squared frequencies, in kT/(Å^2 Da) before the thermal scale; zero for the three acoustic
         modes at Gamma.
+    factor : Tensor, shape (n_k, D), optional
+        Mean squares relative to classical motion, if another occupation is given.
     """
 
     V: Tensor
     w_squared: Tensor
+    factor: Tensor | None = None
 
     @property
     def Winv(self) -> Tensor:
-        """``1/w^2``, shape (n_k, D); zero for the acoustic modes at Gamma, which are excluded."""
+        """``1/w^2``, shape (n_k, D); zero for the acoustic modes at Gamma, which are excluded.
+
+        Times the factor of the occupation, if one is given.
+        """
         moving = self.w_squared > 0
-        return torch.where(moving, 1.0 / torch.where(moving, self.w_squared, 1.0), 0.0)
+        inverse = torch.where(moving, 1.0 / torch.where(moving, self.w_squared, 1.0), 0.0)
+        return inverse if self.factor is None else self.factor * inverse
 
     @property
     def frequencies(self) -> Tensor:

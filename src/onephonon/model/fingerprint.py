@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import torch
+
 from onephonon.core.hashing import digest
+from onephonon.dynamics.occupation import Occupation
 from onephonon.scattering.bound_model import BoundModel
 
 #: Fields of a crystal that do not change the intensity.
@@ -53,8 +56,18 @@ def inputs_of(bound: BoundModel) -> dict[str, str]:
         "the springs": [lattice.force_constants if springs is None else springs],
         "the zone average": [lattice.mesh, lattice.zone_average],
         "the thermal scale": [lattice.fixed_scale],
+        "the occupation of modes": _occupation(lattice.occupation),
         "the orders": [orders.name, pairs_mesh],
         "the numerics": [bound.engine.name, numerics.rtol, lattice.solver],
         "the points": [bound.grid, *bound.limits],
     }
     return {name: digest(*values) for name, values in by_name.items()}
+
+
+def _occupation(occupation: Occupation | None) -> list[object]:
+    """What the factors of modes depend on; of a function its values at some frequencies."""
+    if occupation is None:
+        return [None]
+    squared = torch.logspace(-6.0, 6.0, 200, dtype=torch.float64)
+    with torch.no_grad():
+        return [occupation.temperature, occupation.factor(squared)]

@@ -6,22 +6,43 @@ import inspect
 import math
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from onephonon.core.errors import InputError
 from onephonon.crystal.crystal import Crystal, check_finite
 from onephonon.crystal.reading import read_crystal
 from onephonon.crystal.solvent import with_solvent
+from onephonon.dynamics.occupation import (
+    Occupation,
+    PopulationOccupation,
+    PopulationTable,
+    ThermalOccupation,
+    check_temperature,
+)
+from onephonon.dynamics.solvers.choice import check_occupied_solver
+from onephonon.maps.io.populations import read_populations
 from onephonon.network.bodies import Bodies
 from onephonon.network.contacts import Contacts
 from onephonon.network.force_constants import SPRING_MODELS, SpringValue
 from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
 from onephonon.scattering.multiphonon.settings import Orders
+
+#: Factors by frequency: a file, a table, or a function of a tensor of frequencies in THz.
+Populations = (
+    str
+    | os.PathLike[str]
+    | NDArray[np.float64]
+    | Tensor
+    | PopulationTable
+    | Callable[[Tensor], Tensor]
+)
 
 #: Parts of the crystal that the caller may replace by tensors.
 OVERRIDES = ("positions", "B", "U", "occupancies", "cell")
@@ -143,6 +164,45 @@ def check_scale(scale: float | Tensor) -> float | Tensor:
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"thermal_scale {value:g}: give a positive number, kT in springs' units")
     return scale
+
+
+def make_occupation(
+    temperature: float | None, populations: Populations | None, solver: str
+) -> Occupation | None:
+    """Occupation of the modes; None for classical motion.
+
+    Parameters
+    ----------
+    temperature : float, optional
+        In K.
+    populations : path, array (n, 2), Tensor (n, 2), PopulationTable or callable, optional
+    solver : str
+        Must not be 'condensed' unless motion is classical.
+    """
+    if temperature is None:
+        if populations is not None:
+            raise InputError(
+                "populations are given by frequency in THz, which springs in units of kT determine "
+                "at a known temperature only; give temperature"
+            )
+        return None
+    check_occupied_solver(solver)
+    kelvin = check_temperature(temperature)
+    if populations is None:
+        return ThermalOccupation(kelvin)
+    if isinstance(populations, str | os.PathLike):
+        populations = read_populations(populations, "direct")
+    elif isinstance(populations, Tensor | np.ndarray):
+        populations = PopulationTable.of(populations)
+    elif not callable(populations):
+        raise InputError(
+            f"populations {type(populations).__name__}: give a file, an array of shape (n, 2) or a "
+            "function of frequencies"
+        )
+    made = PopulationOccupation(kelvin, populations)
+    with torch.no_grad():
+        made.factor(torch.linspace(0.0, 1.0, 3, dtype=torch.float64))
+    return made
 
 
 def check_dtype(dtype: torch.dtype) -> torch.dtype:

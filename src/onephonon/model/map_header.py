@@ -20,6 +20,7 @@ def map_header(
         "thermal_scale": float(lattice.thermal_scale.detach()),
         "mesh": list(lattice.mesh),
         "zone_average": lattice.zone_average,
+        "occupation": "classical" if lattice.occupation is None else str(lattice.occupation),
         "engine": str(bound.engine),
     }
     own |= orders_header(bound, use_data_adp)

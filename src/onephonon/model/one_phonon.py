@@ -20,6 +20,7 @@ from onephonon.crystal.grid import HklGrid
 from onephonon.dynamics.displacements import check_zone_average
 from onephonon.dynamics.lattice_model import LatticeModel, default_mesh
 from onephonon.dynamics.normal_modes import Modes, mass_factor_inverse
+from onephonon.dynamics.occupation import Occupation
 from onephonon.dynamics.rigidity import check_lattice
 from onephonon.dynamics.solvers.choice import SolverChoice, check_solver
 from onephonon.maps.diffuse import DiffuseMap
@@ -95,6 +96,17 @@ class OnePhonon(nn.Module):
         (`onephonon.dynamics.displacements`).
     thermal_scale : float or Tensor, optional
         s; by default such that the mean B of the model equals that of the crystal.
+    temperature : float, optional
+        In K: modes move as in quantum mechanics at this temperature, instead of classically
+        (`onephonon.dynamics.occupation`). Springs are then absolute, in kT/s: of
+        ``thermal_scale``, 1.0 for springs in kT/Å^2, or by default such that the mean B of the
+        modes at this temperature equals that of the crystal.
+    populations : path, array, Tensor or callable, optional
+        Mean squares of modes relative to classical motion, in place of the quantum-mechanical
+        ones: a table of frequency (THz) and factor, a file of it (see `read_populations`, also for
+        factors relative to quantum mechanics), or a function of a tensor of frequencies. Tables
+        are interpolated linearly and constant beyond their ends. Needs `temperature`, since
+        frequencies follow from springs in kT.
     positions, B, U, occupancies, cell : Tensor, optional
         Replace the file's values; see `Crystal.with_tensors`.
     bragg_tolerance : float, optional
@@ -138,6 +150,7 @@ class OnePhonon(nn.Module):
     group_by = Fixed[GroupBy]("contacts are sorted by body when the model is built")
     gnm_cutoff = Fixed[float]("contacts are found once, when the model is built")
     contacts = Fixed[Contacts]("they are found once, when the model is built")
+    occupation = Fixed[Occupation | None]("springs are absolute at one temperature")
     model = Checked(inputs.check_spring_model)
     mesh = Checked(inputs.check_mesh)
     zone_average = Checked(check_zone_average)
@@ -192,6 +205,8 @@ class OnePhonon(nn.Module):
         mesh: Sequence[int] | None = None,
         zone_average: str = "crystal",
         thermal_scale: float | Tensor | None = None,
+        temperature: float | None = None,
+        populations: inputs.Populations | None = None,
         positions: Tensor | None = None,
         B: Tensor | None = None,
         U: Tensor | None = None,
@@ -216,6 +231,7 @@ class OnePhonon(nn.Module):
         # The caller's tensors are not parameters of the module, so they are hidden from torch.
         self._atoms = CrystalSource(read, group_by, tensors)
         self._scale = {} if thermal_scale is None else {"s": inputs.check_scale(thermal_scale)}
+        self.occupation = inputs.make_occupation(temperature, populations, solver)
         self.group_by, self.gnm_cutoff, self.model = group_by, gnm_cutoff, model
         self.engine, self.solver, self.rtol, self.batch_size = engine, solver, rtol, batch_size
         self.res_limit, self.bragg_tolerance = res_limit, bragg_tolerance
@@ -274,12 +290,17 @@ class OnePhonon(nn.Module):
                 scale,
                 self.solver,
                 self.zone_average,
+                self.occupation,
             )
 
-        if isinstance(springs, FunctionSprings):
+        occupation = self.occupation
+        if isinstance(springs, FunctionSprings) or not (
+            occupation is None or occupation.is_constant
+        ):
             return build()  # a user's function may depend on other things
         own = springs.values if isinstance(springs, ConstantSprings) else []
         fixed = [scale] if isinstance(scale, Tensor) else []
+        fixed += [] if occupation is None else occupation.tensors
         tensors = [*self.parameters(), *own, *fixed, *self._atoms.overrides.values()]
         settings = self.model, self.mesh, self.zone_average, self.solver
         return self._cache.get("lattice", tensors, build, settings)
@@ -289,7 +310,8 @@ class OnePhonon(nn.Module):
         """The lattice bound to the scattering vectors."""
         limits = self.res_limit, self.bragg_tolerance
         orders = Orders(mesh=self.multiphonon_mesh).with_number(self.orders)
-        return BoundModel(self.lattice, self._source, self.numerics, *limits, orders, self._cache)
+        caches = self._cache, self._cache
+        return BoundModel(self.lattice, self._source, self.numerics, *limits, orders, *caches)
 
     @property
     def numerics(self) -> Numerics:

@@ -53,8 +53,8 @@ def jacobian(
     Raises
     ------
     InputError
-        If the springs are plain constants or a user's function, or if orders beyond the first are
-        summed.
+        If the springs are plain constants or a user's function, if orders beyond the first are
+        summed, or if the motion is not classical.
     """
     return spring_jacobian(_dependence(bound, springs, hold), G=G, **_options(bound))
 
@@ -124,6 +124,11 @@ def _dependence(
     bound.orders.check_first_only("spring_jacobian")
     if not isinstance(springs, ClassSprings | InterfaceStiffness):
         raise InputError("spring_jacobian needs classes of springs; give springs=SpringPlan(...)")
+    if bound.lattice.occupation is not None:
+        raise InputError(
+            "spring_jacobian and the normal equations are for classical motion, where one solution "
+            "per q gives all derivatives; with temperature or populations use torch.autograd"
+        )
     lattice, flat = bound.lattice, springs.values().detach().reshape(-1)
     with torch.no_grad():
         tensors = lattice.crystal.tensors()

@@ -83,9 +83,15 @@ def fit_springs(
     Raises
     ------
     InputError
-        If there are too few data, or if model and data do not match.
+        If there are too few data, if model and data do not match, or if the modes of the model
+        have another than classical occupation.
     """
     settings = settings or FitSettings()
+    if model.occupation is not None:
+        raise InputError(
+            "springs are fitted with classical motion, whose intensities are proportional to the "
+            "thermal scale; give a model without temperature and populations"
+        )
     crystal = model.crystal
     data = with_cell(data, crystal.cell.parameters)
     progress = Progress.of(progress)

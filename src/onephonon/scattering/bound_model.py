@@ -43,7 +43,9 @@ class BoundModel:
     orders : Orders
         Which orders are summed.
     cache : ValueCache
-        Cache of points, modes and covariances.
+        Cache of points and modes.
+    shared : ValueCache
+        Cache of what does not depend on the scattering vectors.
     """
 
     lattice: LatticeModel
@@ -53,11 +55,12 @@ class BoundModel:
     bragg_tolerance: float | None = None
     orders: Orders = field(default_factory=Orders)
     cache: ValueCache = field(default_factory=ValueCache, repr=False)
+    shared: ValueCache = field(default_factory=ValueCache, repr=False)
 
     def at(self, q_vectors: Any) -> BoundModel:
         """The same model at other q: a tensor (N, 3) in 1/Å, points, or a sample."""
         source = QSource.from_q(q_vectors, self.lattice.crystal.cell)
-        return replace(self, source=source, cache=self.cache.only("pairs"))
+        return replace(self, source=source, cache=ValueCache())
 
     @property
     def grid(self) -> HklGrid | None:
@@ -138,7 +141,7 @@ class BoundModel:
         if orders.first_only:
             return None
         lattice, scale = self.lattice, self.lattice.thermal_scale
-        return self.cache.get(
+        return self.shared.get(
             "pairs",
             [*lattice.tensors, scale],
             lambda: body_pairs(lattice, orders.mesh),
@@ -158,17 +161,19 @@ class BoundModel:
             return self._modes_at(self.points)
         points = points_with_own_modes(self.points)
         found, index = self._modes_at(points), points.zone.index
-        return Modes(found.V[index], found.w_squared[index])
+        factor = None if found.factor is None else found.factor[index]
+        return Modes(found.V[index], found.w_squared[index], factor)
 
     def _modes_at(self, points: QPoints) -> Modes:
         """Normal modes at the distinct wavevectors of points."""
         k, tolerance = points.zone.k_frac, self.bragg_tolerance
-        return self.cache.get(
+        found = self.cache.get(
             "modes",
             [*self.lattice.tensors, k],
             lambda: self.lattice.modes(k, is_bragg(k, tolerance)),
             (tolerance,),
         )
+        return self.lattice.occupied(found)
 
 
 class HasBound(Protocol):

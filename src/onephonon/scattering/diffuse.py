@@ -54,10 +54,15 @@ def displacements_and_scale(
 
 
 def engine_for(
-    lattice: LatticeModel, numerics: Numerics, n_points: int, on_grid: bool = False
+    lattice: LatticeModel,
+    numerics: Numerics,
+    n_points: int,
+    on_grid: bool = False,
+    degree: int | None = None,
 ) -> AmplitudeEngine:
-    """The engine used for this number of points, and why."""
-    return choose_engine(numerics.engine, numerics.rtol, lattice.bodies, n_points, on_grid)
+    """The engine used for this number of points, and why; see `choose_engine`."""
+    rtol = numerics.rtol
+    return choose_engine(numerics.engine, rtol, lattice.bodies, n_points, on_grid, degree)
 
 
 def point_amplitudes(
@@ -135,7 +140,7 @@ def point_intensity(
         )
         q_max = largest_q(points.q, points.valid)
         higher = HigherOrders.prepare(pairs, order, q_max, numerics.rtol)
-        engine = engine_for(lattice, numerics, points.n_q)
+        engine = engine_for(lattice, numerics, points.n_q, degree=higher.degree)
         return first + higher.at_points(engine, points, U, numerics.batch_size, progress)
     if G is None and engine_for(lattice, numerics, points.n_q).name == "mesh":
         G = point_amplitudes(lattice, points, U, numerics)
@@ -150,7 +155,7 @@ def point_intensity(
             G=G,
             batch_size=size,
             progress=progress,
-            solver=lattice.solver,
+            solver=lattice.solving(scale),
         )
     if modes is None:
         raise InputError("ranks are given without modes; give the modes at the points' zone points")
@@ -181,7 +186,7 @@ def grid_rows(
     lattice: LatticeModel,
     grid: HklGrid,
     U: Tensor,
-    scale: Tensor | float,
+    scale: Tensor,
     numerics: Numerics,
     res_limit: float = 0.0,
     bragg_tolerance: float | None = None,
@@ -198,7 +203,7 @@ def grid_rows(
         U,
         scale,
         engine=MeshEngine(numerics.rtol),
-        solver=lattice.solver,
+        solver=lattice.solving(scale),
         res_limit=res_limit,
         bragg_tolerance=bragg_tolerance,
         higher=higher,
@@ -283,5 +288,6 @@ def grid_amplitudes(
     bragg_tolerance: float | None = None,
 ) -> Tensor:
     """G at every point of a grid, from densities on a mesh, shape (n_points, D)."""
-    rows = grid_rows(lattice, grid, U, 1.0, numerics or Numerics(), res_limit, bragg_tolerance)
+    one = torch.ones_like(U[0, 0, 0])
+    rows = grid_rows(lattice, grid, U, one, numerics or Numerics(), res_limit, bragg_tolerance)
     return rows.amplitudes.all_points()

@@ -13,7 +13,7 @@ from onephonon.core.progress import Progress
 from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.grid import HklGrid
 from onephonon.dynamics.solvers.base import Solver
-from onephonon.dynamics.solvers.choice import make_solver
+from onephonon.dynamics.solvers.choice import SolverLike, make_solver
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
@@ -54,7 +54,7 @@ class GridIntensity:
         scale: Tensor | float = 1.0,
         *,
         engine: MeshEngine,
-        solver: str = "auto",
+        solver: SolverLike = "auto",
         res_limit: float = 0.0,
         bragg_tolerance: float | None = None,
         region: Region = WHOLE,

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from onephonon.core.progress import Progress
 from onephonon.dynamics.normal_modes import Modes
-from onephonon.dynamics.solvers.choice import make_solver
+from onephonon.dynamics.solvers.choice import SolverLike, make_solver
 from onephonon.dynamics.stiffness_matrix import zone_chunk
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
@@ -30,7 +30,7 @@ def one_phonon_intensity(
     G: Tensor | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
-    solver: str = "auto",
+    solver: SolverLike = "auto",
 ) -> Tensor:
     """One-phonon diffuse intensity at each q, by one factorization of K per zone point.
 
@@ -49,7 +49,7 @@ def one_phonon_intensity(
         Maximum number of q per batch; affects memory, not the result.
     progress : callable, optional
         Called with the number of q done.
-    solver : {'auto', 'dense', 'condensed'}
+    solver : {'auto', 'dense', 'condensed'} or OccupiedModes
         How K is inverted; see `choose_solver`.
 
     Returns

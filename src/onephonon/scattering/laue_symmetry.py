@@ -63,7 +63,7 @@ def has_laue_symmetry(
 def _first_order(
     lattice: LatticeModel, points: QPoints, U: Tensor, scale: Tensor | float
 ) -> Tensor:
-    constants, solver = lattice.force_constants, lattice.solver
+    constants, solver = lattice.force_constants, lattice.solving()
     return one_phonon_intensity(lattice.bodies, constants, points, U, scale, solver=solver)
 
 

@@ -126,6 +126,7 @@ def softest_intensity(
         n_split = done = 0
         for part in used.split(min(made.zone_batch, _at_a_time(bodies.n_dof, n))):
             found, split = softest_modes(made, zone.k_frac[part], n)
+            found = lattice.occupied(found)
             w_squared[part], n_split = found.w_squared, n_split + split
             where, those = _points_at(points, part)
             kept = None if G is None else G[where]

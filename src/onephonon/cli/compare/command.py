@@ -15,6 +15,7 @@ from ..options.displacements import DebyeWallerOptions
 from ..options.map_reading import MapReadingOptions
 from ..options.network import NetworkOptions
 from ..options.numerics import NumericsOptions
+from ..options.occupation import OccupationOptions
 from ..options.orders import MultiphononOptions
 from ..options.output import OutputOptions
 from ..options.resolution import ResolutionOptions
@@ -39,6 +40,7 @@ FOR_STRUCTURES = (
     *NetworkOptions.names(),
     *SpringOptions.names(),
     *DebyeWallerOptions.names(),
+    *OccupationOptions.names(),
     *MultiphononOptions.names(),
     *NumericsOptions.names(),
     *("average", "leave_out"),
@@ -75,6 +77,7 @@ def compare(
     network: NetworkOptions,
     springs: SpringOptions,
     displacements: DebyeWallerOptions,
+    occupation: OccupationOptions,
     orders: MultiphononOptions,
     numerics: NumericsOptions,
     reading: MapReadingOptions,
@@ -98,15 +101,16 @@ def compare(
     else:
         data = reading.read_for(data_file, model_file)
         how = _averaging(voxels, data) | {"use_data_adp": displacements.use_data_adp}
-        groups = (network, springs, displacements, orders, numerics, structure)
-        arguments = model_arguments(*groups)
-        model = build_model(model_file, arguments, **numerics.tensor_arguments())
+        described = (network, springs, displacements, occupation, orders, numerics, structure)
+        arguments = model_arguments(*described)
+        tensors = numerics.tensor_arguments() | occupation.read()
+        model = build_model(model_file, arguments, **tensors)
         show_remarks(model.crystal, model_file.name, writing.quiet)
         show_zone_average(model, writing.quiet)
         with_orders = _show_orders(model, data, settings, displacements.use_data_adp, writing.quiet)
         found = _compare_model(model, data, settings, how, writing.quiet)
-        parameters = {"structure": model_file.name, **arguments, **how, "dtype": numerics.dtype}
-        parameters |= with_orders
+        parameters = {"structure": model_file.name, **arguments, **occupation.recorded(), **how}
+        parameters |= {"dtype": numerics.dtype} | with_orders
         found = _with_parameters(found, model, parameters)
     title = f"{model_file.name} against {data_file.name}"
     if not writing.quiet:
@@ -149,7 +153,11 @@ def _with_parameters(found: Agreement, model: OnePhonon, parameters: dict[str, A
     """Add the parameters of the calculation to the map of the model."""
     from onephonon import __version__
 
-    found_scale = {"thermal_scale": float(model.thermal_scale.detach()), "mesh": list(model.mesh)}
+    found_scale = {
+        "thermal_scale": float(model.thermal_scale.detach()),
+        "mesh": list(model.mesh),
+        "occupation": "classical" if model.occupation is None else str(model.occupation),
+    }
     return replace(
         found, model=replace(found.model, parameters=parameters | found_scale, version=__version__)
     )

@@ -15,6 +15,7 @@ from ..models import build_model, model_arguments, show_zone_average
 from ..options.displacements import DebyeWallerOptions
 from ..options.network import NetworkOptions
 from ..options.numerics import NumericsOptions
+from ..options.occupation import OccupationOptions
 from ..options.orders import MultiphononOptions
 from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
@@ -48,6 +49,7 @@ def simulate(
     network: NetworkOptions,
     springs: SpringOptions,
     displacements: DebyeWallerOptions,
+    occupation: OccupationOptions,
     orders: MultiphononOptions,
     modes: ModeOptions,
     numerics: NumericsOptions,
@@ -65,12 +67,14 @@ def simulate(
     modes.check_orders(orders.summed)
     where, list_shape = points.read()
     how = modes.arguments() | {"use_data_adp": displacements.use_data_adp}
-    groups = (points, network, springs, displacements, orders, numerics, structure)
-    arguments = model_arguments(*groups)
-    model = build_model(file, arguments, **where, **numerics.tensor_arguments())
+    described = (points, network, springs, displacements, occupation, orders, numerics, structure)
+    arguments = model_arguments(*described)
+    tensors = numerics.tensor_arguments() | occupation.read()
+    model = build_model(file, arguments, **where, **tensors)
     show_remarks(model.crystal, file.name, writing.quiet)
     show_zone_average(model, writing.quiet)
-    parameters = {"structure": file.name, **arguments, **how, "dtype": numerics.dtype}
+    how_moved = occupation.recorded()
+    parameters = {"structure": file.name, **arguments, **how_moved, **how, "dtype": numerics.dtype}
     engine = model.chosen_engine
     if not writing.quiet:
         echo(f"engine: {engine}", err=True)

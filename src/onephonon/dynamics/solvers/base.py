@@ -1,9 +1,12 @@
-"""Interface of the solvers: apply ``K(k)^-1``, and average it over the Brillouin zone."""
+"""Interface of the solvers: apply ``K(k)^-1``, and average it over the Brillouin zone.
+
+With another than classical occupation of the modes ``C(k)/s`` stands for ``K(k)^-1`` (`occupied`).
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +42,27 @@ class Solver(ABC):
     bodies: Bodies
     constants: ForceConstants
     keep: bool = True
+
+    @property
+    def at_rest(self) -> Tensor | float:
+        """Factor of the part of the result that diverges at Gamma; 1 for ``K(k)^-1``."""
+        return 1.0
+
+    @property
+    def excess(self) -> Callable[[Tensor], Tensor] | None:
+        """What else there is, as a function of the squared frequencies of modes.
+
+        Element by element, of a tensor (..., n_modes); before the thermal scale. None for
+        ``K(k)^-1``.
+        """
+        return None
+
+    def excess_at_gamma(self) -> Tensor | None:
+        """What `zone_mean` leaves out of the excess at Gamma, shape (D, D); None for ``K(k)^-1``.
+
+        Without the value for the translations of the whole crystal themselves.
+        """
+        return None
 
     @property
     @abstractmethod

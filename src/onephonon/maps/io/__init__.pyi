@@ -1,4 +1,5 @@
 from .overrides import MapGuessWarning, MapReadingWarning
+from .populations import read_populations
 from .qlist import QListWarning, read_q_vectors
 from .registry import check_map_ending, format_name, not_kept, read_map, write_map
 
@@ -10,6 +11,7 @@ __all__ = [
     "format_name",
     "not_kept",
     "read_map",
+    "read_populations",
     "read_q_vectors",
     "write_map",
 ]

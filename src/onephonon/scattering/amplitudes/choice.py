@@ -9,6 +9,7 @@ from onephonon.network.bodies import Bodies
 from .base import AmplitudeEngine
 from .direct import DirectEngine
 from .mesh.engine import MeshEngine
+from .monomials import n_monomials
 
 ENGINES = ("auto", "direct", "mesh")
 
@@ -17,6 +18,10 @@ DIRECT_WAVE = 25e-9  # direct sum: one atom at one q
 GRID_POINT = 500e-9  # mesh: one body at one point of a regular grid
 LIST_POINT = 3.5e-6  # mesh: one body at one q of a list
 DEPOSITED_ATOM = 5e-4  # mesh: one atom, with its share of the transforms
+
+#: Further cost of each moment beyond the four sums that amplitudes need, relative to the above.
+DIRECT_MOMENT = 0.007
+MESH_MOMENT = 0.15
 
 #: The direct sum is used if it takes less than this (s).
 MAX_DIRECT_SECONDS = 1.0
@@ -43,7 +48,12 @@ def check_rtol(rtol: float) -> float:
 
 
 def choose_engine(
-    engine: str, rtol: float, bodies: Bodies, n_points: int, on_grid: bool
+    engine: str,
+    rtol: float,
+    bodies: Bodies,
+    n_points: int,
+    on_grid: bool,
+    degree: int | None = None,
 ) -> AmplitudeEngine:
     """Return the requested engine, or the faster one for 'auto'.
 
@@ -57,6 +67,9 @@ def choose_engine(
         Number of q.
     on_grid : bool
         Whether they form a regular grid.
+    degree : int, optional
+        Largest degree of the moments, if they are wanted. Each takes a transform of its own on the
+        mesh, and little more time in the direct sum.
 
     Raises
     ------
@@ -69,10 +82,14 @@ def choose_engine(
         return MeshEngine(rtol, "as requested")
     if inside_functorch():
         return DirectEngine("inside torch.func")
-    direct = DIRECT_WAVE * bodies.n_cell_atoms * n_points
+    further = 0 if degree is None else max(0, n_monomials(degree) - 4)
+    direct = DIRECT_WAVE * bodies.n_cell_atoms * n_points * (1 + DIRECT_MOMENT * further)
     per_point = GRID_POINT if on_grid else LIST_POINT
     mesh = per_point * bodies.n_bodies * n_points + DEPOSITED_ATOM * bodies.n_cell_atoms
+    mesh *= 1 + MESH_MOMENT * further
     reason = f"{n_points:.3g} q and {bodies.n_cell_atoms} atoms in {bodies.n_bodies} bodies"
+    if further:
+        reason += f", moments to degree {degree}"
     if direct < MAX_DIRECT_SECONDS or direct < MIN_SPEEDUP * mesh:
         return DirectEngine(reason)
     return MeshEngine(rtol, reason)

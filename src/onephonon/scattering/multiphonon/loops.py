@@ -24,6 +24,9 @@ Integers = NDArray[np.int64]
 #: Number of q handled together.
 LANES = 8
 
+#: Numbers of the products of 1, x and y among the monomials of x and y.
+_SQUARES = ((0, 1, 2), (1, 3, 4), (2, 4, 5))
+
 
 @compiled
 def sum_pairs(
@@ -65,6 +68,11 @@ def sum_pairs(
             a, b, r = pairs[p]
             degree = degrees[p]
             _exponent(blocks[p], y, degree, scratch, c)
+            if order == 2 and degree == 2:
+                _second_order(c, mu[a], mu[b], scratch, re, im)
+                for u in range(LANES):
+                    total[u] += weight[p] * (phase[r, 0, u] * re[u] - phase[r, 1, u] * im[u])
+                continue
             re[:] = 0.0
             im[:] = 0.0
             for chain in range(_n_chains(order, degree)):
@@ -220,6 +228,43 @@ def sum_pairs_backward(
 
 
 @compiled
+def _second_order(
+    c: Floats, mu_a: Floats, mu_b: Floats, scratch: Floats, re: Floats, im: Floats
+) -> None:
+    """The second order alone, ``tr(m_a^H c m_b c^T) / 2`` of the second moments of (1, rho).
+
+    m is the symmetric matrix of the moments 1, x, y, xx, xy and yy.
+    """
+    re[:] = 0.0
+    im[:] = 0.0
+    for i in range(3):
+        # Row i of c m_b.
+        for k in range(3):
+            for part in range(2):
+                for u in range(LANES):
+                    scratch[2 * k + part, u] = (
+                        c[i, 0, u] * mu_b[_SQUARES[0][k], part, u]
+                        + c[i, 1, u] * mu_b[_SQUARES[1][k], part, u]
+                        + c[i, 2, u] * mu_b[_SQUARES[2][k], part, u]
+                    )
+        for j in range(3):
+            s = _SQUARES[i][j]
+            for u in range(LANES):
+                x = (
+                    scratch[0, u] * c[j, 0, u]
+                    + scratch[2, u] * c[j, 1, u]
+                    + scratch[4, u] * c[j, 2, u]
+                )
+                z = (
+                    scratch[1, u] * c[j, 0, u]
+                    + scratch[3, u] * c[j, 1, u]
+                    + scratch[5, u] * c[j, 2, u]
+                )
+                re[u] += 0.5 * (mu_a[s, 0, u] * x + mu_a[s, 1, u] * z)
+                im[u] += 0.5 * (mu_a[s, 0, u] * z - mu_a[s, 1, u] * x)
+
+
+@compiled
 def _n_chains(order: int, degree: int) -> int:
     """Number of recursions: one for all orders, one for each degree of rho_j for the first n."""
     return 1 if order < 0 else min(order, degree) + 1
@@ -256,16 +301,7 @@ def _load(
         for i in range(3):
             for j in range(3):
                 y[i, j, u] = Y[at, i, j]
-    for r in range(len(cells)):
-        for u in range(LANES):
-            at = min(begin + u, last - 1)
-            angle = 0.0
-            for i in range(3):
-                angle += hkl[at, i] * cells[r, i]
-            # Whole turns are removed first, for accuracy.
-            angle = 2.0 * math.pi * (angle - np.rint(angle))
-            phase[r, 0, u] = math.cos(angle)
-            phase[r, 1, u] = math.sin(angle)
+    _phases(begin, last, hkl, cells, phase)
     _projection(begin, last, across, tables, projection)
     rows, columns, start = tables[6], tables[7], tables[8]
     raw = np.zeros((2, LANES))
@@ -283,6 +319,33 @@ def _load(
                     for u in range(LANES):
                         mu[b, rows[d] + i, 0, u] += projection[s, u] * raw[0, u]
                         mu[b, rows[d] + i, 1, u] += projection[s, u] * raw[1, u]
+
+
+@compiled
+def _phases(begin: int, last: int, hkl: Floats, cells: Floats, phase: Floats) -> None:
+    """``exp(2 pi i hkl.R)`` of each cell, as products of powers along the axes."""
+    far = int(np.abs(cells).max())
+    powers = np.zeros((3, 2 * far + 1, 2, LANES))
+    for i in range(3):
+        for u in range(LANES):
+            h = hkl[min(begin + u, last - 1), i]
+            # Whole turns are removed first, for accuracy.
+            angle = 2.0 * math.pi * (h - np.rint(h))
+            x, z = math.cos(angle), math.sin(angle)
+            powers[i, far, 0, u] = 1.0
+            for n in range(1, far + 1):
+                s, w = powers[i, far + n - 1, 0, u], powers[i, far + n - 1, 1, u]
+                powers[i, far + n, 0, u] = s * x - w * z
+                powers[i, far + n, 1, u] = s * z + w * x
+                powers[i, far - n, 0, u] = powers[i, far + n, 0, u]
+                powers[i, far - n, 1, u] = -powers[i, far + n, 1, u]
+    for r in range(len(cells)):
+        h, k, l = far + int(cells[r, 0]), far + int(cells[r, 1]), far + int(cells[r, 2])  # noqa: E741
+        for u in range(LANES):
+            x = powers[0, h, 0, u] * powers[1, k, 0, u] - powers[0, h, 1, u] * powers[1, k, 1, u]
+            z = powers[0, h, 0, u] * powers[1, k, 1, u] + powers[0, h, 1, u] * powers[1, k, 0, u]
+            phase[r, 0, u] = x * powers[2, l, 0, u] - z * powers[2, l, 1, u]
+            phase[r, 1, u] = x * powers[2, l, 1, u] + z * powers[2, l, 0, u]
 
 
 @compiled

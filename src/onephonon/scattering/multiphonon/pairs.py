@@ -90,8 +90,8 @@ def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> Body
     n_pairs = expected_pairs(bodies, mesh)
     state_memory(
         _memory(bodies, mesh),
-        f"covariances of {n_pairs:.3g} pairs of bodies",
-        "take larger bodies, or a coarser multiphonon_mesh",
+        f"orders beyond the first: covariances of {n_pairs:.2g} pairs of bodies",
+        "take larger bodies (group_by), or a coarser mesh (multiphonon_mesh)",
     )
     a, b, cell, weight = _listed(bodies, mesh)
     cells, row = torch.unique(cell, dim=0, return_inverse=True)

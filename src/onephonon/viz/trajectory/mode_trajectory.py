@@ -222,8 +222,8 @@ def mode_pattern(
         Largest displacement of the shown atoms, Å; by default 1.
     thermal : float, optional
         Alternatively, the amplitude in units of the thermal amplitude, at which the vibration has
-        the energy kT in a crystal of the size of the block. By equipartition
-        ``w^2 sum m |z|^2 = 2``, in reduced units and over all atoms of the block.
+        the energy kT in a crystal of the size of the block, or that of the model's occupation. By
+        equipartition ``w^2 sum m |z|^2 = 2``, in reduced units and over all atoms of the block.
     travelling : bool
     atoms : {'all', 'backbone', 'ca'}
         Which atoms to show.
@@ -261,6 +261,9 @@ def mode_pattern(
     masses = lattice.bodies.masses.detach().cpu().double()[everywhere.atom]
     inertia = float((masses[:, None] * moving.abs().square()).sum())
     unit = math.sqrt(2.0 / inertia) / frequency if frequency > 0 else math.inf
+    if lattice.occupation is not None:
+        squared = torch.tensor([frequency**2], dtype=torch.float64)
+        unit *= math.sqrt(max(0.0, float(lattice.occupation.factor(squared))))
     shown = _over_block(z, block, k[0])
     factor = _factor(float(_reach(shown, travelling).max()), amplitude, thermal, unit)
     return Pattern(

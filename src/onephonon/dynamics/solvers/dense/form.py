@@ -75,7 +75,7 @@ def _slices(n: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
-def _gather_rows(G: Tensor, points: Tensor | None, part: slice, some: slice) -> Tensor:
+def gather_rows(G: Tensor, points: Tensor | None, part: slice, some: slice) -> Tensor:
     """Rows of G for some zone points, shape (n_k, m, D)."""
     if points is None:
         return G[part, some]
@@ -86,7 +86,7 @@ def _gather_rows(G: Tensor, points: Tensor | None, part: slice, some: slice) -> 
 def _scatter_add(
     total: Tensor, points: Tensor | None, part: slice, some: slice, rows: Tensor
 ) -> None:
-    """Add rows at the positions that `_gather_rows` reads."""
+    """Add rows at the positions that `gather_rows` reads."""
     if points is None:
         total[part, some] = rows
     elif points.shape[1] == 1:  # one q per zone point
@@ -164,10 +164,10 @@ class _QuadraticForm(torch.autograd.Function):
                 found = inverse_factor(factor)
                 for some in columns:
                     value[part, some] = squared_lengths(
-                        found @ _gather_rows(G, points, part, some).mT
+                        found @ gather_rows(G, points, part, some).mT
                     )
             else:
-                value[part], found = solve_form(factor, _gather_rows(G, points, part, slice(0, m)))
+                value[part], found = solve_form(factor, gather_rows(G, points, part, slice(0, m)))
             if keep:
                 kept[part] = found
         return value, kept
@@ -241,7 +241,7 @@ class _QuadraticGradient(torch.autograd.Function):
                 inverse = v.mH @ v
             for some in columns:
                 if shares_inverse(m, D):
-                    v = _gather_rows(G, points, part, some) @ inverse.mT
+                    v = gather_rows(G, points, part, some) @ inverse.mT
                 g = grad[part, some]
                 if by_K:
                     shares = sums.pull_back(k, g, v)

@@ -39,15 +39,30 @@ def solve_at_gamma(bodies: Bodies, constants: ForceConstants, loads: Tensor) -> 
 def _pinned(bodies: Bodies, constants: ForceConstants) -> tuple[Tensor, Tensor]:
     """K at Gamma with a spring against translation, and the share of it in the inverse."""
     K = stiffness(bodies, constants, constants.onsite.new_zeros(1, 3))[0].real
-    T = bodies.translations()
-    by_body = bodies.scatter(T, 0).reshape(bodies.n_bodies, bodies.width, 3)
-    WT = bodies.gather((bodies.metric() @ by_body).reshape(-1, 3), 0)
-    S_inverse = torch.linalg.inv(T.mT @ WT)
+    T, WT, S_inverse = _translations(bodies)
     drift = WT @ S_inverse @ WT.mT
     # K vanishes at Gamma if the cell is one body; the onsite blocks never do.
     stiff = constants.onsite.diagonal(dim1=1, dim2=2).sum()
     c = (stiff / drift.diagonal().sum()).detach()
     return K + c * drift, T @ S_inverse @ T.mT / c
+
+
+def _translations(bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
+    """Translations T of the whole crystal, ``W T`` and the inverse of ``S = T^T W T``."""
+    T = bodies.translations()
+    by_body = bodies.scatter(T, 0).reshape(bodies.n_bodies, bodies.width, 3)
+    WT = bodies.gather((bodies.metric() @ by_body).reshape(-1, 3), 0)
+    return T, WT, torch.linalg.inv(T.mT @ WT)
+
+
+def without_translation(bodies: Bodies, covariance: Tensor) -> Tensor:
+    """Covariance at Gamma (D, D) of displacements relative to their mean over all atoms.
+
+    As in `gamma_inverse`: ``P C P^T`` with ``P = 1 - T S^-1 T^T W``.
+    """
+    T, WT, S_inverse = _translations(bodies)
+    half = covariance - T @ (S_inverse @ (WT.mT @ covariance))
+    return half - ((half @ WT) @ S_inverse) @ T.mT
 
 
 def mesh_inverses(
@@ -95,10 +110,13 @@ def zone_mean_inverse(
     progress: Progress | None = None,
 ) -> Tensor:
     """`Solver.zone_mean` by dense inverses."""
+    every = mesh_inverses(bodies, constants, samples, progress)
+    total = sum(torch.einsum("k,kab->ab", weight, inverse.real) for _, weight, inverse in every)
+    return own_blocks(bodies, total) / (samples[0] * samples[1] * samples[2])  # type: ignore[arg-type]
+
+
+def own_blocks(bodies: Bodies, covariance: Tensor) -> Tensor:
+    """Each body's own block of a matrix (D, D), shape (n_bodies, width, width)."""
     b, w = bodies.n_bodies, bodies.width
-    blocks = constants.onsite.new_zeros(b, w, w)
-    for _, weight, inverse in mesh_inverses(bodies, constants, samples, progress):
-        mean = torch.einsum("k,kab->ab", weight, inverse.real)
-        padded = bodies.scatter(bodies.scatter(mean, 0), 1).reshape(b, w, b, w)
-        blocks = blocks + padded.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-    return blocks / (samples[0] * samples[1] * samples[2])
+    padded = bodies.scatter(bodies.scatter(covariance, 0), 1).reshape(b, w, b, w)
+    return padded.diagonal(dim1=0, dim2=2).permute(2, 0, 1)

@@ -89,8 +89,11 @@ def apply_real(waves: Tensor, density: Tensor) -> Tensor:
 
 
 def apply_real_by_point(waves: Tensor, density: Tensor) -> Tensor:
-    """The same with the weights of a row of the mesh together, (n_rows, n_2, n_w, n_3)."""
+    """The same with all weights of a point of the mesh together, (n_rows, n_2, n_w, n_3).
+
+    For many weights: the density is read once.
+    """
     n_w, n_1, n_2, n_3 = density.shape
-    flat = density.reshape(n_w, n_1, -1)
-    parts = [(part @ flat).reshape(n_w, -1, n_2, n_3) for part in (waves.real, waves.imag)]
-    return torch.view_as_complex(torch.stack([part.permute(1, 2, 0, 3) for part in parts], dim=4))
+    both = torch.cat([waves.real, waves.imag]) @ density.reshape(n_w, n_1, -1)
+    parts = both.reshape(n_w, 2, -1, n_2, n_3).permute(1, 2, 3, 0, 4).unbind(0)
+    return torch.view_as_complex(torch.stack(parts, dim=4))

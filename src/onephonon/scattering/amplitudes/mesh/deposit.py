@@ -151,15 +151,14 @@ class _Deposit(torch.autograd.Function):
         start = torch.tensor(first)
         ctx.mesh, ctx.start = mesh, start
         ctx.mark_non_differentiable(start)
-        (weight, strength) = _plain(weight, strength)
-        heights = (weight[made.atom] * strength.reshape(-1, 1)).numpy()
-        density = np.zeros((weight.shape[1], *shape))
+        heights, weights = (x.numpy() for x in _plain(strength, weight))
+        density = np.zeros((weights.shape[1], *shape))
         arrays = made.arrays(start)
 
         def work(planes: NDArray[np.int64]) -> None:
-            _add(density, planes[0], planes[-1] + 1, *arrays, heights, mesh.reach**2)
+            _add(density, planes[0], planes[-1] + 1, *arrays, heights, weights, mesh.reach**2)
 
-        in_threads(work, _parts(shape[0], len(heights)))
+        in_threads(work, _parts(shape[0], heights.size))
         return torch.from_numpy(density).to(r), start
 
     @staticmethod
@@ -182,7 +181,9 @@ class _Deposit(torch.autograd.Function):
         r, spread, strength, b, weight, steps = _plain(*ctx.saved_tensors)
         made = _Gaussians.of([r, spread, b, steps], ctx.mesh)
         atom, P, s = made.atom, made.precision, strength.reshape(-1)
-        S0, S1, S2, by_weight = _moments(made, ctx.start, _plain(grad)[0], weight, ctx.mesh.reach)
+        S0, S1, S2, g_weight = _moments(
+            made, ctx.start, _plain(grad)[0], strength, weight, ctx.mesh.reach
+        )
         S1, S2 = S1 @ steps.T, steps @ S2 @ steps.T
         pulled = (P @ S1[:, :, None]).squeeze(2)
         by_C = 0.5 * s[:, None, None] * (P @ S2 @ P - S0[:, None, None] * P)
@@ -192,7 +193,6 @@ class _Deposit(torch.autograd.Function):
         g_r = torch.zeros_like(r).index_add(0, atom, s[:, None] * pulled)
         g_spread = torch.zeros_like(spread).index_add(0, atom, by_C)
         g_b = torch.diagonal(by_C, dim1=1, dim2=2).sum(1).reshape(b.shape) / EIGHT_PI_SQUARED
-        g_weight = torch.zeros_like(weight).index_add(0, atom, s[:, None] * by_weight)
         g_steps = (s[:, None, None] * moved).sum(0) @ torch.linalg.inv(steps).T
         every = (g_r, g_spread, S0.reshape(b.shape), g_b, g_weight, g_steps)
         needed = zip(every, ctx.needs_input_grad, strict=False)
@@ -211,7 +211,7 @@ def _parts(n: int, work: int) -> list[NDArray[np.int64]]:
 
 
 def _moments(
-    made: _Gaussians, start: Tensor, grad: Tensor, weight: Tensor, reach: float
+    made: _Gaussians, start: Tensor, grad: Tensor, strength: Tensor, weight: Tensor, reach: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Moments of a gradient under each Gaussian, about its centre, in mesh steps.
 
@@ -219,18 +219,22 @@ def _moments(
     -------
     zeroth, first, second : Tensor, shapes (n,), (n, 3), (n, 3, 3)
         Of the gradient contracted with the weights.
-    by_weight : Tensor, shape (n, n_weights)
-        Zeroth moments of the gradient of each weight.
+    by_weight : Tensor, shape (n_atoms, n_weights)
+        Of the gradient of each weight, under the sum of an atom's Gaussians.
     """
-    arrays, weights = made.arrays(start), weight[made.atom].numpy()
-    found, own = np.zeros((len(weights), 10)), np.zeros(weights.shape)
+    heights, weights = strength.numpy(), weight.numpy()
+    n_g = heights.shape[1]
+    arrays = made.arrays(start)
+    found, own = np.zeros((heights.size, 10)), np.zeros(weights.shape)
 
     def work(part: NDArray[np.int64]) -> None:
-        few = slice(part[0], part[-1] + 1)
+        atoms = slice(part[0], part[-1] + 1)
+        few = slice(atoms.start * n_g, atoms.stop * n_g)
         a, b, c, d = (x[few] for x in arrays)
-        _gather(grad.numpy(), a, b, c, d, weights[few], reach**2, found[few], own[few])
+        given = (a, b, c, d, heights[atoms], weights[atoms], reach**2)
+        _gather(grad.numpy(), *given, found[few], own[atoms])
 
-    in_threads(work, _parts(len(weights), len(weights)))
+    in_threads(work, _parts(len(weights), heights.size))
     moments = torch.from_numpy(found)
     second = moments[:, (4, 5, 6, 5, 7, 8, 6, 8, 9)].reshape(-1, 3, 3)
     return moments[:, 0], moments[:, 1:4], second, torch.from_numpy(own)
@@ -272,22 +276,46 @@ def _add(
     half: Floats,
     log_height: Floats,
     strength: Floats,
+    weights: Floats,
     max_distance2: float,
 ) -> None:
-    """Add Gaussians to planes `begin` to `end` of a density (n_weights, n_1, n_2, n_3)."""
+    """Add atoms to planes `begin` to `end` of a density (n_weights, n_1, n_2, n_3).
+
+    Atom a has the Gaussians ``a n_g`` to ``(a + 1) n_g - 1``, added up before they are weighted.
+    """
     n_w, _, n_2, n_3 = density.shape
-    row = np.empty(n_3)
-    for p in range(len(centre)):
-        x, y, z = centre[p]
-        dx, dy = half[p, 0], half[p, 1]
+    n_g = strength.shape[1]
+    row, total = np.empty(n_3), np.empty(n_3)
+    for a in range(len(weights)):
+        first = a * n_g
+        x, y, z = centre[first]
+        dx, dy, dz = _reach(half[first : first + n_g])
+        start, stop = max(0, math.ceil(z - dz)), min(n_3, math.floor(z + dz) + 1)
         for i in range(max(begin, math.ceil(x - dx)), min(end, math.floor(x + dx) + 1)):
             for j in range(max(0, math.ceil(y - dy)), min(n_2, math.floor(y + dy) + 1)):
-                low, high = _row(i - x, j - y, z, metric[p], log_height[p], max_distance2, row)
-                values = row[low:high]
+                u, v, lowest, highest = i - x, j - y, n_3, 0
+                total[start:stop] = 0.0
+                for g in range(n_g):
+                    p = first + g
+                    low, high = _row(u, v, z, metric[p], log_height[p], max_distance2, row)
+                    if low < high:
+                        lowest, highest = min(lowest, low), max(highest, high)
+                        for k in range(low, high):
+                            total[k] += strength[a, g] * row[k]
+                values = total[lowest:highest]
                 for w in range(n_w):
-                    line = density[w, i, j, low:high]
+                    line = density[w, i, j, lowest:highest]
                     for k in range(len(line)):
-                        line[k] += strength[p, w] * values[k]
+                        line[k] += weights[a, w] * values[k]
+
+
+@compiled
+def _reach(half: Floats) -> tuple[float, float, float]:
+    """How far the widest of an atom's Gaussians reaches along each axis."""
+    x, y, z = 0.0, 0.0, 0.0
+    for g in range(len(half)):
+        x, y, z = max(x, half[g, 0]), max(y, half[g, 1]), max(z, half[g, 2])
+    return x, y, z
 
 
 @compiled
@@ -297,6 +325,7 @@ def _gather(
     metric: Floats,
     half: Floats,
     log_height: Floats,
+    strength: Floats,
     weights: Floats,
     max_distance2: float,
     moments: Floats,
@@ -304,36 +333,60 @@ def _gather(
 ) -> None:
     """Add to the moments of each Gaussian: those of 1, x, y, z, xx, xy, xz, yy, yz and zz."""
     n_w, n_1, n_2, n_3 = grad.shape
-    row, along = np.empty(n_3), np.empty(n_3)
-    for p in range(len(centre)):
-        x, y, z = centre[p]
-        dx, dy = half[p, 0], half[p, 1]
-        m = moments[p]
+    n_g = strength.shape[1]
+    rows, along, total = np.empty((n_g, n_3)), np.empty(n_3), np.empty(n_3)
+    ends = np.empty((n_g, 2), np.int64)
+    for a in range(len(weights)):
+        first = a * n_g
+        x, y, z = centre[first]
+        dx, dy, dz = _reach(half[first : first + n_g])
+        start, stop = max(0, math.ceil(z - dz)), min(n_3, math.floor(z + dz) + 1)
         for i in range(max(0, math.ceil(x - dx)), min(n_1, math.floor(x + dx) + 1)):
             for j in range(max(0, math.ceil(y - dy)), min(n_2, math.floor(y + dy) + 1)):
-                u, v = i - x, j - y
-                low, high = _row(u, v, z, metric[p], log_height[p], max_distance2, row)
-                values = row[low:high]
-                along[low:high] = 0.0
+                u, v, lowest, highest = i - x, j - y, n_3, 0
+                total[start:stop] = 0.0
+                for g in range(n_g):
+                    p = first + g
+                    low, high = _row(u, v, z, metric[p], log_height[p], max_distance2, rows[g])
+                    ends[g] = low, high
+                    if low < high:
+                        lowest, highest = min(lowest, low), max(highest, high)
+                        for k in range(low, high):
+                            total[k] += strength[a, g] * rows[g, k]
+                if lowest >= highest:
+                    continue
+                values = total[lowest:highest]
+                along[lowest:highest] = 0.0
                 for w in range(n_w):
-                    line, total = grad[w, i, j, low:high], 0.0
+                    line, own_sum = grad[w, i, j, lowest:highest], 0.0
                     for k in range(len(line)):
-                        total += line[k] * values[k]
-                        along[low + k] += weights[p, w] * line[k]
-                    own[p, w] += total
-                zeroth, first, second = 0.0, 0.0, 0.0
-                for k in range(low, high):
-                    here = along[k] * row[k]
-                    zeroth += here
-                    first += here * (k - z)
-                    second += here * (k - z) * (k - z)
-                m[0] += zeroth
-                m[1] += zeroth * u
-                m[2] += zeroth * v
-                m[3] += first
-                m[4] += zeroth * u * u
-                m[5] += zeroth * u * v
-                m[6] += first * u
-                m[7] += zeroth * v * v
-                m[8] += first * v
-                m[9] += second
+                        own_sum += line[k] * values[k]
+                        along[lowest + k] += weights[a, w] * line[k]
+                    own[a, w] += own_sum
+                for g in range(n_g):
+                    _add_moments(
+                        moments[first + g], u, v, z, ends[g, 0], ends[g, 1], along, rows[g]
+                    )
+
+
+@compiled
+def _add_moments(
+    m: Floats, u: float, v: float, z: float, low: int, high: int, along: Floats, row: Floats
+) -> None:
+    """Add a row of the mesh to the moments of one Gaussian."""
+    zeroth, first, second = 0.0, 0.0, 0.0
+    for k in range(low, high):
+        here = along[k] * row[k]
+        zeroth += here
+        first += here * (k - z)
+        second += here * (k - z) * (k - z)
+    m[0] += zeroth
+    m[1] += zeroth * u
+    m[2] += zeroth * v
+    m[3] += first
+    m[4] += zeroth * u * u
+    m[5] += zeroth * u * v
+    m[6] += first * u
+    m[7] += zeroth * v * v
+    m[8] += first * v
+    m[9] += second

@@ -12,7 +12,8 @@ from onephonon.network.bodies import Bodies
 
 from ...grid_rows import GridRows
 from ..monomials import check_moments
-from .gridded import GridAmplitudes, grid_densities
+from .grid_densities import grid_densities
+from .gridded import GridAmplitudes
 from .scattered import scattered_amplitudes, scattered_moments
 
 
@@ -59,7 +60,7 @@ class MeshEngine:
     ) -> Tensor:
         """Moments at a list of q, all at once; see `AmplitudeEngine.moments`."""
         check_moments(degree, length)
-        return scattered_moments(bodies, q, U, self.rtol, degree, length)
+        return scattered_moments(bodies, q, U, self.rtol, degree, length).contiguous()
 
     def on_grid(
         self,

@@ -15,120 +15,29 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
-from onephonon.crystal.cell import UnitCell
-from onephonon.crystal.grid import HklGrid
 from onephonon.network.bodies import Bodies
 
 from ...grid_rows import GridRows, Region
 from ...points import within_square
-from ..monomials import amplitude_degree, check_moments, n_monomials
+from ..monomials import amplitude_degree, n_monomials
 from .axes import ThirdAxis, apply_real, apply_real_by_point, waves_along
-from .density import Box, Domain, Mesh, choose_mesh, mean_extent, mesh_tolerance, smallest_B
-from .deposit import deposit_body
+from .grid_densities import GridDensities
 from .moments import amplitudes_from_moments
 
 #: Number of complex elements of a tile: about the size of a processor cache.
 MAX_TILE_NUMBERS = 400_000
 
-#: Bytes of the partial transforms of a block of rows.
+#: Bytes of the partial transforms of a block of rows, or this share of large densities, which
+#: every block reads once.
 BLOCK_BYTES = 128 * 2**20
+BLOCK_SHARE = 0.5
 
 #: Bytes of a block of rows in differentiable computations, which store a graph for each block.
 GRAPH_BYTES = 256 * 2**20
 
 #: Bytes of temporary arrays while densities are deposited.
 DEPOSIT_BYTES = 100 * 2**20
-
-
-@dataclass(frozen=True)
-class GridDensities:
-    """Densities of the bodies on one mesh along the cell's axes.
-
-    Parameters
-    ----------
-    mesh : Mesh
-    fractions : tuple of three float
-        Steps of the mesh in fractional coordinates.
-    density : tuple of Tensor
-        Density of each body, shape (n_monomials(degree), n_1, n_2, n_3).
-    boxes : tuple of Box
-    degree : int
-        Largest degree of the moments.
-    length : float
-        Unit of the offsets in the moments, Å.
-    """
-
-    mesh: Mesh
-    fractions: tuple[float, float, float]
-    density: tuple[Tensor, ...]
-    boxes: tuple[Box, ...]
-    degree: int
-    length: float
-
-
-def grid_densities(
-    bodies: Bodies,
-    grid: HklGrid,
-    U: Tensor,
-    rtol: float,
-    q_max: float = math.inf,
-    degree: int | None = None,
-    length: float = 1.0,
-) -> GridDensities:
-    """Sample the density of every body on a mesh that is accurate enough for a grid of hkl.
-
-    Parameters
-    ----------
-    bodies : Bodies
-    grid : HklGrid
-    U : Tensor, shape (n_cell_atoms, 3, 3)
-        Mean-square displacements in the Debye-Waller factors, Å^2.
-    rtol : float
-        Requested accuracy of intensities, relative to the rms of the map.
-    q_max : float
-        Largest |q| needed, 1/Å.
-    degree : int, optional
-        Largest degree of the moments; if not given, that of amplitudes.
-    length : float
-        Unit of the offsets in the moments, Å.
-
-    Raises
-    ------
-    InputError
-        If the degree or the length cannot be, or amplitudes need a higher degree.
-    """
-    degree = amplitude_degree(bodies) if degree is None else degree
-    check_moments(degree, length)
-    if degree < amplitude_degree(bodies):
-        raise InputError(
-            f"degree={degree}: amplitudes of bodies with librations need moments of degree 1"
-        )
-    cell = bodies.crystal.cell
-    mesh = mesh_for_grid(bodies, grid, U, rtol, q_max)
-    lengths = torch.linalg.vector_norm(cell.matrix.detach(), dim=0)
-    fractions = torch.linalg.vector_norm(mesh.steps, dim=0) / lengths
-    # Fixed in fractional coordinates, so that phases do not depend on the cell.
-    mesh = Mesh(cell.matrix * fractions, mesh.blur, mesh.reach)
-    density, boxes = zip(
-        *(deposit_body(bodies, body, mesh, U, degree, length) for body in range(bodies.n_bodies)),
-        strict=True,
-    )
-    f = fractions.tolist()
-    return GridDensities(mesh, (f[0], f[1], f[2]), density, boxes, degree, length)
-
-
-def mesh_for_grid(bodies: Bodies, grid: HklGrid, U: Tensor, rtol: float, q_max: float) -> Mesh:
-    """The mesh that `grid_densities` uses."""
-    matrix = bodies.crystal.cell.matrix.detach()
-    ends = [torch.from_numpy(axis[[0, -1]]) for axis in grid.axes]
-    corners = UnitCell(matrix).q_from_hkl(torch.cartesian_prod(*ends).to(matrix))
-    q_max = min(q_max, float(torch.linalg.vector_norm(corners, dim=1).max()))
-    domain = Domain(corners, q_max)
-    return choose_mesh(
-        matrix, domain, mesh_tolerance(rtol, bodies), smallest_B(U), mean_extent(bodies)
-    )
 
 
 @dataclass(frozen=True)
@@ -223,10 +132,17 @@ class GridAmplitudes:
     def memory_bytes(self) -> int:
         """Approximate number of bytes needed in addition to the result."""
         number = 2 * self.densities.mesh.steps.element_size()
-        density = sum(d.numel() for d in self.densities.density) * number // 2
-        block = max(BLOCK_BYTES, self._row_bytes())
+        density = self._density_bytes()
+        block = max(self._block_bytes(), self._row_bytes())
         tile = max(MAX_TILE_NUMBERS, self._numbers_per_point() * self.rows.grid.shape[2])
         return 2 * density + 3 * block + 8 * tile * number + DEPOSIT_BYTES
+
+    def _density_bytes(self) -> int:
+        return sum(d.numel() * d.element_size() for d in self.densities.density)
+
+    def _block_bytes(self) -> int:
+        """Bytes of the partial transforms of a block of rows."""
+        return max(BLOCK_BYTES, int(BLOCK_SHARE * self._density_bytes()))
 
     def _row_bytes(self) -> int:
         """Bytes of the partial transforms of a row."""
@@ -240,7 +156,7 @@ class GridAmplitudes:
 
     def blocks(self) -> list[slice]:
         """Blocks of rows, each of one residue class of h."""
-        n_rows = max(1, min(64, BLOCK_BYTES // self._row_bytes()))
+        n_rows = max(1, min(64, self._block_bytes() // self._row_bytes()))
         if torch.is_grad_enabled():
             shape = self.rows.grid.shape
             n_weights = max(4, n_monomials(self.densities.degree))
@@ -288,16 +204,17 @@ class GridAmplitudes:
         ]
         n_pairs = max(1, MAX_TILE_NUMBERS // (self._numbers_per_point() * depth.l.numel()))
         for columns, zone in self._columns(block, depth):
-            along_k = [
-                (w @ p.flatten(2)).unflatten(2, p.shape[2:])
-                for w, p in zip(self._waves(1, columns), along_h, strict=True)
-            ]
-            n_columns = min(n_pairs, along_k[0].shape[1])
-            for rows, h_part in _split(block, n_pairs // n_columns):
-                for few, k_part in _split(columns, n_columns):
+            n_columns = len(range(columns.start, columns.stop, columns.step))
+            # Few rows at a time: their products stay in the cache, in memory that is used again.
+            for rows, h_part in _split(block, max(1, n_pairs // n_columns)):
+                along_k = [
+                    (w @ p[h_part].flatten(2)).unflatten(2, p.shape[2:])
+                    for w, p in zip(self._waves(1, columns), along_h, strict=True)
+                ]
+                for few, k_part in _split(columns, n_pairs):
                     place = self._place(depth, zone, rows, few)
                     if place is not None:
-                        here = [partial[h_part, k_part] for partial in along_k]
+                        here = [partial[:, k_part] for partial in along_k]
                         yield self._moment_tile(place, depth, here)
 
     def _third_axis(self) -> ThirdAxis:

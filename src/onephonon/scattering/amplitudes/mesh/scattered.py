@@ -6,7 +6,7 @@ Klinteberg, SIAM J. Sci. Comput. 41, C479, 2019) transforms them at every q.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import finufft
@@ -90,7 +90,7 @@ def scattered_moments(
     eye = torch.eye(3, dtype=q.dtype, device=q.device)
     rtol = mesh_tolerance(rtol, bodies)
     mesh = choose_mesh(eye, Domain(corners, q_max), rtol, smallest_B(U), mean_extent(bodies))
-    made = [deposit_body(bodies, body, mesh, U, degree, length) for body in range(bodies.n_bodies)]
+    made = (deposit_body(bodies, body, mesh, U, degree, length) for body in range(bodies.n_bodies))
     x = q @ mesh.steps
     eps = TRANSFORM_SHARE * rtol
     sums = torch.stack([part for group in _groups(made) for part in _transform(group, x, eps)])
@@ -104,11 +104,18 @@ def _corners(q: Tensor) -> Tensor:
     return torch.cartesian_prod(*ends)
 
 
-def _groups(made: list[tuple[Tensor, Box]]) -> list[list[tuple[Tensor, Box]]]:
-    """Groups of densities to transform together, within the memory limit."""
-    largest = max(d.numel() * d.element_size() * 2 for d, _ in made)
-    n = max(1, TRANSFORM_BYTES // largest)
-    return [made[i : i + n] for i in range(0, len(made), n)]
+def _groups(made: Iterable[tuple[Tensor, Box]]) -> Iterator[list[tuple[Tensor, Box]]]:
+    """Groups of densities to transform together, within the memory limit if they are several."""
+    group: list[tuple[Tensor, Box]] = []
+    largest = 0
+    for density, box in made:
+        largest = max(largest, density.numel() * density.element_size() * 2)
+        if group and (len(group) + 1) * largest > TRANSFORM_BYTES:
+            yield group
+            group, largest = [], density.numel() * density.element_size() * 2
+        group.append((density, box))
+    if group:
+        yield group
 
 
 def _transform(group: list[tuple[Tensor, Box]], x: Tensor, eps: float) -> list[Tensor]:
@@ -117,8 +124,13 @@ def _transform(group: list[tuple[Tensor, Box]], x: Tensor, eps: float) -> list[T
     padded = []
     for density, box in group:
         after = [n - m for n, m in zip(shape, box.shape, strict=True)]
-        padded.append(torch.nn.functional.pad(density, (0, after[2], 0, after[1], 0, after[0])))
-    sums: Tensor = _FourierSums.apply(torch.cat(padded), x, eps)
+        if any(after):
+            density = torch.nn.functional.pad(density, (0, after[2], 0, after[1], 0, after[0]))
+        padded.append(density)
+    every = torch.cat(padded) if len(padded) > 1 else padded[0]
+    # An even number at a time, since two real meshes are one complex mesh.
+    n = max(1, TRANSFORM_BYTES // (4 * every[0].numel() * every.element_size())) * 2
+    sums = torch.cat([_FourierSums.apply(few, x, eps) for few in every.split(n)])
     found = []
     for part, (_, box) in zip(sums.split(len(group[0][0])), group, strict=True):
         # FINUFFT counts mesh points from the middle of the box.
@@ -165,7 +177,7 @@ def _pack(f: Tensor) -> Tensor:
     """Pairs of arrays as ``f_0 + i f_1``; the last is paired with zeros if n is odd."""
     if len(f) % 2:
         f = torch.cat([f, torch.zeros_like(f[:1])])
-    return f[0::2] + 1j * f[1::2]
+    return torch.complex(f[0::2], f[1::2]) if not f.is_complex() else f[0::2] + 1j * f[1::2]
 
 
 def _unpack(packed: Tensor, n: int) -> Tensor:
