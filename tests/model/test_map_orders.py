@@ -188,10 +188,7 @@ def test_symmetric_maps_are_filled(spacegroup):
     mesh = model_of(spacegroup, orders="all")
     with torch.no_grad():
         _, symmetry = map_rows(mesh.bound, use_data_adp=True)
-        # Images of pairs of bodies are chosen along the axes of the cell, to which a threefold axis
-        # adds others: the orders beyond the first keep the symmetry only as far as the mesh does.
-        if spacegroup == "P 1 21 1":
-            assert len(symmetry.operators) == len(mesh.crystal.laue_operators)
+        assert len(symmetry.operators) == len(mesh.crystal.laue_operators)
         exact = model_of(spacegroup, orders="all", engine="direct")(use_data_adp=True)
         found = mesh(use_data_adp=True)
     good = exact.isfinite()

@@ -104,7 +104,10 @@ class BoundModel:
             summed.check_first_only(f"rank={rank!r}")
         if G is not None:
             summed.check_first_only("G")
-        beyond: dict[str, Any] = {"pairs": self.pairs(summed), "order": summed.number}
+        beyond: dict[str, Any] = {
+            "pairs": self.pairs(summed, "scale" in hold),
+            "order": summed.number,
+        }
         if G is None and self.grid is not None and self.engine.name == "mesh":
             if ranks is None:
                 return diffuse.grid_map(
@@ -136,15 +139,19 @@ class BoundModel:
             **beyond,
         )
 
-    def pairs(self, orders: Orders) -> BodyPairs | None:
-        """Covariances of pairs of bodies; None for the first order alone."""
+    def pairs(self, orders: Orders, hold_scale: bool = False) -> BodyPairs | None:
+        """Covariances of pairs of bodies; None for the first order alone.
+
+        With `hold_scale`, gradients treat the thermal scale as constant.
+        """
         if orders.first_only:
             return None
         lattice, scale = self.lattice, self.lattice.thermal_scale
+        scale = scale.detach() if hold_scale else scale
         return self.shared.get(
             "pairs",
             [*lattice.tensors, scale],
-            lambda: body_pairs(lattice, orders.mesh),
+            lambda: body_pairs(lattice, orders.mesh, scale),
             (orders.mesh, lattice.mesh, lattice.zone_average),
         )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from onephonon.core.progress import Progress
+from onephonon.core.tensors import constant_values, inside_functorch
 from onephonon.network.bodies import Bodies
 
 from ..amplitudes.base import AmplitudeEngine
@@ -118,7 +120,7 @@ class HigherOrders:
             return self.at(q, points.hkl[part], moments)
 
         for part in where.split(batch_size or self._batch(engine)):
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() and not inside_functorch():
                 values.append(checkpoint(share, part, use_reentrant=False))
             else:
                 values.append(share(part))
@@ -146,8 +148,9 @@ def _numbers_at_a_time(engine: AmplitudeEngine) -> int:
 
 def mean_radius(bodies: Bodies) -> float:
     """Root-mean-square distance of atoms from their centroids, Å; 1 for single atoms."""
-    squares = bodies.offsets.detach().double().square().sum(1)
-    return float(squares.mean().sqrt()) if bodies.width > 3 else 1.0
+    if bodies.width == 3:
+        return 1.0
+    return float(np.sqrt((constant_values(bodies.offsets) ** 2).sum(1).mean()))
 
 
 def largest_q(q: Tensor, valid: Tensor) -> float:

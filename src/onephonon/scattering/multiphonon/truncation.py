@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onephonon.core.tensors import constant_values, values_of_all
 from onephonon.network.bodies import Bodies
 
 from .pairs import BodyPairs
@@ -77,7 +78,7 @@ def truncate(pairs: BodyPairs, q_max: float, rtol: float, order: int | None = No
     """
     errors = _errors(pairs, q_max, order)
     total = _own_intensity(pairs, q_max, order)
-    weight = pairs.weight.cpu().double()
+    weight = torch.from_numpy(constant_values(pairs.weight))
     allowed = rtol * total
     limit = allowed
     for _ in range(HALVINGS):
@@ -121,25 +122,29 @@ def _own_intensity(pairs: BodyPairs, q_max: float, order: int | None) -> float:
 
 
 def _norms(pairs: BodyPairs, q_max: float, mean: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Norms of each pair's covariances times q^2: of t with t, of t with l and of l with l."""
-    C = pairs.blocks.detach().cpu().double() * q_max**2
+    """Norms of each pair's covariances times q^2: of t with t, of t with l and of l with l.
+
+    Inside `torch.vmap` one choice serves all members: errors are the largest of them, and the
+    intensity (`mean`) the smallest.
+    """
+    C = torch.from_numpy(values_of_all(pairs.blocks)) * q_max**2
 
     def norm(block: Tensor) -> Tensor:
         if mean:
-            return block.diagonal(dim1=1, dim2=2).sum(1) / 3.0
+            return (block.diagonal(dim1=-2, dim2=-1).sum(-1) / 3.0).amin(0)
         # Between the mean over directions and the largest value.
-        return torch.linalg.matrix_norm(block) / math.sqrt(3.0)
+        return (torch.linalg.matrix_norm(block) / math.sqrt(3.0)).amax(0)
 
-    t = norm(C[:, :3, :3])
-    if C.shape[1] == 3:
+    t = norm(C[..., :3, :3])
+    if C.shape[-1] == 3:
         return t, torch.zeros_like(t), torch.zeros_like(t)
-    coupling = torch.maximum(norm(C[:, :3, 3:]).abs(), norm(C[:, 3:, :3]).abs())
-    return t, coupling, norm(C[:, 3:, 3:])
+    coupling = torch.maximum(norm(C[..., :3, 3:]).abs(), norm(C[..., 3:, :3]).abs())
+    return t, coupling, norm(C[..., 3:, 3:])
 
 
 def _radii(bodies: Bodies) -> Tensor:
     """Typical distances of atoms from their centroids, across q."""
-    r = torch.linalg.vector_norm(bodies.offsets.detach().cpu().double(), dim=1)
+    r = torch.linalg.vector_norm(torch.from_numpy(constant_values(bodies.offsets)), dim=1)
     at = (torch.arange(N_RADII, dtype=torch.float64) + 0.5) / N_RADII
     return math.sqrt(ACROSS) * torch.quantile(r[:: max(1, len(r) // 100_000)], at)
 
