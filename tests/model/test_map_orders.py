@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,11 +107,11 @@ def test_memory_of_moments_and_pairs_is_counted():
     first, every = model_of(), model_of(orders="all", multiphonon_mesh=(9, 9, 9))
     with torch.no_grad():
         one, rows = (map_rows(model.bound, use_data_adp=True)[0] for model in (first, every))
-    pairs = rows.higher.pairs
+    blocks = rows.higher.pairs.blocks.numel() * 8
+    without = replace(rows, higher=None).memory_bytes()
+    assert blocks < rows.memory_bytes() - without < 10 * blocks
     density = sum(x.numel() * 8 for x in rows.amplitudes.densities.density)
-    held = pairs.blocks.numel() * 8 + density
-    assert rows.memory_bytes() - one.memory_bytes() > held
-    assert rows.memory_bytes() < one.memory_bytes() + 10 * held
+    assert density < without - one.memory_bytes() < 10 * density
 
 
 def test_pairs_that_do_not_fit_are_refused(monkeypatch):
