@@ -18,8 +18,8 @@ from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-#: Copies of the covariances that are held at a time.
-COPIES = 3
+#: Bytes of the numbers of a pair's bodies and cell, and of its weight.
+PAIR_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -86,21 +86,21 @@ def body_pairs(
     Raises
     ------
     InputError
-        If they need more memory than there is.
+        If the mesh is less symmetric than the crystal, or the pairs need more memory than there is.
     """
     bodies = lattice.bodies
+    name = "multiphonon_mesh" if mesh else "mesh"
     mesh = tuple(mesh or lattice.mesh)
-    n, w = bodies.n_bodies, bodies.width
-    n_cells = math.prod(mesh) / 2  # of a pair and its reverse one is listed
+    n_pairs = expected_pairs(bodies, mesh)
     state_memory(
-        8 * COPIES * n_cells * (bodies.n_dof**2 + n * n * (w * w + 5)),
-        f"orders beyond the first: covariances of {n * n * n_cells:.2g} pairs of bodies",
+        _memory(bodies, mesh),
+        f"orders beyond the first: covariances of {n_pairs:.2g} pairs of bodies",
         "take larger bodies (group_by), or a coarser mesh (multiphonon_mesh)",
     )
     a, b, cell, weight = _listed(bodies, mesh)
     cells, row = torch.unique(cell, dim=0, return_inverse=True)
     index = torch.stack([a, b, row], dim=1)
-    blocks = _of_pairs(bodies, index, lattice.covariance(cells, mesh))
+    blocks = _of_pairs(bodies, index, lattice.covariance(cells, mesh, name))
     scale = lattice.thermal_scale if scale is None else scale
     return BodyPairs(bodies, index, cells, weight.to(blocks), scale * blocks)
 
@@ -142,6 +142,18 @@ def pair_tangents(
     if scale_slope is not None:
         found += scale_slope[:, None, None, None] * (blocks / scale)
     return found
+
+
+def expected_pairs(bodies: Bodies, mesh: Sequence[int]) -> int:
+    """About how many pairs of bodies a mesh has."""
+    return max(1, bodies.n_bodies**2 * math.prod(mesh) // 2)
+
+
+def _memory(bodies: Bodies, mesh: Sequence[int]) -> float:
+    """Bytes that `body_pairs` needs, as measured: four copies of its arrays at a time."""
+    number = bodies.positions.element_size()
+    blocks = expected_pairs(bodies, mesh) * (bodies.width**2 * number + PAIR_BYTES)
+    return float(4 * (math.prod(mesh) * bodies.n_dof**2 * number + blocks))
 
 
 def _listed(bodies: Bodies, mesh: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
