@@ -16,6 +16,7 @@ from onephonon.refine import (
     FitSettings,
     fit_springs,
     make_parametrization,
+    minimize_objective,
     select_voxels,
     spring_table,
 )
@@ -259,6 +260,39 @@ def test_a_fit_that_ends_at_softer_springs_uses_longer_series(monkeypatch):
     found = level.minimum.at.intensity
     assert float((found - long).abs().max()) < 0.1 * float((found - short).abs().max())
     assert level.used.chi2 < 1e-6
+
+
+def test_uncertainties_include_what_the_mean_b_does_to_higher_orders():
+    crystal, d_min = peptide("2ol9"), 2.5
+    axes = sampling(crystal, d_min, (2, 2, 2))
+    truth = true_model(crystal, axes, d_min, size=0.5, spread=0.3, orders="all", **QUICK)
+    clean, _ = clean_map(truth, axes)
+    data = to_map(clean, axes, crystal, 0.01 * np.nanmean(clean) * np.ones_like(clean), units="")
+    options = {"voxels": "all", "d_min": d_min, "background": "none", "average": 0, "prior": 0.1}
+    settings = FitSettings(levels=("interface",), tolerance=1e-6, **options)
+    fit = fit_springs(starting_model("2ol9"), data, settings)
+    level = fit.best
+    objective = replace(
+        fit.objective,
+        parametrization=level.parametrization,
+        prior=level.uncertainty.prior,
+        dispersion=level.dispersion,
+    )
+    moved = []
+    for b in (1.02, 1 / 1.02):
+        other = replace(objective, forward=objective.forward.with_b_factor(b))
+        moved.append(minimize_objective(other, level.x, tolerance=1e-6).at.x)
+    found = (moved[0] - moved[1]) / (2 * np.log(1.02))
+    # Gauss and Newton's second derivative, where the residuals are small.
+    size = float(level.b_shift.abs().max())
+    assert size > 0.1
+    torch.testing.assert_close(found, level.b_shift, rtol=0.1, atol=0.02 * size)
+    rows = spring_table(fit, level)
+    of_b = [np.sqrt(row.sigma_log**2 - row.sigma_log_at_b**2) for row in rows]
+    # Not the 20 % of the unit alone.
+    assert np.ptp(of_b) > 0.02
+    one = fit_springs(starting_model("2ol9", 1), data, settings).best
+    assert one.b_shift is None
 
 
 def test_springs_beyond_the_range_of_numbers_are_refused():

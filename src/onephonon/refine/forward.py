@@ -20,12 +20,7 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 from onephonon.scattering.diffuse import point_amplitudes
 from onephonon.scattering.intensity import one_phonon_intensity
-from onephonon.scattering.jacobian import (
-    SpringBasis,
-    SpringDependence,
-    scale_slope,
-    spring_slopes,
-)
+from onephonon.scattering.jacobian import SpringBasis, SpringDependence, spring_slopes
 from onephonon.scattering.points import QPoints
 from onephonon.scattering.voxels import weighted_sums
 
@@ -136,7 +131,7 @@ class VoxelModel:
             with torch.no_grad():
                 lattice = self.higher.lattice_at(basis.constants(values))
                 scale = lattice.thermal_scale
-            by_scale = scale_slope(lattice, basis, values)
+            by_scale = self.higher.scale_slope(basis, values)
             orders = self.higher.slopes_at(lattice, basis, by_scale)
         for part in self.parts:
             n = part.voxels.stop - part.voxels.start
@@ -153,6 +148,11 @@ class VoxelModel:
             if self.higher is not None and orders is not None:
                 total += part.average(self.higher.rows(orders, part.points, part.moments))
             yield part.voxels, total[:, 0], total[:, 1:]
+
+    def with_b_factor(self, factor: float) -> VoxelModel:
+        """With the thermal scale of orders beyond the first for another mean B-factor."""
+        higher = None if self.higher is None else replace(self.higher, b_factor=factor)
+        return replace(self, higher=higher)
 
     def suited_to(self, constants: ForceConstants) -> VoxelModel:
         """With longer series of orders beyond the first if springs need them; itself if not."""

@@ -56,6 +56,9 @@ class HigherModel:
         Defines how far the series go for each pair of bodies; its covariances are not used.
     max_bytes : int
         Moments of a larger size are not stored but computed at each evaluation.
+    b_factor : float
+        Multiplies the mean B-factor that sets the thermal scale; amplitudes and moments keep the
+        Debye-Waller factors of the file.
     """
 
     lattice: LatticeModel
@@ -66,6 +69,7 @@ class HigherModel:
     q_max: float
     series: HigherOrders
     max_bytes: int
+    b_factor: float = 1.0
 
     @classmethod
     def of(
@@ -128,7 +132,20 @@ class HigherModel:
 
     def lattice_at(self, constants: ForceConstants) -> LatticeModel:
         """The lattice with springs, at the thermal scale of the fit; differentiable."""
-        return self.lattice.with_force_constants(constants, self.scale)
+        made = self.lattice.with_force_constants(constants, self.scale)
+        if self.scale is not None or self.b_factor == 1.0:
+            return made
+        return self.lattice.with_force_constants(constants, self.b_factor * made.thermal_scale)
+
+    def scale_slope(self, basis: SpringBasis, values: Tensor) -> Tensor | None:
+        """Derivative of the thermal scale by the spring constants (n_springs,); None if fixed."""
+        if self.scale is not None:
+            return None
+        with torch.enable_grad():
+            leaf = values.detach().clone().requires_grad_()
+            scale = self.lattice_at(basis.constants(leaf)).thermal_scale
+            (slope,) = torch.autograd.grad(scale, leaf)
+        return slope
 
     def at(self, lattice: LatticeModel) -> HigherOrders:
         """Orders beyond the first of a lattice with springs; differentiable."""

@@ -47,6 +47,9 @@ DISPERSION_TOLERANCE, MAX_DISPERSION_ROUNDS = 0.02, 4
 #: Maximum rounds of a minimization whose springs need longer series of orders beyond the first.
 MAX_SERIES_ROUNDS = 3
 
+#: Step of the logarithm of the mean B-factor for a difference, which errs by its square.
+B_STEP = 0.01
+
 #: Number of resolution shells in reports.
 N_SHELLS = 10
 
@@ -71,6 +74,9 @@ class LevelFit:
         Weights of the prior tried, with chi-square per voxel fitted and held out.
     gain : Gain or None
         Gain on the held-out halos, relative to the level chosen before.
+    b_shift : Tensor or None, shape (n,)
+        Derivative of the free parameters by the logarithm of the file's mean B-factor, which
+        sets the thermal scale of orders beyond the first if a scale is fitted; None otherwise.
     """
 
     parametrization: Parametrization
@@ -85,6 +91,7 @@ class LevelFit:
     held_out_shells: tuple[Quality, ...]
     tried: tuple[tuple[float, float, float], ...]
     gain: Gain | None
+    b_shift: Tensor | None = None
 
     @property
     def level(self) -> Level:
@@ -299,6 +306,22 @@ class SeriesFitter:
             information = keep @ information @ keep
         return Uncertainty(information, objective.prior * objective.dispersion / found)
 
+    def _b_shift(
+        self, objective: Objective, at: Evaluation, uncertainty: Uncertainty
+    ) -> Tensor | None:
+        """How the minimum moves with the mean B-factor: by the change of the gradient."""
+        if objective.forward.higher is None or not objective.fit_scale:
+            return None
+        ends = []
+        for sign in (1, -1):
+            forward = objective.forward.with_b_factor(math.exp(sign * B_STEP))
+            ends.append(replace(objective, forward=forward).gradient(at.x)[1])
+        change = (ends[0] - ends[1]) / (2 * B_STEP)
+        shift = -uncertainty.covariance @ change / (2 * self._dispersion(at))
+        # A common factor of all springs changes nothing.
+        common = objective.parametrization.common.to(shift)
+        return shift - (shift @ common) * common
+
     def _gain(self, before: Tensor, after: Tensor) -> Gain:
         """Gain on the held-out voxels, from rho of every voxel."""
         out = self.voxels.held_out
@@ -371,12 +394,13 @@ class SeriesFitter:
         )
         out = voxels.held_out
         used = voxel_results.over(~out, voxels.s)
+        uncertainty = self._uncertainty(objective, at)
         return LevelFit(
             parametrization=objective.parametrization,
             minimum=minimum,
             prior=objective.prior,
             dispersion=self._dispersion(at),
-            uncertainty=self._uncertainty(objective, at),
+            uncertainty=uncertainty,
             voxel_results=voxel_results,
             used=used,
             held_out=voxel_results.over(out, voxels.s),
@@ -384,6 +408,7 @@ class SeriesFitter:
             held_out_shells=shells(voxel_results, out, voxels.s, N_SHELLS),
             tried=tried,
             gain=gained,
+            b_shift=self._b_shift(objective, at, uncertainty),
         )
 
 

@@ -20,7 +20,7 @@ from onephonon.dynamics.tls import TLS, FittedTLS, fit_tls, model_tls, principal
 
 from .model_series import LevelFit
 from .result import Fit
-from .table import PERCENTILES, draw_parameters, draw_units
+from .table import PERCENTILES, draw_parameters, draw_units, moved_with_unit
 
 Float64 = NDArray[np.float64]
 
@@ -151,6 +151,7 @@ def predict(
         for i, x in enumerate(drawn_x):
             progress.step("predictions", i, n_draws)
             try:
+                x = moved_with_unit(level, x, factors[i])
                 lattice = fit.fitted_lattice(level, x, factors[i])
                 drawn.append(_at(lattice, k_frac, temperature))
             except (InputError, NetworkError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]

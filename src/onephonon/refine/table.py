@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -88,7 +89,8 @@ def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ..
 
     Uncertainties of logarithms are from the Gauss-Newton covariance. If a scale was fitted, the
     file's mean B-factor sets the unit of the springs: a common factor of all cancels, and
-    uncertainties include that of the mean B (`FitSettings.b_uncertainty`). Intervals of
+    uncertainties include that of the mean B (`FitSettings.b_uncertainty`), through the unit and
+    through orders beyond the first. Intervals of
     principal stiffnesses are from draws.
 
     Parameters
@@ -107,12 +109,9 @@ def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ..
     if isinstance(level.parametrization, MatrixSprings):
         low, high = _drawn_interval(fit, level)
         spread = 0.5 * (high - low)
-    at_b = spread
-    low, high = (
-        log - np.hypot(log - low, fit.unit_sigma),
-        log + np.hypot(high - log, fit.unit_sigma),
-    )
-    spread = np.hypot(spread, fit.unit_sigma)
+    at_b, of_b = spread, _of_mean_b(fit, level, slopes)
+    low, high = log - np.hypot(log - low, of_b), log + np.hypot(high - log, of_b)
+    spread = np.hypot(spread, of_b)
     # Intervals of undetermined springs are 0 to infinity.
     with np.errstate(over="ignore"):
         value, low, high = np.exp(log), np.exp(low), np.exp(high)
@@ -138,6 +137,18 @@ def spring_table(fit: Fit, level: LevelFit | None = None) -> tuple[SpringRow, ..
             )
         )
     return tuple(rows)
+
+
+def _of_mean_b(fit: Fit, level: LevelFit, slopes: Tensor) -> Float64:
+    """Uncertainty of the logarithms from that of the file's mean B-factor.
+
+    It sets the unit of the springs, and with orders beyond the first also moves the free
+    parameters.
+    """
+    by_b = slopes.new_full((len(slopes),), -1.0)
+    if level.b_shift is not None:
+        by_b = by_b + slopes @ level.b_shift
+    return fit.unit_sigma * _numpy(by_b.abs())
 
 
 def row_names(parametrization: Parametrization) -> list[tuple[str, str, str]]:
@@ -236,6 +247,11 @@ def draw_parameters(fit: Fit, level: LevelFit, n: int, seed: int = 0) -> Tensor:
     """Draws of the free parameters from the posterior distribution, shape (n, len(x))."""
     x = level.x.detach()
     return x + without_common(fit, level, level.uncertainty.draw(x, n, seed) - x)
+
+
+def moved_with_unit(level: LevelFit, x: Tensor, factor: float) -> Tensor:
+    """Drawn free parameters, moved with the mean B-factor whose unit is wrong by a factor."""
+    return x if level.b_shift is None else x - math.log(factor) * level.b_shift
 
 
 def draw_units(fit: Fit, n: int, seed: int = 0) -> Float64:
