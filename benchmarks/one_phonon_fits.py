@@ -1,8 +1,8 @@
 """How wrong springs are when one phonon is fitted to a map of every order.
 
-Maps are made up with known springs, drawn at random, and every order of the scattering, at voxels
-around Bragg points between two resolutions, without noise. Springs are fitted with a constant and a
-slope under each halo, and a scale.
+Maps are made up with known springs, drawn at random, and every order of the scattering, at the
+centres of voxels around Bragg points between two resolutions, without noise. Springs are fitted
+with a constant and a slope under each halo, and a scale.
 
     python benchmarks/one_phonon_fits.py [STRUCTURE] [--b 5 10 20] [--d-min 2] [--d-max 2.5]
         [--orders 1 all] [--seeds N] [--halos N] [--background NAME]
@@ -20,7 +20,7 @@ import torch
 from onephonon import DiffuseMap, MapGrid, OnePhonon, SpringPlan, read_crystal
 from onephonon.crystal.crystal import Crystal
 from onephonon.data import crambin_path
-from onephonon.model import voxel_average
+from onephonon.model import points_at
 from onephonon.refine import FitSettings, fit_springs, spring_table
 
 #: Relative uncertainty of each voxel.
@@ -41,18 +41,16 @@ def made_up(
     whole = np.rint(hkl)
     cell = crystal.cell.numpy()
     d = cell.resolution(cell.q_from_hkl(whole))
-    near = (np.abs(hkl - whole) < REACH).all(1)
+    near = (np.abs(hkl - whole) < REACH).all(1) & (hkl != whole).any(1)
     inside = near & (d >= given.d_min) & (d <= given.d_max) & (whole @ [10**6, 10**3, 1] > 0)
     peaks, index = np.unique(whole[inside], axis=0, return_inverse=True)
     kept = rng.permutation(len(peaks))[: given.halos]
     chosen = np.flatnonzero(inside)[np.isin(index.reshape(-1), kept)]
     truth = OnePhonon(crystal, springs=SpringPlan(by="interface"), orders="all", rtol=1e-4)
     truth.springs.set_values(torch.tensor(np.exp(rng.normal(0, 0.5, truth.springs.free.shape))))
-    step = [1 / given.per_index] * 3
     with torch.no_grad():
-        clean = voxel_average(truth, hkl[chosen], step=step, order=4, use_data_adp=True).numpy()
-        truth.orders = 1
-        one = voxel_average(truth, hkl[chosen], step=step, order=4, use_data_adp=True).numpy()
+        points = points_at(truth, torch.from_numpy(hkl[chosen]))
+        clean, one = (truth(points, use_data_adp=True, orders=o).numpy() for o in ("all", 1))
         springs = truth.springs.values().detach().numpy().reshape(-1) / float(truth.thermal_scale)
     values, sigma = np.full(len(hkl), np.nan), np.full(len(hkl), np.nan)
     values[chosen], sigma[chosen] = clean, NOISE * clean
@@ -76,7 +74,8 @@ def errors(
         n_peaks=given.halos,
         d_min=given.d_min,
         d_max=given.d_max,
-        bragg_radius=0.0,
+        bragg_radius=1e-3,
+        average=0,
         background=given.background,
         scale="fitted",
         levels=("interface",),
