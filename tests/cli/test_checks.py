@@ -122,6 +122,26 @@ def test_not_a_number_and_infinity_are_refused_everywhere() -> None:
         ),
         ("contacts a.pdb --by x", "--by 'x': not one of"),
         ("verify a.pdb --supercell 0 1 1", "--supercell 0 1 1: each must be 1 or more"),
+        (f"simulate a.pdb {RANGES} -o m.npz --orders 51", "--orders '51': give how many orders"),
+        ("compare a.pdb map.npz --orders 0", "--orders '0': give how many orders to sum, 1"),
+        ("fit a.pdb map.npz -o f --orders two", "--orders 'two': give how many orders to sum, 1"),
+        (
+            f"simulate a.pdb {RANGES} -o m.npz --orders 2 --multiphonon-mesh 3 0 3",
+            "--multiphonon-mesh 3 0 3: each must be 1 or more",
+        ),
+        (
+            f"simulate a.pdb {RANGES} -o m.npz --multiphonon-mesh 3 3 3",
+            "--multiphonon-mesh: only for --orders N or all",
+        ),
+        (
+            f"simulate a.pdb {RANGES} -o m.npz --orders 2 --rank 0",
+            "--rank 0: modes can be selected of one phonon only; leave it out, or --orders 2",
+        ),
+        (
+            f"simulate a.pdb {RANGES} -o m.npz --orders all --softest 3",
+            "--softest 3: modes can be selected of one phonon only; leave it out, or --orders all",
+        ),
+        ("compare map.npz map.npz --orders all", "--orders: only for a structure as MODEL"),
         ("verify a.pdb --orders both", "--orders 'both': give how many orders to sum, 1"),
         ("visualize map.npz --range 2 1", "--range 2 1: two numbers, the first the lower"),
         ("visualize map.npz --dpi 1", "--dpi 1: must be 20 or more and at most 2,400"),

@@ -30,6 +30,7 @@ from onephonon.cli.options.map_reading import MapReadingOptions
 from onephonon.cli.options.network import NetworkOptions
 from onephonon.cli.options.numerics import DeviceOptions, NumericsOptions
 from onephonon.cli.options.occupation import OccupationOptions
+from onephonon.cli.options.orders import MultiphononOptions, OrderOptions
 from onephonon.cli.options.output import MessageOptions, OutputOptions
 from onephonon.cli.options.resolution import ResolutionOptions
 from onephonon.cli.options.springs import SpringOptions
@@ -57,6 +58,9 @@ SHARED = {
     DisplacementOptions: {"simulate", "compare", "modes"},
     DebyeWallerOptions: {"simulate", "compare"},
     OccupationOptions: {"simulate", "compare"},
+    # A supercell has a mesh of its own.
+    OrderOptions: {"simulate", "compare", "fit", "verify"},
+    MultiphononOptions: {"simulate", "compare", "fit"},
     DeviceOptions: {"simulate", "compare", "fit"},
     NumericsOptions: {"simulate", "compare"},
     MapReadingOptions: READ_MAPS,
@@ -145,7 +149,8 @@ def test_defaults_are_those_of_the_model() -> None:
     known |= {"solvent": 0.0, "solvent_smoothing": 0.0}
     groups = (
         *(StructureOptions(), NetworkOptions(), SpringOptions()),
-        *(DisplacementOptions(), OccupationOptions(), NumericsOptions(), PointOptions()),
+        *(DisplacementOptions(), MultiphononOptions(), OccupationOptions(), NumericsOptions()),
+        PointOptions(),
     )
     given = model_arguments(*groups)
     assert given == {name: known[name] for name in given}

@@ -383,6 +383,6 @@ def test_everything_that_determines_a_map_is_compared():
     }
     derived = {"force_constants", "spring_classes", "_results"}
     assert {field.name for field in fields(LatticeModel)} == compared | derived
-    compared = {"lattice", "source", "numerics", "res_limit", "bragg_tolerance"}
-    assert {field.name for field in fields(BoundModel)} == compared | {"cache"}
+    compared = {"lattice", "source", "numerics", "res_limit", "bragg_tolerance", "orders"}
+    assert {field.name for field in fields(BoundModel)} == compared | {"cache", "shared"}
     assert {field.name for field in fields(Numerics)} == {"engine", "rtol", "batch_size"}

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -41,6 +42,22 @@ def climbs_end_at_the_top_of_the_halo(result):
     # the order 1 costs 0.003.
     assert scan.max() <= heights.max()
     assert scan.max() > 0.99 * heights.max()
+
+
+def one_phonon_is_less_of_the_whole_at_high_resolution(result):
+    cold, warm = (np.array(share.share) for share in result["shares"])
+    # Shares are known to a few percent of themselves; these steps are larger.
+    assert (np.diff(cold) < 0).all()
+    assert (np.diff(warm) < 0).all()
+    # Four times the B: to second order four times as much is not one phonon.
+    assert ((1 - warm) / (1 - cold)).min() > 2
+    assert ((1 - warm) / (1 - cold)).max() < 5
+    first, every = result["first"], result["every"]
+    valid = np.isfinite(every)
+    assert valid.sum() > 500
+    assert (first[valid] < every[valid]).all()
+    assert np.sum(first[valid]) / np.sum(every[valid]) == pytest.approx(0.8, abs=0.15)
+    assert result["error"].mesh < 0.03
 
 
 def the_network_learns_the_stiffness(result):
@@ -83,6 +100,7 @@ def two_maps_reduce_the_uncertainty(result):
 
 #: What the result of each example must satisfy.
 CHECKS = {
+    "every_order": one_phonon_is_less_of_the_whole_at_high_resolution,
     "follow_halo": climbs_end_at_the_top_of_the_halo,
     "own_loss": springs_follow_from_photon_counts,
     "recover_atom": the_displaced_atom_is_found_and_put_back,

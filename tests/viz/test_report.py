@@ -26,8 +26,11 @@ from onephonon.compare.agreement import Trial
 from onephonon.core.units import thermal_frequency
 from onephonon.crystal import Reindexing
 from onephonon.refine import FitSettings, fit_springs, predict, profile, spring_table
+from onephonon.scattering.one_phonon_share import one_phonon_share
 from onephonon.viz.report import assess_fit, write_report
-from onephonon.viz.report.html import Markup, escaped, number, table
+from onephonon.viz.report.html import Markup, escaped, number, percent, table
+from onephonon.viz.report.numbers import ReportData, to_json_types
+from onephonon.viz.report.page import report_page
 from structures import DATA
 
 D_MIN = 3.0
@@ -201,6 +204,28 @@ def test_json_is_the_fit(fit, predictions, folder):
     assert saved_predictions["b_factors"]["value"] == predictions.b_factors.value.tolist()
     assert saved_predictions["speeds"]["high"] == predictions.speeds.high.tolist()
     assert len(found["profiles"]) == 1
+
+
+def test_the_share_of_one_phonon_is_in_the_report(fit, folder, page):
+    found = json.loads((folder / "fit.json").read_text("utf-8"))["one_phonon"]
+    low, high = fit.voxels.s.min(), fit.voxels.s.max()
+    assert found["d"][0][0] == pytest.approx(1 / low)
+    assert found["d"][-1][1] == pytest.approx(1 / high)
+    lattice = fit.fitted_lattice()
+    expected = one_phonon_share(lattice, 1 / high, 1 / low, use_data_adp=True)
+    assert found["share"] == list(expected.share)
+    assert 0.5 < found["share"][-1] < found["share"][0] < 1
+    assert "the fit is of one phonon alone" in page
+    for value in expected.share:
+        assert f"<td>{percent(value)}</td>" in page
+
+
+def test_many_bodies_have_no_share(fit, monkeypatch):
+    monkeypatch.setattr("onephonon.viz.report.numbers.is_quick", lambda *_, **__: False)
+    data = ReportData.of(fit, None, (), "")
+    assert data.share is None
+    assert to_json_types(data)["one_phonon"] is None
+    assert "the fit is of one phonon alone" not in report_page(data, ("report.html",))
 
 
 def test_tables_are_the_fit(fit, folder):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from onephonon.scattering.multiphonon.settings import check_orders
 
 from .app import command
 from .checks import NOT_NEGATIVE, Counts, Limits
 from .models import model_arguments
 from .options.network import NetworkOptions
+from .options.orders import NumberOfOrders, OrderOptions
 from .options.output import MessageOptions
 from .options.springs import SpringOptions
 from .options.structure import StructureFile, StructureOptions
@@ -21,6 +21,19 @@ from .terminal import status
 
 if TYPE_CHECKING:
     from onephonon.model.verify import Verification
+
+
+@dataclass(frozen=True)
+class ComparedOrders(OrderOptions):
+    """The orders whose sum is compared."""
+
+    orders: Annotated[
+        str,
+        typer.Option(
+            metavar="N|all", help="Compare also the sum of so many orders, or of all of them."
+        ),
+        NumberOfOrders(),
+    ] = "1"
 
 
 @command("onephonon verify model.pdb --group-by residue --supercell 3 1 1")
@@ -41,14 +54,6 @@ def verify(
         typer.Option(help="Number of points compared with the supercell."),
         Limits(low=1, high=1_000_000),
     ] = 60,
-    orders: Annotated[
-        str,
-        typer.Option(
-            metavar="N|all",
-            help="Compare also the sum of so many orders, or of all.",
-            show_default="one phonon",
-        ),
-    ] = "1",
     tolerance: Annotated[
         float, typer.Option(help="Maximum relative difference that passes."), NOT_NEGATIVE
     ] = 1e-10,
@@ -56,6 +61,7 @@ def verify(
     structure: StructureOptions,
     network: NetworkOptions,
     springs: SpringOptions,
+    orders: ComparedOrders,
 ) -> None:
     """Compare the model with an explicit supercell.
 
@@ -64,7 +70,6 @@ def verify(
     modes and the ADPs; with --orders also from the sum of orders, by a double sum over all pairs of
     atoms. The exit code is 1 if one exceeds its tolerance.
     """
-    check_orders(orders)
     from onephonon.model.verify import verify as run
 
     crystal = structure.read_crystal(file)
@@ -75,8 +80,7 @@ def verify(
             size=supercell,
             n_points=points,
             tolerance=tolerance,
-            orders=orders,
-            **model_arguments(network, springs),
+            **model_arguments(network, springs, orders),
         )
     if not messages.quiet:
         _print(result, f"{file.name}: {result.n_atoms} atoms, {crystal.spacegroup}")

@@ -17,7 +17,8 @@ from onephonon.crystal.symmetry import FRIEDEL, laue_operators
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.model.voxels import points_at, voxel_average
-from onephonon.scattering.grid_intensity import has_symmetry
+from onephonon.scattering.laue_symmetry import has_laue_symmetry
+from onephonon.scattering.multiphonon.higher_orders import HigherOrders
 from onephonon.scattering.quadrature import Quadrature, choose_quadrature, holds_bragg
 from onephonon.scattering.voxel_orientations import (
     equivalent_operators,
@@ -191,7 +192,10 @@ def simulate_at(
         By name of the reindexing: intensities, shape (N,); NaN at Bragg points and beyond the
         model's resolution limit.
     """
-    laue = symmetry_of(model, use_data_adp)
+    cell, orders = model.crystal.cell, run.get("orders")
+    q = cell.q_from_hkl(torch.from_numpy(np.ascontiguousarray(hkl)).to(cell.matrix)).detach()
+    q_max = float(torch.linalg.vector_norm(q, dim=1).max()) if len(q) else 0.0
+    laue = symmetry_of(model, use_data_adp, orders, q_max)
     step = None if quadrature is None else quadrature.step
     run |= {"use_data_adp": use_data_adp, "progress": progress}
     found: dict[str, Float64] = {}
@@ -220,18 +224,36 @@ def simulate_at(
     return found
 
 
-def symmetry_of(model: OnePhonon, use_data_adp: bool = False) -> Float64:
+def symmetry_of(
+    model: OnePhonon,
+    use_data_adp: bool = False,
+    orders: int | str | None = None,
+    q_max: float = 0.0,
+) -> Float64:
     """Operators on rows of hkl that leave a model's intensity unchanged, shape (n, 3, 3).
 
     Those of the crystal's Laue group if springs and displacements have its symmetry, otherwise
     the identity and the inversion (Friedel's law).
+
+    Parameters
+    ----------
+    model : OnePhonon
+    use_data_adp : bool
+    orders : int or 'all', optional
+        Instead of the model's.
+    q_max : float
+        Largest |q|, 1/Å, for orders beyond the first; by default these are not tested.
     """
-    every = model.crystal.laue_operators
     with torch.no_grad():
-        lattice = model.lattice
-        U, _ = lattice.displacements_and_scale(use_data_adp)
-        symmetric = has_symmetry(lattice.bodies, lattice.force_constants, U, every)
-    return (every if symmetric else FRIEDEL).astype(np.float64)
+        bound = model.bound
+        lattice, rtol = bound.lattice, bound.numerics.rtol
+        summed = bound.orders.with_number(orders)
+        U, scale = lattice.displacements_and_scale(use_data_adp)
+        pairs, higher = bound.pairs(summed), None
+        if pairs is not None and q_max:
+            higher = HigherOrders.prepare(pairs, summed.number, q_max, rtol)
+        symmetric = has_laue_symmetry(lattice, U, scale, higher, q_max, rtol)
+    return (model.crystal.laue_operators if symmetric else FRIEDEL).astype(np.float64)
 
 
 def _at_points(model: OnePhonon, hkl: Float64, run: dict[str, Any]) -> torch.Tensor:

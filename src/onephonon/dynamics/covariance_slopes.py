@@ -81,8 +81,10 @@ def _of_acoustic_waves(
         )
         return long_wave_stiffness(DenseSolver(bodies, moved))
 
+    apart, axes = copy_separations(bodies).flatten(0, 1), bodies.crystal.cell.matrix
+
     def acoustic(A: Tensor) -> Tensor:
-        return acoustic_correction(A, samples, cells, copy_separations(bodies).flatten(0, 1))
+        return acoustic_correction(A, samples, cells, apart, axes)
 
     A = long_wave_stiffness(DenseSolver(bodies, constants))
     eye = torch.eye(len(changes), dtype=A.dtype, device=A.device)

@@ -79,7 +79,7 @@ def covariance(
     Returns
     -------
     Tensor, shape (n_cells, D, D), real
-        Differentiable in the force constants.
+        Differentiable in the force constants, and in a crystal in the positions and the cell.
     """
     n = samples[0] * samples[1] * samples[2]
     total = constants.onsite.new_zeros(len(cells), bodies.n_dof, bodies.n_dof)
@@ -92,7 +92,8 @@ def covariance(
         waves = phase(k_frac, cells).conj() * weight[:, None]
         total = total + torch.einsum("kr,kab->rab", waves, inverse).real
     if check_zone_average(zone_average) == "crystal":
-        waves = _waves(made, samples, cells, copy_separations(bodies).flatten(0, 1))
+        apart = copy_separations(bodies).flatten(0, 1)
+        waves = _waves(made, samples, cells, apart, bodies.crystal.cell.matrix)
         total = total + move_cells(bodies, waves)
         left_out = made.excess_at_gamma()
         total = total if left_out is None else total + left_out
@@ -121,10 +122,10 @@ def move_cells(bodies: Bodies, waves: Tensor) -> Tensor:
 def copy_separations(bodies: Bodies) -> Tensor:
     """Fractional vector from each copy of the asymmetric unit to each other, (n_ops, n_ops, 3).
 
-    Between their centroids; a constant for gradients.
+    Between their centroids; differentiable in the positions and the cell.
     """
-    centroid = bodies.positions.detach().reshape(bodies.n_ops, -1, 3).mean(1)
-    frac = centroid @ bodies.crystal.cell.inverse.detach().T
+    centroid = bodies.positions.reshape(bodies.n_ops, -1, 3).mean(1)
+    frac = centroid @ bodies.crystal.cell.inverse.T
     return frac - frac[:, None]
 
 
@@ -168,10 +169,11 @@ def _waves(
     samples: Sequence[int],
     cells: Tensor | None = None,
     offsets: Tensor | None = None,
+    axes: Tensor | None = None,
 ) -> Tensor:
     """What the mesh lacks of the acoustic waves, for the translations of the cell."""
     A = long_wave_stiffness(solver)
-    waves = solver.at_rest * acoustic_correction(A, samples, cells, offsets)
+    waves = solver.at_rest * acoustic_correction(A, samples, cells, offsets, axes)
 
     if solver.excess is None:
         return waves

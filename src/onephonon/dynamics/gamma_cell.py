@@ -18,7 +18,6 @@ Rohra & Görling, Phys. Rev. B 75, 205126 (2007).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from torch import Tensor
 from onephonon.core.errors import NetworkError
 from onephonon.core.tensors import in_vmap, inside_functorch, values_of_all
 from onephonon.core.units import TWO_PI
+from onephonon.crystal.images import shortest_images
 
 from .matrix_function import hermitian_function
 
@@ -47,7 +47,7 @@ N_POLAR = 24
 #: Radii of the integral of a function that is not homogeneous (Gauss-Legendre): enough for 1/k.
 N_RADIAL = 40
 
-#: A vector has two images along an axis where its component is this close to half the mesh.
+#: Tolerance of integers.
 TIE = 1e-9
 
 #: Shortest vectors of the dual lattice are searched up to this index; their smallest squared length
@@ -69,6 +69,7 @@ def acoustic_correction(
     samples: Sequence[int],
     cells: Tensor | None = None,
     offsets: Tensor | None = None,
+    axes: Tensor | None = None,
 ) -> Tensor:
     """What a mesh average of ``K(k)^-1 exp(-i k.R)`` lacks for the translation of the cell.
 
@@ -82,14 +83,15 @@ def acoustic_correction(
         Lattice vectors R in cell units, modulo the mesh. By default R = 0 alone.
     offsets : Tensor, shape (n_offsets, 3), optional
         Separations x, within the cell, of what moves: a wave has the phase ``k.(R + x)``. R + x
-        stands for its shortest images, each component at most half the mesh, with equal shares.
-        By default x = 0 alone.
+        stands for its shortest images, with equal shares. By default x = 0 alone.
+    axes : Tensor, shape (3, 3), optional
+        Axes of the cell, in columns, for lengths of images; by default those of a cube.
 
     Returns
     -------
     Tensor, shape (3, 3) or (n_cells, n_offsets, 3, 3)
         To add to the sum over the mesh, for the translations of every pair of bodies.
-        Differentiable in the stiffness.
+        Differentiable in the stiffness and the offsets.
 
     Raises
     ------
@@ -99,12 +101,17 @@ def acoustic_correction(
     cell = _GammaCell.of(stiffness, samples, cells, offsets)
     along, weight = _directions(cell.B)
     f = _inverse(cell.along(along))
-    # Most of the images are equal: their waves are integrated once.
-    images = torch.stack(_images(cell.R[:, None] + cell.x))
-    image, which = torch.unique(images.flatten(0, 2), dim=0, return_inverse=True)
-    waves = _radial_integral(TWO_PI * (image @ along.T))
-    of_image = torch.einsum("k,ik,kxy->ixy", weight, waves, f)
-    integral = of_image[which].reshape(*images.shape[:3], 3, 3).mean(0)
+    apart = (cell.R[:, None] + cell.x).flatten(0, 1)
+    n = apart.new_tensor([float(i) for i in samples])
+    cube = torch.eye(3, dtype=n.dtype, device=n.device)
+    shift, share = shortest_images(apart.detach(), (cube if axes is None else axes.detach()) * n)
+    waves = torch.zeros_like(apart[:, :1])
+    for i in range(shift.shape[1]):
+        if bool(share[:, i].any()):
+            image = apart + shift[:, i].to(apart)
+            waves = waves + share[:, i, None] * _radial_integral(TWO_PI * (image @ along.T))
+    waves = waves.unflatten(0, (len(cell.R), len(cell.x)))
+    integral = torch.einsum("k,rok,kxy->roxy", weight, waves, f)
     found = integral - cell.lattice_sum(_inverse)
     return found[0, 0] if cells is None else found
 
@@ -245,17 +252,6 @@ def _window(A: Tensor, width: float) -> Tensor:
     # A smooth lower bound of the shortest one, so that the result is differentiable.
     shortest = lengths.pow(-SMOOTHNESS).sum().pow(-1.0 / SMOOTHNESS)
     return B * (shortest / width**2)
-
-
-def _images(R: Tensor) -> list[Tensor]:
-    """Shortest images of R, in units of the mesh, eight tensors of equal share.
-
-    A component of exactly half the mesh has two images.
-    """
-    folded = R - torch.round(R)
-    tie = (folded.abs() - 0.5).abs() < TIE
-    signs = itertools.product((0.5, -0.5), repeat=3)
-    return [torch.where(tie, folded.new_tensor(sign), folded) for sign in signs]
 
 
 def _radial_integral(w: Tensor) -> Tensor:

@@ -181,17 +181,18 @@ class LatticeModel:
         scale = self.thermal_scale if scale is None else scale
         return OccupiedModes(self.occupation, scale, self.solver)
 
-    def _check_mesh(self, mesh: Sequence[int]) -> None:
-        """Refuse a mesh that would give equivalent atoms different ADPs."""
+    def _check_mesh(self, mesh: Sequence[int], name: str = "mesh") -> None:
+        """Refuse a mesh that would give equivalent atoms different ADPs or covariances."""
         symmetric = symmetric_mesh(mesh, self.crystal.rotations)
         if symmetric == tuple(mesh):
             return
         message = (
-            f"mesh {tuple(mesh)} is less symmetric than space group "
-            f"{self.crystal.spacegroup}, so that equivalent atoms would have different ADPs"
+            f"{name} {tuple(mesh)} is less symmetric than space group "
+            f"{self.crystal.spacegroup}, so that equivalent atoms would have different "
+            f"{'ADPs' if name == 'mesh' else 'covariances'}"
         )
         if self.zone_average == "crystal":
-            raise InputError(f"{message}; give mesh={symmetric}")
+            raise InputError(f"{message}; give {name}={symmetric}")
         warnings.warn(
             f"{message}, as they do in such a supercell; {symmetric} has the full symmetry",
             stacklevel=2,
@@ -300,14 +301,16 @@ class LatticeModel:
 
         return self.thermal_scale * self._results.get("covariance", compute, self.tensors)
 
-    def covariance(self, cells: Tensor, mesh: Sequence[int] | None = None) -> Tensor:
+    def covariance(
+        self, cells: Tensor, mesh: Sequence[int] | None = None, name: str = "mesh"
+    ) -> Tensor:
         """Covariance C(R) at s = 1 for lattice vectors R (n, 3) in cell units, shape (n, D, D).
 
-        By default averaged over the mesh of the ADPs. With an occupation ``C(R)/s``: in both cases
-        `thermal_scale` times it is C(R).
+        By default averaged over the mesh of the ADPs; `name` is what messages call the mesh. With
+        an occupation ``C(R)/s``: in both cases `thermal_scale` times it is C(R).
         """
         cells, mesh = cells.to(self.crystal.U.device), tuple(mesh or self.mesh)
-        self._check_mesh(mesh)
+        self._check_mesh(mesh, name)
         average, solver = self.zone_average, self.solving()
         return covariance(self.bodies, self.force_constants, mesh, cells, None, average, solver)
 

@@ -48,7 +48,8 @@ def inputs_of(bound: BoundModel) -> dict[str, str]:
         if field.name not in UNUSED:
             name = NAMES.get(field.name, field.name)
             by_name.setdefault(name, []).append(getattr(crystal, field.name))
-    numerics = bound.numerics
+    numerics, orders = bound.numerics, bound.orders
+    pairs_mesh = None if orders.first_only else orders.mesh or lattice.mesh
     by_name |= {
         "the bodies": [bodies.body, bodies.dof],
         "the contacts": [contacts.i, contacts.j, contacts.cell],
@@ -56,6 +57,7 @@ def inputs_of(bound: BoundModel) -> dict[str, str]:
         "the zone average": [lattice.mesh, lattice.zone_average],
         "the thermal scale": [lattice.fixed_scale],
         "the occupation of modes": _occupation(lattice.occupation),
+        "the orders": [orders.name, pairs_mesh],
         "the numerics": [bound.engine.name, numerics.rtol, lattice.solver],
         "the points": [bound.grid, *bound.limits],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,18 @@ from onephonon.maps.io.registry import write_map as write_file
 from onephonon.maps.io.streaming import UnfinishedMap, partial_path, unfinished
 from onephonon.maps.lists import gridded
 from onephonon.scattering.bound_model import BoundModel
-from onephonon.scattering.diffuse import grid_rows, grid_symmetry
-from onephonon.scattering.grid_intensity import GridIntensity, filled_slab, slab
+from onephonon.scattering.diffuse import grid_rows, grid_symmetry, higher_orders_on_grid
+from onephonon.scattering.grid_intensity import (
+    GridIntensity,
+    filled_slab,
+    map_intensity,
+    slab,
+)
 from onephonon.scattering.grid_symmetry import Symmetry
+from onephonon.scattering.multiphonon.higher_orders import at_points_bytes
 
 from .fingerprint import inputs_of
+from .map_header import map_header
 
 #: Bytes of rows computed between two writes.
 SLAB_BYTES = 256 * 2**20
@@ -70,6 +77,7 @@ def to_map(
     *,
     rank: int | Sequence[int] = -1,
     use_data_adp: bool = False,
+    orders: int | str | None = None,
     intensity: Tensor | None = None,
     list_shape: tuple[int, int, int] | None = None,
     stored: str = "float64",
@@ -82,10 +90,10 @@ def to_map(
     ----------
     bound : BoundModel
         Bound to a grid or to a list of q.
-    rank, use_data_adp
+    rank, use_data_adp, orders
         As for `OnePhonon.apply_disorder`.
     intensity : Tensor, shape (N,), optional
-        The intensity, if it is already known.
+        The intensity, if it is already known, of these `orders`.
     list_shape : three int, optional
         For a list of q that is a grid, l fastest: its shape.
     stored : {'float64', 'float32'}
@@ -100,12 +108,12 @@ def to_map(
         Without gradient.
     """
     check_stored(stored)
+    bound = replace(bound, orders=bound.orders.with_number(orders))
     with torch.no_grad():
         if intensity is None:
-            state_memory(bound, Progress.of(progress))
-            intensity = bound.intensity(rank, use_data_adp, progress=progress)
+            intensity = _intensity(bound, rank, use_data_adp, Progress.of(progress))
         own = {"rank": rank if isinstance(rank, int) else list(rank), "use_data_adp": use_data_adp}
-        header = map_header(bound, own | dict(parameters or {}))
+        header = map_header(bound, own | dict(parameters or {}), use_data_adp)
         values = _numpy(intensity).astype(stored)
         if bound.grid is not None:
             return DiffuseMap.on_grid(values, bound.grid, **header)
@@ -118,12 +126,28 @@ def to_map(
         return listed if list_shape is None else gridded(listed, list_shape)
 
 
+def _intensity(
+    bound: BoundModel, rank: int | Sequence[int], use_data_adp: bool, progress: Progress
+) -> Tensor:
+    """The whole intensity, after its memory has been stated."""
+    if bound.orders.first_only or rank != -1:
+        state_memory(bound, progress)
+    elif bound.grid is None or bound.engine.name != "mesh":
+        state_memory(bound, progress, at_points_bytes(bound.engine))
+    else:
+        rows, symmetry = map_rows(bound, use_data_adp)
+        state_memory(bound, progress, rows.memory_bytes())
+        return map_intensity(rows, symmetry, progress).reshape(-1)
+    return bound.intensity(rank, use_data_adp, progress=progress)
+
+
 def write_map(
     bound: BoundModel,
     path: str | os.PathLike[str],
     *,
     rank: int | Sequence[int] = -1,
     use_data_adp: bool = False,
+    orders: int | str | None = None,
     intensity: Tensor | None = None,
     unique: bool = False,
     stored: str | None = None,
@@ -143,7 +167,7 @@ def write_map(
         Bound to a grid or to a list of q.
     path : path
         See `onephonon.write_map` for the formats.
-    rank, use_data_adp
+    rank, use_data_adp, orders
         As for `OnePhonon.apply_disorder`.
     unique : bool
         Write only the symmetry-independent part of the map (mesh engine only).
@@ -165,6 +189,7 @@ def write_map(
         If options contradict each other, or the file cannot be written.
     """
     output, progress = Path(path), Progress.of(progress)
+    bound = replace(bound, orders=bound.orders.with_number(orders))
     on_mesh = bound.engine.name == "mesh"
     stored = check_stored(stored or ("float32" if on_mesh else "float64"))
     whole = bound.grid is not None and on_mesh and rank == -1 and intensity is None
@@ -195,27 +220,6 @@ def check_stored(stored: str) -> str:
     return stored
 
 
-def map_header(bound: BoundModel, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata of a calculated map for its file."""
-    from onephonon import __version__
-
-    lattice = bound.lattice
-    own = {
-        "thermal_scale": float(lattice.thermal_scale.detach()),
-        "mesh": list(lattice.mesh),
-        "zone_average": lattice.zone_average,
-        "occupation": "classical" if lattice.occupation is None else str(lattice.occupation),
-        "engine": str(bound.engine),
-    }
-    return {
-        "cell": lattice.crystal.cell.parameters,
-        "spacegroup": lattice.crystal.spacegroup,
-        "units": "e^2 per cell",
-        "parameters": dict(parameters) | own,
-        "version": __version__,
-    }
-
-
 def _stream(
     bound: BoundModel,
     output: Path,
@@ -231,7 +235,7 @@ def _stream(
         intensity, symmetry = map_rows(bound, use_data_adp)
         grid = symmetry.grid.sub(symmetry.region) if unique else symmetry.grid
         own = {"rank": -1, "use_data_adp": use_data_adp, "unique": unique}
-        header = map_header(bound, dict(parameters or {}) | own)
+        header = map_header(bound, dict(parameters or {}) | own, use_data_adp)
         made_with = inputs_of(bound) | {
             "the options of the map": digest(own),
             "the version of onephonon": str(header["version"]),
@@ -269,10 +273,12 @@ def map_rows(
     """
     if bound.grid is None:
         raise InputError("a list of q has no rows; this is for models with samplings")
-    lattice = bound.lattice
+    lattice, grid, orders = bound.lattice, bound.grid, bound.orders
     U, scale = lattice.displacements_and_scale(use_data_adp)
-    symmetry = grid_symmetry(lattice, bound.grid, U, unique)
-    rows = grid_rows(lattice, bound.grid, U, scale, bound.numerics, *bound.limits)
+    pairs, how = bound.pairs(orders), (bound.numerics, bound.res_limit)
+    higher = higher_orders_on_grid(lattice, grid, *how, pairs, orders.number)
+    symmetry = grid_symmetry(lattice, grid, U, scale, *how, higher, unique)
+    rows = grid_rows(lattice, grid, U, scale, bound.numerics, *bound.limits, higher)
     return rows.within(symmetry.region), symmetry
 
 
@@ -321,8 +327,15 @@ def _slabs(first: int, last: int, depth: int, offset: int) -> Iterator[slice]:
         start = stop
 
 
-def state_memory(bound: BoundModel, progress: Progress) -> None:
+def state_memory(bound: BoundModel, progress: Progress, further: int = 0) -> None:
     """Tell how much memory a map needs that is not written in parts, before it is computed.
+
+    Parameters
+    ----------
+    bound : BoundModel
+    progress : Progress
+    further : int
+        Bytes in addition to those of each point.
 
     Raises
     ------
@@ -330,7 +343,7 @@ def state_memory(bound: BoundModel, progress: Progress) -> None:
         If there is less.
     """
     n, on_mesh = bound.source.n_points, bound.engine.name == "mesh"
-    needed = PROGRAM_BYTES + n * (MESH_BYTES if on_mesh else DIRECT_BYTES)
+    needed = PROGRAM_BYTES + further + n * (MESH_BYTES if on_mesh else DIRECT_BYTES)
     what = f"map: {n:.3g} point{'' if n == 1 else 's'}"
     advice = "take a coarser or smaller grid"
     if bound.grid is not None:

@@ -144,14 +144,12 @@ class BoundModel:
         if orders.first_only:
             return None
         lattice, scale = self.lattice, self.lattice.thermal_scale
-        if "scale" in hold:
-            scale = scale.detach()
-            lattice = replace(lattice, fixed_scale=scale)
+        scale = scale.detach() if "scale" in hold else scale
         return self.shared.get(
             "pairs",
             [*lattice.tensors, scale],
-            lambda: body_pairs(lattice, orders.mesh),
-            (orders.mesh, lattice.mesh, lattice.zone_average, "scale" in hold),
+            lambda: body_pairs(lattice, orders.mesh, scale),
+            (orders.mesh, lattice.mesh, lattice.zone_average),
         )
 
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:

@@ -17,9 +17,10 @@ from onephonon.dynamics.normal_modes import Modes
 from .amplitudes.base import AmplitudeEngine, amplitudes_at
 from .amplitudes.choice import choose_engine
 from .amplitudes.mesh.engine import MeshEngine
-from .grid_intensity import GridIntensity, has_symmetry, largest_q_of_grid, map_intensity
+from .grid_intensity import GridIntensity, largest_q_of_grid, map_intensity
 from .grid_symmetry import Symmetry, find_symmetry
 from .intensity import mode_intensity, one_phonon_intensity
+from .laue_symmetry import has_laue_symmetry
 from .multiphonon.higher_orders import HigherOrders, largest_q
 from .multiphonon.pairs import BodyPairs
 from .numerics import Numerics
@@ -163,6 +164,24 @@ def point_intensity(
     )
 
 
+def higher_orders_on_grid(
+    lattice: LatticeModel,
+    grid: HklGrid,
+    numerics: Numerics,
+    res_limit: float = 0.0,
+    pairs: BodyPairs | None = None,
+    order: int | None = 1,
+) -> HigherOrders | None:
+    """The orders beyond the first on a grid, up to `order` or all if it is None.
+
+    None without `pairs` of bodies.
+    """
+    if pairs is None:
+        return None
+    q_max = largest_q_of_grid(grid, lattice.crystal.cell, res_limit)
+    return HigherOrders.prepare(pairs, order, q_max, numerics.rtol)
+
+
 def grid_rows(
     lattice: LatticeModel,
     grid: HklGrid,
@@ -171,17 +190,12 @@ def grid_rows(
     numerics: Numerics,
     res_limit: float = 0.0,
     bragg_tolerance: float | None = None,
-    pairs: BodyPairs | None = None,
-    order: int | None = 1,
+    higher: HigherOrders | None = None,
 ) -> GridIntensity:
     """The intensity on a grid, from densities on a mesh, computed in blocks of rows.
 
-    With `pairs` of bodies, of the orders up to `order`, or of all if it is None.
+    With `higher_orders_on_grid`, of these orders, too.
     """
-    higher = None
-    if pairs is not None:
-        q_max = largest_q_of_grid(grid, lattice.crystal.cell, res_limit)
-        higher = HigherOrders.prepare(pairs, order, q_max, numerics.rtol)
     return GridIntensity.prepare(
         lattice.bodies,
         lattice.force_constants,
@@ -196,13 +210,22 @@ def grid_rows(
     )
 
 
-def grid_symmetry(lattice: LatticeModel, grid: HklGrid, U: Tensor, unique: bool = True) -> Symmetry:
+def grid_symmetry(
+    lattice: LatticeModel,
+    grid: HklGrid,
+    U: Tensor,
+    scale: Tensor | float,
+    numerics: Numerics,
+    res_limit: float = 0.0,
+    higher: HigherOrders | None = None,
+    unique: bool = True,
+) -> Symmetry:
     """Independent part of a grid, and the operators that generate the rest.
 
     Parameters
     ----------
-    lattice : LatticeModel
-    grid : HklGrid
+    lattice, grid, scale, numerics, res_limit, higher
+        As for `grid_rows`.
     U : Tensor, shape (n_cell_atoms, 3, 3)
         For the Debye-Waller factors; copies may differ if the zone mesh breaks the symmetry.
     unique : bool
@@ -211,9 +234,9 @@ def grid_symmetry(lattice: LatticeModel, grid: HklGrid, U: Tensor, unique: bool 
     operators = FRIEDEL
     # The gradient for the nine elements of the cell does not have the symmetry of the map.
     if unique and not torch.is_grad_enabled():
-        every = lattice.crystal.laue_operators
-        if has_symmetry(lattice.bodies, lattice.force_constants, U, every, lattice.solver):
-            operators = every
+        q_max = largest_q_of_grid(grid, lattice.crystal.cell, res_limit)
+        if has_laue_symmetry(lattice, U, scale, higher, q_max, numerics.rtol):
+            operators = lattice.crystal.laue_operators
     return find_symmetry(operators, grid)
 
 
@@ -248,10 +271,11 @@ def grid_map(
         NaN beyond the resolution limit and at Bragg points.
     """
     U, scale = displacements_and_scale(lattice, use_data_adp, hold, progress)
-    symmetry = grid_symmetry(lattice, grid, U)
     numerics = numerics or Numerics()
+    higher = higher_orders_on_grid(lattice, grid, numerics, res_limit, pairs, order)
+    symmetry = grid_symmetry(lattice, grid, U, scale, numerics, res_limit, higher)
     limits = res_limit, bragg_tolerance
-    rows = grid_rows(lattice, grid, U, scale, numerics, *limits, pairs, order)
+    rows = grid_rows(lattice, grid, U, scale, numerics, *limits, higher)
     return map_intensity(rows.within(symmetry.region), symmetry, progress).reshape(-1)
 
 

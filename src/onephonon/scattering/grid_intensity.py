@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -24,13 +22,7 @@ from .amplitudes.mesh.gridded import GridAmplitudes, MomentTile, Tile
 from .amplitudes.monomials import amplitude_degree
 from .grid_rows import WHOLE, GridRows, Region
 from .grid_symmetry import Symmetry, row_images
-from .intensity import one_phonon_intensity
 from .multiphonon.higher_orders import HigherOrders
-from .points import list_points
-
-#: Number of q at which the symmetry of a map is tested, and the relative tolerance.
-N_TRIAL_Q = 3
-SYMMETRY_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -99,7 +91,7 @@ class GridIntensity:
 
     def memory_bytes(self) -> int:
         """Approximate memory in bytes, without the map itself."""
-        return self.amplitudes.memory_bytes()
+        return self.amplitudes.memory_bytes() + (self.higher.memory_bytes() if self.higher else 0)
 
     def within(self, region: Region) -> GridIntensity:
         """The intensity on another part of the grid."""
@@ -277,37 +269,3 @@ def filled_slab(
         if bool(missing.any()):
             out[i] = intensity.within(WHOLE).at(slice(row, row + 1))[0]
     return out
-
-
-def has_symmetry(
-    bodies: Bodies,
-    constants: ForceConstants,
-    U: Tensor,
-    operators: NDArray[np.int64],
-    solver: SolverLike = "auto",
-) -> bool:
-    """Whether intensities have the symmetry of a Laue group, tested at a few q.
-
-    A zone mesh less symmetric than the crystal gives its copies different ADPs, and a user's
-    springs need not be symmetric.
-
-    Parameters
-    ----------
-    bodies, constants, U, solver
-        As for `one_phonon_intensity`.
-    operators : ndarray, shape (n, 3, 3), int64
-        Rotations of the Laue group.
-    """
-    generator = torch.Generator().manual_seed(0)
-    cell = bodies.crystal.cell
-    hkl = torch.rand(N_TRIAL_Q, 3, generator=generator, dtype=torch.float64)
-    rotations = torch.as_tensor(operators, dtype=hkl.dtype)
-    images = torch.einsum("nx,oxy->noy", hkl, rotations).reshape(-1, 3)
-    with torch.no_grad():
-        matrix = UnitCell(cell.matrix.detach())
-        # At resolutions of about 4 Å, where every atom contributes.
-        q = matrix.q_from_hkl((images * float(matrix.volume) ** (1 / 3) / 4).to(matrix.matrix))
-        found = one_phonon_intensity(bodies, constants, list_points(matrix, q), U, solver=solver)
-    found = found.reshape(N_TRIAL_Q, -1)
-    spread = (found - found[:, :1]).abs().max(1).values
-    return bool((spread <= SYMMETRY_TOLERANCE[found.dtype] * found.mean(1)).all())

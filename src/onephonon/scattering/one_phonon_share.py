@@ -14,6 +14,7 @@ from onephonon.core.units import TWO_PI
 from onephonon.dynamics.lattice_model import LatticeModel
 
 from .bound_model import BoundModel
+from .multiphonon.pairs import expected_pairs
 from .multiphonon.settings import Orders
 from .numerics import Numerics
 from .q_source import QSource
@@ -26,6 +27,9 @@ OFFSETS = 4
 
 #: Accuracy of the sum of all orders: far below the scatter of a few q.
 RTOL = 1e-3
+
+#: Pairs of bodies times q that take a few seconds.
+QUICK = 5_000_000
 
 #: Directions tried for each offset until a q is within the shell.
 TRIES = 200
@@ -94,7 +98,9 @@ def one_phonon_share(
     ends = torch.linspace((1 / d_max) ** 3, (1 / d_min) ** 3, n_shells + 1, dtype=torch.float64)
     ends = ends ** (1 / 3)
     generator = torch.Generator().manual_seed(0)
-    parts = [_sample(lattice, float(a), float(b), generator) for a, b in itertools.pairwise(ends)]
+    parts = [
+        sample_shell(lattice, float(a), float(b), generator) for a, b in itertools.pairwise(ends)
+    ]
     bound = BoundModel(
         lattice,
         QSource.from_q(torch.cat(parts), lattice.crystal.cell),
@@ -112,8 +118,30 @@ def one_phonon_share(
     return OnePhononShare(shells, share)
 
 
-def _sample(lattice: LatticeModel, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Q in a shell of ``1/d``, at offsets from Bragg points that form a mesh of the zone."""
+def is_quick(
+    lattice: LatticeModel, n_shells: int = N_SHELLS, mesh: tuple[int, int, int] | None = None
+) -> bool:
+    """Whether `one_phonon_share` takes no more than a few seconds: not with many bodies."""
+    n_pairs = expected_pairs(lattice.bodies, mesh or lattice.mesh)
+    return n_pairs * n_shells * OFFSETS**3 <= QUICK
+
+
+def sample_shell(
+    lattice: LatticeModel, low: float, high: float, generator: torch.Generator
+) -> Tensor:
+    """Q in a shell of ``1/d``, at offsets from Bragg points that form a mesh of the zone.
+
+    Parameters
+    ----------
+    lattice : LatticeModel
+    low, high : float
+        Ends of the shell, 1/Å.
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor, shape (n, 3), 1/Å
+    """
     cell = lattice.crystal.cell
     steps = (torch.arange(OFFSETS, dtype=torch.float64) + 0.5) / OFFSETS - 0.5
     offsets = torch.cartesian_prod(steps, steps, steps)

@@ -104,12 +104,13 @@ def softest_intensity(
     Raises
     ------
     InputError
-        If there are not as many modes.
+        If there are not as many modes, or the model sums orders beyond the first.
     """
     bound, progress = bound_of(model), Progress.of(progress)
     lattice, points, numerics = bound.lattice, bound.points, bound.numerics
     bodies = lattice.bodies
     n = check_n_modes(n_modes, bodies.n_dof)
+    bound.orders.check_first_only(f"softest={n}")
     with torch.no_grad():
         U, scale = lattice.displacements_and_scale(use_data_adp, progress)
         mesh = bound.engine.name == "mesh"

@@ -16,11 +16,13 @@ from ..options.map_reading import MapReadingOptions
 from ..options.network import NetworkOptions
 from ..options.numerics import NumericsOptions
 from ..options.occupation import OccupationOptions
+from ..options.orders import MultiphononOptions
 from ..options.output import OutputOptions
 from ..options.resolution import ResolutionOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureOptions, is_structure
 from ..options.voxels import VoxelOptions
+from ..orders import range_of_data, sample_of_range, show_orders, show_share
 from ..remarks import show_remarks
 from ..terminal import progress
 from .options import ComparisonOptions, ResultOptions
@@ -39,6 +41,7 @@ FOR_STRUCTURES = (
     *SpringOptions.names(),
     *DebyeWallerOptions.names(),
     *OccupationOptions.names(),
+    *MultiphononOptions.names(),
     *NumericsOptions.names(),
     *("average", "leave_out"),
 )
@@ -75,6 +78,7 @@ def compare(
     springs: SpringOptions,
     displacements: DebyeWallerOptions,
     occupation: OccupationOptions,
+    orders: MultiphononOptions,
     numerics: NumericsOptions,
     reading: MapReadingOptions,
 ) -> None:
@@ -97,15 +101,16 @@ def compare(
     else:
         data = reading.read_for(data_file, model_file)
         how = _averaging(voxels, data) | {"use_data_adp": displacements.use_data_adp}
-        described = (network, springs, displacements, occupation, numerics, structure)
+        described = (network, springs, displacements, occupation, orders, numerics, structure)
         arguments = model_arguments(*described)
         tensors = numerics.tensor_arguments() | occupation.read()
         model = build_model(model_file, arguments, **tensors)
         show_remarks(model.crystal, model_file.name, writing.quiet)
         show_zone_average(model, writing.quiet)
+        with_orders = _show_orders(model, data, settings, displacements.use_data_adp, writing.quiet)
         found = _compare_model(model, data, settings, how, writing.quiet)
         parameters = {"structure": model_file.name, **arguments, **occupation.recorded(), **how}
-        parameters |= {"dtype": numerics.dtype}
+        parameters |= {"dtype": numerics.dtype} | with_orders
         found = _with_parameters(found, model, parameters)
     title = f"{model_file.name} against {data_file.name}"
     if not writing.quiet:
@@ -119,6 +124,20 @@ def _averaging(voxels: VoxelOptions, data: DiffuseMap) -> dict[str, Any]:
 
     quadrature = choose_quadrature(data.grid, voxels.average, voxels.leave_out)
     return {"average": quadrature.order if quadrature else 0, "leave_out": voxels.leave_out}
+
+
+def _show_orders(
+    model: OnePhonon, data: DiffuseMap, settings: Settings, use_data_adp: bool, quiet: bool
+) -> dict[str, Any]:
+    """Write errors of the orders and the share of one phonon; return what maps record of them."""
+    from onephonon.model.map_header import orders_header
+
+    d_range = range_of_data(data, model, settings.d_min, settings.d_max)
+    sampled = model.bound.at(sample_of_range(model, d_range))
+    show_orders(sampled, use_data_adp, quiet)
+    if not quiet:
+        show_share(model, d_range, use_data_adp, quiet)
+    return orders_header(sampled, use_data_adp)
 
 
 def _compare_model(

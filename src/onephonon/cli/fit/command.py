@@ -18,9 +18,18 @@ from ..models import build_model, model_arguments, show_zone_average
 from ..options.map_reading import MapReadingOptions
 from ..options.network import NetworkOptions
 from ..options.numerics import DeviceOptions
+from ..options.orders import MultiphononOptions
 from ..options.output import OutputOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
+from ..orders import (
+    TOO_SMALL,
+    range_of_data,
+    sample_of_range,
+    share_text,
+    show_orders,
+    show_share,
+)
 from ..remarks import show_remarks
 from ..terminal import echo, progress
 from .folder import RESULTS, FitFolder, summary
@@ -68,6 +77,7 @@ def fit(
     temperature: TemperatureOptions,
     structure: StructureOptions,
     network: NetworkOptions,
+    orders: MultiphononOptions,
     numerics: DeviceOptions,
     reading: MapReadingOptions,
 ) -> None:
@@ -87,16 +97,31 @@ def fit(
     check_not_inputs([output / name for name in RESULTS], writing.inputs)
     kelvin = temperature.kelvin(file, writing.quiet)
     measured = reading.read_for(data_file, file)
-    arguments = model_arguments(network, structure)
+    arguments = model_arguments(network, orders, structure)
     model = build_model(file, arguments, **numerics.tensor_arguments())
     show_remarks(model.crystal, file.name, writing.quiet)
     show_zone_average(model, writing.quiet)
+    _show_orders(model, measured, settings, writing.quiet)
     check_profile_names(model, settings, report.profiles)
-    summed = {"orders": model.orders, "multiphonon_mesh": model.multiphonon_mesh}
-    made_with = arguments | summed
-    with FitFolder.opened(output, file, measured, settings, made_with, writing.force) as folder:
+    with FitFolder.opened(output, file, measured, settings, arguments, writing.force) as folder:
         fitted = _run(model, measured, settings, folder, writing.quiet)
         _write(fitted, folder, kelvin, report, writing.quiet)
+
+
+def _show_orders(model: OnePhonon, data: DiffuseMap, settings: FitSettings, quiet: bool) -> None:
+    """Write errors of the orders and the share of one phonon; warn where it is small."""
+    from onephonon.refine.voxels import resolution_range
+
+    d_range = range_of_data(data, model, *resolution_range(data, settings))
+    if not quiet and model.orders != 1:
+        show_orders(model.bound.at(sample_of_range(model, d_range)), True, quiet)
+    share = show_share(model, d_range, True, quiet)
+    if share is not None and model.orders == 1 and share.smallest < TOO_SMALL:
+        warnings.warn(
+            f"the fit is of one phonon, which is {share_text(share)}; what is left out changes the "
+            "springs: add --orders all",
+            stacklevel=2,
+        )
 
 
 def _run(

@@ -16,9 +16,11 @@ from ..options.displacements import DebyeWallerOptions
 from ..options.network import NetworkOptions
 from ..options.numerics import NumericsOptions
 from ..options.occupation import OccupationOptions
+from ..options.orders import MultiphononOptions
 from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
+from ..orders import range_of_model, show_orders, show_share
 from ..remarks import show_remarks
 from ..terminal import echo, progress
 from .options import MapFileOptions, ModeOptions, PointOptions
@@ -48,6 +50,7 @@ def simulate(
     springs: SpringOptions,
     displacements: DebyeWallerOptions,
     occupation: OccupationOptions,
+    orders: MultiphononOptions,
     modes: ModeOptions,
     numerics: NumericsOptions,
     map_file: MapFileOptions,
@@ -61,9 +64,10 @@ def simulate(
 
     check_map_ending(output)
     writing.check(output)
+    modes.check_orders(orders.summed)
     where, list_shape = points.read()
     how = modes.arguments() | {"use_data_adp": displacements.use_data_adp}
-    described = (points, network, springs, displacements, occupation, numerics, structure)
+    described = (points, network, springs, displacements, occupation, orders, numerics, structure)
     arguments = model_arguments(*described)
     tensors = numerics.tensor_arguments() | occupation.read()
     model = build_model(file, arguments, **where, **tensors)
@@ -76,6 +80,9 @@ def simulate(
         echo(f"engine: {engine}", err=True)
     stored = map_file.stored("float64" if engine.name == "direct" else "float32")
     _check_streaming(model, output, how, map_file.unique)
+    show_orders(model.bound, displacements.use_data_adp, writing.quiet)
+    if modes.every and not writing.quiet:
+        show_share(model, range_of_model(model), displacements.use_data_adp, writing.quiet)
     softest = how.pop("softest", None)
     intensity = None
     if softest is not None:

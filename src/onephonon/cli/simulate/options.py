@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -12,6 +12,9 @@ from onephonon.core.errors import InputError
 
 from ..checks import NOT_NEGATIVE, ONE_OR_MORE, READS, Limits, Sampling
 from ..groups import OptionGroup
+
+if TYPE_CHECKING:
+    from onephonon.scattering.multiphonon.settings import Orders
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,20 @@ class ModeOptions(OptionGroup):
         ),
         ONE_OR_MORE,
     ] = None
+
+    @property
+    def every(self) -> bool:
+        """Whether all modes are summed."""
+        return self.rank == -1 and self.softest is None
+
+    def check_orders(self, orders: Orders) -> None:
+        """Raise InputError if some modes are selected of more than one phonon."""
+        if not self.every and not orders.first_only:
+            which = f"--rank {self.rank}" if self.softest is None else f"--softest {self.softest}"
+            raise InputError(
+                f"{which}: modes can be selected of one phonon only; leave it out, or --orders "
+                f"{orders.name}"
+            )
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of the calculation, as recorded in calculated maps.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from onephonon.core.progress import Progress
+from onephonon.core.tensors import constant_values, inside_functorch
 from onephonon.network.bodies import Bodies
 
 from ..amplitudes.base import AmplitudeEngine
 from ..amplitudes.monomials import n_monomials
 from ..points import QPoints
+from .loops import LANES
 from .pair_sums import pair_sums
 from .pairs import BodyPairs
 from .truncation import Truncation, truncate
@@ -72,6 +75,14 @@ class HigherOrders:
         """The same series with other covariances of the same pairs."""
         return replace(self, pairs=pairs)
 
+    def memory_bytes(self) -> int:
+        """Approximate number of bytes of the pairs and of the sums over them."""
+        pairs, threads = self.pairs, torch.get_num_threads()
+        held = (pairs.blocks, pairs.index, pairs.weight, self.truncation.degrees)
+        n_plane = (self.degree + 1) * (self.degree + 2) // 2
+        sums = n_plane * (n_plane + 2 * pairs.bodies.n_bodies) + 2 * len(pairs.cells)
+        return 2 * sum(x.numel() * x.element_size() for x in held) + 8 * LANES * threads * sums
+
     def at(self, q: Tensor, hkl: Tensor, moments: Tensor) -> Tensor:
         """Intensity of these orders at a list of q from moments; see `pair_sums`."""
         degrees = self.truncation.degrees
@@ -113,7 +124,7 @@ class HigherOrders:
             return self.at(q, points.hkl[part], moments)
 
         for part in where.split(batch_size or self.batch(engine)):
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() and not inside_functorch():
                 values.append(checkpoint(share, part, use_reentrant=False))
             else:
                 values.append(share(part))
@@ -124,16 +135,26 @@ class HigherOrders:
         return result.index_put((where,), torch.cat(values)) if values else result
 
     def batch(self, engine: AmplitudeEngine) -> int:
-        """Number of q per batch; the mesh engine sets up densities for each, so all at once."""
+        """Number of q per batch."""
         per_q = n_monomials(self.degree) * self.pairs.bodies.n_bodies
-        most = NUMBERS_AT_A_TIME * (8 if engine.name == "mesh" else 1)
-        return max(MIN_BATCH, most // per_q)
+        return max(MIN_BATCH, _numbers_at_a_time(engine) // per_q)
+
+
+def at_points_bytes(engine: AmplitudeEngine) -> int:
+    """About how many bytes `at_points` needs, without the pairs: three copies of the moments."""
+    return 3 * 16 * _numbers_at_a_time(engine)
+
+
+def _numbers_at_a_time(engine: AmplitudeEngine) -> int:
+    """Moments per batch of q; the mesh engine sets up densities for each, so more at once."""
+    return NUMBERS_AT_A_TIME * (8 if engine.name == "mesh" else 1)
 
 
 def mean_radius(bodies: Bodies) -> float:
     """Root-mean-square distance of atoms from their centroids, Å; 1 for single atoms."""
-    squares = bodies.offsets.detach().double().square().sum(1)
-    return float(squares.mean().sqrt()) if bodies.width > 3 else 1.0
+    if bodies.width == 3:
+        return 1.0
+    return float(np.sqrt((constant_values(bodies.offsets) ** 2).sum(1).mean()))
 
 
 def largest_q(q: Tensor, valid: Tensor) -> float:

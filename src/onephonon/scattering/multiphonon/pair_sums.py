@@ -136,6 +136,8 @@ def _series(
     order: int | None,
 ) -> tuple[_Series, tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
     """The series, and Y, across, hkl, moments and blocks, which it is computed from."""
+    if pairs.blocks.shape[1] == 3:
+        degrees = degrees.clamp(max=0)  # no librations, no powers
     degree = max(0, int(degrees.max())) if len(degrees) else 0
     across = directions_across(q)
     size = length * torch.linalg.vector_norm(q, dim=1)[:, None]
@@ -237,7 +239,7 @@ class _Series:
         n = int(self.tables.rows[degree + 1])
         of_a, of_b = mu[:, a, :n].conj(), mu[:, b, :n]
         value = torch.einsum("qpi,ijpq,qpj->qp", of_a, E.to(mu), of_b)
-        few = min(c.shape[0], n)
+        few = 3 if degree else 1
         low = c[:few, :few].clone()
         low[0, 0] = low[0, 0] + 1
         value = value - torch.einsum(
@@ -350,8 +352,11 @@ class _PairSums(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, series = ctx.saved_tensors, ctx.series
         if torch.is_grad_enabled():
+            # Views: one input depends on another, through which no derivative may go here.
+            inputs = [x.view_as(x) for x in inputs]
             needed = [x for x, n in zip(inputs, ctx.needs_input_grad, strict=False) if n]
-            value = series.by_torch(*inputs)
+            # A sum of zeros keeps the graph where every pair is left out.
+            value = series.by_torch(*inputs) + sum(0.0 * x.sum().real for x in needed)
             found = iter(torch.autograd.grad(value, needed, grad, create_graph=True))
             return (*(next(found) if n else None for n in ctx.needs_input_grad[:5]), None)
         weight = _array(grad)

@@ -11,19 +11,15 @@ import torch
 from torch import Tensor
 
 from onephonon.core.memory import state_memory
+from onephonon.crystal.images import shortest_images
 from onephonon.dynamics.covariance_slopes import covariance_slopes
 from onephonon.dynamics.displacements import copy_separations
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-#: A component this close to half the mesh has two images (in units of the mesh): rounding of
-#: fractional coordinates.
-TIE = 1e-6
-
-
-#: Copies of the covariances that are held at a time.
-COPIES = 3
+#: Bytes of the numbers of a pair's bodies and cell, and of its weight.
+PAIR_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,9 @@ class BodyPairs:
         return (a == b) & (self.cells[cell] == 0).all(1)
 
 
-def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> BodyPairs:
+def body_pairs(
+    lattice: LatticeModel, mesh: Sequence[int] | None = None, scale: Tensor | None = None
+) -> BodyPairs:
     """Pairs of bodies at the shortest distance that a mesh of the Brillouin zone allows.
 
     Parameters
@@ -74,33 +72,37 @@ def body_pairs(lattice: LatticeModel, mesh: Sequence[int] | None = None) -> Body
     lattice : LatticeModel
     mesh : three int, optional
         Mesh of the covariance; by default that of the ADPs. Each pair of copies of the
-        asymmetric unit is listed at the vectors between them of which no fractional component
-        is more than half the mesh; where one is exactly half, both images share the pair.
+        asymmetric unit is listed at the shortest vector between them modulo the mesh; several
+        that are the shortest share the pair.
+    scale : Tensor, optional
+        Thermal scale; by default that of the lattice.
 
     Returns
     -------
     BodyPairs
-        Covariances include the thermal scale. Differentiable in the force constants.
+        Covariances include the thermal scale. Differentiable in the force constants, the scale,
+        and the positions and the cell.
 
     Raises
     ------
     InputError
-        If they need more memory than there is.
+        If the mesh is less symmetric than the crystal, or the pairs need more memory than there is.
     """
     bodies = lattice.bodies
+    name = "multiphonon_mesh" if mesh else "mesh"
     mesh = tuple(mesh or lattice.mesh)
-    n, w = bodies.n_bodies, bodies.width
-    n_cells = math.prod(mesh) / 2  # of a pair and its reverse one is listed
+    n_pairs = expected_pairs(bodies, mesh)
     state_memory(
-        8 * COPIES * n_cells * (bodies.n_dof**2 + n * n * (w * w + 5)),
-        f"orders beyond the first: covariances of {n * n * n_cells:.2g} pairs of bodies",
+        _memory(bodies, mesh),
+        f"orders beyond the first: covariances of {n_pairs:.2g} pairs of bodies",
         "take larger bodies (group_by), or a coarser mesh (multiphonon_mesh)",
     )
     a, b, cell, weight = _listed(bodies, mesh)
     cells, row = torch.unique(cell, dim=0, return_inverse=True)
     index = torch.stack([a, b, row], dim=1)
-    blocks = _of_pairs(bodies, index, lattice.covariance(cells, mesh))
-    return BodyPairs(bodies, index, cells, weight.to(blocks), lattice.thermal_scale * blocks)
+    blocks = _of_pairs(bodies, index, lattice.covariance(cells, mesh, name))
+    scale = lattice.thermal_scale if scale is None else scale
+    return BodyPairs(bodies, index, cells, weight.to(blocks), scale * blocks)
 
 
 def pair_tangents(
@@ -142,19 +144,31 @@ def pair_tangents(
     return found
 
 
+def expected_pairs(bodies: Bodies, mesh: Sequence[int]) -> int:
+    """About how many pairs of bodies a mesh has."""
+    return max(1, bodies.n_bodies**2 * math.prod(mesh) // 2)
+
+
+def _memory(bodies: Bodies, mesh: Sequence[int]) -> float:
+    """Bytes that `body_pairs` needs, as measured: four copies of its arrays at a time."""
+    number = bodies.positions.element_size()
+    blocks = expected_pairs(bodies, mesh) * (bodies.width**2 * number + PAIR_BYTES)
+    return float(4 * (math.prod(mesh) * bodies.n_dof**2 * number + blocks))
+
+
 def _listed(bodies: Bodies, mesh: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Bodies a and b, cell R and weight of each listed pair."""
     n_ops, each = bodies.n_ops, bodies.n_bodies // bodies.n_ops
-    apart = copy_separations(bodies).double().cpu()
-    n = torch.tensor([float(x) for x in mesh], dtype=torch.float64)
-    reach = [int(x) // 2 + 1 + int(apart[..., i].abs().max().ceil()) for i, x in enumerate(mesh)]
-    cells = torch.cartesian_prod(*(torch.arange(-r, r + 1) for r in reach)).reshape(-1, 3)
+    apart = copy_separations(bodies).detach().double().cpu()
+    n = torch.tensor([int(x) for x in mesh])
+    axes = bodies.crystal.cell.matrix.detach().double().cpu() * n
+    every = torch.cartesian_prod(*(torch.arange(int(x)) for x in mesh)).reshape(-1, 3)
     first, second = torch.cartesian_prod(torch.arange(each), torch.arange(each)).reshape(-1, 2).T
     found = []
     for A, B in itertools.product(range(n_ops), repeat=2):
-        v = ((cells + apart[A, B]) / n).abs()
-        inside = (v <= 0.5 + TIE).all(1)
-        here, share = cells[inside], 0.5 ** ((v[inside] - 0.5).abs() < TIE).sum(1).double()
+        shift, shares = shortest_images((every + apart[A, B]) / n, axes)
+        used = shares > 0
+        here, share = (every[:, None] + n * shift)[used], shares[used]
         # Of a pair and its reverse, the one with the larger R, or else the larger b.
         sign = torch.sign(here @ _ORDER)
         cell, pair = torch.cartesian_prod(torch.arange(len(here)), torch.arange(len(first))).T

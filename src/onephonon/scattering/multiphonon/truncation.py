@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onephonon.core.tensors import constant_values, values_of_all
 from onephonon.network.bodies import Bodies
 
 from .pairs import BodyPairs
@@ -24,6 +25,9 @@ MAX_DEGREE = 20
 
 #: Distances of atoms by which the average is computed.
 N_RADII = 24
+
+#: As many atoms of a body are enough for it.
+MAX_ATOMS = 1_000_000
 
 #: Share of the squared distance of an atom that is across q, on average over directions of q.
 ACROSS = 2.0 / 3.0
@@ -77,7 +81,7 @@ def truncate(pairs: BodyPairs, q_max: float, rtol: float, order: int | None = No
     """
     errors = _errors(pairs, q_max, order)
     total = _own_intensity(pairs, q_max, order)
-    weight = pairs.weight.cpu().double()
+    weight = _weights(pairs)
     allowed = rtol * total
     limit = allowed
     for _ in range(HALVINGS):
@@ -105,26 +109,38 @@ def truncation_error(
     """
     errors = _errors(pairs, q_max, order)
     last = (degrees.cpu() + 1).clamp(max=errors.shape[1] - 1)
-    lost = pairs.weight.cpu().double() * errors.gather(1, last[:, None]).squeeze(1)
+    lost = _weights(pairs) * errors.gather(1, last[:, None]).squeeze(1)
     total = _own_intensity(pairs, q_max, order)
     return float(lost.sum()) / total if total else 0.0
+
+
+def _weights(pairs: BodyPairs) -> Tensor:
+    """Weight of each pair's error in the sum.
+
+    Of atoms with random phases, those of a pair add up to the square root of their number.
+    """
+    a, b, _ = pairs.index.cpu().unbind(1)
+    n_atoms = _atoms_of(pairs.bodies)
+    return torch.from_numpy(constant_values(pairs.weight)) * (n_atoms[a] * n_atoms[b]).sqrt()
 
 
 def _errors(pairs: BodyPairs, q_max: float, order: int | None) -> Tensor:
     """Error of each pair if it is left out, or its series ends at degree 0, 1, ...; (n, m)."""
     t, coupling, libration = _norms(pairs, q_max)
     top = 0 if pairs.blocks.shape[1] == 3 else min(MAX_DEGREE, order or MAX_DEGREE)
-    r = _radii(pairs.bodies)
+    radii = _radii(pairs.bodies)
     found = []
     for part in torch.arange(len(t)).split(PAIRS_AT_A_TIME):
-        y = coupling[part, None] * r + libration[part, None] * r * r
+        of_a, of_b = (radii[x] for x in pairs.index.cpu()[part, :2].unbind(1))
+        y = coupling[part, None] * 0.5 * (of_a + of_b) + libration[part, None] * of_a * of_b
         lost = _exponential(t[part, None] + y, 2, order)
         # Orders n - m of the translations accompany the power m of the librations.
         rest, term, columns = _exponential(t[part, None] + y, 0, order), torch.ones_like(y), [lost]
         for m in range(top + 1):
             left = None if order is None else order - m
             rest = rest - term * _exponential(t[part, None], 0, left)
-            columns.append(rest.clamp(min=0.0))
+            # The first order is not part of the sum: it is computed without a series.
+            columns.append((rest - y if m == 0 else rest).clamp(min=0.0))
             term = term * y / (m + 1)
         if order is not None and top == order:
             columns[-1] = torch.zeros_like(y)  # nothing is left out
@@ -133,35 +149,49 @@ def _errors(pairs: BodyPairs, q_max: float, order: int | None) -> Tensor:
 
 
 def _own_intensity(pairs: BodyPairs, q_max: float, order: int | None) -> float:
-    """``exp(x) - 1`` of single atoms, summed over the bodies."""
+    """``exp(x) - 1`` of single atoms, summed over all of them."""
     t, _, libration = (x[pairs.own.cpu()] for x in _norms(pairs, q_max, mean=True))
-    r = _radii(pairs.bodies)
+    body = pairs.index.cpu()[pairs.own.cpu(), 0]
+    r = _radii(pairs.bodies)[body]
     x = t[:, None] + libration[:, None] * r * r
-    return float(_exponential(x, 1, order).mean(1).sum())
+    return float((_atoms_of(pairs.bodies)[body] * _exponential(x, 1, order).mean(1)).sum())
 
 
 def _norms(pairs: BodyPairs, q_max: float, mean: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Norms of each pair's covariances times q^2: of t with t, of t with l and of l with l."""
-    C = pairs.blocks.detach().cpu().double() * q_max**2
+    """Norms of each pair's covariances times q^2: of t with t, of t with l and of l with l.
+
+    Inside `torch.vmap` one choice serves all members: errors are the largest of them, and the
+    intensity (`mean`) the smallest.
+    """
+    C = torch.from_numpy(values_of_all(pairs.blocks)) * q_max**2
 
     def norm(block: Tensor) -> Tensor:
         if mean:
-            return block.diagonal(dim1=1, dim2=2).sum(1) / 3.0
+            return (block.diagonal(dim1=-2, dim2=-1).sum(-1) / 3.0).amin(0)
         # Between the mean over directions and the largest value.
-        return torch.linalg.matrix_norm(block) / math.sqrt(3.0)
+        return (torch.linalg.matrix_norm(block) / math.sqrt(3.0)).amax(0)
 
-    t = norm(C[:, :3, :3])
-    if C.shape[1] == 3:
+    t = norm(C[..., :3, :3])
+    if C.shape[-1] == 3:
         return t, torch.zeros_like(t), torch.zeros_like(t)
-    coupling = torch.maximum(norm(C[:, :3, 3:]).abs(), norm(C[:, 3:, :3]).abs())
-    return t, coupling, norm(C[:, 3:, 3:])
+    coupling = torch.maximum(norm(C[..., :3, 3:]).abs(), norm(C[..., 3:, :3]).abs())
+    return t, coupling, norm(C[..., 3:, 3:])
+
+
+def _atoms_of(bodies: Bodies) -> Tensor:
+    """Number of atoms of each body."""
+    return torch.bincount(bodies.body.cpu(), minlength=bodies.n_bodies).double()
 
 
 def _radii(bodies: Bodies) -> Tensor:
-    """Typical distances of atoms from their centroids, across q."""
-    r = torch.linalg.vector_norm(bodies.offsets.detach().cpu().double(), dim=1)
+    """Typical distances of each body's atoms from its centroid, across q, (n_bodies, n_radii)."""
+    r = torch.linalg.vector_norm(torch.from_numpy(constant_values(bodies.offsets)), dim=1)
     at = (torch.arange(N_RADII, dtype=torch.float64) + 0.5) / N_RADII
-    return math.sqrt(ACROSS) * torch.quantile(r[:: max(1, len(r) // 100_000)], at)
+    of_copy = [
+        torch.quantile(r[atoms[atoms < bodies.n_cell_atoms]][:MAX_ATOMS], at)
+        for atoms in bodies.table[: bodies.n_bodies // bodies.n_ops].cpu()
+    ]
+    return math.sqrt(ACROSS) * torch.stack(of_copy).repeat(bodies.n_ops, 1)
 
 
 def _exponential(x: Tensor, first: int, last: int | None) -> Tensor:

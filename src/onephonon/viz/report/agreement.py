@@ -157,6 +157,27 @@ def shell_section(report_data: ReportData) -> list[Markup]:
             "shells.csv.",
             kind="faint",
         ),
+        *_share_table(report_data),
+    ]
+
+
+def _share_table(report_data: ReportData) -> list[Markup]:
+    """How much of the intensity is one phonon."""
+    share = report_data.share
+    if share is None:
+        return []
+    summed = report_data.fit.model.orders
+    what = {1: "one phonon alone", "all": "all orders"}.get(summed, f"orders 1 to {summed}")
+    rows = [
+        ["∞" if math.isinf(d_max) else f"{d_max:.2f}", f"{d_min:.2f}", percent(value)]
+        for (d_max, d_min), value in zip(share.d, share.share, strict=True)
+    ]
+    return [
+        paragraph(
+            "One phonon as a share of the intensity of all orders, with the fitted springs and the "
+            f"B-factors of the file; the fit is of {what}."
+        ),
+        table(["from Å", "to Å", "one phonon"], rows),
     ]
 
 

@@ -21,6 +21,7 @@ from onephonon.refine.quality import Quality
 from onephonon.refine.residuals import Diagnosis, diagnose
 from onephonon.refine.result import Fit
 from onephonon.refine.table import SpringRow, spring_table
+from onephonon.scattering.one_phonon_share import OnePhononShare, is_quick, one_phonon_share
 
 from .verdict import Verdict, assess_fit
 
@@ -32,6 +33,9 @@ PACKAGES = ("onephonon", "torch", "numpy", "scipy", "gemmi")
 
 #: Numbers of `Quality`, in the order of tables.
 QUALITIES = ("n", "chi2", "cc", "cc_anisotropic", "r", "background")
+
+#: A range of resolution whose ends differ by less than this factor is a point.
+NARROW = 1.01
 
 Rows = list[list[Any]]
 
@@ -50,6 +54,9 @@ class ReportData:
     predictions : Predictions or None
     profiles : tuple of Profile
     command : str
+    share : OnePhononShare or None
+        How much of the intensity is one phonon, with the fitted springs; None if it would take
+        long.
     """
 
     fit: Fit
@@ -59,6 +66,7 @@ class ReportData:
     predictions: Predictions | None
     profiles: tuple[Profile, ...]
     command: str
+    share: OnePhononShare | None = None
 
     @classmethod
     def of(
@@ -72,13 +80,30 @@ class ReportData:
         springs = {r.level.name: spring_table(fit, r) for r in fit.series.levels}
         found = diagnose(fit)
         return cls(
-            fit, assess_fit(fit, found), found, springs, predictions, tuple(profiles), command
+            fit,
+            assess_fit(fit, found),
+            found,
+            springs,
+            predictions,
+            tuple(profiles),
+            command,
+            _share(fit),
         )
 
     @property
     def best_springs(self) -> tuple[SpringRow, ...]:
         """Springs of the chosen level."""
         return self.springs[self.fit.best.level.name]
+
+
+def _share(fit: Fit) -> OnePhononShare | None:
+    """Share of one phonon at the resolutions of the fit, with the file's Debye-Waller factors."""
+    lattice, mesh = fit.fitted_lattice(), fit.model.multiphonon_mesh
+    if not is_quick(lattice, mesh=mesh):
+        return None
+    low, high = float(fit.voxels.s.min()), float(fit.voxels.s.max())
+    d_max = 1 / low if 0 < low < high / NARROW else math.inf
+    return one_phonon_share(lattice, 1 / high, d_max, use_data_adp=True, mesh=mesh)
 
 
 def versions() -> dict[str, str]:
@@ -130,6 +155,7 @@ def to_json_types(report_data: ReportData) -> Any:
                 "background": fit.background,
                 "history": fit.data.history,
             },
+            "one_phonon": None if report_data.share is None else asdict(report_data.share),
             "indexing": _indexing(fit),
             "chosen": fit.best.level.name,
             "levels": {
