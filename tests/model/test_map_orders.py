@@ -231,7 +231,6 @@ def test_a_mesh_less_symmetric_than_the_crystal_is_refused_by_its_name():
     [
         (lambda m: m(rank=0), "rank=0 belongs to the one-phonon intensity, but orders=2"),
         (lambda m: softest_intensity(m, 3), "softest=3 belongs to the one-phonon intensity"),
-        (lambda m: m.spring_jacobian(), "spring_jacobian belongs to the one-phonon intensity"),
         (lambda m: m.to_map(rank=1), "rank=1 belongs to the one-phonon intensity"),
     ],
 )

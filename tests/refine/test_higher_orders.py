@@ -24,6 +24,7 @@ from onephonon.refine.fit import make_objective
 from onephonon.refine.forward import make_forward
 from onephonon.refine.parametrization import find_levels, parametrization_basis
 from onephonon.refine.result import with_springs
+from onephonon.scattering.multiphonon.truncation import truncate, truncation_error
 
 D_MIN = 3.0
 
@@ -153,6 +154,17 @@ def test_moments_that_are_too_large_are_computed_when_they_are_needed():
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
     ours, theirs = (o.slopes(o.evaluate(x)).hessian for o in (small, objective))
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
+
+
+def test_the_error_of_a_series_is_the_one_it_was_chosen_by():
+    _, _, objective = problem("5zck", absolute=True)
+    higher = objective.forward.higher
+    pairs, order = higher.series.pairs, higher.series.order
+    for rtol in (1e-6, 1e-3):
+        chosen = truncate(pairs, higher.q_max, rtol, order)
+        found = truncation_error(pairs, chosen.degrees, higher.q_max, order)
+        assert found == pytest.approx(chosen.error, rel=1e-12)
+        assert found <= rtol
 
 
 def test_series_follow_springs_that_become_soft():

@@ -136,7 +136,6 @@ def _dependence(
     bound: BoundModel, springs: nn.Module | None, hold: Collection[str]
 ) -> SpringDependence:
     """What the intensity depends on."""
-    bound.orders.check_first_only("spring_jacobian")
     if not isinstance(springs, ClassSprings | InterfaceStiffness):
         raise InputError("spring_jacobian needs classes of springs; give springs=SpringPlan(...)")
     if bound.lattice.occupation is not None:

@@ -103,9 +103,7 @@ def fit(
     show_zone_average(model, writing.quiet)
     _show_orders(model, measured, settings, writing.quiet)
     check_profile_names(model, settings, report.profiles)
-    summed = {"orders": model.orders, "multiphonon_mesh": model.multiphonon_mesh}
-    made_with = arguments | summed
-    with FitFolder.opened(output, file, measured, settings, made_with, writing.force) as folder:
+    with FitFolder.opened(output, file, measured, settings, arguments, writing.force) as folder:
         fitted = _run(model, measured, settings, folder, writing.quiet)
         _write(fitted, folder, kelvin, report, writing.quiet)
 

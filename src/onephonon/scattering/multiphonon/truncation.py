@@ -81,10 +81,7 @@ def truncate(pairs: BodyPairs, q_max: float, rtol: float, order: int | None = No
     """
     errors = _errors(pairs, q_max, order)
     total = _own_intensity(pairs, q_max, order)
-    a, b, _ = pairs.index.cpu().unbind(1)
-    n_atoms = _atoms_of(pairs.bodies)
-    # Of atoms with random phases, those of a pair add up to the square root of their number.
-    weight = torch.from_numpy(constant_values(pairs.weight)) * (n_atoms[a] * n_atoms[b]).sqrt()
+    weight = _weights(pairs)
     allowed = rtol * total
     limit = allowed
     for _ in range(HALVINGS):
@@ -112,9 +109,19 @@ def truncation_error(
     """
     errors = _errors(pairs, q_max, order)
     last = (degrees.cpu() + 1).clamp(max=errors.shape[1] - 1)
-    lost = pairs.weight.cpu().double() * errors.gather(1, last[:, None]).squeeze(1)
+    lost = _weights(pairs) * errors.gather(1, last[:, None]).squeeze(1)
     total = _own_intensity(pairs, q_max, order)
     return float(lost.sum()) / total if total else 0.0
+
+
+def _weights(pairs: BodyPairs) -> Tensor:
+    """Weight of each pair's error in the sum.
+
+    Of atoms with random phases, those of a pair add up to the square root of their number.
+    """
+    a, b, _ = pairs.index.cpu().unbind(1)
+    n_atoms = _atoms_of(pairs.bodies)
+    return torch.from_numpy(constant_values(pairs.weight)) * (n_atoms[a] * n_atoms[b]).sqrt()
 
 
 def _errors(pairs: BodyPairs, q_max: float, order: int | None) -> Tensor:
