@@ -94,3 +94,14 @@ def test_no_folder_at_all(folder: Path, loop: Callable[[], Any], tmp_path: Path)
     check(total, hits=0)
     assert folder.is_file()
     assert list(tmp_path.iterdir())
+
+
+def test_a_change_of_a_file_beside_it_compiles_a_loop_again(
+    folder: Path, loop: Callable[[], Any], tmp_path: Path
+) -> None:
+    check(loop(), hits=0)
+    check(loop(), hits=1)
+    # It may hold a function that the loop calls.
+    (tmp_path / "neighbour.py").write_text("")
+    check(loop(), hits=0)
+    check(loop(), hits=1)

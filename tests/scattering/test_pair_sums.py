@@ -12,7 +12,7 @@ from onephonon import Crystal
 from onephonon.network.bodies import gather_bodies
 from onephonon.scattering.amplitudes import DirectEngine
 from onephonon.scattering.multiphonon import pair_sums as module
-from onephonon.scattering.multiphonon.loops import LANES
+from onephonon.scattering.multiphonon.lanes import LANES
 from onephonon.scattering.multiphonon.pair_sums import directions_across, pair_sums
 from onephonon.scattering.multiphonon.pairs import BodyPairs
 

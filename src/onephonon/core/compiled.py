@@ -5,18 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 from numba import njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
 
 
 class _Cache(FunctionCache):
-    """Numba's cache on disk, of which no fault reaches the user: the loop is compiled again."""
+    """Numba's cache on disk, of which no fault reaches the user: the loop is compiled again.
+
+    Numba looks at the file of a function alone; here a change of any file beside it counts, since
+    compiled functions call those of their neighbours.
+    """
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        folder = Path(function.__code__.co_filename).parent
+        stamp = tuple(
+            (file.name, file.stat().st_mtime_ns, file.stat().st_size)
+            for file in sorted(folder.glob("*.py"))
+        )
+        base = self._impl.filename_base
+        self._cache_file = IndexDataCacheFile(self._cache_path, base, source_stamp=stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:

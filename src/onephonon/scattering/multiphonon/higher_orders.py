@@ -16,7 +16,7 @@ from onephonon.network.bodies import Bodies
 from ..amplitudes.base import AmplitudeEngine
 from ..amplitudes.monomials import n_monomials
 from ..points import QPoints
-from .loops import LANES
+from .lanes import LANES
 from .pair_sums import pair_sums
 from .pairs import BodyPairs
 from .truncation import Truncation, truncate

@@ -25,7 +25,7 @@ from onephonon.core.compiled import in_threads
 from onephonon.core.tensors import derivatives_along, inside_functorch
 
 from . import loops
-from .loops import Floats
+from .lanes import LANES, Floats
 from .pairs import BodyPairs
 from .slope_loops import sum_pairs_by_block
 from .tables import Tables, tables
@@ -203,7 +203,7 @@ class _Series:
         """
         arrays = self.arrays(*inputs)
         blocks = arrays[7]
-        step = max(1, NUMBERS_AT_A_TIME // max(1, blocks.size) // loops.LANES) * loops.LANES
+        step = max(1, NUMBERS_AT_A_TIME // max(1, blocks.size) // LANES) * LANES
 
         def work(part: tuple[int, int]) -> None:
             for first in range(*part, step):
@@ -403,5 +403,5 @@ def _array(x: Tensor) -> Any:
 def _parts(n: int) -> list[tuple[int, int]]:
     """Ranges of q for the threads, whole numbers of lanes."""
     count = torch.get_num_threads() * PARTS_PER_THREAD
-    step = max(1, -(-n // (count * loops.LANES))) * loops.LANES
+    step = max(1, -(-n // (count * LANES))) * LANES
     return [(start, min(start + step, n)) for start in range(0, n, step)]

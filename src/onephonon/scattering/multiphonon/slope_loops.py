@@ -8,17 +8,8 @@ import numpy as np
 
 from onephonon.core.compiled import compiled
 
-from .loops import (
-    LANES,
-    Floats,
-    Integers,
-    _chain,
-    _exponent,
-    _fill,
-    _fill_backward,
-    _load,
-    _n_chains,
-)
+from .coefficients import chain_of, exponent, fill, fill_backward, n_chains
+from .lanes import LANES, Floats, Integers, load, workspace
 
 
 @compiled
@@ -46,24 +37,14 @@ def sum_pairs_by_block(
 
     `out` has one sum for each of these q, `by_block` zeros of shape (last - first, n_pairs, w, w).
     """
-    top = tables[0]
-    n_b, n_plane = moments.shape[1], tables[6][top + 1]
-    projection = np.zeros((tables[8][top + 1], LANES))
-    mu = np.zeros((n_b, n_plane, 2, LANES))
-    of_b = np.zeros((n_plane, 2, LANES))
-    y = np.zeros((3, 3, LANES))
-    phase = np.zeros((len(cells), 2, LANES))
-    c = np.zeros((3, 3, LANES))
-    g_c = np.zeros((3, 3, LANES))
-    E = np.zeros((n_plane, n_plane, LANES))
-    g_E = np.zeros((n_plane, n_plane, LANES))
-    B = np.zeros((n_plane, LANES))
-    g_B = np.zeros((n_plane, LANES))
-    e = np.zeros((max(order, 0) + 1, LANES))
+    projection, mu, y, phase, c, B, e, E, scratch = workspace(moments, cells, order, tables)
+    of_b = np.zeros_like(mu[0])
+    g_c = np.zeros_like(c)
+    g_E = np.zeros_like(E)
+    g_B = np.zeros_like(B)
     total = np.zeros(LANES)
-    scratch = np.zeros((6, LANES))
     for begin in range(first, last, LANES):
-        _load(begin, last, Y, across, hkl, moments, cells, tables, y, phase, projection, mu)
+        load(begin, last, Y, across, hkl, moments, cells, tables, y, phase, projection, mu)
         total[:] = 0.0
         n_here = min(LANES, last - begin)
         for p in range(len(pairs)):
@@ -77,11 +58,11 @@ def sum_pairs_by_block(
                     x, z = mu[b, j, 0, u], mu[b, j, 1, u]
                     of_b[j, 0, u] = weight[p] * (phase[r, 0, u] * x - phase[r, 1, u] * z)
                     of_b[j, 1, u] = weight[p] * (phase[r, 0, u] * z + phase[r, 1, u] * x)
-            _exponent(blocks[p], y, degree, scratch, c)
+            exponent(blocks[p], y, degree, scratch, c)
             g_c[:] = 0.0
-            for chain in range(_n_chains(order, degree)):
-                low, high, base = _chain(order, degree, chain)
-                _fill(c, high, degree, base, tables, B, e, E)
+            for chain in range(n_chains(order, degree)):
+                low, high, base = chain_of(order, degree, chain)
+                fill(c, high, degree, base, tables, B, e, E)
                 g_E[: tables[6][low], :columns] = 0.0
                 for i in range(tables[6][low], tables[6][high + 1]):
                     for j in range(columns):
@@ -89,7 +70,7 @@ def sum_pairs_by_block(
                             P = mu[a, i, 0, u] * of_b[j, 0, u] + mu[a, i, 1, u] * of_b[j, 1, u]
                             g_E[i, j, u] = P
                             total[u] += E[i, j, u] * P
-                _fill_backward(c, high, degree, base, tables, B, e, E, g_c, g_B, g_E)
+                fill_backward(c, high, degree, base, tables, B, e, E, g_c, g_B, g_E)
             # Without the terms of order 0 and 1.
             few = 3 if degree else 1
             for i in range(few):
