@@ -17,6 +17,7 @@ test: $(INSTALLED) lint
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/speed.py --json speed.json
 	$(BIN)/python benchmarks/gradients.py --json gradients.json
+	$(BIN)/python benchmarks/orders.py --json orders.json
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

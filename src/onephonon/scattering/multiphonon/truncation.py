@@ -32,6 +32,9 @@ MAX_ATOMS = 1_000_000
 #: Share of the squared distance of an atom that is across q, on average over directions of q.
 ACROSS = 2.0 / 3.0
 
+#: Terms of a series that are this much smaller than the sum are neglected.
+ROUNDING = 1e-17
+
 #: Pairs per batch.
 PAIRS_AT_A_TIME = 50_000
 
@@ -186,6 +189,8 @@ def _atoms_of(bodies: Bodies) -> Tensor:
 def _radii(bodies: Bodies) -> Tensor:
     """Typical distances of each body's atoms from its centroid, across q, (n_bodies, n_radii)."""
     r = torch.linalg.vector_norm(torch.from_numpy(constant_values(bodies.offsets)), dim=1)
+    if bodies.width == 3:
+        return torch.zeros(bodies.n_bodies, 1, dtype=torch.float64)
     at = (torch.arange(N_RADII, dtype=torch.float64) + 0.5) / N_RADII
     of_copy = [
         torch.quantile(r[atoms[atoms < bodies.n_cell_atoms]][:MAX_ATOMS], at)
@@ -196,10 +201,15 @@ def _radii(bodies: Bodies) -> Tensor:
 
 def _exponential(x: Tensor, first: int, last: int | None) -> Tensor:
     """``sum x^n / n!`` from n = first to last (to infinity if None)."""
+    if last is None and first < 2:
+        return torch.exp(x) if first == 0 else torch.expm1(x)
     term, total = torch.ones_like(x), torch.zeros_like(x)
-    end = 200 if last is None else last
-    for n in range(end + 1):
+    n = 0
+    while last is None or n <= last:
         if n >= first:
             total = total + term
-        term = term * x / (n + 1)
+            if float(term.max()) <= ROUNDING * float(total.max()):
+                break
+        n += 1
+        term = term * x / n
     return total
