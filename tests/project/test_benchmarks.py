@@ -59,3 +59,13 @@ def test_orders(tmp_path: Path) -> None:
     assert [row["orders"] for row in rows] == ["1", "2", "all"] * 2
     # Each within the accuracy that was asked for.
     assert all(row["error"] < row["rtol"] for row in rows)
+
+
+def test_one_phonon_fitted_to_every_order() -> None:
+    options = ["--seeds", "1", "--b", "10", "--halos", "4", "--d-min", "2.8", "--d-max", "3.5"]
+    command = [sys.executable, str(BENCHMARKS / "one_phonon_fits.py"), str(DATA / "2ol9.pdb")]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    one, every = (float(x) for x in re.findall(r"off by ([\d.]+)", done.stdout))
+    # Without noise springs are known to the tolerance of the fit, 1e-3.
+    assert every < 2e-3
+    assert one > 0.02
