@@ -111,9 +111,8 @@ def one_phonon_share(
         bound.intensity(use_data_adp=use_data_adp, orders=orders).split([len(p) for p in parts])
         for orders in (1, "all")
     )
-    shells = tuple(
-        (1 / float(a) if a > 0 else math.inf, 1 / float(b)) for a, b in itertools.pairwise(ends)
-    )
+    inner = [1 / float(end) for end in ends[1:-1]]
+    shells = tuple(itertools.pairwise([d_max, *inner, d_min]))
     share = tuple(float(a.nansum() / b.nansum()) for a, b in zip(first, every, strict=True))
     return OnePhononShare(shells, share)
 
