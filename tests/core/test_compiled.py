@@ -96,8 +96,9 @@ def test_no_folder_at_all(folder: Path, loop: Callable[[], Any], tmp_path: Path)
     assert list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("folder")
 def test_a_change_of_a_file_beside_it_compiles_a_loop_again(
-    folder: Path, loop: Callable[[], Any], tmp_path: Path
+    loop: Callable[[], Any], tmp_path: Path
 ) -> None:
     check(loop(), hits=0)
     check(loop(), hits=1)
