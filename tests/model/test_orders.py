@@ -10,6 +10,7 @@ from onephonon import Crystal, InputError, OnePhonon
 from onephonon.model.supercell import build_supercell
 from onephonon.model.supercell_orders import intensity_of_orders
 from onephonon.model.verify import spring_rule
+from structures import DATA
 
 #: Both are float64 sums of 1e5 terms behind an inverse of condition 1e4, and differ by 1e-12 or so
 #: of the largest value; the series is cut at 1e-12. A wrong term is 1e-3 or more.
@@ -346,3 +347,26 @@ def test_one_atom_in_a_cell():
             expected += torch.cos(2 * math.pi * hkl @ near) * (torch.exp(x) - 1 - x)
         expected = f**2 * torch.exp(-q2 * C[0, 0, 0]) * expected
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("springs", [1e-9, 2e-3])
+def test_motion_beyond_the_series_is_warned_of(springs):
+    model = OnePhonon(
+        DATA / "2ol9.pdb",
+        q_vectors=torch.tensor([[0.4, 1.1, 0.7]], dtype=torch.float64),
+        gamma_intra=springs,
+        gamma_inter=springs,
+        thermal_scale=1.0,
+        mesh=(2, 2, 2),
+        orders="all",
+    )
+    with pytest.warns(UserWarning, match=r"series of their librations.*at d = 4.6 Å.*error"):
+        model()
+
+
+def test_orders_and_their_mesh_are_checked():
+    for orders in (0, None, "ALL", 1.5, True):
+        with pytest.raises(InputError, match="give how many orders to sum"):
+            OnePhonon(DATA / "2ol9.pdb", orders=orders)
+    with pytest.raises(InputError, match=r"multiphonon_mesh \(0, 1, 2\): give three"):
+        OnePhonon(DATA / "2ol9.pdb", multiphonon_mesh=(0, 1, 2))

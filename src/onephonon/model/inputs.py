@@ -33,6 +33,7 @@ from onephonon.network.force_constants import SPRING_MODELS, SpringValue
 from onephonon.network.interface_stiffness import InterfaceStiffness
 from onephonon.network.springs import ClassSprings, FunctionSprings, SpringFunction, SpringPlan
 from onephonon.scattering.multiphonon.settings import Orders
+from onephonon.scattering.multiphonon.settings import check_orders as check_number
 
 #: Factors by frequency: a file, a table, or a function of a tensor of frequencies in THz.
 Populations = (
@@ -104,14 +105,14 @@ def check_resolution_limit(value: float) -> float:
     return float(value)
 
 
-def check_mesh(mesh: Sequence[int]) -> tuple[int, int, int]:
+def check_mesh(mesh: Sequence[int], name: str = "mesh") -> tuple[int, int, int]:
     """Check a mesh of the Brillouin zone: three whole numbers, each 1 or more."""
     try:
         n = tuple(operator.index(m) for m in mesh)
     except TypeError:
         n = ()
     if len(n) != 3 or min(n) < 1:
-        raise InputError(f"mesh {mesh}: give three whole numbers of samples, each 1 or more")
+        raise InputError(f"{name} {mesh}: give three whole numbers of samples, each 1 or more")
     return n[0], n[1], n[2]
 
 
@@ -150,12 +151,12 @@ def check_tensors(tensors: dict[str, Any]) -> dict[str, Tensor]:
 
 def check_orders(orders: int | str) -> int | str:
     """Check the orders to sum: a number, or 'all'."""
-    return Orders().with_number(orders).name
+    return Orders(check_number(orders)).name
 
 
 def check_multiphonon_mesh(mesh: Sequence[int] | None) -> tuple[int, int, int] | None:
     """Check the mesh of the covariances for orders beyond the first; None for that of the ADPs."""
-    return None if mesh is None else check_mesh(mesh)
+    return None if mesh is None else check_mesh(mesh, "multiphonon_mesh")
 
 
 def check_scale(scale: float | Tensor) -> float | Tensor:

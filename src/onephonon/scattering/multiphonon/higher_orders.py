@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from onephonon.core.progress import Progress
 from onephonon.core.tensors import constant_values, inside_functorch
+from onephonon.core.units import TWO_PI
 from onephonon.network.bodies import Bodies
 
 from ..amplitudes.base import AmplitudeEngine
@@ -23,6 +25,9 @@ from .truncation import Truncation, truncate
 
 #: Numbers per batch of q at a list of points: moments of all bodies.
 NUMBERS_AT_A_TIME = 4_000_000
+
+#: An estimated error that exceeds rtol by this factor, and this size, is warned of.
+ERROR_FACTOR, LARGE_ERROR = 10.0, 1e-3
 
 #: Smallest batch: engines set up each batch.
 MIN_BATCH = 512
@@ -64,7 +69,16 @@ class HigherOrders:
         rtol : float
             Accepted error, relative to the intensity of all orders.
         """
-        return cls(pairs, order, truncate(pairs, q_max, rtol, order), mean_radius(pairs.bodies))
+        chosen = truncate(pairs, q_max, rtol, order)
+        if not chosen.error <= max(ERROR_FACTOR * rtol, LARGE_ERROR):  # also for NaN
+            warnings.warn(
+                f"bodies move so far that the series of their librations, to degree "
+                f"{chosen.degree}, does not give the sum of orders at d = {TWO_PI / q_max:.2g} Å: "
+                f"its estimated error is {chosen.error:.1g} of the intensity; compute lower "
+                "resolution only, or take stiffer springs, smaller B-factors or smaller bodies",
+                stacklevel=2,
+            )
+        return cls(pairs, order, chosen, mean_radius(pairs.bodies))
 
     @property
     def degree(self) -> int:
