@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from onephonon.core.units import TWO_PI
 from onephonon.dynamics.lattice_model import LatticeModel
 
 from .bound_model import BoundModel
+from .multiphonon.higher_orders import SeriesWarning
 from .multiphonon.pairs import expected_pairs
 from .multiphonon.settings import Orders
 from .numerics import Numerics
@@ -86,7 +88,8 @@ def one_phonon_share(
     Returns
     -------
     OnePhononShare
-        Accurate to a few percent of itself. Without gradient.
+        Accurate to a few percent of itself; 0 where bodies move so far that it is below 1 %.
+        Without gradient.
 
     Raises
     ------
@@ -103,18 +106,25 @@ def one_phonon_share(
     ]
     bound = BoundModel(
         lattice,
-        QSource.from_q(torch.cat(parts), lattice.crystal.cell),
+        QSource(),
         Numerics("direct", RTOL),
         orders=Orders(None, mesh),
     )
-    first, every = (
-        bound.intensity(use_data_adp=use_data_adp, orders=orders).split([len(p) for p in parts])
-        for orders in (1, "all")
-    )
+    share = tuple(_share(bound.at(part), use_data_adp) for part in parts)
     inner = [1 / float(end) for end in ends[1:-1]]
     shells = tuple(itertools.pairwise([d_max, *inner, d_min]))
-    share = tuple(float(a.nansum() / b.nansum()) for a, b in zip(first, every, strict=True))
     return OnePhononShare(shells, share)
+
+
+def _share(bound: BoundModel, use_data_adp: bool) -> float:
+    """One phonon in the intensity of every order at all q together."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SeriesWarning)
+        try:
+            every = bound.intensity(use_data_adp=use_data_adp)
+        except SeriesWarning:
+            return 0.0  # q^T U q of 8 and more, at which it is below 1 %
+    return float(bound.intensity(use_data_adp=use_data_adp, orders=1).nansum() / every.nansum())
 
 
 def is_quick(

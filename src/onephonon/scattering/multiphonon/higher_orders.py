@@ -33,6 +33,10 @@ ERROR_FACTOR, LARGE_ERROR = 10.0, 1e-3
 MIN_BATCH = 512
 
 
+class SeriesWarning(UserWarning):
+    """Bodies librate too far for the series of a sum of orders."""
+
+
 @dataclass(frozen=True, eq=False)
 class HigherOrders:
     """The orders of a lattice's scattering beyond the first.
@@ -76,6 +80,7 @@ class HigherOrders:
                 f"{chosen.degree}, does not give the sum of orders at d = {TWO_PI / q_max:.2g} Å: "
                 f"its estimated error is {chosen.error:.1g} of the intensity; compute lower "
                 "resolution only, or take stiffer springs, smaller B-factors or smaller bodies",
+                SeriesWarning,
                 stacklevel=2,
             )
         return cls(pairs, order, chosen, mean_radius(pairs.bodies))
