@@ -1,0 +1,6 @@
+from .component import Component, Parameter
+
+__all__ = [
+    "Component",
+    "Parameter",
+]
