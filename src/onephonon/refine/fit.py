@@ -108,7 +108,7 @@ def fit_springs(
     voxels = select_voxels(data, crystal, reindexing, settings)
     record(*voxels.messages)
     absolute = is_absolute(data, settings)
-    voxels, averaging = _with_orders(model, data, voxels, settings)
+    voxels, averaging = with_orders(model, data, voxels, settings)
     record(_averaging_message(voxels, averaging))
     record(
         f"intensities are on an absolute scale, {ABSOLUTE}"
@@ -137,7 +137,7 @@ def fit_springs(
     )
 
 
-def _with_orders(
+def with_orders(
     model: OnePhonon, data: DiffuseMap, voxels: FitVoxels, settings: FitSettings
 ) -> tuple[FitVoxels, Averaging | None]:
     """Voxels with the orders of their averages, and the errors that are left.

@@ -1,0 +1,39 @@
+"""Voxels that are held out together."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onephonon.core.errors import InputError
+
+from ..voxels import FitVoxels
+
+Index = NDArray[np.int64]
+
+#: Of voxels that are never held out.
+NEVER = -1
+
+
+def make_folds(voxels: FitVoxels, n: int = 5, seed: int = 0) -> Index:
+    """Split the voxels into n parts, each held out in turn, shape (N,), from 0.
+
+    Symmetry-equivalent halos, or the voxels in a block of hkl, stay together.
+
+    Raises
+    ------
+    InputError
+        If there are fewer blocks than parts, or fewer than two parts.
+    """
+    orbits, number = np.unique(voxels.orbit, return_inverse=True)
+    if not 2 <= n <= len(orbits):
+        raise InputError(
+            f"{n} folds of {len(orbits)} independent blocks of voxels: give 2 to {len(orbits)}"
+        )
+    order = np.random.default_rng(seed).permutation(len(orbits))
+    return np.asarray((order % n)[number.reshape(-1)], dtype=np.int64)
+
+
+def single_fold(voxels: FitVoxels) -> Index:
+    """The voxels of `FitVoxels.held_out` as the only part that is held out, shape (N,)."""
+    return np.where(voxels.held_out, 0, NEVER).astype(np.int64)
