@@ -130,6 +130,33 @@ class Trial:
     behind_error: float
 
 
+@dataclass(frozen=True)
+class BaselineAgreement:
+    """Agreement of a null model with the data, beside that of the model.
+
+    Parameters
+    ----------
+    name : str
+    meaning : str
+        What it assumes.
+    n : int
+        Number of voxels at which both are compared with the data.
+    cc_anisotropic, error : float
+        Of the null model, with the standard error by leaving out blocks of voxels.
+    difference, difference_error : float
+        cc_anisotropic of the model minus that of the null model at the same voxels, and its
+        standard error by leaving out the same blocks of both.
+    """
+
+    name: str
+    meaning: str
+    n: int
+    cc_anisotropic: float
+    error: float
+    difference: float
+    difference_error: float
+
+
 @dataclass(frozen=True, eq=False)
 class Agreement:
     """A comparison of a model with data.
@@ -156,6 +183,8 @@ class Agreement:
     pairs : Pairs
     model, data : DiffuseMap
         The maps that were compared, on the points and in the indices of the data.
+    baselines : tuple of BaselineAgreement
+        Null models at the same voxels, if they were compared.
     """
 
     overall: Statistics
@@ -172,6 +201,7 @@ class Agreement:
     pairs: Pairs
     model: DiffuseMap
     data: DiffuseMap
+    baselines: tuple[BaselineAgreement, ...] = ()
 
     @property
     def error(self) -> float:

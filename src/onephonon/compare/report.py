@@ -63,6 +63,20 @@ def trial_table(agreement: Agreement) -> tuple[list[str], list[list[str]]]:
     return ["indices", "cell misfit", "voxels", "CC", "CC aniso", "below best"], rows
 
 
+def baseline_table(agreement: Agreement) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row for each null model, as text."""
+    rows = [
+        [
+            f"{null.name}: {null.meaning}",
+            str(null.n),
+            f"{_written(null.cc_anisotropic, '.3f')} ± {_written(null.error, '.3f')}",
+            f"{_written(null.difference, '+.3f')} ± {_written(null.difference_error, '.3f')}",
+        ]
+        for null in agreement.baselines
+    ]
+    return ["null model", "voxels", "CC aniso", "model minus null"], rows
+
+
 def summary(agreement: Agreement) -> list[str]:
     """Remarks that accompany the numbers, one line each."""
     return [
@@ -81,6 +95,7 @@ def to_dict(agreement: Agreement) -> dict[str, Any]:
     found = {
         "overall": asdict(agreement.overall),
         "cc_anisotropic_error": agreement.error,
+        "baselines": [asdict(null) for null in agreement.baselines],
         "shells": [asdict(shell) for shell in agreement.shells],
         "scale": agreement.scale,
         "scale_anisotropic": agreement.scale_anisotropic,
@@ -125,9 +140,10 @@ def write_json(agreement: Agreement, path: str | os.PathLike[str], force: bool =
 
 
 def write_csv(agreement: Agreement, path: str | os.PathLike[str], force: bool = False) -> None:
-    """Write the statistics of all shells as CSV, in full precision; the last line is over all.
+    """Write the statistics of all shells as CSV, in full precision; then a line over all.
 
-    d is in Å; unknown numbers are empty.
+    Lines of null models follow, with their number of voxels and correlation alone. d is in Å; unknown
+    numbers are empty.
 
     Raises
     ------
@@ -141,6 +157,9 @@ def write_csv(agreement: Agreement, path: str | os.PathLike[str], force: bool = 
         for i, row in enumerate(rows):
             name = "all" if i == len(agreement.shells) else str(i + 1)
             writer.writerow({"shell": name} | _plain(row))
+        for null in agreement.baselines:
+            known = {"n": null.n, "cc_anisotropic": null.cc_anisotropic}
+            writer.writerow({"shell": null.name} | _plain(known))
 
 
 def _range(shell: Statistics) -> str:

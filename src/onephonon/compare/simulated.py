@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from onephonon.scattering.voxel_orientations import (
 )
 
 from .agreement import Agreement
+from .baselines import NullModel, compare_baselines
 from .comparison import candidates_for, compare_values, comparison_notes, with_cell
 from .settings import Settings
 from .target import Target
@@ -54,6 +56,7 @@ def compare_model(
     leave_out: float = 0.0,
     use_data_adp: bool = False,
     multiplicity: NDArray[Any] | None = None,
+    nulls: Sequence[NullModel] = (),
     progress: ProgressLike | None = None,
     **run: Any,
 ) -> Agreement:
@@ -74,6 +77,8 @@ def compare_model(
     use_data_adp : bool
         Compute Debye-Waller factors from the B or U of the file.
     multiplicity : ndarray, shape of the data, optional
+    nulls : sequence of NullModel
+        Null models to compare at the same voxels, such as `null_models()`.
     progress : Progress or callable, optional
     **run
         Passed on to `OnePhonon.apply_disorder`.
@@ -114,7 +119,16 @@ def compare_model(
     if quadrature is None and data.grid is not None and not data.calculated_at_points:
         operator = candidates[0].operator
         notes += centre_notes(model, target.hkl(), data.grid.step, operator)
-    return compare_values(target, lambda r: found[r.name], candidates, settings, laue, how, notes)
+    agreement = compare_values(
+        target, lambda r: found[r.name], candidates, settings, laue, how, notes
+    )
+    if not nulls:
+        return agreement
+    operators = [c.operator @ L for c in candidates for L in laue]
+    baselines = compare_baselines(
+        nulls, model, agreement, target, settings, operators, quadrature, progress
+    )
+    return replace(agreement, baselines=baselines)
 
 
 def centre_notes(

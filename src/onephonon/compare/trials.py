@@ -62,7 +62,7 @@ def run_trials(
             cc_anisotropic=r.sums.cc,
             error=r.sums.error,
             behind=best.sums.cc - r.sums.cc,
-            behind_error=_error_of_difference(best.sums, r.sums),
+            behind_error=error_of_difference(best.sums, r.sums),
         )
         for r in found
     )
@@ -123,7 +123,7 @@ def _in_errors(trial: Trial) -> float:
     return trial.behind / trial.behind_error if trial.behind_error else math.inf
 
 
-def _error_of_difference(a: BlockSums, b: BlockSums) -> float:
+def error_of_difference(a: BlockSums, b: BlockSums) -> float:
     """Standard error of the difference of two correlations over the same blocks."""
     if a is b:
         return 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,57 @@ def voxel_average(
     InputError
         As `voxel_points` raises it.
     """
+    bound = model.bound
+
+    def intensity(points: QPoints) -> Tensor:
+        return bound.at(points).intensity(use_data_adp=use_data_adp, **run)
+
+    return average_of(
+        intensity,
+        model,
+        voxels,
+        step,
+        order,
+        leave_out=leave_out,
+        matrix=matrix,
+        nodes_at_a_time=nodes_at_a_time,
+        progress=progress,
+    )
+
+
+def average_of(
+    intensity: Callable[[QPoints], Tensor],
+    model: OnePhonon,
+    voxels: MapGrid | ArrayLike,
+    step: Sequence[float] | None = None,
+    order: int = 2,
+    *,
+    leave_out: float = 0.0,
+    matrix: ArrayLike | None = None,
+    nodes_at_a_time: int = NODES_AT_A_TIME,
+    progress: ProgressLike | None = None,
+) -> Tensor:
+    """Any function of scattering vectors averaged over the volume of each voxel.
+
+    Parameters
+    ----------
+    intensity : callable
+        Values (n_q,) at points.
+    model : OnePhonon
+        Defines the cell and the resolution limit.
+    voxels, step, order, leave_out, matrix, nodes_at_a_time, progress
+        As for `voxel_average`.
+
+    Returns
+    -------
+    Tensor, shape (N,)
+        As of `voxel_average`; differentiable like the function.
+
+    Raises
+    ------
+    InputError
+        As `voxel_points` raises it.
+    """
     hkl, extent = check_voxels(voxels, step)
     rule = Quadrature(extent, order, leave_out)
     if not len(hkl):
@@ -75,13 +126,11 @@ def voxel_average(
     if matrix is not None:
         rotation = torch.as_tensor(np.asarray(matrix, dtype=np.float64)).T
     size = max(1, nodes_at_a_time // rule.around_bragg)
-    bound, progress = model.bound, Progress.of(progress)
+    progress = Progress.of(progress)
     done: list[Tensor] = []
     for start in range(0, len(hkl), size):
         nodes = voxel_points(hkl[start : start + size], extent, order, leave_out)
-        points = points_at(model, nodes.hkl @ rotation)
-        values = bound.at(points).intensity(use_data_adp=use_data_adp, **run)
-        done.append(nodes.average(values))
+        done.append(nodes.average(intensity(points_at(model, nodes.hkl @ rotation))))
         progress.step("voxels", min(start + size, len(hkl)), len(hkl))
     return torch.cat(done)
 

@@ -43,7 +43,7 @@ FOR_STRUCTURES = (
     *OccupationOptions.names(),
     *MultiphononOptions.names(),
     *NumericsOptions.names(),
-    *("average", "leave_out"),
+    *("average", "leave_out", "baselines"),
 )
 
 
@@ -108,7 +108,7 @@ def compare(
         show_remarks(model.crystal, model_file.name, writing.quiet)
         show_zone_average(model, writing.quiet)
         with_orders = _show_orders(model, data, settings, displacements.use_data_adp, writing.quiet)
-        found = _compare_model(model, data, settings, how, writing.quiet)
+        found = _compare_model(model, data, settings, how, comparison.baselines, writing.quiet)
         parameters = {"structure": model_file.name, **arguments, **occupation.recorded(), **how}
         parameters |= {"dtype": numerics.dtype} | with_orders
         found = _with_parameters(found, model, parameters)
@@ -141,12 +141,19 @@ def _show_orders(
 
 
 def _compare_model(
-    model: OnePhonon, data: DiffuseMap, settings: Settings, how: dict[str, Any], quiet: bool
+    model: OnePhonon,
+    data: DiffuseMap,
+    settings: Settings,
+    how: dict[str, Any],
+    baselines: bool,
+    quiet: bool,
 ) -> Agreement:
+    from onephonon.compare.baselines import null_models
     from onephonon.compare.simulated import compare_model
 
+    nulls = null_models() if baselines else ()
     with progress(quiet) as report:
-        return compare_model(model, data, settings, **how, progress=report)
+        return compare_model(model, data, settings, nulls=nulls, **how, progress=report)
 
 
 def _with_parameters(found: Agreement, model: OnePhonon, parameters: dict[str, Any]) -> Agreement:

@@ -44,6 +44,15 @@ class ComparisonOptions(OptionGroup):
         ),
     ] = "unit"
 
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Compare null models without springs at the same voxels: molecules that move "
+            "independently, and liquid-like motions of 8 Å. Only for a structure as MODEL.",
+        ),
+    ] = True
+
     def check_together(self, given: Given) -> None:
         """Raise InputError for shells of an isotropic part that is not removed."""
         if self.remove == "none":

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def print_agreement(found: Agreement, title: str) -> None:
-    """Print tables of shells and of indexings, and remarks."""
-    from onephonon.compare.report import summary, table, trial_table
+    """Print tables of shells, indexings and null models, and remarks."""
+    from onephonon.compare.report import baseline_table, summary, table, trial_table
 
     from ..console import SafeConsole
 
@@ -24,6 +24,10 @@ def print_agreement(found: Agreement, title: str) -> None:
     headings, rows = trial_table(found)
     if len(rows) > 1:
         print_table(console, "indexings of the lattice", headings, rows)
+        console.print()
+    headings, rows = baseline_table(found)
+    if rows:
+        print_table(console, "null models, without any spring", headings, rows)
         console.print()
     print_remarks(console, summary(found))
 

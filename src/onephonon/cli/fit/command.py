@@ -151,6 +151,7 @@ def _write(
 ) -> None:
     """Write the report, the numbers and the maps; print the verdict and the file names."""
     from onephonon.network.contact_files import write_contact_table
+    from onephonon.refine.null_fits import fit_nulls
     from onephonon.refine.parametrization import LogSprings
     from onephonon.refine.predictions import predict
     from onephonon.viz.report.verdict import assess_fit
@@ -161,15 +162,18 @@ def _write(
         if report.draws:
             predictions = predict(fitted, temperature=kelvin, n_draws=report.draws, progress=shown)
         traced = tuple(_profiles(fitted, report.profiles, shown))
+        nulls = fit_nulls(fitted, progress=shown) if report.baselines else ()
     command = f"onephonon {' '.join(sys.argv[1:])}"
-    written = write_report(fitted, folder.path, predictions, traced, command, force=True)
+    written = write_report(
+        fitted, folder.path, predictions, traced, command, force=True, nulls=nulls
+    )
     if isinstance(fitted.best.parametrization, LogSprings):
         path = folder.path / "contacts.csv"
         write_contact_table(fitted.fitted_model().contact_table(), path, force=True)
         written.append(path)
     folder.finish(written)
     if not quiet:
-        for line in assess_fit(fitted).lines:
+        for line in (*assess_fit(fitted).lines, *(null.text for null in nulls)):
             echo(line)
         echo(f"wrote {', '.join(str(path) for path in written)}")
 

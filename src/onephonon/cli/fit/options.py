@@ -200,6 +200,14 @@ class ReportOptions(OptionGroup):
             help="Profile of the spring with this name in springs.csv; may be repeated.",
         ),
     ] = ()
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Compare null models without springs on the held-out voxels: molecules that move "
+            "independently, and liquid-like motions of 8 Å.",
+        ),
+    ] = True
 
 
 def fit_settings(

@@ -1,16 +1,17 @@
-"""Null models: what any model of springs or of several components has to be better than."""
+"""Null models as terms: what any sum of components has to be better than."""
 
 from __future__ import annotations
 
-import torch
-
-from onephonon.compare.baselines import molecules_intensity
-from onephonon.core.progress import Progress, ProgressLike
+from onephonon.compare.baselines import NullModel, of_molecules
+from onephonon.core.progress import ProgressLike
 from onephonon.disorder.component import Component
-from onephonon.network.bodies import gather_bodies
 
+from ..null_fits import null_intensity
 from .preparation import MapProblem
 from .terms import ComponentTerm, FixedTerm, Term
+
+#: Rigid translations of each asymmetric unit, independent of all others.
+MOLECULES = NullModel("molecules", "rigid translations of each, no springs", of_molecules)
 
 
 def null_terms(
@@ -31,26 +32,8 @@ def null_terms(
         Molecules that move independently, without any spring: rigid translations of each
         asymmetric unit. And liquid-like motions, if given.
     """
-    found: list[Term] = [molecules_term(problem, progress)]
+    values = null_intensity(MOLECULES, problem.model, problem.forward, progress)
+    found: list[Term] = [FixedTerm(MOLECULES.name, "rigid:translations", values)]
     if liquid is not None:
         found.append(ComponentTerm(liquid, problem.forward))
     return tuple(found)
-
-
-@torch.no_grad()
-def molecules_term(problem: MapProblem, progress: ProgressLike | None = None) -> FixedTerm:
-    """Rigid translations of each asymmetric unit, independent of all others.
-
-    Parameters
-    ----------
-    problem : MapProblem
-    progress : Progress or callable, optional
-    """
-    progress, numerics = Progress.of(progress), problem.model.bound.numerics
-    bodies = gather_bodies(problem.model.crystal, "asu")
-    values = []
-    for part in problem.forward.parts:
-        intensity = molecules_intensity(bodies, part.points, bodies.U, numerics)
-        values.append(part.average(intensity))
-        progress.step("independent molecules", part.voxels.stop, problem.voxels.n)
-    return FixedTerm("molecules", "rigid:translations", torch.cat(values))

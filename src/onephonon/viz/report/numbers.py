@@ -15,6 +15,7 @@ from torch import Tensor
 from onephonon.core.units import thermal_frequency
 from onephonon.dynamics.tls import TLS
 from onephonon.refine.model_series import LevelFit
+from onephonon.refine.null_fits import NullFit
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.quality import Quality
@@ -57,6 +58,8 @@ class ReportData:
     share : OnePhononShare or None
         How much of the intensity is one phonon, with the fitted springs; None if it would take
         long.
+    nulls : tuple of NullFit
+        Null models at the same voxels.
     """
 
     fit: Fit
@@ -67,6 +70,7 @@ class ReportData:
     profiles: tuple[Profile, ...]
     command: str
     share: OnePhononShare | None = None
+    nulls: tuple[NullFit, ...] = ()
 
     @classmethod
     def of(
@@ -75,6 +79,7 @@ class ReportData:
         predictions: Predictions | None,
         profiles: Sequence[Profile],
         command: str,
+        nulls: Sequence[NullFit] = (),
     ) -> ReportData:
         """Collect the input of a report."""
         springs = {r.level.name: spring_table(fit, r) for r in fit.series.levels}
@@ -88,6 +93,7 @@ class ReportData:
             tuple(profiles),
             command,
             _share(fit),
+            tuple(nulls),
         )
 
     @property
@@ -158,6 +164,7 @@ def to_json_types(report_data: ReportData) -> Any:
             "one_phonon": None if report_data.share is None else asdict(report_data.share),
             "indexing": _indexing(fit),
             "chosen": fit.best.level.name,
+            "nulls": [asdict(null) for null in report_data.nulls],
             "levels": {
                 name: _level(r)
                 | {"springs": [asdict(row) for row in report_data.springs.get(name, ())]}

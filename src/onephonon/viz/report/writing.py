@@ -16,6 +16,7 @@ from onephonon.core.errors import FileError
 from onephonon.core.files import check_writable, replacing
 from onephonon.core.text import csv_cell
 from onephonon.maps.io.registry import write_map
+from onephonon.refine.null_fits import NullFit
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.result import Fit
@@ -33,6 +34,7 @@ def write_report(
     command: str = "",
     force: bool = False,
     maps: Maps | None = None,
+    nulls: Sequence[NullFit] = (),
 ) -> list[Path]:
     """Write the results of a fit: an HTML page, all numbers as files, and maps.
 
@@ -54,6 +56,8 @@ def write_report(
         Overwrite existing files.
     maps : pair of DiffuseMap, optional
         Maps to draw instead of those of the fit: model with background, and data.
+    nulls : sequence of NullFit
+        Null models at the same voxels, for ``fit.json``.
 
     Returns
     -------
@@ -66,7 +70,7 @@ def write_report(
         If a file exists and `force` is not set, or cannot be written.
     """
     folder = Path(folder)
-    report_data = ReportData.of(fit, predictions, profiles, command)
+    report_data = ReportData.of(fit, predictions, profiles, command, nulls)
     rows = tables(report_data)
     names = ["report.html", "fit.json", *rows, "voxels.npz", *MAP_FILES]
     try:
