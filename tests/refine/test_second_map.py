@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from crystals import made_up
 
+from crystals import made_up
 from onephonon import DiffuseMap, InputError, MapGrid
 from onephonon.crystal.reindexing import parse_reindexing
 from onephonon.maps import reindex, symmetrize
