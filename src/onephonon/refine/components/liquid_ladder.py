@@ -1,0 +1,225 @@
+"""Liquid-like motions with a free correlation function, as a sum over a ladder of lengths.
+
+The intensity of liquid-like motions of the crystal is the Fourier transform of the Patterson map
+times the correlation of motion against distance, averaged over each voxel. Any correlation that is
+a sum of exponentials and Gaussians of several lengths is a sum of such intensities, here with atoms
+weighted by powers of their U, with and without the solvent that they displace, and each with a
+strength that is a smooth function of |q|: orders beyond the first and Debye-Waller factors do that.
+
+The Patterson map is that of the structure factors with their form and Debye-Waller factors, as in
+Wall, Clarage & Phillips, Structure 5 (1997) 1599. Equation (3) of the theory has these factors
+at q instead of at the Bragg points that q gets its intensity from; the strengths that depend on |q|
+make up for most of that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from onephonon.core.compiled import compiled, in_threads
+from onephonon.core.progress import Progress
+from onephonon.core.units import TWO_PI
+from onephonon.crystal.crystal import Crystal, mean_square
+from onephonon.crystal.solvent import with_solvent
+from onephonon.network.bodies import gather_bodies
+from onephonon.scattering.amplitudes.choice import choose_engine
+
+from .voxel_frame import VoxelFrame
+
+Float64 = NDArray[np.float64]
+
+#: Structure factors are summed to this much beyond the largest 1/d of the voxels, 1/Å: the
+#: transform of the shortest length is 1 % of its centre there.
+MARGIN = 0.36
+
+#: Correlations end at this many lengths, or at this distance, Å: averages over voxels of a whole
+#: Miller index leave little beyond.
+CUTOFF, MAX_DISTANCE = 6.0, 110.0
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Correlation functions whose sum is free, and weights of atoms.
+
+    Parameters
+    ----------
+    exponential, gaussian : tuple of float
+        Lengths in Å of ``exp(-r / length)`` and of ``exp(-r^2 / (2 length^2))``.
+    powers : tuple of float
+        Atoms are weighted by these powers of their mean-square displacement.
+    solvent : tuple of float
+        Densities of the displaced solvent, e/Å^3.
+    """
+
+    exponential: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0)
+    gaussian: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+    powers: tuple[float, ...] = (0.0, 0.5, 1.0)
+    solvent: tuple[float, ...] = (0.0, 0.334)
+
+    def names(self) -> tuple[str, ...]:
+        """Name of each function, in the order of `liquid_features`."""
+        kinds = [f"exponential {x:g} Å" for x in self.exponential]
+        return tuple(kinds + [f"Gaussian {x:g} Å" for x in self.gaussian])
+
+
+def liquid_features(
+    crystal: Crystal,
+    frame: VoxelFrame,
+    ladder: Ladder | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Intensity of each step of the ladder at the voxels, without the factor |q|^2.
+
+    Parameters
+    ----------
+    crystal : Crystal
+    frame : VoxelFrame
+    ladder : Ladder, optional
+    progress : Progress, optional
+
+    Returns
+    -------
+    Tensor, shape (N, n_weights n_functions), float32
+        Weights of atoms (power by power, with each density of solvent) in the outer loop; each
+        column has a mean square of 1.
+    """
+    ladder = ladder or Ladder()
+    maps = [
+        np.fft.fftn(_squares(weighted, frame))
+        for weighted in _weighted(crystal, ladder)
+    ]
+    hkl = frame.hkl.detach().cpu().numpy()
+    whole = np.rint(hkl)
+    offsets, place = np.unique(np.round(hkl - whole, 9), axis=0, return_inverse=True)
+    place = place.reshape(-1)
+    n_functions = len(ladder.exponential) + len(ladder.gaussian)
+    found = np.empty((len(hkl), len(maps), n_functions))
+    shape = maps[0].shape
+    for o, offset in enumerate(offsets):
+        inside = np.flatnonzero(place == o)
+        index = tuple((whole[inside].astype(np.int64) % shape).T)
+        for f in range(n_functions):
+            kernel = _folded(crystal, frame, ladder, f, offset, shape)
+            for m, patterson in enumerate(maps):
+                found[inside, m, f] = np.fft.ifftn(patterson * kernel).real[index]
+            if progress:
+                done = o * n_functions + f + 1
+                progress.step("liquid-like motions", done, len(offsets) * n_functions)
+    flat = torch.from_numpy(found.reshape(len(hkl), -1))
+    return (flat / flat.square().mean(dim=0).sqrt()).to(torch.float32)
+
+
+def _weighted(crystal: Crystal, ladder: Ladder) -> list[Crystal]:
+    """The crystal with atoms weighted as the ladder says."""
+    u = mean_square(crystal.U)
+    found = []
+    for power in ladder.powers:
+        made = crystal.with_tensors(occupancies=crystal.occupancies * (u / u.mean()) ** power)
+        found += [made if density == 0 else with_solvent(made, density) for density in ladder.solvent]
+    return found
+
+
+def _squares(crystal: Crystal, frame: VoxelFrame) -> Float64:
+    """|F|^2 at the Bragg points, in the order of a transform, zero beyond the limit."""
+    limit = float(frame.s.max()) + MARGIN
+    lengths = np.linalg.norm(crystal.cell.matrix.detach().cpu().numpy(), axis=0)
+    reach = np.ceil(limit * lengths).astype(np.int64)
+    shape = tuple(next_fast_len(int(2 * n + 1)) for n in reach)
+    # One of each pair of Friedel mates.
+    axes = [np.arange(-reach[0], reach[0] + 1), np.arange(-reach[1], reach[1] + 1)]
+    h, k, l = (x.reshape(-1) for x in np.meshgrid(*axes, np.arange(reach[2] + 1), indexing="ij"))
+    hkl = torch.from_numpy(np.stack([h, k, l], axis=1)).to(crystal.cell.matrix)
+    q = crystal.cell.q_from_hkl(hkl)
+    inside = torch.linalg.vector_norm(q, dim=1) <= TWO_PI * limit
+    bodies = gather_bodies(crystal, "asu")
+    engine = choose_engine("auto", 1e-6, bodies, int(inside.sum()), False, 0)
+    with torch.no_grad():
+        waves = engine.moments(bodies, q[inside], bodies.U, 0, 1.0)[:, :, 0].sum(dim=1)
+    square = (waves.real.square() + waves.imag.square()).cpu().numpy()
+    whole = np.zeros(shape)
+    keep = inside.cpu().numpy()
+    h, k, l = h[keep], k[keep], l[keep]
+    whole[h % shape[0], k % shape[1], l % shape[2]] = square
+    whole[-h % shape[0], -k % shape[1], -l % shape[2]] = square
+    return whole
+
+
+def _folded(
+    crystal: Crystal,
+    frame: VoxelFrame,
+    ladder: Ladder,
+    function: int,
+    offset: Float64,
+    shape: tuple[int, ...],
+) -> NDArray[Any]:
+    """Correlation times the average of the wave over a voxel, summed over lattice vectors.
+
+    With the wave of the offset from an integer hkl. On the grid of the Patterson map.
+    """
+    gaussian = function >= len(ladder.exponential)
+    length = (*ladder.exponential, *ladder.gaussian)[function]
+    matrix = crystal.cell.matrix.detach().cpu().double().numpy()
+    spacing = 1 / np.linalg.norm(np.linalg.inv(matrix), axis=1)
+    cutoff = min(CUTOFF * length, MAX_DISTANCE)
+    images = np.ceil(cutoff / spacing).astype(np.int64)
+    box = frame.box.detach().cpu().double().numpy()
+    real, imag = np.zeros(shape), np.zeros(shape)
+    slabs = np.array_split(np.arange(shape[0]), max(1, min(shape[0], 16)))
+
+    def work(rows: NDArray[np.int64]) -> None:
+        if len(rows):
+            _fold(real, imag, rows, matrix, box, offset, images, length, gaussian, cutoff)
+
+    in_threads(work, slabs)
+    return real + 1j * imag if offset.any() else real
+
+
+@compiled
+def _fold(
+    real: Float64,
+    imag: Float64,
+    rows: NDArray[np.int64],
+    matrix: Float64,
+    box: Float64,
+    offset: Float64,
+    images: NDArray[np.int64],
+    length: float,
+    gaussian: bool,
+    cutoff: float,
+) -> None:
+    nx, ny, nz = real.shape
+    limit = cutoff * cutoff
+    for i in rows:
+        for j in range(ny):
+            for k in range(nz):
+                x, y, z = i / nx, j / ny, k / nz
+                x, y, z = x - round(x), y - round(y), z - round(z)
+                for a in range(-images[0], images[0] + 1):
+                    for b in range(-images[1], images[1] + 1):
+                        for c in range(-images[2], images[2] + 1):
+                            u, v, w = x + a, y + b, z + c
+                            square = 0.0
+                            for n in range(3):
+                                r = matrix[n, 0] * u + matrix[n, 1] * v + matrix[n, 2] * w
+                                square += r * r
+                            if square > limit:
+                                continue
+                            if gaussian:
+                                value = math.exp(-0.5 * square / (length * length))
+                            else:
+                                value = math.exp(-math.sqrt(square) / length)
+                            for n in range(3):
+                                t = math.pi * (box[n, 0] * u + box[n, 1] * v + box[n, 2] * w)
+                                if abs(t) > 1e-9:
+                                    value *= math.sin(t) / t
+                            turn = 2 * math.pi * (offset[0] * u + offset[1] * v + offset[2] * w)
+                            real[i, j, k] += value * math.cos(turn)
+                            imag[i, j, k] += value * math.sin(turn)
