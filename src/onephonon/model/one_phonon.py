@@ -106,9 +106,8 @@ class OnePhonon(nn.Module):
         Mean squares of modes relative to classical motion, in place of the quantum-mechanical
         ones: a table of frequency (THz) and factor, a file of it (see `read_populations`, also for
         factors relative to quantum mechanics), or a function of a tensor of frequencies. No factor
-        is negative. Tables
-        are interpolated linearly and constant beyond their ends. Needs `temperature`, since
-        frequencies follow from springs in kT.
+        may be negative. Tables are interpolated linearly and constant beyond their ends. Needs
+        `temperature`, since frequencies follow from springs in kT.
     positions, B, U, occupancies, cell : Tensor, optional
         Replace the file's values; see `Crystal.with_tensors`.
     bragg_tolerance : float, optional
@@ -121,7 +120,8 @@ class OnePhonon(nn.Module):
         single atoms or residues; by default the faster one, see `chosen_solver`.
     orders : int or 'all'
         Sum this number of orders of the intensity, from the first (one phonon), or all, to
-        `rtol`; see `order_error`.
+        `rtol`; see `order_error`. Where atoms move too far for the sum of all, the intensity is an
+        error (`SeriesError`).
     multiphonon_mesh : three int, optional
         Mesh of the Brillouin zone for the covariances of orders beyond the first; by default
         `mesh`.

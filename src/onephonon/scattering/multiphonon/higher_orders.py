@@ -97,15 +97,7 @@ class HigherOrders:
                 "series of librations leaves out may be more than the whole intensity; take "
                 "stiffer springs, a smaller thermal scale (or B-factors), or only lower resolution"
             )
-        if chosen.error > max(ERROR_FACTOR * rtol, LARGE_ERROR):
-            warnings.warn(
-                f"bodies move so far that the series of their librations, to degree "
-                f"{chosen.degree}, does not give the sum of orders at d = {TWO_PI / q_max:.2g} Å: "
-                f"its estimated error is {chosen.error:.1g} of the intensity; compute lower "
-                "resolution only, or take stiffer springs, smaller B-factors or smaller bodies",
-                SeriesWarning,
-                stacklevel=2,
-            )
+        warn_of_error(chosen, q_max, rtol)
         return cls(pairs, order, chosen, mean_radius(pairs.bodies))
 
     @property
@@ -190,6 +182,21 @@ def at_points_bytes(engine: AmplitudeEngine) -> int:
 def _numbers_at_a_time(engine: AmplitudeEngine) -> int:
     """Moments per batch of q; the mesh engine sets up densities for each, so more at once."""
     return NUMBERS_AT_A_TIME * (8 if engine.name == "mesh" else 1)
+
+
+def warn_of_error(chosen: Truncation, q_max: float, rtol: float) -> None:
+    """Give a `SeriesWarning` if the estimated error of a sum far exceeds `rtol`."""
+    if chosen.error <= max(ERROR_FACTOR * rtol, LARGE_ERROR):
+        return
+    error = f"{chosen.error:.1g}" if chosen.error <= TOO_LARGE else "more than all"
+    warnings.warn(
+        f"bodies move so far that the series of their librations, to degree {chosen.degree}, does "
+        f"not give the sum of orders at d = {TWO_PI / q_max:.2g} Å: its estimated error is {error} "
+        "of the intensity; compute lower resolution only, or take stiffer springs, smaller "
+        "B-factors or smaller bodies",
+        SeriesWarning,
+        stacklevel=3,
+    )
 
 
 def largest_motion(pairs: BodyPairs) -> tuple[str, float]:
