@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("structure", nargs="?", type=Path, default=crambin_path())
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--d-min", type=float, default=4.0)
-    parser.add_argument("--per-index", type=int, default=3)
+    parser.add_argument("--per-index", type=int, default=4)
     parser.add_argument("--share", type=float, default=0.6, help="of the lattice; 0 to 1")
     parser.add_argument("--gamma", type=float, default=4.0, help="length of the liquid, Å")
     parser.add_argument("--noise", type=float, default=0.1, help="sigma over the mean intensity")
