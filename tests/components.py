@@ -39,7 +39,7 @@ class PlainLiquid:
         U = mean_square(bodies.U)
         return U[:, None, None] * torch.eye(3, dtype=U.dtype)
 
-    def intensity(self, bodies, points, U, order, progress=None):
+    def intensity(self, bodies, points, U, order, progress=None):  # noqa: ARG002
         assert order == 1
         atoms = gather_bodies(bodies.crystal, None)
         q = points.q

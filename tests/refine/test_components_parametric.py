@@ -65,7 +65,8 @@ def test_amplitudes_are_those_of_bounded_dense_least_squares():
     # The tolerance of the slow one's interior point method.
     np.testing.assert_allclose(at.amplitudes, slow.x[:3], rtol=1e-6, atol=1e-6 * slow.x.max())
     assert at.chi2 == pytest.approx(2 * slow.cost, rel=1e-9)
-    assert (at.amplitudes[2] == 0) and at.directions.shape == (3, 2)
+    assert at.amplitudes[2] == 0
+    assert at.directions.shape == (3, 2)
 
 
 def test_shares_of_more_than_one_end_at_one():
@@ -167,7 +168,7 @@ def test_known_shares_are_recovered(both):
     assert gamma.name == "liquid:gamma"
     assert gamma.unit == "Å"
     assert abs(gamma.value - 2.0) < SIGMAS * gamma.sigma
-    one, other, x = shapes()
+    one, other, _ = shapes()
     clean = 0.6 * one + 0.4 * other
     # Isotropic parts may move between model and background.
     error = fit.fitted + fit.background - (made_up_background() + clean.numpy())
@@ -210,7 +211,7 @@ def test_upper_limit_of_zero():
         if projection.amplitudes[1] == 0:
             done = Minimum(at, projection, torch.zeros(len(at.x), dtype=torch.bool), True, "")
             limits.append(upper_limit(done, 1, noisy, problem.voxels.orbit))
-    sigma = infer_sigma(at, measured, problem)
+    sigma = noise_error(at, measured)
     # Half of the estimates are zero. The limit is 1.96 sigma where the best value is exactly zero,
     # and less below: 1.2 sigma at two below.
     assert 10 <= len(limits) <= 30
@@ -218,7 +219,7 @@ def test_upper_limit_of_zero():
     assert min(limits) > 0.8 * sigma
 
 
-def infer_sigma(at, measured, problem):
+def noise_error(at, measured):
     """Standard error of the second amplitude, by the noise of single voxels."""
     A = (measured.root[:, None] * measured.without_background(at.intensities)).numpy()
     return float(np.linalg.inv(A.T @ A)[1, 1] ** 0.5)
@@ -258,8 +259,8 @@ def test_held_out_voxels_decide(both):
     lattice = made_up_problem((1.0, 0.0))
     alone, more = (fit_parametric(terms_of(lattice)[:n], lattice) for n in (1, 2))
     assert held_out_gain(alone, more).chi2.value < 2 * held_out_gain(alone, more).chi2.error
+    other = fit_parametric(terms_of(lattice)[:1], lattice, ParametricSettings(folds=4))
     with pytest.raises(InputError, match="different voxels or folds"):
-        other = fit_parametric(terms_of(lattice)[:1], lattice, ParametricSettings(folds=4))
         held_out_gain(alone, other)
 
 

@@ -44,7 +44,8 @@ Float64 = NDArray[np.float64]
 #: Correlation length of the usual liquid-like motions, Å.
 USUAL_LENGTH = 8.0
 
-#: Null models are computed at so many nodes at most: of larger maps, at a random part of the voxels.
+#: Null models are computed at so many nodes at most: of larger maps at a random part of the
+#: voxels.
 MAX_NODES = 400_000
 
 

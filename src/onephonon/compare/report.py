@@ -142,8 +142,8 @@ def write_json(agreement: Agreement, path: str | os.PathLike[str], force: bool =
 def write_csv(agreement: Agreement, path: str | os.PathLike[str], force: bool = False) -> None:
     """Write the statistics of all shells as CSV, in full precision; then a line over all.
 
-    Lines of null models follow, with their number of voxels and correlation alone. d is in Å; unknown
-    numbers are empty.
+    Lines of null models follow, with their number of voxels and correlation alone. d is in Å;
+    unknown numbers are empty.
 
     Raises
     ------

@@ -201,9 +201,10 @@ def _fit_one(offsets: Tensor, U: Tensor, isotropic: Tensor) -> tuple[Tensor, ...
         isotropic[:, None, None], along, torch.eye(9, dtype=U.dtype, device=U.device)
     )
     rows, values = (kept @ rows).reshape(-1, N_PARAMETERS), (kept @ values[:, :, None]).reshape(-1)
-    left, size, right = torch.linalg.svd(rows, full_matrices=False)
+    size = torch.linalg.svdvals(rows.detach())
     good = size > UNDETERMINED * size.max()
-    solved = right.mT @ torch.where(good, (left.mT @ values) / torch.where(good, size, 1.0), 0.0)
+    # The pseudoinverse has gradients also where singular values are equal, or zero.
+    solved = torch.linalg.pinv(rows, rtol=UNDETERMINED) @ values
     n_values = torch.where(isotropic, 1, 9).sum()
     residual = ((values - rows @ solved).square().sum() / n_values).sqrt()
     T = torch.einsum("p,pxy->xy", solved[:6], symmetric)

@@ -26,12 +26,19 @@ def make_folds(voxels: FitVoxels, n: int = 5, seed: int = 0) -> Index:
         If there are fewer blocks than parts, or fewer than two parts.
     """
     orbits, number = np.unique(voxels.orbit, return_inverse=True)
+    number = number.reshape(-1)
     if not 2 <= n <= len(orbits):
         raise InputError(
             f"{n} folds of {len(orbits)} independent blocks of voxels: give 2 to {len(orbits)}"
         )
-    order = np.random.default_rng(seed).permutation(len(orbits))
-    return np.asarray((order % n)[number.reshape(-1)], dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    # Neighbours in |q| go to different folds, so that no background has to be extrapolated far.
+    order = np.argsort(np.bincount(number, voxels.s) / np.bincount(number), kind="stable")
+    fold = np.empty(len(orbits), dtype=np.int64)
+    for start in range(0, len(orbits), n):
+        some = order[start : start + n]
+        fold[some] = rng.permutation(n)[: len(some)]
+    return fold[number]
 
 
 def single_fold(voxels: FitVoxels) -> Index:

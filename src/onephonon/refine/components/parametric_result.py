@@ -17,9 +17,9 @@ from ..voxels import FitVoxels
 Float64 = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-#: Amplitudes with a stronger correlation are not told apart, and an amplitude differs from zero from
-#: this many standard errors: fitted shapes of a component that is absent follow the noise, which
-#: makes two frequent.
+#: Amplitudes of a stronger correlation are not told apart, and an amplitude differs from zero from
+#: this many standard errors: the fitted shapes of a component that is absent follow the noise,
+#: which makes two frequent.
 TOO_CORRELATED, SIGNIFICANT = 0.95, 3.0
 
 
@@ -190,10 +190,11 @@ class ParametricFit:
 
     def summary(self) -> tuple[str, ...]:
         """The numbers in a few lines."""
+        held_out = _with_error(self.cc_held_out, self.cc_held_out_error)
         lines = [
-            f"{self.text}: CC aniso held out {_with_error(self.cc_held_out, self.cc_held_out_error)}"
+            f"{self.text}: CC aniso held out {held_out}, fitted {self.cc:.3f}; chi-square held out "
+            f"{self.chi2_held_out:.4g}"
         ]
-        lines[0] += f", fitted {self.cc:.3f}; chi-square held out {self.chi2_held_out:.4g}"
         lines += [str(row) for row in self.amplitudes]
         lines += [
             f"{row.name} {row.value:.4g} ± {row.sigma:.2g} {row.unit}"

@@ -1,0 +1,99 @@
+"""Covariances of translations and librations fitted to the U of a crystal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from onephonon.crystal.crystal import mean_square
+from onephonon.dynamics.matrix_function import hermitian_function
+from onephonon.dynamics.tls import TLS, fit_tls
+from onephonon.network.bodies import Bodies
+
+
+def fitted_motion(bodies: Bodies) -> Tensor:
+    """Covariance of each body's translations and librations, from the U of its atoms.
+
+    T, L and S are fitted by least squares (`fit_tls`), about the centroid, the trace of S, which
+    no U determines, being zero. Where they are no covariance of any motion, since some combination
+    of translations and librations would have a negative mean square, that is set to zero; then all
+    are scaled so that the mean U of the body's atoms is that of the crystal.
+
+    Parameters
+    ----------
+    bodies : Bodies
+
+    Returns
+    -------
+    Tensor, shape (n_bodies, w, w)
+        ``[[T, S^T], [S, L]]`` in Å^2, Å rad and rad^2, in Cartesian axes, positive semidefinite; w
+        is 6, or 3 if no body has librations. Equal but for a rotation for all copies of a body.
+        Differentiable in the crystal's U, coordinates and cell; where a mean square passes
+        through zero the slope jumps.
+    """
+    n, n_atoms = len(bodies.names), bodies.crystal.n_atoms
+    body, share = bodies.body[:n_atoms], bodies.shares[:n_atoms]
+    U = bodies.U[:n_atoms]  # the first operator is the identity
+    if bodies.width == 3:
+        own = _mean(U, share, body, n)
+    else:
+        own = _of_asymmetric_unit(bodies, U, share, body)
+    crystal = bodies.crystal
+    turn = crystal.cell.matrix @ crystal.rotations @ crystal.cell.inverse
+    if bodies.width == 6:
+        # A libration is an axial vector: a reflection or inversion turns it the other way.
+        axial = torch.linalg.det(crystal.rotations)[:, None, None].round() * turn
+        turn = _block_diagonal(turn, axial)
+    return torch.einsum("oij,bjk,olk->obil", turn, own, turn).reshape(-1, *own.shape[1:])
+
+
+def _of_asymmetric_unit(bodies: Bodies, U: Tensor, share: Tensor, body: Tensor) -> Tensor:
+    """Covariances (n, 6, 6) of the bodies of the asymmetric unit."""
+    n, n_atoms = len(bodies.names), len(U)
+    offsets = bodies.offsets[:n_atoms]
+    # The origins of `Bodies` are constants, while the fit is about the centroid, which moves with
+    # the atoms: zero in value, with the gradient of the centroid.
+    centroid = _mean(offsets, share, body, n)
+    about_centroid = replace(bodies, offsets=offsets - centroid[body])
+    fitted = fit_tls(about_centroid, U).tls
+    radius = _mean(offsets.square().sum(1), share, body, n).sqrt().clamp(min=1.0)
+    length = torch.cat([torch.ones(n, 3).to(U), radius[:, None].expand(n, 3)], dim=1)
+    scale = length[:, :, None] * length[:, None, :]
+    C = torch.cat(
+        [torch.cat([fitted.T, fitted.S.mT], dim=2), torch.cat([fitted.S, fitted.L], dim=2)], dim=1
+    )
+    C = hermitian_function(_on_axes(bodies, n, C * scale), lambda x: x.clamp(min=0.0)) / scale
+    moved = TLS(C[:, :3, :3], C[:, 3:, 3:], C[:, 3:, :3], centroid)
+    model = mean_square(moved.displacements(offsets, body))
+    wanted = _mean(mean_square(U), share, body, n)
+    found = _mean(model, share, body, n)
+    factor = torch.where(found > 0, wanted / torch.where(found > 0, found, 1.0), 0.0)
+    here = moved.about(torch.zeros_like(centroid))
+    T, L, S = here.T, here.L, here.S
+    blocks = torch.cat([torch.cat([T, S.mT], dim=2), torch.cat([S, L], dim=2)], dim=1)
+    return factor[:, None, None] * blocks
+
+
+def _on_axes(bodies: Bodies, n: int, C: Tensor) -> Tensor:
+    """Without the librations that a body does not have: of one atom, or of a line about itself."""
+    axes = bodies.axes[:n]
+    eye = torch.eye(3, dtype=C.dtype, device=C.device).expand(n, 3, 3)
+    kept = _block_diagonal(eye, axes @ axes.mT)
+    C = kept @ C @ kept
+    return 0.5 * (C + C.mT)
+
+
+def _block_diagonal(first: Tensor, second: Tensor) -> Tensor:
+    """Matrices (n, 6, 6) with blocks (n, 3, 3) on their diagonals."""
+    none = torch.zeros_like(first)
+    return torch.cat([torch.cat([first, none], dim=2), torch.cat([none, second], dim=2)], dim=1)
+
+
+def _mean(values: Tensor, share: Tensor, body: Tensor, n: int) -> Tensor:
+    """Weighted mean over the atoms of each of n bodies, shape (n, ...)."""
+    shape = (-1, *(1 for _ in values.shape[1:]))
+    total = values.new_zeros(n, *values.shape[1:]).index_add(0, body, share.reshape(shape) * values)
+    weight = share.new_zeros(n).index_add(0, body, share)
+    return total / torch.where(weight > 0, weight, 1.0).reshape(shape)
