@@ -171,6 +171,7 @@ def test_absurd_values(
         # Even where the value is that of the default: it is not used.
         ("compare map.npz map.npz --gamma-inter 1", "--gamma-inter: only for a structure as MODEL"),
         ("compare map.npz map.npz --average 2 --waters", "--waters, --average: only for a struct"),
+        ("compare map.npz map.npz --no-baselines", "--no-baselines: only for a structure as MODEL"),
         ("compare map.npz map.npz --remove none --remove-shells 9", "--remove-shells: not with"),
         ("verify a.pdb --solvent-smoothing 20", "--solvent-smoothing: only for --solvent"),
         ("verify a.pdb --k-par 1", "--k-par: only for --model hybrid"),

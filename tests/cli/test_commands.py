@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,21 @@ def test_a_mesh_of_displacements_in_a_comparison(tmp_path: Path) -> None:
     both = np.isfinite(ours) & np.isfinite(theirs)
     assert both.sum() > 100
     np.testing.assert_allclose(ours[both], theirs[both], rtol=1e-10)
+
+
+def test_null_models_are_compared_unless_they_are_not_wanted(tmp_path: Path) -> None:
+    data, saved = tmp_path / "data.npz", tmp_path / "found.json"
+    run_command("simulate", DATA / "5zck.pdb", *RANGES, "-o", data)
+    given = ["--average", 0, "--remove-shells", 2, "--json", saved, "--force"]
+    shown = run_command("compare", DATA / "5zck.pdb", data, *given)
+    assert "null models, without any spring" in shown
+    (null,) = json.loads(saved.read_text(encoding="utf-8"))["baselines"]
+    assert null["name"] == "independent molecules"
+    # The data are the model's own.
+    assert null["difference"] == pytest.approx(1 - null["cc_anisotropic"], abs=1e-6)
+    shown = run_command("compare", DATA / "5zck.pdb", data, *given, "--no-baselines")
+    assert "null models" not in shown
+    assert json.loads(saved.read_text(encoding="utf-8"))["baselines"] == []
 
 
 def test_occupation_of_modes_in_maps_and_comparisons(tmp_path: Path) -> None:

@@ -89,6 +89,18 @@ def test_a_fit_writes_a_report_numbers_and_maps(fitted, measured):
         assert found[name] == pytest.approx(true, rel=0.3)
 
 
+def test_springs_are_compared_with_no_springs(fitted):
+    folder, output = fitted
+    (null,) = json.loads((folder / "fit.json").read_text())["nulls"]
+    assert null["name"] == "independent molecules"
+    # The measurement is of springs, with noise of 3 %: no model without them explains it.
+    assert null["chi2"] > 3
+    assert null["gain"]["value"] == pytest.approx(null["chi2"] - 1, rel=0.2)
+    assert null["difference"] > 0.1
+    assert "null model, independent molecules" in output
+    assert "the springs are better: by" in output
+
+
 def test_the_maps_are_the_model_its_background_and_their_sum(fitted, measured):
     model, background, total = (
         read_map(fitted[0] / f"{name}.h5") for name in ("model", "background", "total")

@@ -20,8 +20,8 @@ from onephonon.compare import (
     write_csv,
 )
 from onephonon.compare import baselines as baselines_module
-from onephonon.compare.baselines import molecules_intensity, of_molecules
-from onephonon.model.voxels import average_of, points_at, voxel_average
+from onephonon.compare.baselines import of_molecules
+from onephonon.model import average_of, points_at, voxel_average
 from onephonon.network.bodies import gather_bodies
 
 MOLECULES = NullModel("molecules", "no springs", of_molecules)
@@ -72,9 +72,7 @@ def test_a_map_of_the_null_model_has_no_room_for_springs(model):
 
 
 def test_a_map_of_the_lattice_has(model):
-    data = grid_and_map(
-        model, lambda points: model.bound.at(points).intensity(use_data_adp=True)
-    )
+    data = grid_and_map(model, lambda points: model.bound.at(points).intensity(use_data_adp=True))
     found = compare_model(model, data, Settings(), average=0, use_data_adp=True, nulls=[MOLECULES])
     (null,) = found.baselines
     assert null.cc_anisotropic < 0.99
@@ -136,14 +134,3 @@ def test_tables_and_files(model, tmp_path):
     assert last["r"] == ""
     # Without null models nothing changes.
     assert baseline_table(replace(found, baselines=()))[1] == []
-
-
-def test_gradient_of_independent_molecules(model):
-    bodies = gather_bodies(model.crystal, "asu")
-    points = points_at(model, torch.tensor([[0.3, 1.2, -0.7]], dtype=torch.float64))
-
-    def function(U):
-        return molecules_intensity(bodies, points, U)
-
-    U = bodies.U.clone().requires_grad_()
-    assert torch.autograd.gradcheck(function, (U,))

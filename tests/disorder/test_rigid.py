@@ -1,6 +1,5 @@
 """Independent rigid bodies against the double sum over atoms."""
 
-
 import pytest
 import torch
 

@@ -17,14 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onephonon.core.progress import ProgressLike
-from onephonon.crystal.crystal import mean_square
 from onephonon.disorder.component import Component
+from onephonon.disorder.rigid import Rigid
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.model.voxels import average_of, points_at
-from onephonon.network.bodies import Bodies, gather_bodies
-from onephonon.scattering.amplitudes.base import amplitudes_at
-from onephonon.scattering.amplitudes.choice import choose_engine
-from onephonon.scattering.numerics import Numerics
+from onephonon.network.bodies import gather_bodies
 from onephonon.scattering.points import QPoints
 from onephonon.scattering.quadrature import Quadrature
 from onephonon.scattering.voxel_orientations import (
@@ -40,9 +37,6 @@ from .target import Target
 from .trials import error_of_difference
 
 Float64 = NDArray[np.float64]
-
-#: Correlation length of the usual liquid-like motions, Å.
-USUAL_LENGTH = 8.0
 
 #: Null models are computed at so many nodes at most: of larger maps at a random part of the
 #: voxels.
@@ -67,33 +61,32 @@ class NullModel:
     intensity: Callable[[OnePhonon, QPoints], Tensor]
 
 
-def null_models(length: float = USUAL_LENGTH) -> tuple[NullModel, ...]:
-    """The two usual null models.
+def null_models(liquid: Component | None = None) -> tuple[NullModel, ...]:
+    """The usual null models.
 
     Parameters
     ----------
-    length : float
-        Correlation length of the liquid-like motions, Å.
+    liquid : Component, optional
+        Liquid-like motions, such as those of all atoms of the crystal over 8 Å.
 
     Returns
     -------
     tuple of NullModel
-        Rigid molecules that translate independently of one another, and liquid-like motions of all
-        atoms of the crystal.
+        Rigid molecules that translate independently of one another; and liquid-like motions, if
+        given.
     """
-    from onephonon.disorder import Liquid
-
-    liquid = Liquid(scope="crystal", gamma=length)
-    return (
-        NullModel("independent molecules", "rigid translations of each, no springs", of_molecules),
-        NullModel("liquid-like motions", f"of all atoms, over {length:g} Å", of_component(liquid)),
-    )
+    found = [
+        NullModel("independent molecules", "rigid translations of each, no springs", of_molecules)
+    ]
+    if liquid is not None:
+        found.append(NullModel("liquid-like motions", liquid.text, of_component(liquid)))
+    return tuple(found)
 
 
 def of_molecules(model: OnePhonon, points: QPoints) -> Tensor:
     """Intensity of the copies of the asymmetric unit, each translating by itself."""
     bodies = gather_bodies(model.crystal, "asu")
-    return molecules_intensity(bodies, points, bodies.U, model.bound.numerics)
+    return Rigid(numerics=model.bound.numerics).intensity(bodies, points, bodies.U, 1)
 
 
 def of_component(component: Component) -> Callable[[OnePhonon, QPoints], Tensor]:
@@ -103,35 +96,6 @@ def of_component(component: Component) -> Callable[[OnePhonon, QPoints], Tensor]
         return component.intensity(model.bodies, points, model.bodies.U, 1)
 
     return intensity
-
-
-def molecules_intensity(
-    bodies: Bodies, points: QPoints, U: Tensor, numerics: Numerics | None = None
-) -> Tensor:
-    """First-order intensity of bodies that translate independently of one another.
-
-    ``I = <u^2>/3 sum_b |q F_b(q)|^2`` with the mean ``<u^2>/3 = tr(U)/3`` of the file: the
-    covariance of a body with itself is isotropic, and zero with all others.
-
-    Parameters
-    ----------
-    bodies : Bodies
-    points : QPoints
-    U : Tensor, shape (n_cell_atoms, 3, 3)
-        For the Debye-Waller factors, Å^2.
-    numerics : Numerics, optional
-
-    Returns
-    -------
-    Tensor, shape (n_q,)
-        e^2 per cell; NaN where not valid. Differentiable in the crystal, U and q.
-    """
-    numerics = numerics or Numerics()
-    engine = choose_engine(numerics.engine, numerics.rtol, bodies, points.n_q, False)
-    G = amplitudes_at(engine, bodies, points, U, numerics.batch_size)
-    padded = bodies.scatter(G, 1).reshape(points.n_q, bodies.n_bodies, bodies.width)[:, :, :3]
-    square = (padded.real.square() + padded.imag.square()).sum(dim=(1, 2))
-    return torch.where(points.valid, bodies.mean(mean_square(bodies.U)) * square, torch.nan)
 
 
 def compare_baselines(

@@ -1,6 +1,7 @@
 from .fit import fit_springs
 from .minimizations import SavedMinimum
 from .model_series import LevelFit, ModelSeries
+from .null_fits import NullFit, fit_nulls
 from .objective import Loss, Objective
 from .optimize import Minimum, minimize_objective
 from .parametrization import LEVELS, Level, LogSprings, MatrixSprings, make_parametrization
@@ -26,6 +27,7 @@ __all__ = [
     "MatrixSprings",
     "Minimum",
     "ModelSeries",
+    "NullFit",
     "Objective",
     "Predictions",
     "Profile",
@@ -33,6 +35,7 @@ __all__ = [
     "SavedMinimum",
     "SpringRow",
     "Uncertainty",
+    "fit_nulls",
     "fit_springs",
     "make_parametrization",
     "minimize_objective",
