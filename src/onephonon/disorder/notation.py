@@ -49,6 +49,7 @@ COMPONENTS: dict[str, dict[str, Option]] = {
         "gamma2": _NUMBER,
         "mix": Option("number", below=1.0),
         "kernel": Option("choice", ("exponential", "free"), fits_only=("free",)),
+        "width": _NUMBER,
     },
     "rigid": {
         "motion": Option("choice", ("translations", "tls")),
@@ -61,7 +62,15 @@ COMPONENTS: dict[str, dict[str, Option]] = {
         "coherent": Option("choice", ("asu", "cell")),
         "conformers": Option("choice", ("independent", "letter")),
     },
-    "segments": {"n": Option("count"), "by": Option("choice", ("residue",))},
+    "segments": {
+        "n": Option("count"),
+        "by": Option("text"),
+        "motion": Option("choice", ("isotropic", "tensor")),
+        "reach": _NUMBER,
+        "smooth": _NUMBER,
+        "width": _NUMBER,
+        "functions": Option("count"),
+    },
 }
 
 #: Components that exist in fits only.

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from onephonon.core.errors import InputError
 from onephonon.crystal.cell import numpy_cell
 from onephonon.crystal.crystal import Crystal
 
 from ..voxels import FitVoxels
+from .folds import make_folds, spread_over_folds
 
 Float64 = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -59,7 +59,7 @@ def small_blocks(voxels: FitVoxels, folds: int = FOLDS, seed: int = 0) -> LeftOu
     InputError
         If there are too few blocks.
     """
-    return by_number(folds_of(voxels.orbit, folds, seed), "small blocks left out")
+    return by_number(make_folds(voxels, folds, seed), "small blocks left out")
 
 
 def wide_blocks(voxels: FitVoxels, crystal: Crystal, folds: int = FOLDS, seed: int = 0) -> LeftOut:
@@ -77,7 +77,7 @@ def wide_blocks(voxels: FitVoxels, crystal: Crystal, folds: int = FOLDS, seed: i
         if len(np.unique(block)) >= MIN_WIDE or width <= 2:
             break
         width -= 1
-    number = folds_of(block, folds, seed)
+    number = spread_over_folds(block, voxels.s, folds, seed)
     return by_number(number, f"blocks of {width}^3 hkl left out")
 
 
@@ -105,18 +105,6 @@ def guarded_blocks(voxels: FitVoxels, crystal: Crystal, guard: float = GUARD) ->
         predicted.append(inside)
     text = f"blocks and all voxels within {reach:.2g} 1/Å of them left out"
     return LeftOut(tuple(removed), tuple(predicted), text)
-
-
-def folds_of(block: Index, folds: int, seed: int) -> Index:
-    """Distribute blocks over folds at random; the fold of each voxel, shape (N,)."""
-    blocks, inverse = np.unique(block, return_inverse=True)
-    if not 2 <= folds <= len(blocks):
-        raise InputError(
-            f"{len(blocks)} independent blocks of voxels cannot be left out in {folds} parts; fit "
-            "a wider range of resolution"
-        )
-    part = np.random.default_rng(seed).permutation(len(blocks)) % folds
-    return np.asarray(part[inverse.reshape(-1)], dtype=np.int64)
 
 
 def _equivalent_blocks(hkl: Float64, laue: Float64, width: int) -> Index:
