@@ -2,8 +2,10 @@ from .accounts import Accounts
 from .atoms import Atoms
 from .component import Component, Parameter
 from .disorder import Disorder, DisorderWarning
+from .liquid import Liquid
 from .notation import ComponentSpec, disorder_text, parse_disorder
 from .rigid import Rigid
+from .segments import Segments
 
 __all__ = [
     "Accounts",
@@ -12,8 +14,10 @@ __all__ = [
     "ComponentSpec",
     "Disorder",
     "DisorderWarning",
+    "Liquid",
     "Parameter",
     "Rigid",
+    "Segments",
     "disorder_text",
     "parse_disorder",
 ]

@@ -86,9 +86,9 @@ def _cells(matrix: Tensor, between: Tensor, reach: float) -> list[tuple[int, int
     apart = float(torch.linalg.vector_norm(between, dim=2).max())
     planes = torch.linalg.vector_norm(torch.linalg.inv(matrix), dim=1)
     n = [math.ceil((reach + apart) * float(p)) for p in planes]
-    every = itertools.product(*(range(-m, m + 1) for m in n))
+    i, j, k = (range(-m, m + 1) for m in n)
     return [
         cell
-        for cell in every
+        for cell in itertools.product(i, j, k)
         if torch.linalg.vector_norm(matrix @ matrix.new_tensor(cell)) <= reach + apart
     ]

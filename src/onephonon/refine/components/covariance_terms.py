@@ -83,7 +83,7 @@ class SegmentTerm:
     def kernel(self, crystal: Crystal, frame: VoxelFrame, progress: Progress | None) -> Tensor:
         """Of all pairs of segments, with solvent displaced by the atoms."""
         segments = Segments.of(crystal, self.by)
-        if not crystal.form_factors.has_solvent:
+        if not _has_solvent(crystal):
             crystal = with_solvent(crystal, WATER_DENSITY)
         total = torch.zeros(frame.n, frame.n, dtype=torch.float32)
         for features in segment_features(crystal, segments, frame, self.prior, progress):
@@ -140,9 +140,14 @@ def covariance_term(spec: ComponentSpec) -> CovarianceTerm:
 
 def _without_solvent(crystal: Crystal) -> Crystal:
     """Raise if solvent was taken off already: the ladder has atoms with and without it."""
-    if crystal.form_factors.has_solvent:
+    if _has_solvent(crystal):
         raise InputError(
             "liquid:kernel=free has atoms with and without displaced solvent itself; give the "
             "structure without solvent"
         )
     return crystal
+
+
+def _has_solvent(crystal: Crystal) -> bool:
+    """Whether displaced solvent was subtracted: one of an atom's Gaussians is negative."""
+    return bool((crystal.form_factors.a < 0).any())

@@ -23,7 +23,11 @@ from onephonon.core.memory import check_memory
 from onephonon.core.progress import Progress, ProgressLike
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.reindexing import Reindexing
+from onephonon.disorder.atoms import Atoms
+from onephonon.disorder.component import Component
+from onephonon.disorder.liquid import Liquid
 from onephonon.disorder.notation import ComponentSpec, disorder_text
+from onephonon.disorder.rigid import Rigid
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 
@@ -36,6 +40,7 @@ from ..voxels import FitVoxels, select_voxels
 from .covariance_terms import CovarianceTerm, covariance_term
 from .judgement import Judgement, judge
 from .left_out import LeftOut, guarded_blocks, small_blocks, wide_blocks
+from .liquid_term import START, PattersonLiquidTerm
 from .mirror import mirror_image
 from .parametric import ParametricSettings, fit_parametric
 from .parametric_result import ParametricFit
@@ -316,11 +321,16 @@ def _models(
     """Baselines, components alone, all together, and the control."""
     smooth = bench.part.of_kernel(smoothness_kernel(bench.crystal, bench.frame))
     yield bench.regression(
-        "smoothness of the map", "baseline", {"smoothness": smooth}, {"smoothness": SMOOTHNESS_START}
+        "smoothness of the map",
+        "baseline",
+        {"smoothness": smooth},
+        {"smoothness": SMOOTHNESS_START},
     )
     del smooth
     for null in null_models():
-        yield bench.few_parameters(null.meaning, "baseline", [_null_term(null, model, bench)])
+        yield bench.few_parameters(null.name, "baseline", [_null_term(null, model, bench)])
+    liquid = PattersonLiquidTerm(bench.crystal, bench.frame, fixed=True)
+    yield bench.few_parameters(f"liquid-like motions over {liquid.gamma:g} Å", "baseline", [liquid])
     kernels: dict[str, Tensor] = {}
     starts: dict[str, float] = {}
     flexible: list[CovarianceTerm] = []
@@ -417,9 +427,7 @@ def _restricted(ways: LeftOut, some: NDArray[np.int64]) -> LeftOut:
     def inside(part: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.searchsorted(some, np.intersect1d(part, some))
 
-    kept = [
-        (inside(r), inside(p)) for r, p in zip(ways.removed, ways.predicted, strict=True)
-    ]
+    kept = [(inside(r), inside(p)) for r, p in zip(ways.removed, ways.predicted, strict=True)]
     kept = [(r, p) for r, p in kept if len(p)]
     return LeftOut(tuple(r for r, _ in kept), tuple(p for _, p in kept), ways.text)
 
@@ -434,7 +442,27 @@ def _parametric_term(spec: ComponentSpec, model: OnePhonon, bench: _Bench) -> Te
     forward = bench.problem().forward
     if spec.name == "lattice":
         return lattice_term(model, forward, LATTICE_LEVEL)
-    return ComponentTerm(build_component(spec), forward)
+    if spec.name == "liquid" and set(spec.options) <= {"gamma", "scope", "amplitude"}:
+        plain = spec.options.get("scope", "crystal") == "crystal"
+        if plain and spec.options.get("amplitude", "atoms") == "atoms":
+            gamma = float(spec.options.get("gamma", START))
+            return PattersonLiquidTerm(bench.crystal, bench.frame, gamma)
+    return ComponentTerm(_component(spec), forward)
+
+
+def _component(spec: ComponentSpec) -> Component:
+    """A component from its options."""
+    kinds: dict[str, Callable[..., Component]] = {"liquid": Liquid, "rigid": Rigid, "atoms": Atoms}
+    if spec.name not in kinds:
+        raise InputError(
+            f"disorder component {spec.name!r} has nothing to fit; give lattice, segments, "
+            f"{', '.join(kinds)}"
+        )
+    options = dict(spec.options)
+    if spec.name == "liquid":
+        options.setdefault("gamma", START)
+        options.pop("kernel", None)
+    return kinds[spec.name](**options)
 
 
 def _kernel(term: CovarianceTerm, crystal: Crystal, bench: _Bench) -> Tensor:
@@ -448,9 +476,7 @@ def _check_size(n: int) -> None:
             "a matrix of that order; fit a narrower range (d_min, d_max), or a map with one voxel "
             "per hkl"
         )
-    check_memory(
-        48.0 * n**2, f"covariances of {n:,} voxels", "fit a narrower range (d_min, d_max)"
-    )
+    check_memory(48.0 * n**2, f"covariances of {n:,} voxels", "fit a narrower range (d_min, d_max)")
 
 
 def _anisotropic_of(voxels: FitVoxels) -> Float64:

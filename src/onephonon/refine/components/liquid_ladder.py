@@ -15,6 +15,7 @@ make up for most of that.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,29 +93,72 @@ def liquid_features(
         column has a mean square of 1.
     """
     ladder = ladder or Ladder()
-    maps = [
-        np.fft.fftn(_squares(weighted, frame))
-        for weighted in _weighted(crystal, ladder)
-    ]
-    hkl = frame.hkl.detach().cpu().numpy()
+    maps = [PattersonMap.of(weighted, frame) for weighted in _weighted(crystal, ladder)]
+    steps = [(x, False) for x in ladder.exponential] + [(x, True) for x in ladder.gaussian]
+    columns = torch.empty(frame.n, len(maps), len(steps), dtype=torch.float64)
+    for f, (length, gaussian) in enumerate(steps):
+        columns[:, :, f] = liquid_intensities(maps, frame, length, gaussian)
+        if progress:
+            progress.step("liquid-like motions", f + 1, len(steps))
+    flat = columns.reshape(frame.n, -1)
+    return (flat / flat.square().mean(dim=0).sqrt()).to(torch.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class PattersonMap:
+    """The Patterson map of a crystal, for liquid-like motions at the voxels of a fit.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (3, 3)
+        Columns are the axes of the cell, Å.
+    values : ndarray, shape (n_x, n_y, n_z)
+        On a grid in the cell.
+    """
+
+    matrix: Float64
+    values: NDArray[Any]
+
+    @classmethod
+    def of(cls, crystal: Crystal, frame: VoxelFrame) -> PattersonMap:
+        """Of a crystal, fine enough for the voxels."""
+        matrix = crystal.cell.matrix.detach().cpu().double().numpy()
+        return cls(matrix, np.fft.fftn(_squares(crystal, frame)))
+
+
+def liquid_intensities(
+    maps: Sequence[PattersonMap], frame: VoxelFrame, length: float, gaussian: bool = False
+) -> Tensor:
+    """Intensity of motion with one correlation length at the voxels, without the factor |q|^2.
+
+    Parameters
+    ----------
+    maps : sequence of PattersonMap
+        Of the same cell.
+    frame : VoxelFrame
+    length : float
+        Å.
+    gaussian : bool
+        Whether the correlation is ``exp(-r^2 / (2 length^2))`` instead of ``exp(-r / length)``.
+
+    Returns
+    -------
+    Tensor, shape (N, n_maps)
+        For a mean-square displacement of 1 Å^2, e^2 Å^2 per cell.
+    """
+    hkl = frame.hkl.detach().cpu().double().numpy()
     whole = np.rint(hkl)
     offsets, place = np.unique(np.round(hkl - whole, 9), axis=0, return_inverse=True)
     place = place.reshape(-1)
-    n_functions = len(ladder.exponential) + len(ladder.gaussian)
-    found = np.empty((len(hkl), len(maps), n_functions))
-    shape = maps[0].shape
+    shape = maps[0].values.shape
+    found = np.empty((len(hkl), len(maps)))
     for o, offset in enumerate(offsets):
         inside = np.flatnonzero(place == o)
         index = tuple((whole[inside].astype(np.int64) % shape).T)
-        for f in range(n_functions):
-            kernel = _folded(crystal, frame, ladder, f, offset, shape)
-            for m, patterson in enumerate(maps):
-                found[inside, m, f] = np.fft.ifftn(patterson * kernel).real[index]
-            if progress:
-                done = o * n_functions + f + 1
-                progress.step("liquid-like motions", done, len(offsets) * n_functions)
-    flat = torch.from_numpy(found.reshape(len(hkl), -1))
-    return (flat / flat.square().mean(dim=0).sqrt()).to(torch.float32)
+        kernel = _folded(maps[0].matrix, frame, length, gaussian, offset, shape)
+        for m, patterson in enumerate(maps):
+            found[inside, m] = np.fft.ifftn(patterson.values * kernel).real[index]
+    return torch.from_numpy(found)
 
 
 def _weighted(crystal: Crystal, ladder: Ladder) -> list[Crystal]:
@@ -123,7 +167,9 @@ def _weighted(crystal: Crystal, ladder: Ladder) -> list[Crystal]:
     found = []
     for power in ladder.powers:
         made = crystal.with_tensors(occupancies=crystal.occupancies * (u / u.mean()) ** power)
-        found += [made if density == 0 else with_solvent(made, density) for density in ladder.solvent]
+        found += [
+            made if density == 0 else with_solvent(made, density) for density in ladder.solvent
+        ]
     return found
 
 
@@ -153,10 +199,10 @@ def _squares(crystal: Crystal, frame: VoxelFrame) -> Float64:
 
 
 def _folded(
-    crystal: Crystal,
+    matrix: Float64,
     frame: VoxelFrame,
-    ladder: Ladder,
-    function: int,
+    length: float,
+    gaussian: bool,
     offset: Float64,
     shape: tuple[int, ...],
 ) -> NDArray[Any]:
@@ -164,9 +210,6 @@ def _folded(
 
     With the wave of the offset from an integer hkl. On the grid of the Patterson map.
     """
-    gaussian = function >= len(ladder.exponential)
-    length = (*ladder.exponential, *ladder.gaussian)[function]
-    matrix = crystal.cell.matrix.detach().cpu().double().numpy()
     spacing = 1 / np.linalg.norm(np.linalg.inv(matrix), axis=1)
     cutoff = min(CUTOFF * length, MAX_DISTANCE)
     images = np.ceil(cutoff / spacing).astype(np.int64)

@@ -127,9 +127,7 @@ class Solution:
         return found
 
 
-def solve(
-    kernels: Sequence[Tensor], weights: Sequence[float], noise: float, y: Tensor
-) -> Solution:
+def solve(kernels: Sequence[Tensor], weights: Sequence[float], noise: float, y: Tensor) -> Solution:
     """Solve a regression.
 
     Parameters
