@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -51,7 +51,7 @@ class LiquidTerm:
     """
 
     width: float = WIDTH
-    ladder: Ladder = Ladder()
+    ladder: Ladder = field(default_factory=Ladder)
     name: str = "liquid"
     start: float = 19.0
 
@@ -75,7 +75,7 @@ class SegmentTerm:
     """
 
     by: str = "residue"
-    prior: SegmentPrior = SegmentPrior()
+    prior: SegmentPrior = field(default_factory=SegmentPrior)
     width: float = WIDTH
     name: str = "segments"
     start: float = 0.7

@@ -121,7 +121,7 @@ def judge(
 
 def correlation_of(sums: BlockSums) -> Correlation:
     """The correlation of sums over blocks."""
-    return Correlation(sums.cc, sums.error, int(round(float(sums.sums[0].sum()))))
+    return Correlation(sums.cc, sums.error, round(float(sums.sums[0].sum())))
 
 
 def sums_of(voxels: FitVoxels, a: Float64, b: Float64) -> BlockSums:

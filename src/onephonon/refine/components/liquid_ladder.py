@@ -181,9 +181,9 @@ def _squares(crystal: Crystal, frame: VoxelFrame) -> Float64:
     shape = tuple(next_fast_len(int(2 * n + 1)) for n in reach)
     # One of each pair of Friedel mates.
     axes = [np.arange(-reach[0], reach[0] + 1), np.arange(-reach[1], reach[1] + 1)]
-    h, k, l = (x.reshape(-1) for x in np.meshgrid(*axes, np.arange(reach[2] + 1), indexing="ij"))
-    hkl = torch.from_numpy(np.stack([h, k, l], axis=1)).to(crystal.cell.matrix)
-    q = crystal.cell.q_from_hkl(hkl)
+    mesh = np.meshgrid(*axes, np.arange(reach[2] + 1), indexing="ij")
+    hkl = np.stack(mesh, axis=-1).reshape(-1, 3)
+    q = crystal.cell.q_from_hkl(torch.from_numpy(hkl).to(crystal.cell.matrix))
     inside = torch.linalg.vector_norm(q, dim=1) <= TWO_PI * limit
     bodies = gather_bodies(crystal, "asu")
     engine = choose_engine("auto", 1e-6, bodies, int(inside.sum()), False, 0)
@@ -191,10 +191,9 @@ def _squares(crystal: Crystal, frame: VoxelFrame) -> Float64:
         waves = engine.moments(bodies, q[inside], bodies.U, 0, 1.0)[:, :, 0].sum(dim=1)
     square = (waves.real.square() + waves.imag.square()).cpu().numpy()
     whole = np.zeros(shape)
-    keep = inside.cpu().numpy()
-    h, k, l = h[keep], k[keep], l[keep]
-    whole[h % shape[0], k % shape[1], l % shape[2]] = square
-    whole[-h % shape[0], -k % shape[1], -l % shape[2]] = square
+    kept = hkl[inside.cpu().numpy()]
+    whole[tuple((kept % shape).T)] = square
+    whole[tuple((-kept % shape).T)] = square
     return whole
 
 

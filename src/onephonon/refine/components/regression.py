@@ -211,7 +211,7 @@ def left_out_error(
     r)]`` where A are the columns of the inverse of the part, so that one product of every kernel
     with a vector for each part gives all derivatives.
     """
-    solution = solve(kernels, weights[:-1], float(weights[-1]), y)
+    solution = solve(kernels, weights[:-1].tolist(), float(weights[-1]), y)
     inverse, alpha, n = solution.inverse, solution.alpha, len(y)
     loss, left, right = 0.0, [], []
     for ways, factor in parts:

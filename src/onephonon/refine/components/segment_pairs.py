@@ -6,9 +6,9 @@ To first order the intensity is linear in the covariances ``C_ab`` of the transl
 
 with the transform ``F_a`` of each segment, the file's Debye-Waller factors in it, and the average
 ``w_ab`` of the wave between the two over a voxel. Orders beyond the first and errors of the
-Debye-Waller factors change how a pair's share depends on |q|, so each C_ab is a smooth function of
-|q|. A priori it is Gaussian with mean zero, smaller for pairs far apart and similar for neighbouring
-pairs; the covariance of intensities that follows is the `Kernel` of the regression.
+Debye-Waller factors change how a pair's share depends on |q|, so each C_ab is a smooth function
+of |q|. A priori it is Gaussian with mean zero, smaller for pairs far apart and similar for
+neighbouring pairs; a covariance of intensities at any two voxels follows, for the regression.
 """
 
 from __future__ import annotations
