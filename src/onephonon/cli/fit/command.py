@@ -15,6 +15,7 @@ from onephonon.core.errors import InputError
 from ..app import command
 from ..checks import READS, WRITES_FOLDER, Given
 from ..models import build_model, model_arguments, show_zone_average
+from ..options.fit_disorder import FitDisorderOptions
 from ..options.map_reading import MapReadingOptions
 from ..options.network import NetworkOptions
 from ..options.numerics import DeviceOptions
@@ -32,6 +33,7 @@ from ..orders import (
 )
 from ..remarks import show_remarks
 from ..terminal import echo, progress
+from .components import FOR_SPRINGS, fit_components
 from .folder import RESULTS, FitFolder, summary
 from .options import (
     DataOptions,
@@ -71,6 +73,7 @@ def fit(
     data: DataOptions,
     resolution: FitResolution,
     voxels: FitVoxelOptions,
+    disorder: FitDisorderOptions,
     levels: SeriesOptions,
     objective: ObjectiveOptions,
     report: ReportOptions,

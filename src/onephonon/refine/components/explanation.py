@@ -31,12 +31,11 @@ from onephonon.disorder.rigid import Rigid
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 
-from ..fit import choose_indexing
 from ..null_fits import null_intensity
 from ..quality import ISOTROPIC
 from ..second_map import SecondMap, second_map
 from ..settings import FitSettings
-from ..voxels import FitVoxels, select_voxels
+from ..voxels import FitVoxels
 from .covariance_terms import CovarianceTerm, covariance_term
 from .judgement import Judgement, judge
 from .left_out import LeftOut, guarded_blocks, small_blocks, wide_blocks
@@ -155,7 +154,7 @@ class Explanation:
 class _Bench:
     """Everything that the models of one explanation share."""
 
-    problem: Callable[[], MapProblem]
+    problem: MapProblem
     crystal: Crystal
     voxels: FitVoxels
     frame: VoxelFrame
@@ -202,7 +201,7 @@ class _Bench:
 
     def few_parameters(self, name: str, kind: str, terms: Sequence[Term]) -> ExplainedModel:
         """A model of amplitudes and few parameters, fitted anew for every part left out."""
-        problem = self.problem()
+        problem = self.problem
         held_out = {}
         fit: ParametricFit | None = None
         for way, parts in self.ways.items():
@@ -266,26 +265,18 @@ def explain(
         raise InputError("no component to fit; give some, such as lattice+liquid")
     crystal = model.crystal
     data = with_cell(data, crystal.cell.parameters)
-    messages: list[str] = []
-
-    def say(*lines: str) -> None:
-        messages.extend(lines)
-        for line in lines:
-            shown.message(line)
-
-    reindexing, indexing = choose_indexing(model, data, settings, shown)
-    say(indexing.decision if indexing else "the lattice allows no other indexing")
-    voxels = select_voxels(data, crystal, reindexing, settings)
-    say(*voxels.messages)
+    problem = prepare(model, data, settings, shown)
+    voxels, messages = problem.voxels, list(problem.messages)
     _check_size(voxels.n)
     judge_map = None
     if second is not None:
         judge_map = second_map(second, data, crystal, voxels, second_name)
-        say(
+        messages.append(
             f"{second_name}, indexed {judge_map.reindexing.name} against the data, agrees with "
             f"them at {judge_map.cc:.3f} ± {judge_map.error:.3f}; it is not fitted"
         )
-    bench = _bench(model, data, voxels, settings, judge_map, shown)
+        shown.message(messages[-1])
+    bench = _bench(problem, data, settings, judge_map, shown)
     ways = {way: parts.text for way, parts in bench.ways.items()}
     models: list[ExplainedModel] = []
     for found in _models(model, bench, disorder, controls):
@@ -296,7 +287,7 @@ def explain(
         data,
         settings,
         voxels,
-        reindexing,
+        problem.reindexing,
         tuple(models),
         ways,
         judge_map,
@@ -353,7 +344,7 @@ def _models(
         yield bench.few_parameters(text, kind, terms)
         return
     if terms:
-        fit = fit_parametric(terms, bench.problem(), progress=bench.progress)
+        fit = fit_parametric(terms, bench.problem, progress=bench.progress)
         column = bench.part.of_values(torch.from_numpy(fit.fitted))
         kernels["others"] = bench.part.of_kernel(torch.outer(column, column).to(torch.float32))
         starts["others"] = OTHERS_START
@@ -370,14 +361,13 @@ def _models(
 
 
 def _bench(
-    model: OnePhonon,
+    problem: MapProblem,
     data: DiffuseMap,
-    voxels: FitVoxels,
     settings: FitSettings,
     second: SecondMap | None,
     progress: Progress,
 ) -> _Bench:
-    crystal = model.crystal
+    voxels, crystal = problem.voxels, problem.model.crystal
     frame = VoxelFrame.of(voxels, data, crystal)
     part = AnisotropicPart.of(frame.s, ISOTROPIC.n_shells)
     y = part.of_values(torch.from_numpy(voxels.data))
@@ -387,13 +377,6 @@ def _bench(
         "wide": wide_blocks(voxels, crystal, seed=settings.seed),
         "guarded": guarded_blocks(voxels, crystal),
     }
-    prepared: list[MapProblem] = []
-
-    def problem() -> MapProblem:
-        if not prepared:
-            prepared.append(prepare(model, data, settings, progress))
-        return prepared[0]
-
     return _Bench(
         problem=problem,
         crystal=crystal,
@@ -433,13 +416,13 @@ def _restricted(ways: LeftOut, some: NDArray[np.int64]) -> LeftOut:
 
 
 def _null_term(null: NullModel, model: OnePhonon, bench: _Bench) -> Term:
-    forward = bench.problem().forward
+    forward = bench.problem.forward
     values = null_intensity(null, model, forward, bench.progress)
     return FixedTerm(null.name, null.meaning, values)
 
 
 def _parametric_term(spec: ComponentSpec, model: OnePhonon, bench: _Bench) -> Term:
-    forward = bench.problem().forward
+    forward = bench.problem.forward
     if spec.name == "lattice":
         return lattice_term(model, forward, LATTICE_LEVEL)
     if spec.name == "liquid" and set(spec.options) <= {"gamma", "scope", "amplitude"}:

@@ -8,6 +8,7 @@ import torch
 
 from onephonon.compare.comparison import with_cell
 from onephonon.core.progress import Progress, ProgressLike
+from onephonon.crystal.reindexing import Reindexing
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 
@@ -32,6 +33,10 @@ class MapProblem:
     background : Background
     absolute : bool
         Whether intensities are in e^2 per cell.
+    reindexing : Reindexing
+        From the data's indices to the model's.
+    messages : tuple of str
+        Assumptions and decisions.
     """
 
     model: OnePhonon
@@ -39,6 +44,8 @@ class MapProblem:
     forward: VoxelModel
     background: Background
     absolute: bool
+    reindexing: Reindexing
+    messages: tuple[str, ...] = ()
 
     def measurements(self) -> Measurements:
         """Data and weights of all voxels."""
@@ -74,9 +81,15 @@ def prepare(
     """
     settings, progress = settings or FitSettings(), Progress.of(progress)
     data = with_cell(data, model.crystal.cell.parameters)
-    reindexing, _ = choose_indexing(model, data, settings, progress)
+    reindexing, indexing = choose_indexing(model, data, settings, progress)
     voxels = select_voxels(data, model.crystal, reindexing, settings)
+    decision = indexing.decision if indexing else "the lattice allows no other indexing"
+    messages = (decision, *voxels.messages)
+    for line in messages:
+        progress.message(line)
     voxels, _ = with_orders(model, data, voxels, settings)
     absolute = is_absolute(data, settings)
     objective, _ = make_objective(model, data, voxels, settings, absolute, progress)
-    return MapProblem(model, voxels, objective.forward, objective.background, absolute)
+    return MapProblem(
+        model, voxels, objective.forward, objective.background, absolute, reindexing, messages
+    )
