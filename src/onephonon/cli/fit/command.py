@@ -162,7 +162,7 @@ def _write(
         if report.draws:
             predictions = predict(fitted, temperature=kelvin, n_draws=report.draws, progress=shown)
         traced = tuple(_profiles(fitted, report.profiles, shown))
-        nulls = fit_nulls(fitted, progress=shown) if report.baselines else ()
+        nulls = fit_nulls(fitted, progress=shown) if not report.no_baselines else ()
     command = f"onephonon {' '.join(sys.argv[1:])}"
     written = write_report(
         fitted, folder.path, predictions, traced, command, force=True, nulls=nulls
