@@ -1,7 +1,9 @@
 from .accounts import Accounts
 from .atoms import Atoms
 from .component import Component, Parameter
+from .correlation import Correlation
 from .disorder import Disorder, DisorderWarning
+from .liquid import Liquid
 from .notation import ComponentSpec, disorder_text, parse_disorder
 from .rigid import Rigid
 
@@ -10,8 +12,10 @@ __all__ = [
     "Atoms",
     "Component",
     "ComponentSpec",
+    "Correlation",
     "Disorder",
     "DisorderWarning",
+    "Liquid",
     "Parameter",
     "Rigid",
     "disorder_text",
