@@ -1,7 +1,6 @@
 from .accounts import Accounts
 from .atoms import Atoms
 from .component import Component, Parameter
-from .correlation import Correlation
 from .disorder import Disorder, DisorderWarning
 from .liquid import Liquid
 from .notation import ComponentSpec, disorder_text, parse_disorder
@@ -12,7 +11,6 @@ __all__ = [
     "Atoms",
     "Component",
     "ComponentSpec",
-    "Correlation",
     "Disorder",
     "DisorderWarning",
     "Liquid",
