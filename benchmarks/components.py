@@ -130,7 +130,10 @@ def main() -> None:
     for kind, names in (
         ("amplitudes", ["amplitude of lattice", "amplitude of liquid"]),
         ("gamma", ["liquid:gamma"]),
-        ("springs", [name for name, _ in lattice_term(empty.model, empty.forward).reported]),
+        (
+            "springs",
+            [name for name, _ in lattice_term(empty.model, empty.forward, given.level).reported],
+        ),
     ):
         pulls = np.abs([row[name] for row in every for name in names if name in row])
         if not len(pulls):

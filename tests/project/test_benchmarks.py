@@ -69,3 +69,26 @@ def test_one_phonon_fitted_to_every_order() -> None:
     # Without noise springs are known to the tolerance of the fit, 1e-3.
     assert every < 2e-3
     assert one > 0.02
+
+
+def test_components(tmp_path: Path) -> None:
+    saved = tmp_path / "components.json"
+    command = [sys.executable, str(BENCHMARKS / "components.py"), str(DATA / "2ol9.pdb")]
+    options = [
+        "--seeds",
+        "1",
+        "--d-min",
+        "3.5",
+        "--per-index",
+        "3",
+        "--level",
+        "global",
+        "--json",
+        str(saved),
+    ]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    assert "amplitudes:" in done.stdout
+    (errors,) = json.loads(saved.read_text())
+    # Of three numbers, one in 1000 is 4 standard errors off.
+    names = ("amplitude of lattice", "amplitude of liquid", "liquid:gamma")
+    assert all(abs(errors[name]) < 4 for name in names)

@@ -7,8 +7,9 @@ import pytest
 import scipy.optimize
 import torch
 
-from components import blank_problem, made_up_problem, shapes, terms_of
+from components import blank_problem, liquid, made_up_problem, shapes, terms_of
 from onephonon import InputError, OnePhonon
+from onephonon.disorder import Liquid
 from onephonon.refine.components import (
     ComponentTerm,
     ParametricSettings,
@@ -348,3 +349,28 @@ def test_minimizations_without_parameters_are_linear():
     terms = null_terms(problem)
     done = minimize(terms, problem.measurements(), start_of(terms), max_steps=5, tolerance=1e-4)
     assert done.reason == "linear"
+
+
+@pytest.mark.parametrize("scope", ["asu", "crystal"])
+def test_the_package_s_own_liquid_is_a_term(scope):
+    problem = blank_problem()
+    # Of a few voxels: the crystal's sums are long.
+    part = problem.forward.parts[0]
+    few = replace(
+        problem.forward,
+        n=20,
+        parts=(replace(part, voxels=slice(0, 20), points=part.points.part(torch.arange(20))),),
+    )
+    term = ComponentTerm(Liquid(scope=scope, gamma=2.0), few)
+    x = torch.full((1,), 0.2, dtype=torch.float64)
+    value, slopes = term.slopes(x)
+    if scope == "asu":
+        slow = ComponentTerm(liquid(2.0), few)
+        # The same sum over all pairs.
+        assert torch.allclose(value, slow.intensity(x), rtol=1e-10)
+        assert torch.allclose(slopes, slow.slopes(x)[1], rtol=1e-8)
+    h = 1e-4  # squared it is the error of the difference, in third derivatives
+    difference = (term.intensity(x + h) - term.intensity(x - h)) / (2 * h)
+    assert torch.allclose(slopes[:, 0], difference, rtol=1e-6, atol=1e-6 * float(value.max()))
+    assert term.reported == (("liquid:gamma", "Å"),)
+    assert term.text == f"liquid:scope={scope},gamma=2"

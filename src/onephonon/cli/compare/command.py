@@ -43,7 +43,7 @@ FOR_STRUCTURES = (
     *OccupationOptions.names(),
     *MultiphononOptions.names(),
     *NumericsOptions.names(),
-    *("average", "leave_out", "baselines"),
+    *("average", "leave_out", "no_baselines"),
 )
 
 
@@ -108,7 +108,9 @@ def compare(
         show_remarks(model.crystal, model_file.name, writing.quiet)
         show_zone_average(model, writing.quiet)
         with_orders = _show_orders(model, data, settings, displacements.use_data_adp, writing.quiet)
-        found = _compare_model(model, data, settings, how, comparison.baselines, writing.quiet)
+        found = _compare_model(
+            model, data, settings, how, not comparison.no_baselines, writing.quiet
+        )
         parameters = {"structure": model_file.name, **arguments, **occupation.recorded(), **how}
         parameters |= {"dtype": numerics.dtype} | with_orders
         found = _with_parameters(found, model, parameters)

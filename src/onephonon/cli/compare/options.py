@@ -44,14 +44,14 @@ class ComparisonOptions(OptionGroup):
         ),
     ] = "unit"
 
-    baselines: Annotated[
+    no_baselines: Annotated[
         bool,
         typer.Option(
-            "--baselines/--no-baselines",
-            help="Compare null models without springs at the same voxels: molecules that move "
-            "independently, and liquid-like motions of 8 Å. Only for a structure as MODEL.",
+            "--no-baselines",
+            help="Do not compare null models without springs, such as molecules that move "
+            "independently, at the same voxels.",
         ),
-    ] = True
+    ] = False
 
     def check_together(self, given: Given) -> None:
         """Raise InputError for shells of an isotropic part that is not removed."""

@@ -33,7 +33,6 @@ from ..orders import (
 )
 from ..remarks import show_remarks
 from ..terminal import echo, progress
-from .components import FOR_SPRINGS, fit_components
 from .folder import RESULTS, FitFolder, summary
 from .options import (
     DataOptions,
@@ -54,7 +53,11 @@ if TYPE_CHECKING:
     from onephonon.refine.settings import FitSettings
 
 
-@command("onephonon fit 1stn.pdb snase_diffuse.lat -o fit/ --d-min 1.67 --d-max 10 --leave-out 0.4")
+@command(
+    "onephonon fit 1stn.pdb snase_diffuse.lat -o fit/ --d-min 1.67 --d-max 10 --leave-out 0.4",
+    "onephonon fit 1stn.pdb snase_diffuse.lat --disorder lattice+liquid:kernel=free+segments "
+    "-o fit/ --d-min 2.5 --d-max 10 --leave-out 0.4",
+)
 def fit(
     file: StructureFile,
     data_file: Annotated[
@@ -84,26 +87,40 @@ def fit(
     numerics: DeviceOptions,
     reading: MapReadingOptions,
 ) -> None:
-    """Fit the springs between molecules to a measured diffuse map.
+    """Fit springs between molecules, or several kinds of motion, to a measured diffuse map.
 
     A series of models is fitted, with more springs at each level, as long as held-out data fit
     better. The output folder contains a report (report.html), all numbers (JSON, CSV), maps
     (model.h5, background.h5, and total.h5, their sum), and the state of the fit: repeat the command
     to continue an interrupted fit.
+
+    With --disorder, kinds of motion are fitted side by side and together instead, and judged by
+    voxels that are left out of the fit and by baselines (report.html, fit.json, models.csv; maps
+    model.h5, held_out.h5, residual.h5).
     """
     from onephonon.core.files import check_not_inputs
     from onephonon.refine.profile import check_profile_names
 
     settings = fit_settings(data, resolution, voxels, objective, levels)
+    components = disorder.components()
+    if components:
+        given.refuse(*FOR_SPRINGS, why="only for a fit of springs alone, without --disorder")
     if not report.draws:
         given.refuse("temperature", why="only for predictions, which --draws 0 leaves out")
     check_not_inputs([output / name for name in RESULTS], writing.inputs)
     kelvin = temperature.kelvin(file, writing.quiet)
     measured = reading.read_for(data_file, file)
+    second = None if disorder.validate is None else reading.read_for(disorder.validate, file)
     arguments = model_arguments(network, orders, structure)
     model = build_model(file, arguments, **numerics.tensor_arguments())
     show_remarks(model.crystal, file.name, writing.quiet)
     show_zone_average(model, writing.quiet)
+    if components:
+        arguments |= {"disorder": disorder.disorder, "validate": str(disorder.validate)}
+        with FitFolder.opened(output, file, measured, settings, arguments, writing.force) as folder:
+            how = components, disorder, settings, folder, writing.quiet
+            fit_components(model, measured, second, *how)
+        return
     _show_orders(model, measured, settings, writing.quiet)
     check_profile_names(model, settings, report.profiles)
     with FitFolder.opened(output, file, measured, settings, arguments, writing.force) as folder:
@@ -165,7 +182,7 @@ def _write(
         if report.draws:
             predictions = predict(fitted, temperature=kelvin, n_draws=report.draws, progress=shown)
         traced = tuple(_profiles(fitted, report.profiles, shown))
-        nulls = fit_nulls(fitted, progress=shown) if report.baselines else ()
+        nulls = fit_nulls(fitted, progress=shown) if not report.no_baselines else ()
     command = f"onephonon {' '.join(sys.argv[1:])}"
     written = write_report(
         fitted, folder.path, predictions, traced, command, force=True, nulls=nulls

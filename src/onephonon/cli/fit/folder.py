@@ -37,6 +37,9 @@ RESULTS = (
     "background.h5",
     "total.h5",
     "contacts.csv",
+    "models.csv",
+    "held_out.h5",
+    "residual.h5",
 )
 
 

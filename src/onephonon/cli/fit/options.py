@@ -200,14 +200,14 @@ class ReportOptions(OptionGroup):
             help="Profile of the spring with this name in springs.csv; may be repeated.",
         ),
     ] = ()
-    baselines: Annotated[
+    no_baselines: Annotated[
         bool,
         typer.Option(
-            "--baselines/--no-baselines",
-            help="Compare null models without springs on the held-out voxels: molecules that move "
-            "independently, and liquid-like motions of 8 Å.",
+            "--no-baselines",
+            help="Do not compare null models without springs, such as molecules that move "
+            "independently, on the held-out voxels.",
         ),
-    ] = True
+    ] = False
 
 
 def fit_settings(

@@ -429,7 +429,8 @@ def _parametric_term(spec: ComponentSpec, model: OnePhonon, bench: _Bench) -> Te
         plain = spec.options.get("scope", "crystal") == "crystal"
         if plain and spec.options.get("amplitude", "atoms") == "atoms":
             gamma = float(spec.options.get("gamma", START))
-            return PattersonLiquidTerm(bench.crystal, bench.frame, gamma)
+            order = model.bound.orders.number
+            return PattersonLiquidTerm(bench.crystal, bench.frame, gamma, order=order)
     return ComponentTerm(_component(spec), forward)
 
 

@@ -1,4 +1,8 @@
-"""Liquid-like motions of the crystal as a term of a fit, by the Patterson map."""
+"""Liquid-like motions of the crystal as a term of a fit, by the Patterson map.
+
+Order n is ``|q|^(2 n) / n!`` times the intensity of atoms weighted by ``U_j^(n/2)`` with the
+correlation to the power n, whose length is ``gamma / n``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from scipy.stats import poisson
 from torch import Tensor
 
 from onephonon.crystal.crystal import Crystal, mean_square
@@ -17,13 +22,16 @@ from .voxel_frame import VoxelFrame
 #: Step of the logarithm of the length for its derivative, which errs by its square.
 STEP = 1e-2
 
+#: Part of the intensity of an atom that orders left out may have, at the largest q.
+NEGLECTED = 1e-3
+
 #: Length from which the search starts, and which the baseline has, Å.
 START = 8.0
 
 
 @dataclass(frozen=True, eq=False)
 class PattersonLiquidTerm:
-    """Liquid-like motions of all atoms of the crystal, each by its own U, in the first order.
+    """Liquid-like motions of all atoms of the crystal, each by its own U.
 
     Parameters
     ----------
@@ -33,12 +41,15 @@ class PattersonLiquidTerm:
         Å, from which the search starts.
     fixed : bool
         Whether gamma is not fitted.
+    order : int or None
+        Number of orders that are summed; None for all.
     """
 
     crystal: Crystal
     frame: VoxelFrame
     gamma: float = START
     fixed: bool = False
+    order: int | None = 1
     name: str = "liquid"
     max_change: float = 3.0
 
@@ -62,11 +73,27 @@ class PattersonLiquidTerm:
         return self.gamma * torch.exp(x)
 
     @cached_property
-    def patterson(self) -> PattersonMap:
-        """The Patterson map of atoms weighted by the square root of their U."""
+    def patterson(self) -> tuple[PattersonMap, ...]:
+        """The Patterson map of each order."""
         root = mean_square(self.crystal.U).sqrt()
-        weighted = self.crystal.with_tensors(occupancies=self.crystal.occupancies * root)
-        return PattersonMap.of(weighted, self.frame)
+        found, occupancies = [], self.crystal.occupancies
+        for _ in range(self.n_orders):
+            occupancies = occupancies * root
+            weighted = self.crystal.with_tensors(occupancies=occupancies)
+            found.append(PattersonMap.of(weighted, self.frame))
+        return tuple(found)
+
+    @property
+    def n_orders(self) -> int:
+        """Number of orders; of all, those beyond which less than `NEGLECTED` is left."""
+        if self.order is not None:
+            return self.order
+        u = mean_square(self.crystal.U)
+        most = float(self.frame.q.square().sum(dim=1).max()) * float(torch.quantile(u, 0.9))
+        n = 1
+        while poisson.sf(n, most) > NEGLECTED:
+            n += 1
+        return n
 
     def intensity(self, x: Tensor) -> Tensor:
         """Intensity at each voxel, e^2 per cell."""
@@ -82,6 +109,11 @@ class PattersonLiquidTerm:
         return value, slope[:, None]
 
     def _at(self, change: float) -> Tensor:
-        length = self.gamma * math.exp(change)
-        found = liquid_intensities([self.patterson], self.frame, length)[:, 0].to(self.frame.q)
-        return found * self.frame.q.square().sum(dim=1)
+        square = self.frame.q.square().sum(dim=1)
+        total, factor = torch.zeros_like(square), torch.ones_like(square)
+        for n, patterson in enumerate(self.patterson, start=1):
+            factor = factor * square / n
+            length = self.gamma * math.exp(change) / n
+            found = liquid_intensities([patterson], self.frame, length)[:, 0].to(square)
+            total = total + factor * found
+        return total

@@ -67,7 +67,7 @@ def prepare(
     Parameters
     ----------
     model : OnePhonon
-        Of one phonon.
+        Its orders are those of the lattice and of liquid-like motions.
     data : DiffuseMap
         On a grid.
     settings : FitSettings, optional

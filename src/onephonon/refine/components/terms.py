@@ -149,10 +149,17 @@ class LatticeTerm:
         """Intensity at each voxel; differentiable."""
         values = self.values(x)
         constants = self.parametrization.constants(values)
+        if self.forward.higher is not None:  # at the thermal scale of the file's mean B already
+            return self.forward.intensity(constants)
         return self.thermal_scale(values) * self.forward.intensity(constants)
 
     def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Intensity and derivatives by the ratios, by one solve for each node."""
+        if self.forward.higher is not None:
+            values = self.values(x).detach()
+            every = [(i, v) for _, i, v in self.forward.slopes(self.basis, values)]
+            chain = values[:, None] * self.ratios
+            return torch.cat([i for i, _ in every]), torch.cat([v for _, v in every]) @ chain
         with torch.enable_grad():
             leaf = self.values(x.detach()).detach().requires_grad_()
             scale = self.thermal_scale(leaf)
@@ -173,21 +180,15 @@ def lattice_term(model: OnePhonon, forward: VoxelModel, level: str = "interface"
     Parameters
     ----------
     model : OnePhonon
-        Of one phonon.
     forward : VoxelModel
-        Of this model.
+        Of this model; with orders beyond the first, of a lattice that has the file's whole mean B.
     level : {'global', 'interface', 'hybrid', 'residue'}
 
     Raises
     ------
     InputError
-        If the level is unknown or not one of spring constants, or the model is of several orders.
+        If the level is unknown or not one of spring constants.
     """
-    if forward.higher is not None:
-        raise InputError(
-            "sums of components are fitted to first order, in which components add, but the model "
-            "has orders beyond it; build it with orders=1"
-        )
     found: Level = find_levels((level,))[0]
     parametrization = make_parametrization(found, model.bodies, model.contacts, 1.0)
     if not isinstance(parametrization, LogSprings):

@@ -124,8 +124,8 @@ def headline_lines(found: Explanation) -> list[str]:
     for way in best.judgement.held_out:
         ours = best.judgement.held_out[way]
         text = f"{found.ways[way]}: anisotropic CC {_with_error(ours)}"
-        if way in best.judgement.second:
-            text += f", with {found.second.name if found.second else ''} {fixed(best.judgement.second[way].cc)}"
+        if found.second is not None:
+            text += f", with {found.second.name} {fixed(best.judgement.second[way].cc)}"
         if way in smooth.judgement.held_out:
             gain, error = best.judgement.gain_over(smooth.judgement, way)
             text += (
