@@ -33,6 +33,7 @@ from ..orders import (
 )
 from ..remarks import show_remarks
 from ..terminal import echo, progress
+from .components import FOR_SPRINGS, fit_components
 from .folder import RESULTS, FitFolder, summary
 from .options import (
     DataOptions,
