@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,9 +101,10 @@ class Segments:
 
     def closest(self, crystal: Crystal) -> Tensor:
         """Shortest distance between atoms of two segments, shape (n, n), Å; 0 within one."""
-        x, number = crystal.positions.detach(), torch.tensor(self.numbers)
-        between = torch.cdist(x, x)
-        rows = x.new_full((self.n, len(x)), torch.inf)
-        rows = rows.index_reduce(0, number, between, "amin")
-        found = x.new_full((self.n, self.n), torch.inf)
-        return found.index_reduce(0, number, rows.T.contiguous(), "amin")
+        x = crystal.positions.detach()
+        order = np.argsort(self.numbers, kind="stable")
+        first = np.searchsorted(np.asarray(self.numbers)[order], np.arange(self.n))
+        between = torch.cdist(x, x).cpu().numpy()[order][:, order]
+        for axis in (0, 1):
+            between = np.minimum.reduceat(between, first, axis=axis)
+        return torch.from_numpy(between).to(x)

@@ -375,7 +375,7 @@ def _bench(
     ways = {
         "small": small_blocks(voxels, seed=settings.seed),
         "wide": wide_blocks(voxels, crystal, seed=settings.seed),
-        "guarded": guarded_blocks(voxels, crystal),
+        "guarded": guarded_blocks(voxels, crystal, seed=settings.seed),
     }
     return _Bench(
         problem=problem,

@@ -23,6 +23,9 @@ WIDE, MIN_WIDE = 10, 10
 #: Width of the guard around a block, in steps of a reciprocal lattice of the cell's volume.
 GUARD = 3.0
 
+#: Maximum number of blocks with a guard that are left out, each by itself: a random selection.
+MAX_GUARDED = 64
+
 #: Number of parts in which blocks are left out.
 FOLDS = 5
 
@@ -81,8 +84,12 @@ def wide_blocks(voxels: FitVoxels, crystal: Crystal, folds: int = FOLDS, seed: i
     return by_number(number, f"blocks of {width}^3 hkl left out")
 
 
-def guarded_blocks(voxels: FitVoxels, crystal: Crystal, guard: float = GUARD) -> LeftOut:
+def guarded_blocks(
+    voxels: FitVoxels, crystal: Crystal, guard: float = GUARD, seed: int = 0
+) -> LeftOut:
     """One small block at a time, with all voxels, or equivalents, within a guard around it.
+
+    Of many blocks a random selection, since each takes a solution of its own.
 
     Parameters
     ----------
@@ -90,6 +97,8 @@ def guarded_blocks(voxels: FitVoxels, crystal: Crystal, guard: float = GUARD) ->
     crystal : Crystal
     guard : float
         Width, in steps of a cubic reciprocal lattice of the same volume.
+    seed : int
+        For the selection.
     """
     axes = numpy_cell(crystal.cell.parameters).inverse
     reach = guard * abs(np.linalg.det(axes)) ** (1 / 3)
@@ -97,13 +106,14 @@ def guarded_blocks(voxels: FitVoxels, crystal: Crystal, guard: float = GUARD) ->
     images = np.concatenate([voxels.hkl @ operator @ axes for operator in laue])
     tree, own = cKDTree(images), voxels.hkl @ axes
     removed, predicted = [], []
-    for number in np.unique(voxels.orbit):
+    blocks = np.random.default_rng(seed).permutation(np.unique(voxels.orbit))[:MAX_GUARDED]
+    for number in blocks:
         inside = np.flatnonzero(voxels.orbit == number)
         near = tree.query_ball_point(own[inside], reach * (1 + 1e-9))
         every = np.unique(np.concatenate([np.asarray(x, dtype=np.int64) for x in near]) % voxels.n)
         removed.append(np.union1d(every, inside))
         predicted.append(inside)
-    text = f"blocks and all voxels within {reach:.2g} 1/Å of them left out"
+    text = f"small blocks and all voxels within {reach:.2g} 1/Å of them left out"
     return LeftOut(tuple(removed), tuple(predicted), text)
 
 

@@ -6,10 +6,10 @@ a sum of exponentials and Gaussians of several lengths is a sum of such intensit
 weighted by powers of their U, with and without the solvent that they displace, and each with a
 strength that is a smooth function of |q|: orders beyond the first and Debye-Waller factors do that.
 
-The Patterson map is that of the structure factors with their form and Debye-Waller factors, as in
-Wall, Clarage & Phillips, Structure 5 (1997) 1599. Equation (3) of the theory has these factors
-at q instead of at the Bragg points that q gets its intensity from; the strengths that depend on |q|
-make up for most of that.
+In equation (3) of the theory form and Debye-Waller factors are those at q. The Patterson map is
+therefore made of structure factors that are divided by the root-mean-square factor of the atoms,
+and the intensity is multiplied by it at q: exact for atoms of one kind and one B. Otherwise the
+ratio of an atom's factor to the mean is taken at the Bragg points that q gets its intensity from.
 """
 
 from __future__ import annotations
@@ -113,17 +113,25 @@ class PattersonMap:
     matrix : ndarray, shape (3, 3)
         Columns are the axes of the cell, Å.
     values : ndarray, shape (n_x, n_y, n_z)
-        On a grid in the cell.
+        On a grid in the cell, without the atoms' correlation with themselves.
+    own : float
+        That correlation, the sum of squares of the atoms' relative factors.
+    factor : ndarray, shape (N,)
+        Mean square factor of the atoms at the voxels.
     """
 
     matrix: Float64
     values: NDArray[Any]
+    own: float
+    factor: Float64
 
     @classmethod
     def of(cls, crystal: Crystal, frame: VoxelFrame) -> PattersonMap:
         """Of a crystal, fine enough for the voxels."""
         matrix = crystal.cell.matrix.detach().cpu().double().numpy()
-        return cls(matrix, np.fft.fftn(_squares(crystal, frame)))
+        square, own = _squares(crystal, frame)
+        factor = _mean_square_factor(crystal, frame.q).cpu().numpy()
+        return cls(matrix, np.fft.fftn(square), own, factor)
 
 
 def liquid_intensities(
@@ -157,7 +165,9 @@ def liquid_intensities(
         index = tuple((whole[inside].astype(np.int64) % shape).T)
         kernel = _folded(maps[0].matrix, frame, length, gaussian, offset, shape)
         for m, patterson in enumerate(maps):
-            found[inside, m] = np.fft.ifftn(patterson.values * kernel).real[index]
+            others = np.fft.ifftn(patterson.values * kernel).real[index]
+            own = patterson.own * kernel[0, 0, 0].real
+            found[inside, m] = patterson.factor[inside] * (own + others)
     return torch.from_numpy(found)
 
 
@@ -173,8 +183,12 @@ def _weighted(crystal: Crystal, ladder: Ladder) -> list[Crystal]:
     return found
 
 
-def _squares(crystal: Crystal, frame: VoxelFrame) -> Float64:
-    """|F|^2 at the Bragg points, in the order of a transform, zero beyond the limit."""
+def _squares(crystal: Crystal, frame: VoxelFrame) -> tuple[Float64, float]:
+    """|F|^2 of atoms with relative factors, less its mean, and that mean.
+
+    At the Bragg points, in the order of a transform, zero beyond the limit. The mean is that of a
+    crystal of the same atoms at random places: what each atom contributes with itself.
+    """
     limit = float(frame.s.max()) + MARGIN
     lengths = np.linalg.norm(crystal.cell.matrix.detach().cpu().numpy(), axis=0)
     reach = np.ceil(limit * lengths).astype(np.int64)
@@ -185,16 +199,30 @@ def _squares(crystal: Crystal, frame: VoxelFrame) -> Float64:
     hkl = np.stack(mesh, axis=-1).reshape(-1, 3)
     q = crystal.cell.q_from_hkl(torch.from_numpy(hkl).to(crystal.cell.matrix))
     inside = torch.linalg.vector_norm(q, dim=1) <= TWO_PI * limit
+    q, kept = q[inside], hkl[inside.cpu().numpy()]
     bodies = gather_bodies(crystal, "asu")
-    engine = choose_engine("auto", 1e-6, bodies, int(inside.sum()), False, 0)
+    engine = choose_engine("auto", 1e-6, bodies, len(q), False, 0)
     with torch.no_grad():
-        waves = engine.moments(bodies, q[inside], bodies.U, 0, 1.0)[:, :, 0].sum(dim=1)
-    square = (waves.real.square() + waves.imag.square()).cpu().numpy()
+        waves = engine.moments(bodies, q, bodies.U, 0, 1.0)[:, :, 0].sum(dim=1)
+        square = waves.real.square() + waves.imag.square()
+        relative = (square / _mean_square_factor(crystal, q)).cpu().numpy()
     whole = np.zeros(shape)
-    kept = hkl[inside.cpu().numpy()]
-    whole[tuple((kept % shape).T)] = square
-    whole[tuple((-kept % shape).T)] = square
-    return whole
+    own = float(bodies.n_cell_atoms)
+    whole[tuple((kept % shape).T)] = relative - own
+    whole[tuple((-kept % shape).T)] = relative - own
+    return whole, own
+
+
+@torch.no_grad()
+def _mean_square_factor(crystal: Crystal, q: Tensor) -> Tensor:
+    """Mean of ``(occ f exp(-W))^2`` over the atoms, with isotropic W, shape (N,)."""
+    found, u = [], mean_square(crystal.U)
+    for some in q.split(100_000):
+        square = some.square().sum(dim=1)
+        f = crystal.form_factors.evaluate(square)[:, crystal.form_factors.kind]
+        factors = crystal.occupancies * f * torch.exp(-0.5 * square[:, None] * u)
+        found.append(factors.square().mean(dim=1))
+    return torch.cat(found)
 
 
 def _folded(

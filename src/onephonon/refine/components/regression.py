@@ -33,7 +33,7 @@ WEIGHT_LIMITS = (1e-4, 100.0)
 
 #: Weight of the squared logarithms of weights relative to their starts, for those that nothing
 #: determines.
-PULL = 2e-3
+PULL = 2e-4
 
 
 @dataclass(frozen=True, eq=False)
