@@ -94,9 +94,10 @@ def test_springs_are_compared_with_no_springs(fitted):
     (null,) = json.loads((folder / "fit.json").read_text())["nulls"]
     assert null["name"] == "independent molecules"
     # The measurement is of springs, with noise of 3 %: no model without them explains it.
-    assert null["chi2"] > 3
+    # At the scale of the data, which are absolute, it would be 4000 instead of 216.
+    assert 3 < null["chi2"] < 1000
     assert null["gain"]["value"] == pytest.approx(null["chi2"] - 1, rel=0.2)
-    assert null["difference"] > 0.1
+    assert null["difference"] > 2 * null["difference_error"] > 0
     assert "null model, independent molecules" in output
     assert "the springs are better: by" in output
 

@@ -374,3 +374,22 @@ def test_the_package_s_own_liquid_is_a_term(scope):
     assert torch.allclose(slopes[:, 0], difference, rtol=1e-6, atol=1e-6 * float(value.max()))
     assert term.reported == (("liquid:gamma", "Å"),)
     assert term.text == f"liquid:scope={scope},gamma=2"
+
+
+def test_projected_slopes_are_exact_where_nothing_is_left():
+    # The neglected change of the projection is multiplied by the residuals.
+    problem = made_up_problem((0.6, 0.4))
+    terms = terms_of(problem)
+    measured, x = problem.measurements(), somewhere(terms)
+    at = shapes_at(terms, x)
+    clean = at.intensities @ torch.tensor([0.6, 0.4], dtype=torch.float64)
+    measured = replace(measured, data=clean + 3 * measured.background.columns.sum(1))
+    found = project(at.intensities, measured)
+    J = projected_slopes(found, at.weighted(found.amplitudes), measured)
+    h = 1e-4  # squared it is the error of the difference, in third derivatives
+    for i, unit in enumerate(torch.eye(len(x), dtype=x.dtype)):
+        up, down = (
+            project(shapes_at(terms, x + s * h * unit).intensities, measured) for s in (1, -1)
+        )
+        slow = (up.residual - down.residual) / (2 * h)
+        assert torch.allclose(J[:, i], slow, atol=1e-6 * float(slow.abs().max()))

@@ -7,7 +7,7 @@ knows nothing of springs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -81,11 +81,13 @@ def fit_nulls(
     nulls = null_models() if nulls is None else nulls
     held = fit.voxels.held_out
     best = fit.best
+    # The share of the motion is free, also where intensities are on an absolute scale.
+    objective = replace(fit.objective, fit_scale=True)
     own = _sums(fit.voxels, best.voxel_results, held)
     found = []
     for null in nulls:
         intensity = null_intensity(null, fit.model, fit.objective.forward, progress)
-        at = fit.objective.project(best.x, intensity)
+        at = objective.project(best.x, intensity)
         model, background, loss = (
             x.cpu().numpy() for x in (at.scale * at.intensity, at.background, at.loss)
         )
