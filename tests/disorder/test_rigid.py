@@ -8,8 +8,9 @@ from crystals import made_up
 from double_sums import double_sum, of_bodies
 from onephonon.core.errors import InputError
 from onephonon.crystal.crystal import isotropic_U, mean_square
-from onephonon.disorder import Rigid
+from onephonon.disorder import Rigid, rigid_motion
 from onephonon.disorder.rigid_motion import fitted_motion
+from onephonon.dynamics.tls import fit_tls
 from onephonon.network.bodies import gather_bodies
 from onephonon.scattering.numerics import Numerics
 from onephonon.scattering.points import list_points
@@ -132,6 +133,27 @@ def test_fitted_motion_is_a_motion_with_the_mean_U(name, isotropic):
         torch.testing.assert_close(found[here].mean(), wanted[here].mean(), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_fitted_motion_is_the_best_of_all_motions(monkeypatch, isotropic):
+    """By ten times as many steps as are taken, where the fit without limits is no motion."""
+    crystal = anisotropic(made_up("P 1", n_atoms=12), seed=4)
+    if isotropic:
+        crystal = crystal.with_tensors(U=isotropic_U(crystal.B))
+    bodies = gather_bodies(crystal, "asu")
+    fitted = fit_tls(bodies, bodies.U).tls
+    assert torch.linalg.eigvalsh(rigid_motion._blocks(fitted)).min() < -1e-3
+
+    def misfit(steps):
+        monkeypatch.setattr(rigid_motion, "STEPS", steps)
+        U = Rigid(motion="tls").displacements(bodies)
+        difference = mean_square(U - bodies.U) if isotropic else U - bodies.U
+        return float(difference.square().mean().sqrt())
+
+    taken, best, start = misfit(rigid_motion.STEPS), misfit(10 * rigid_motion.STEPS), misfit(0)
+    assert taken == pytest.approx(best, rel=0.01)
+    assert best < (0.9 if isotropic else 0.995) * start
+
+
 def test_a_line_does_not_librate_about_itself():
     places = [[0.1, 0.2, 0.3], [0.15, 0.25, 0.4], [0.2, 0.3, 0.5]]
     crystal = anisotropic(made_up("P 1", n_atoms=3))
@@ -155,7 +177,8 @@ def test_a_line_does_not_librate_about_itself():
         ({"motion": "tls", "share": 0.6}, "atom"),
     ],
 )
-def test_gradients(options, grouping, order):
+def test_gradients(monkeypatch, options, grouping, order):
+    monkeypatch.setattr(rigid_motion, "STEPS", 3)  # gradients are exact for any number
     crystal = anisotropic(made_up("P 1 21 1"))
     key = "sigma" if "sigma" in options else "share"
     # The last point is a Bragg point, which must not put NaN into a gradient.
