@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from crystals import made_up
+from crystals import CELLS, made_up
 from double_sums import double_sum, of_bodies
 from onephonon.core.errors import InputError
 from onephonon.crystal.crystal import isotropic_U, mean_square
@@ -93,9 +93,10 @@ def test_translations_and_librations_are_the_double_sum(name, order):
     torch.testing.assert_close(found, wanted, rtol=0, atol=10 * SERIES * size)
 
 
-def test_fitted_motion_of_a_body_that_has_one():
+@pytest.mark.parametrize("spacegroup", ["P 31 2 1", "P -1"])
+def test_fitted_motion_of_a_body_that_has_one(spacegroup):
     """U of a motion gives it back, but for the trace of S, about the centroid."""
-    crystal = made_up("P 31 2 1", n_atoms=9)
+    crystal = made_up(spacegroup, n_atoms=9, cell=CELLS.get(spacegroup, CELLS["P 1"]))
     bodies = gather_bodies(crystal, "asu")
     a = random(6, 6, seed=4, size=0.2)
     block = a @ a.T + 0.01 * torch.eye(6, dtype=torch.float64)
@@ -106,7 +107,9 @@ def test_fitted_motion_of_a_body_that_has_one():
     block[3:, :3] -= trace * torch.eye(3, dtype=torch.float64)
     assert torch.linalg.eigvalsh(block).min() > 0
     n = crystal.n_atoms
-    U = torch.stack([of_bodies(bodies, block.expand(6, 6, 6))[j, j] for j in range(n)])
+    U = torch.stack(
+        [of_bodies(bodies, block.expand(bodies.n_bodies, 6, 6))[j, j] for j in range(n)]
+    )
     bodies = gather_bodies(crystal.with_tensors(U=U), "asu")
     C = fitted_motion(bodies)
     # The design's condition number is about 1e2.
@@ -201,6 +204,19 @@ def test_gradients(monkeypatch, options, grouping, order):
     inputs = [amount, q, crystal.positions, crystal.U, crystal.occupancies, crystal.cell.matrix]
     inputs = [x.detach().clone().requires_grad_() for x in inputs]
     assert gradcheck(intensity, inputs, **STEP)
+
+
+@pytest.mark.parametrize("options", [{"sigma": 0.3}, {"motion": "tls", "share": 0.6}])
+def test_single_precision(options):
+    double = bodies_of("mixed")
+    single = gather_bodies(double.crystal.to(dtype=torch.float32), GROUPS["mixed"][1])
+    points = some_points(double.crystal, size=0.8)
+    wanted = Rigid(**options).intensity(double, points, double.U, None)
+    points = list_points(single.crystal.cell, points.q.float())
+    found = Rigid(**options).intensity(single, points, single.U, None)
+    assert found.dtype == torch.float32
+    # Rounding of 1e-7, times the condition number of the fit, about 1e2.
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4 * float(wanted.mean()))
 
 
 def test_what_cannot_be():
