@@ -167,8 +167,7 @@ def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:
         About the centroids.
     """
     n_atoms = len(U)
-    eye = torch.eye(3, dtype=U.dtype, device=U.device)
-    isotropic = (U - mean_square(U)[:, None, None] * eye).abs().amax((1, 2)) < ISOTROPIC
+    isotropic = is_isotropic(U)
     body = bodies.body[:n_atoms]
     results = []
     for b in range(len(bodies.names)):
@@ -178,10 +177,16 @@ def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:
     return FittedTLS(TLS(T, L, S, centroids(bodies)), rank, residual)
 
 
+def is_isotropic(U: Tensor) -> Tensor:
+    """Whether each U (n, 3, 3) is a multiple of 1, as from a B-factor, shape (n,), bool."""
+    eye = torch.eye(3, dtype=U.dtype, device=U.device)
+    return (U - mean_square(U)[:, None, None] * eye).abs().amax((1, 2)) < ISOTROPIC
+
+
 def _fit_one(offsets: Tensor, U: Tensor, isotropic: Tensor) -> tuple[Tensor, ...]:
     """T, L, S, the number of determined parameters, and the residual, of one body."""
     # Librations in units of the body's radius, so that all parameters have similar size.
-    radius = offsets.square().sum(1).mean().sqrt().clamp(min=1.0)
+    radius = offsets.square().sum(1).mean().clamp(min=1.0).sqrt()
     X = cross_matrix(offsets / radius)[:, None]
     unit = torch.eye(9, dtype=U.dtype, device=U.device).reshape(9, 3, 3)
     symmetric = _symmetric_basis(U)
