@@ -30,7 +30,7 @@ from ..orders import (
     show_orders,
     show_share,
 )
-from ..remarks import show_remarks
+from ..remarks import show_bodies, show_remarks
 from ..terminal import echo, progress
 from .folder import RESULTS, FitFolder, summary
 from .options import (
@@ -100,6 +100,7 @@ def fit(
     arguments = model_arguments(network, orders, structure)
     model = build_model(file, arguments, **numerics.tensor_arguments())
     show_remarks(model.crystal, file.name, writing.quiet)
+    show_bodies(model.bodies, network.group_by, writing.quiet)
     show_zone_average(model, writing.quiet)
     _show_orders(model, measured, settings, writing.quiet)
     check_profile_names(model, settings, report.profiles)
