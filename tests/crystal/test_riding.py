@@ -158,8 +158,8 @@ def test_other_values_are_refused():
 def test_hydrogens_of_other_names_are_not_doubled(tmp_path):
     structure = gemmi.read_structure(str(crambin_path()))
     for residue in structure[0][0]:
-        for i, atom in enumerate(a for a in residue if a.is_hydrogen()):
-            atom.name = f"HX{i}"
+        for atom in (a for a in residue if a.is_hydrogen()):
+            atom.name = f"X{atom.name}"
     path = tmp_path / "renamed.cif"
     structure.setup_entities()
     structure.make_mmcif_document().write_file(str(path))
