@@ -49,6 +49,13 @@ MIN_BYTES = 2**28
 #: Arrays of the size of the amplitudes that exist at once while these are computed and solved with.
 COPIES = 5
 
+#: Parts of amplitudes that are not stored take the maximum size over this. With smaller parts, more
+#: K are factored twice.
+PART_FRACTION = 4
+
+#: Nodes by which the time of amplitudes is estimated.
+N_TIMED = 2000
+
 #: Decimals of Miller indices by which voxels at the same wavevector are told.
 DECIMALS = 6
 
@@ -275,7 +282,8 @@ def make_forward(
                 f"freedom at {int(n_nodes.max())} points; take larger bodies, or average over "
                 "voxels with a lower order"
             )
-        nodes_at_a_time = min(nodes_at_a_time, most)
+        part = max(most // PART_FRACTION, int(n_nodes.max()))
+        nodes_at_a_time = min(nodes_at_a_time, part)
     # Voxels of one wavevector come together: its K is factored for few parts.
     order = _by_wavevector(voxels)
     ranges = [order[some] for some in _ranges(n_nodes[order], nodes_at_a_time)]
@@ -312,14 +320,15 @@ def _within_memory(max_bytes: int) -> int:
 
 
 def _cost(amplitudes: _Amplitudes, parts: list[_Part], size: int, max_bytes: int) -> str:
-    """What amplitudes that are not stored cost, in one line; the time of one part is measured."""
-    largest = max(parts, key=lambda part: part.points.n_q).points
+    """What amplitudes that are not stored cost, in one line; the time of some is measured."""
+    largest = max((part.points for part in parts), key=lambda points: points.n_q)
+    n_timed, n_nodes = min(N_TIMED, largest.n_q), sum(part.points.n_q for part in parts)
+    some = largest.part(torch.arange(n_timed, device=largest.q.device))
     begin = time.perf_counter()
     with torch.no_grad():
-        bytes_of_part = amplitudes.at(largest).nbytes
-    n_nodes = sum(part.points.n_q for part in parts)
-    seconds = (time.perf_counter() - begin) * n_nodes / largest.n_q
-    memory = in_bytes(COPIES * bytes_of_part + PROGRAM_BYTES)
+        amplitudes.at(some)
+    seconds = (time.perf_counter() - begin) * n_nodes / n_timed
+    memory = in_bytes(COPIES * size * largest.n_q // n_nodes + PROGRAM_BYTES)
     return (
         f"amplitudes would need {in_bytes(size)} of memory, more than {in_bytes(max_bytes)}: they "
         f"are not stored but computed at each step in {len(parts)} parts, with about {memory}, "
