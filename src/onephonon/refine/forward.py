@@ -284,7 +284,7 @@ def make_forward(
             )
         part = max(most // PART_FRACTION, int(n_nodes.max()))
         nodes_at_a_time = min(nodes_at_a_time, part)
-    # Voxels of one wavevector come together: its K is factored for few parts. It does not help where
+    # Voxels of one wavevector come together: its K is factored for few parts. No help where
     # all voxels are alike, one per Bragg point.
     order = _by_wavevector(voxels)
     ranges = [order[some] for some in _ranges(n_nodes[order], nodes_at_a_time)]
