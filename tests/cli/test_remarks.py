@@ -72,3 +72,32 @@ def test_models_of_a_whole_cell_by_option(tmp_path: Path) -> None:
         run_command("info", path, "--whole-cell")
     with pytest.raises(InputError, match="--model-number 'two' is neither"):
         run_command("info", path, "--model-number", "two")
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["contacts", DATA / "2ol9.pdb"],
+        ["verify", DATA / "2ol9.pdb", "--supercell", 2, 1, 1, "--points", 2],
+        ["simulate", DATA / "2ol9.pdb", *RANGES, "-o", "map.npz"],
+    ],
+)
+def test_proposed_blocks_are_written_as_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[object], quiet: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*arguments, "--group-by", "auto:2", *(["--quiet"] if quiet else [])]
+    result = CliRunner().invoke(app, [str(a) for a in words])
+    assert result.exit_code == 0
+    said = "bodies: --group-by 'A:1-2 A:3-6'\n"
+    assert result.stderr.count(said) == (0 if quiet else 1)
+
+
+def test_riding_hydrogens_are_added() -> None:
+    bare, riding = (
+        run_command("info", DATA / "2ol9.pdb", *options, COLUMNS="100")
+        for options in ([], ["--riding-hydrogens"])
+    )
+    assert "riding hydrogens, placed by geometry" in riding
+    assert "riding" not in bare

@@ -70,7 +70,7 @@ def test_residues_of_two_chains_with_one_number_are_two():
 @pytest.mark.parametrize(
     ("group_by", "message"),
     [
-        ("helix", "group_by 'helix' is not one of asu, chain, residue, atom or None"),
+        ("helix", "group_by 'helix' is not one of asu, chain, residue, atom, auto:N or None"),
         ([0, 1], "group_by has 2 numbers, the crystal 5 atoms"),
     ],
 )
@@ -175,7 +175,10 @@ def test_ranges_of_structures():
         ("A B rest", "'rest' is empty: the ranges include every atom"),
         ("rest A", "range 'rest' names no chain"),
         (" ; ", "there are no ranges in the text"),
-        ("C", "group_by 'C' is not one of asu, chain, residue, atom or None; range 'C' names no"),
+        (
+            "C",
+            "group_by 'C' is not one of asu, chain, residue, atom, auto:N or None; range 'C' names",
+        ),
     ],
 )
 def test_ranges_that_are_none(text, message):

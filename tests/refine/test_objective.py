@@ -1,5 +1,7 @@
 """The objective of a fit against dense linear algebra, differences and other optimizers."""
 
+import gc
+import weakref
 from dataclasses import replace
 from functools import cache
 
@@ -10,6 +12,8 @@ import torch
 
 from crystals import made_up
 from fits import clean_map, peptide, sampling, starting_model, to_map, true_model
+from onephonon.core.errors import InputError
+from onephonon.core.progress import Progress
 from onephonon.crystal import Reindexing
 from onephonon.model import voxel_average
 from onephonon.refine import (
@@ -19,8 +23,9 @@ from onephonon.refine import (
     minimize_objective,
     select_voxels,
 )
+from onephonon.refine import forward as forward_module
 from onephonon.refine.fit import make_objective
-from onephonon.refine.forward import make_forward
+from onephonon.refine.forward import COPIES, make_forward
 from onephonon.refine.optimize import Minimizer, Quadratic
 from onephonon.refine.parametrization import find_levels, parametrization_basis
 
@@ -335,6 +340,98 @@ def test_amplitudes_do_not_depend_on_the_parts():
     np.testing.assert_allclose(ours.intensity, theirs.intensity, rtol=ROUNDING)
     H, expected = other.slopes(ours).hessian, objective.slopes(theirs).hessian
     np.testing.assert_allclose(H, expected, atol=ROUNDING * float(expected.abs().max()))
+
+
+@cache
+def averaged_problem():
+    """An objective whose voxels are averages, in a new indexing, and what made it."""
+    crystal = made_up("P 61")
+    model = starting_model(crystal, gnm_cutoff=6.5, thermal_scale=1.0, engine="direct")
+    axes = [(-3, 3, 1), (-3, 3, 1), (-3, 3, 2)]
+    data = to_map(np.random.default_rng(0).uniform(1, 2, (7, 7, 13)), axes, crystal)
+    settings = FitSettings(
+        voxels="all", average=2, bragg_radius=0.0, held_out=0.3, background="isotropic", knots=3
+    )
+    matrix = np.array([[-1.0, -1, 0], [0, 1, 0], [0, 0, -1]])
+    voxels = select_voxels(data, crystal, Reindexing(matrix), settings)
+    objective, _ = make_objective(model, data, voxels, settings, absolute=True)
+    parametrization = make_parametrization(
+        find_levels(("hybrid",))[0], model.bodies, model.contacts, 1.0
+    )
+    basis = parametrization_basis(parametrization)
+    return model, voxels, replace(objective, parametrization=parametrization, basis=basis)
+
+
+def point_problem():
+    """The same at the centres of voxels."""
+    voxels, objective = whole_problem()
+    return starting_model(peptide("5zck"), engine="direct"), voxels, objective
+
+
+@pytest.mark.parametrize("made", [averaged_problem, point_problem])
+def test_amplitudes_that_are_too_large_are_computed_at_each_evaluation(made):
+    model, voxels, objective = made()
+    n_bytes = 16 * model.bodies.n_dof * objective.forward.n_nodes
+    messages = []
+    stored, small = (
+        replace(objective, forward=make_forward(model, voxels, Messages(messages), max_bytes=n))
+        for n in (n_bytes, n_bytes - 1)
+    )
+    assert all(part.G is not None for part in stored.forward.parts)
+    assert all(part.G is None for part in small.forward.parts)
+    assert len(small.forward.parts) >= 5
+    assert "about" in messages[0]
+    assert "not stored but computed at each step in" in messages[-1]
+    # The same sums over atoms, so rounding alone; slopes and gradients are sums that cancel.
+    x = random_x(objective)
+    ours, theirs = small.evaluate(x), stored.evaluate(x)
+    np.testing.assert_allclose(ours.intensity, theirs.intensity, rtol=ROUNDING)
+    for one, other in (
+        (small.slopes(ours).hessian, stored.slopes(theirs).hessian),
+        (small.slopes(ours).gradient, stored.slopes(theirs).gradient),
+        (small.gradient(x)[1], stored.gradient(x)[1]),
+    ):
+        np.testing.assert_allclose(one, other, rtol=0, atol=ROUNDING * float(other.abs().max()))
+
+
+def test_one_voxel_that_does_not_fit_is_refused():
+    model, voxels, _ = averaged_problem()
+    most = int(voxels.averaging.n_nodes(voxels.hkl, voxels.order).max())
+    enough = COPIES * 16 * model.bodies.n_dof * most
+    assert make_forward(model, voxels, max_bytes=enough).n == voxels.n
+    with pytest.raises(InputError, match=r"one voxel need .* freedom at .* take larger bodies"):
+        make_forward(model, voxels, max_bytes=enough - 1)
+
+
+class Messages(Progress):
+    """Keeps messages in a list."""
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def message(self, text):
+        self.kept.append(text)
+
+
+def test_only_the_amplitudes_of_one_part_exist_at_a_time(monkeypatch):
+    # Also in the backward pass, which would otherwise keep them all.
+    model, voxels, objective = averaged_problem()
+    n_bytes = 16 * model.bodies.n_dof * objective.forward.n_nodes
+    forward = make_forward(model, voxels, max_bytes=n_bytes - 1)
+    alive = weakref.WeakSet()
+    most, plain = [], forward_module.amplitudes_at
+
+    def counted(*arguments):
+        gc.collect()
+        most.append(len(alive))
+        made = plain(*arguments)
+        alive.add(made)
+        return made
+
+    monkeypatch.setattr(forward_module, "amplitudes_at", counted)
+    replace(objective, forward=forward).gradient(random_x(objective))
+    assert len(most) == 2 * len(forward.parts)  # computed again in the backward pass
+    assert max(most) <= 1
 
 
 @pytest.mark.parametrize(("background", "loss"), [("isotropic", "squares"), ("halo", "soft_l1")])

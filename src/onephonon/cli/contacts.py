@@ -12,7 +12,7 @@ from .checks import WRITES
 from .options.network import NetworkOptions
 from .options.output import OutputOptions
 from .options.structure import StructureFile, StructureOptions
-from .remarks import show_remarks
+from .remarks import show_bodies, show_remarks
 from .tables import print_table
 from .terminal import echo
 
@@ -55,6 +55,7 @@ def contacts(
     crystal = structure.read_crystal(file)
     show_remarks(crystal, file.name, writing.quiet)
     bodies = gather_bodies(crystal, network.group_by)
+    show_bodies(bodies, network.group_by, writing.quiet)
     found = find_contacts(bodies, network.cutoff)
     springs = ClassSprings(bodies, found, SpringPlan(by=by))
     rows = contact_table(bodies, found, springs.springs(), springs.classes())

@@ -1,4 +1,4 @@
-"""What was read from a structure and differs from its file, in one line."""
+"""What was read from a structure and differs from its file, and bodies that were proposed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .terminal import echo
 
 if TYPE_CHECKING:
     from onephonon.crystal.crystal import Crystal
+    from onephonon.network.bodies import Bodies
 
 
 def show_remarks(crystal: Crystal, name: str, quiet: bool) -> None:
@@ -20,3 +21,11 @@ def show_remarks(crystal: Crystal, name: str, quiet: bool) -> None:
     said = remarks_text(remark for remark in crystal.remarks if not remark.matters)
     if said and not quiet:
         echo(f"{name}: {'. '.join(said.splitlines())}".replace(": read: ", ": ", 1), err=True)
+
+
+def show_bodies(bodies: Bodies, group_by: str, quiet: bool) -> None:
+    """Write the ranges of blocks of 'auto:N' on standard error, as an option to copy and edit."""
+    from onephonon.network.domains import automatic_number
+
+    if not quiet and automatic_number(group_by) is not None:
+        echo(f"bodies: --group-by '{' '.join(bodies.names)}'", err=True)

@@ -15,7 +15,7 @@ from .options.orders import NumberOfOrders, OrderOptions
 from .options.output import MessageOptions
 from .options.springs import SpringOptions
 from .options.structure import StructureFile, StructureOptions
-from .remarks import show_remarks
+from .remarks import show_bodies, show_remarks
 from .tables import print_table
 from .terminal import status
 
@@ -71,9 +71,11 @@ def verify(
     atoms. The exit code is 1 if one exceeds its tolerance.
     """
     from onephonon.model.verify import verify as run
+    from onephonon.network.bodies import gather_bodies
 
     crystal = structure.read_crystal(file)
     show_remarks(crystal, file.name, messages.quiet)
+    show_bodies(gather_bodies(crystal, network.group_by), network.group_by, messages.quiet)
     with status(f"verifying {file.name}", messages.quiet):
         result = run(
             crystal,

@@ -63,9 +63,10 @@ class OnePhonon(nn.Module):
         Grid mode: the map's range and sampling; a min within 1e-4 of a grid step is rounded to it.
     expand_p1 : bool
         True: the file holds one asymmetric unit. False: it holds the whole cell.
-    group_by : {'asu', 'chain', 'residue', 'atom', None}, ranges, or sequence of int
-        The rigid bodies; None is 'atom'. Ranges are text such as 'A:1-60 A:61-129,B'
-        (`onephonon.network.residue_ranges`).
+    group_by : {'asu', 'chain', 'residue', 'atom', None}, 'auto:N', ranges, or sequence of int
+        The rigid bodies; None is 'atom'. 'auto:3' proposes 3 blocks of an asymmetric unit
+        (`onephonon.network.domains`), which ``bodies.names`` gives as ranges. Ranges are text such
+        as 'A:1-60 A:61-129,B' (`onephonon.network.residue_ranges`).
     res_limit : float
         Points of smaller d (Å) are masked.
     model : {'gnm', 'anm', 'hybrid'}

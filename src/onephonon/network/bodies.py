@@ -13,9 +13,10 @@ from onephonon.core.errors import InputError
 from onephonon.crystal.conformers import Conformers, find_conformers
 from onephonon.crystal.crystal import Crystal
 
+from .domains import automatic_number, rigid_blocks
 from .residue_ranges import named_ranges
 
-GROUPINGS = ("asu", "chain", "residue", "atom")
+GROUPINGS = ("asu", "chain", "residue", "atom", "auto:N")
 
 GroupBy = str | Sequence[int] | None
 
@@ -184,10 +185,11 @@ def gather_bodies(crystal: Crystal, group_by: GroupBy = "asu") -> Bodies:
     Parameters
     ----------
     crystal : Crystal
-    group_by : {'asu', 'chain', 'residue', 'atom', None}, ranges, or sequence of int
+    group_by : {'asu', 'chain', 'residue', 'atom', None}, 'auto:N', ranges, or sequence of int
         Each body is a copy of the asymmetric unit, or a chain, residue or atom ('atom' or None)
-        of a copy. Alternative conformers of a residue or of an atom are in one body. Ranges such
-        as 'A:1-60 A:61-129,B' name the residues of each body
+        of a copy. Alternative conformers of a residue or of an atom are in one body. 'auto:3' cuts
+        the asymmetric unit into 3 blocks where it has few contacts (`domains.rigid_blocks`);
+        `names` are then ranges. Ranges such as 'A:1-60 A:61-129,B' name the residues of each body
         (`residue_ranges.named_ranges`). A sequence gives the number of each atom's body.
 
     Returns
@@ -264,6 +266,9 @@ def _grouping(crystal: Crystal, group_by: GroupBy) -> tuple[list[int], tuple[str
     elif group_by == "residue":
         keys = _residue_names(find_conformers(crystal), crystal)
     elif isinstance(group_by, str):
+        n_blocks = automatic_number(group_by)
+        if n_blocks is not None:
+            return rigid_blocks(crystal, n_blocks)
         try:
             return named_ranges(crystal, group_by)
         except InputError as error:

@@ -90,7 +90,7 @@ def _atoms_of(labels: tuple[AtomLabel, ...], part: str) -> list[int]:
     first, last = span
     if last < first:
         raise InputError(f"range {part!r} ends before it begins; give the lower number first")
-    keys = {i: _residue_key(labels[i].residue_number) for i in own}
+    keys = {i: residue_key(labels[i].residue_number) for i in own}
     found = [i for i, key in keys.items() if key is not None and first <= key <= last]
     if not found:
         known = [key for key in keys.values() if key is not None]
@@ -136,8 +136,41 @@ def _chain(chains: dict[str, None], name: str) -> str | None:
     return "" if name == "_" and "" in chains else None
 
 
-def _residue_key(number: str) -> ResidueKey | None:
-    """Number and insertion code, by which residues are ordered."""
+def write_ranges(bodies: dict[tuple[str, ResidueKey], int], n_bodies: int) -> tuple[str, ...]:
+    """Ranges of residues of each body, the shortest text that `named_ranges` reads as these bodies.
+
+    Parameters
+    ----------
+    bodies : dict
+        Body of each residue of the crystal, by its chain and `residue_key`.
+    n_bodies : int
+
+    Returns
+    -------
+    tuple of str, length n_bodies
+        Such as ``A:1-40,A:61-80``; a whole chain is ``A``.
+    """
+    parts: list[list[str]] = [[] for _ in range(n_bodies)]
+    chains: dict[str, list[ResidueKey]] = {}
+    for chain, key in bodies:
+        chains.setdefault(chain, []).append(key)
+    for chain, keys in chains.items():
+        runs: list[list[ResidueKey]] = []
+        for key in sorted(keys):
+            if runs and bodies[chain, runs[-1][-1]] == bodies[chain, key]:
+                runs[-1].append(key)
+            else:
+                runs.append([key])
+        name = chain or "_"
+        for run in runs:
+            ends = dict.fromkeys((_written(run[0]), _written(run[-1])))
+            text = name if len(runs) == 1 else f"{name}:{'-'.join(ends)}"
+            parts[bodies[chain, run[0]]].append(text)
+    return tuple(",".join(part) for part in parts)
+
+
+def residue_key(number: str) -> ResidueKey | None:
+    """Number and insertion code, by which residues are ordered; None if it has another form."""
     match = re.fullmatch(_NUMBER, number.replace(" ", ""))
     return None if match is None else (int(match[1]), match[2])
 

@@ -47,7 +47,7 @@ class Background:
         """Whether held-out and fitted voxels share coefficients."""
         return self.kind == "isotropic"
 
-    def moments(self, weighted: Tensor, part: slice = slice(None)) -> Tensor:
+    def moments(self, weighted: Tensor, part: Tensor | slice = slice(None)) -> Tensor:
         """``B^T y`` in each group of values (n, m) of some voxels, shape (n_groups, w, m)."""
         columns, group = self.columns[part], self.group[part]
         if self.n_groups == 1:

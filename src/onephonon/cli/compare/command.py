@@ -23,7 +23,7 @@ from ..options.springs import SpringOptions
 from ..options.structure import StructureOptions, is_structure
 from ..options.voxels import VoxelOptions
 from ..orders import range_of_data, sample_of_range, show_orders, show_share
-from ..remarks import show_remarks
+from ..remarks import show_bodies, show_remarks
 from ..terminal import progress
 from .options import ComparisonOptions, ResultOptions
 from .report import print_agreement, save_agreement
@@ -106,6 +106,7 @@ def compare(
         tensors = numerics.tensor_arguments() | occupation.read()
         model = build_model(model_file, arguments, **tensors)
         show_remarks(model.crystal, model_file.name, writing.quiet)
+        show_bodies(model.bodies, network.group_by, writing.quiet)
         show_zone_average(model, writing.quiet)
         with_orders = _show_orders(model, data, settings, displacements.use_data_adp, writing.quiet)
         found = _compare_model(

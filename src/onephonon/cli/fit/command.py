@@ -31,7 +31,7 @@ from ..orders import (
     show_orders,
     show_share,
 )
-from ..remarks import show_remarks
+from ..remarks import show_bodies, show_remarks
 from ..terminal import echo, progress
 from .components import FOR_SPRINGS, fit_components
 from .folder import RESULTS, FitFolder, summary
@@ -115,6 +115,7 @@ def fit(
     arguments = model_arguments(network, orders, structure)
     model = build_model(file, arguments, **numerics.tensor_arguments())
     show_remarks(model.crystal, file.name, writing.quiet)
+    show_bodies(model.bodies, network.group_by, writing.quiet)
     show_zone_average(model, writing.quiet)
     if components:
         arguments |= {"disorder": disorder.disorder, "validate": str(disorder.validate)}

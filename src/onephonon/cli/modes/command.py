@@ -18,7 +18,7 @@ from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
-from ..remarks import show_remarks
+from ..remarks import show_bodies, show_remarks
 from ..terminal import echo, status
 from .animation import write_mode_animation
 from .options import AnimationOptions, SpectrumOptions
@@ -80,6 +80,7 @@ def modes(
     arguments = model_arguments(network, springs, displacements, structure)
     model = build_model(file, arguments)
     show_remarks(model.crystal, file.name, writing.quiet)
+    show_bodies(model.bodies, network.group_by, writing.quiet)
     show_zone_average(model, writing.quiet)
     with torch.no_grad():
         if output is not None or animation.animate is None:

@@ -21,7 +21,8 @@ class NetworkOptions(OptionGroup):
         str,
         typer.Option(
             metavar="BODIES",
-            help="Rigid bodies: asu (the asymmetric unit), chain, residue, atom, or ranges of "
+            help="Rigid bodies: asu (the asymmetric unit), chain, residue, atom, auto:N (N "
+            "blocks with few contacts between them, which are printed as ranges), or ranges of "
             "residues such as 'A:1-60 A:61-129,B'; a last word 'rest' adds a body of all other "
             "atoms.",
         ),

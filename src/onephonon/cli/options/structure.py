@@ -35,6 +35,14 @@ class StructureOptions(OptionGroup):
     panel: ClassVar[str] = "Structure"
 
     hydrogens: Annotated[bool, typer.Option("--hydrogens", help="Keep hydrogen atoms.")] = False
+    riding_hydrogens: Annotated[
+        bool,
+        typer.Option(
+            "--riding-hydrogens",
+            help="Keep hydrogen atoms, and add those that amino acids lack, by geometry, with the "
+            "displacements and occupancies of their parent atoms.",
+        ),
+    ] = False
     waters: Annotated[bool, typer.Option("--waters", help="Keep water molecules.")] = False
     ligands: Annotated[bool, typer.Option("--ligands", help="Keep ligands and ions.")] = False
     conformers: Annotated[
@@ -128,7 +136,7 @@ class StructureOptions(OptionGroup):
     def _reading_arguments(self) -> dict[str, Any]:
         return {
             "expand_p1": not self.whole_cell,
-            "hydrogens": self.hydrogens,
+            "hydrogens": "riding" if self.riding_hydrogens else self.hydrogens,
             "waters": self.waters,
             "ligands": self.ligands,
             "conformers": self.conformers,

@@ -21,7 +21,7 @@ from ..options.output import OutputOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..orders import range_of_model, show_orders, show_share
-from ..remarks import show_remarks
+from ..remarks import show_bodies, show_remarks
 from ..terminal import echo, progress
 from .options import MapFileOptions, ModeOptions, PointOptions
 
@@ -72,6 +72,7 @@ def simulate(
     tensors = numerics.tensor_arguments() | occupation.read()
     model = build_model(file, arguments, **where, **tensors)
     show_remarks(model.crystal, file.name, writing.quiet)
+    show_bodies(model.bodies, network.group_by, writing.quiet)
     show_zone_average(model, writing.quiet)
     how_moved = occupation.recorded()
     parameters = {"structure": file.name, **arguments, **how_moved, **how, "dtype": numerics.dtype}

@@ -19,6 +19,7 @@ from .copies import NCS, add_copies
 from .deuterium import join_shared_sites, with_deuterium
 from .lattice import declared_lattice, declared_spacegroup
 from .residues import read_residues
+from .riding import RIDING, add_riding
 from .selection import CONFORMERS, choose_models, nothing_selected_message, select, summary
 from .structure_file import open_structure
 from .tls_motion import add_tls_motion
@@ -28,7 +29,7 @@ from .whole_molecules import make_whole
 def read_crystal(
     path: str | os.PathLike[str],
     *,
-    hydrogens: bool = False,
+    hydrogens: bool | str = False,
     waters: bool = False,
     ligands: bool = False,
     conformers: str = "highest",
@@ -49,10 +50,14 @@ def read_crystal(
     ----------
     path : path
         PDB or mmCIF, plain or .gz.
-    hydrogens, waters, ligands : bool
-        Whether to keep them; all three are removed by default. Residues are told apart by name:
-        standard residues are polymer wherever they stand; modified ones, and groups that cap a
-        chain, where they are bonded to it or the file says so. Sugars and ions are ligands.
+    hydrogens : bool or 'riding'
+        Whether to keep them. 'riding': keep them, and add those that amino acids lack, by geometry
+        (`reading.riding`), with the displacements, occupancies and conformers of their parents.
+    waters, ligands : bool
+        Whether to keep them; hydrogens, waters and ligands are removed by default. Residues are
+        told apart by name: standard residues are polymer wherever they stand; modified ones, and
+        groups that cap a chain, where they are bonded to it or the file says so. Sugars and ions
+        are ligands.
     conformers : {'highest', 'all'}
         Alternative conformers to keep: in each residue the one with the highest occupancy (the
         first on a tie), which stands for the residue at the sum of the occupancies of its
@@ -87,6 +92,8 @@ def read_crystal(
     """
     if conformers not in CONFORMERS:
         raise InputError(f"conformers {conformers!r} is not one of {', '.join(CONFORMERS)}")
+    if hydrogens not in (True, False, RIDING):
+        raise InputError(f"hydrogens {hydrogens!r} is not True, False or '{RIDING}'")
     if ncs not in NCS:
         raise InputError(f"ncs {ncs!r} is not one of {', '.join(NCS)}")
     path = Path(path)
@@ -108,7 +115,7 @@ def read_crystal(
     residues = read_residues(models, structure, lattice.matrix)
     selected, found = select(
         residues,
-        hydrogens=hydrogens,
+        hydrogens=bool(hydrogens),
         waters=waters,
         ligands=ligands,
         which=conformers,
@@ -117,6 +124,9 @@ def read_crystal(
     remarks += found
     if not selected:
         raise StructureError(nothing_selected_message(residues, path))
+    if hydrogens == RIDING:
+        selected, found = add_riding(selected)
+        remarks += found
     kept = [(s.label, s.atom) for s in selected]
     remarks += check_atoms(kept, np.linalg.norm(lattice.matrix, axis=0).tolist(), path)
     fractional = lattice.fractional(np.array([atom.pos.tolist() for _, atom in kept]))
