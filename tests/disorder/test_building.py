@@ -41,7 +41,6 @@ def test_lattice_is_built_only_if_it_is_needed():
 
 
 def test_liquid():
-    pytest.importorskip("onephonon.disorder.liquid")
     text = "liquid:scope=asu,gamma=8"
     (liquid,) = build_disorder(parse_disorder(text + ",kernel=exponential")).components
     assert liquid.text == text

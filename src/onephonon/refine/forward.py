@@ -7,7 +7,7 @@ where they are too large for that.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -154,14 +154,18 @@ class VoxelModel:
             if self.higher is not None and orders is not None:
                 I = I + self.higher.intensity(orders, part.points, part.moments)  # noqa: E741
             found.append(part.average(I))
-        order = torch.cat([part.voxels for part in self.parts])
-        total = torch.cat(found)
-        total = torch.zeros_like(total).index_copy(0, order, total)
+        total = self.gather(found)
         if orders is not None and not bool(torch.isfinite(total.detach()).all()):
             raise NetworkError(
                 "the springs are so soft that the sum of the orders is beyond the range of numbers"
             )
         return total
+
+    def gather(self, found: Sequence[Tensor]) -> Tensor:
+        """Values of the voxels of each part, (n_part, ...), in the order of all voxels."""
+        order = torch.cat([part.voxels for part in self.parts])
+        total = torch.cat(list(found))
+        return torch.zeros_like(total).index_copy(0, order, total)
 
     def slopes(self, basis: SpringBasis, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Intensity and its derivative by spring constants, some voxels at a time.

@@ -122,11 +122,12 @@ def null_intensity(
         Defines voxels and nodes.
     progress : Progress or callable, optional
     """
-    shown, values = Progress.of(progress), []
+    shown, values, done = Progress.of(progress), [], 0
     for part in forward.parts:
         values.append(part.average(null.intensity(model, part.points)))
-        shown.step(null.name, part.voxels.stop, forward.n)
-    return torch.cat(values)
+        done += len(part.voxels)
+        shown.step(null.name, done, forward.n)
+    return forward.gather(values)
 
 
 def _sums(voxels: FitVoxels, results: VoxelResults, keep: NDArray[np.bool_]) -> BlockSums:

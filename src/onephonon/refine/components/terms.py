@@ -159,7 +159,8 @@ class LatticeTerm:
             values = self.values(x).detach()
             every = [(i, v) for _, i, v in self.forward.slopes(self.basis, values)]
             chain = values[:, None] * self.ratios
-            return torch.cat([i for i, _ in every]), torch.cat([v for _, v in every]) @ chain
+            gather = self.forward.gather
+            return gather([i for i, _ in every]), gather([v for _, v in every]) @ chain
         with torch.enable_grad():
             leaf = self.values(x.detach()).detach().requires_grad_()
             scale = self.thermal_scale(leaf)
@@ -171,7 +172,7 @@ class LatticeTerm:
             slopes.append(scale * by_value + intensity[:, None] * by_scale)
         # The parametrization's values are start * exp, so each is its own derivative.
         chain = values[:, None] * self.ratios
-        return torch.cat(found), torch.cat(slopes) @ chain
+        return self.forward.gather(found), self.forward.gather(slopes) @ chain
 
 
 def lattice_term(model: OnePhonon, forward: VoxelModel, level: str = "interface") -> LatticeTerm:
@@ -274,7 +275,7 @@ class ComponentTerm:
 
     def intensity(self, x: Tensor) -> Tensor:
         """Intensity at each voxel; differentiable as the component's is."""
-        return torch.cat([part() for part in self._parts(x)])
+        return self.forward.gather([part() for part in self._parts(x)])
 
     def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Intensity and derivatives by automatic differentiation, some voxels at a time."""
@@ -285,7 +286,7 @@ class ComponentTerm:
                 values, by_parameter = forward_slopes(part(), leaf)
                 found.append(values)
                 slopes.append(by_parameter)
-        return torch.cat(found), torch.cat(slopes)
+        return self.forward.gather(found), self.forward.gather(slopes)
 
     def _parts(self, x: Tensor) -> list[Callable[[], Tensor]]:
         bodies = self.forward.bodies
