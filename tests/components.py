@@ -64,7 +64,7 @@ D_MIN, PER_INDEX = 1.5, (3, 3, 3)
 
 
 @cache
-def blank_problem(spacegroup="P 1 21 1"):
+def blank_problem(spacegroup="P 1 21 1", average=0):
     """Voxels of a map without content."""
     crystal = made_up(spacegroup)
     model = OnePhonon(crystal, gnm_cutoff=7.0, engine="direct")
@@ -72,7 +72,9 @@ def blank_problem(spacegroup="P 1 21 1"):
     shape = MapGrid.from_sampling(*axes).shape
     noise = np.random.default_rng(0).normal(size=shape)
     data = to_map(noise, axes, crystal, np.ones(shape), units="")
-    settings = FitSettings(voxels="all", d_min=D_MIN, average=0, background="isotropic", knots=5)
+    settings = FitSettings(
+        voxels="all", d_min=D_MIN, average=average, background="isotropic", knots=5
+    )
     return prepare(model, data, settings)
 
 

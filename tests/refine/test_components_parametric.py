@@ -123,8 +123,10 @@ def test_gradient_of_the_projected_objective(spacegroup, limit):
         assert float(gradient[i]) == pytest.approx(slow, rel=1e-6, abs=1e-7 * found.chi2)
 
 
-def test_slopes_of_terms_against_differences():
-    problem = made_up_problem((0.6, 0.4))
+@pytest.mark.parametrize("average", [0, 2])
+def test_slopes_of_terms_against_differences(average):
+    problem = blank_problem(average=average)
+    assert (problem.forward.parts[0].weight is None) == (average == 0)
     for term in terms_of(problem):
         x = somewhere([term])
         value, slopes = term.slopes(x)
