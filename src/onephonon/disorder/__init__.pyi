@@ -2,6 +2,7 @@ from .accounts import Accounts
 from .atoms import Atoms
 from .component import Component, Parameter
 from .disorder import Disorder, DisorderWarning
+from .liquid import Liquid
 from .notation import ComponentSpec, disorder_text, parse_disorder
 from .rigid import Rigid
 
@@ -12,6 +13,7 @@ __all__ = [
     "ComponentSpec",
     "Disorder",
     "DisorderWarning",
+    "Liquid",
     "Parameter",
     "Rigid",
     "disorder_text",
