@@ -2,6 +2,7 @@ from .accounts import Accounts
 from .atoms import Atoms
 from .component import Component, Parameter
 from .disorder import Disorder, DisorderWarning
+from .lattice import Lattice
 from .liquid import Liquid
 from .notation import ComponentSpec, disorder_text, parse_disorder
 from .rigid import Rigid
@@ -13,6 +14,7 @@ __all__ = [
     "ComponentSpec",
     "Disorder",
     "DisorderWarning",
+    "Lattice",
     "Liquid",
     "Parameter",
     "Rigid",

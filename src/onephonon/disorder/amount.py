@@ -51,7 +51,8 @@ def check_amount(name: str, sigma: Number | None, share: Number | None) -> None:
     """
     if sigma is not None and share is not None:
         raise InputError(
-            f"{name}: sigma={float(sigma):g} and share={float(share):g} both say how far it moves; "
+            f"{name}: sigma={as_tensor(sigma).detach():g} and share={as_tensor(share).detach():g} "
+            "both say how far it moves; "
             "give one of them"
         )
     for key, value in (("sigma", sigma), ("share", share)):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from onephonon.core.progress import Progress
@@ -17,7 +16,7 @@ from onephonon.scattering.points import QPoints
 from .amount import Number, amount_parameters, check_amount, check_names
 from .component import Parameter
 from .notation import component_text
-from .sums import NUMBERS_AT_A_TIME, at_valid_points, orders_of_exponential, squared_along
+from .sums import orders_of_exponential, squared_along, sum_over_atoms
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,7 @@ class Atoms:
     share : float or Tensor, optional
         ``U'_j = share * U_j``. By default what `others` leave of the crystal's U.
     others : Tensor, shape (n_cell_atoms, 3, 3), optional
-        Mean-square displacements by other components, Å^2. Orders beyond the first then include
-        what they have in common with these: ``exp(a + b) - 1`` of an atom with itself instead of
-        ``(exp(a) - 1) + (exp(b) - 1)``. `Disorder` sets it.
+        Mean-square displacements by other components, Å^2; `Disorder` sets it.
 
     Raises
     ------
@@ -66,10 +63,6 @@ class Atoms:
         check_names(self, values)
         return replace(self, **values)
 
-    def beside(self, others: Tensor) -> Self:
-        """The same beside displacements by other components."""
-        return replace(self, others=others)
-
     def displacements(self, bodies: Bodies) -> Tensor:
         """U' of every atom; see `Component.displacements`.
 
@@ -96,19 +89,8 @@ class Atoms:
         Differentiable in the share, the displacements of `others`, q and the crystal.
         """
         own = self.displacements(bodies)
-        others = torch.zeros_like(own) if self.others is None else self.others
-        factors, atom = bodies.crystal.form_factors, bodies.asu_atom
-        kind, occupancy = factors.kind[atom], bodies.crystal.occupancies[atom]
 
-        def intensity(q: Tensor) -> Tensor:
-            f = factors.evaluate((q * q).sum(1))[:, kind] * occupancy
-            beside, x = squared_along(q, others), squared_along(q, own)
-            if order is None:
-                bracket = torch.exp(beside) * torch.expm1(x)
-            else:
-                bracket = orders_of_exponential(beside + x, order)
-                bracket = bracket - orders_of_exponential(beside, order)
-            return (f.square() * torch.exp(-squared_along(q, U)) * bracket).sum(1)
+        def bracket(q: Tensor) -> Tensor:
+            return orders_of_exponential(squared_along(q, own), order)
 
-        size = max(1, NUMBERS_AT_A_TIME // bodies.n_cell_atoms)
-        return at_valid_points(points, intensity, size, "independent atoms", progress)
+        return sum_over_atoms(bodies, points, U, bracket, "independent atoms", progress)

@@ -18,6 +18,7 @@ from onephonon.scattering.points import QPoints
 from .accounts import Accounts, accounts_of
 from .atoms import Atoms
 from .component import Component
+from .sums import products_in_atoms
 
 #: Shares that add up to 1 may miss it by rounding.
 ROUNDING = 1e-9
@@ -46,9 +47,11 @@ class Disorder:
     Notes
     -----
     With ``C = sum_c C_c`` equation (3) has ``exp(sum_c x_c) - 1``. The first order is the sum of
-    those of the components. Beyond it the sum of the components' intensities leaves out products
-    such as ``(exp(x_a) - 1)(exp(x_b) - 1)``, in which two kinds of motion of the same pair of atoms
-    act together; those of `Atoms` with all others are included, exactly.
+    those of the components. Beyond it there are products such as
+    ``(exp(x_a) - 1)(exp(x_b) - 1)`` too, of two motions of the same pair of atoms. Those of an
+    atom with itself are included, so that the mean over directions at high resolution,
+    ``sum_j f_j^2 [1 - exp(-2 W_j)]``, is right; those of two atoms are not. They are exactly zero
+    for `Atoms` beside anything.
     """
 
     components: tuple[Component, ...]
@@ -91,11 +94,12 @@ class Disorder:
         InputError
             As for `settled`.
         """
-        components, _, _ = self._settle(bodies)
-        total = torch.zeros_like(points.q[:, 0])
-        for component in components:
-            total = total + component.intensity(bodies, points, bodies.U, order, progress)
-        return total
+        components, taken, _ = self._settle(bodies)
+        U = bodies.U
+        parts = [c.intensity(bodies, points, U, order, progress) for c in components]
+        if order != 1 and len(components) > 1:
+            parts.append(products_in_atoms(bodies, points, U, taken, order, progress))
+        return torch.stack(parts).sum(0)
 
     def settled(self, bodies: Bodies) -> Disorder:
         """The same with all amounts decided.
@@ -153,38 +157,25 @@ class Disorder:
         free = [i for i in taken if takes_what_is_left(components[i])]
         given = [i for i in taken if i not in free]
         remains = 1.0 - sum((bodies.mean(mean_square(taken[i])) for i in given), 0.0) / whole
-        self._check_given(bodies, given, taken, float(remains))
+        self._check_given(bodies, given, taken, float(remains.detach()))
         remarks: list[str] = []
         if free:
-            self._check_rest(free, given, float(remains))
+            self._check_rest(free, given, float(remains.detach()))
             wanted = sum((bodies.mean(mean_square(taken[i])) for i in free), 0.0) / whole
             share = torch.clamp(remains / wanted, max=1.0)
-            for i in free if float(share) < 1 - ROUNDING else []:
+            rounded = float(share.detach())
+            for i in free if rounded < 1 - ROUNDING else []:
                 components[i] = components[i].with_parameters({"share": share})
                 taken[i] = components[i].displacements(bodies)
                 remarks.append(
-                    f"the share of {self.components[i].text!r} is set to {float(share):.3g}, so "
-                    "that all components together have the mean B of the file"
+                    f"the share of {self.components[i].text!r} is set to {rounded:.3g}, so that "
+                    "all components together have the mean B of the file"
                 )
-        self._place_atoms(bodies, components, taken)
+        for i in rest:
+            left_by = sum(taken.values(), torch.zeros_like(bodies.U))
+            components[i] = atoms = Atoms(others=left_by)
+            taken[i] = atoms.displacements(bodies)
         return tuple(components), [taken[i] for i in range(len(components))], tuple(remarks)
-
-    def _place_atoms(
-        self, bodies: Bodies, components: list[Component], taken: dict[int, Tensor]
-    ) -> None:
-        """Tell `Atoms` what other components take, in place; what is left comes last."""
-        total = sum(
-            (taken[i] for i, c in enumerate(components) if not isinstance(c, Atoms)),
-            torch.zeros_like(bodies.U),
-        )
-        # Each beside those before it, so that every product of two is there once.
-        atoms = [i for i, c in enumerate(components) if isinstance(c, Atoms)]
-        for i in sorted(atoms, key=lambda i: i not in taken):
-            component = components[i]
-            assert isinstance(component, Atoms)
-            components[i] = beside = component.beside(total)
-            taken[i] = beside.displacements(bodies)
-            total = total + taken[i]
 
     def _check_given(
         self, bodies: Bodies, given: Sequence[int], taken: dict[int, Tensor], remains: float
@@ -194,14 +185,14 @@ class Disorder:
         texts = tuple(self.components[i].text for i in given)
         found = accounts_of(bodies, texts, [taken[i] for i in given], ())
         parts = ", ".join(
-            f"{text!r} {float(B):.3g}" for text, B in zip(texts, found.B, strict=True)
+            f"{text!r} {float(B.detach()):.3g}" for text, B in zip(texts, found.B, strict=True)
         )
         worst = bodies.crystal.labels[int(bodies.asu_atom[int(found.smallest.argmin())])]
         raise InputError(
             f"disorder {self.text!r} takes more than there is: of the mean B-factor of "
-            f"{float(found.B_of_crystal):.3g} Å^2, {parts}, together "
-            f"{float(found.B.sum()):.3g} Å^2, most beyond what {worst} has; give smaller shares, "
-            "or leave one out, which then takes what the others leave"
+            f"{float(found.B_of_crystal.detach()):.3g} Å^2, {parts}, together "
+            f"{float(found.B.detach().sum()):.3g} Å^2, most beyond what {worst} has; give smaller "
+            "shares, or leave one out, which then takes what the others leave"
         )
 
     def _check_rest(self, free: Sequence[int], given: Sequence[int], remains: float) -> None:

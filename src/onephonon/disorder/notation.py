@@ -141,7 +141,8 @@ def component_text(name: str, options: Mapping[str, OptionValue | Tensor | None]
 def _written(value: OptionValue | Tensor) -> str:
     if isinstance(value, str):
         return value
-    return repr(float(value)).removesuffix(".0")
+    number = value.detach() if isinstance(value, Tensor) else value
+    return repr(float(number)).removesuffix(".0")
 
 
 def _parse_component(text: str) -> ComponentSpec:

@@ -36,44 +36,50 @@ def fitted_motion(bodies: Bodies) -> Tensor:
     n, n_atoms = len(bodies.names), bodies.crystal.n_atoms
     body, share = bodies.body[:n_atoms], bodies.shares[:n_atoms]
     U = bodies.U[:n_atoms]  # the first operator is the identity
-    if bodies.width == 3:
-        own = _mean(U, share, body, n)
-    else:
-        own = _of_asymmetric_unit(bodies, U, share, body)
     crystal = bodies.crystal
     turn = crystal.cell.matrix @ crystal.rotations @ crystal.cell.inverse
-    if bodies.width == 6:
-        # A libration is an axial vector: a reflection or inversion turns it the other way.
-        axial = torch.linalg.det(crystal.rotations)[:, None, None].round() * turn
-        turn = _block_diagonal(turn, axial)
+    if bodies.width == 3:
+        return _turned(_mean(U, share, body, n), turn)
+    # A libration is an axial vector: a reflection or inversion turns it the other way.
+    axial = torch.linalg.det(crystal.rotations)[:, None, None].round() * turn
+    own = _of_asymmetric_unit(bodies, U, share, body)
+    C = _turned(own, _block_diagonal(turn, axial))
+    # From the centroids to the origins of `Bodies`, which are equal, but constants.
+    centroid = _mean(bodies.offsets, bodies.shares, bodies.body, bodies.n_bodies)
+    tls = TLS(C[:, :3, :3], C[:, 3:, 3:], C[:, 3:, :3], centroid)
+    return _blocks(tls.about(torch.zeros_like(centroid)))
+
+
+def _turned(own: Tensor, turn: Tensor) -> Tensor:
+    """Covariances of the bodies of all copies, from those of one and the copies' rotations."""
     return torch.einsum("oij,bjk,olk->obil", turn, own, turn).reshape(-1, *own.shape[1:])
 
 
+def _blocks(tls: TLS) -> Tensor:
+    """Covariances (n, 6, 6) of translations and librations."""
+    T, L, S = tls.T, tls.L, tls.S
+    return torch.cat([torch.cat([T, S.mT], dim=2), torch.cat([S, L], dim=2)], dim=1)
+
+
 def _of_asymmetric_unit(bodies: Bodies, U: Tensor, share: Tensor, body: Tensor) -> Tensor:
-    """Covariances (n, 6, 6) of the bodies of the asymmetric unit."""
+    """Covariances (n, 6, 6) of the bodies of the asymmetric unit, about their centroids."""
     n, n_atoms = len(bodies.names), len(U)
     offsets = bodies.offsets[:n_atoms]
-    # The origins of `Bodies` are constants, while the fit is about the centroid, which moves with
-    # the atoms: zero in value, with the gradient of the centroid.
+    # Zero in value: the origins of `Bodies` are the centroids, but do not move with the atoms.
     centroid = _mean(offsets, share, body, n)
     about_centroid = replace(bodies, offsets=offsets - centroid[body])
     fitted = fit_tls(about_centroid, U).tls
-    radius = _mean(offsets.square().sum(1), share, body, n).sqrt().clamp(min=1.0)
+    radius = _mean(offsets.square().sum(1), share, body, n).clamp(min=1.0).sqrt()
     length = torch.cat([torch.ones(n, 3).to(U), radius[:, None].expand(n, 3)], dim=1)
     scale = length[:, :, None] * length[:, None, :]
-    C = torch.cat(
-        [torch.cat([fitted.T, fitted.S.mT], dim=2), torch.cat([fitted.S, fitted.L], dim=2)], dim=1
-    )
-    C = hermitian_function(_on_axes(bodies, n, C * scale), lambda x: x.clamp(min=0.0)) / scale
+    C = _on_axes(bodies, n, scale * _blocks(fitted))
+    C = hermitian_function(C, lambda x: x.clamp(min=0.0)) / scale
     moved = TLS(C[:, :3, :3], C[:, 3:, 3:], C[:, 3:, :3], centroid)
     model = mean_square(moved.displacements(offsets, body))
     wanted = _mean(mean_square(U), share, body, n)
     found = _mean(model, share, body, n)
     factor = torch.where(found > 0, wanted / torch.where(found > 0, found, 1.0), 0.0)
-    here = moved.about(torch.zeros_like(centroid))
-    T, L, S = here.T, here.L, here.S
-    blocks = torch.cat([torch.cat([T, S.mT], dim=2), torch.cat([S, L], dim=2)], dim=1)
-    return factor[:, None, None] * blocks
+    return factor[:, None, None] * C
 
 
 def _on_axes(bodies: Bodies, n: int, C: Tensor) -> Tensor:

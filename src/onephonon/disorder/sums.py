@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from onephonon.core.progress import Progress
 from onephonon.core.tensors import inside_functorch
+from onephonon.network.bodies import Bodies
 from onephonon.scattering.points import QPoints
 
 #: Real numbers of one intermediate array: 16 MB.
@@ -73,3 +74,74 @@ def at_valid_points(
     found = torch.cat(values)
     empty = torch.full((points.n_q,), torch.nan, dtype=found.dtype, device=found.device)
     return empty.index_put((where,), found)
+
+
+def sum_over_atoms(
+    bodies: Bodies,
+    points: QPoints,
+    U: Tensor,
+    bracket: Callable[[Tensor], Tensor],
+    stage: str,
+    progress: Progress | None = None,
+) -> Tensor:
+    """``sum_j occ_j^2 f_j^2 exp(-q^T U_j q) bracket_j(q)`` over the atoms of the cell.
+
+    Parameters
+    ----------
+    bodies, points, U
+        As for `Component.intensity`.
+    bracket : callable
+        From q, shape (n, 3), to a factor of each atom, shape (n, n_cell_atoms).
+    stage, progress
+        As for `at_valid_points`.
+
+    Returns
+    -------
+    Tensor, shape (n_q,)
+        NaN where not valid.
+    """
+    factors, atom = bodies.crystal.form_factors, bodies.asu_atom
+    kind, occupancy = factors.kind[atom], bodies.crystal.occupancies[atom]
+
+    def intensity(q: Tensor) -> Tensor:
+        f = factors.evaluate((q * q).sum(1))[:, kind] * occupancy
+        return (f.square() * torch.exp(-squared_along(q, U)) * bracket(q)).sum(1)
+
+    size = max(1, NUMBERS_AT_A_TIME // bodies.n_cell_atoms)
+    return at_valid_points(points, intensity, size, stage, progress)
+
+
+def products_in_atoms(
+    bodies: Bodies,
+    points: QPoints,
+    U: Tensor,
+    taken: Sequence[Tensor],
+    order: int | None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """What several motions of an atom scatter together, beyond the sum of what each does alone.
+
+    ``sum_j f_j^2 exp(-q^T U_j q) [(exp(sum_c x_c) - 1) - sum_c (exp(x_c) - 1)]`` with
+    ``x_c = q^T U_j^c q`` of component c: the terms of equation (3) of an atom with itself.
+
+    Parameters
+    ----------
+    bodies, points, U, order
+        As for `Component.intensity`.
+    taken : sequence of Tensor, each (n_cell_atoms, 3, 3)
+        U of every atom by each component, Å^2.
+
+    Returns
+    -------
+    Tensor, shape (n_q,)
+        NaN where not valid.
+    """
+
+    def bracket(q: Tensor) -> Tensor:
+        each = [squared_along(q, own) for own in taken]
+        alone = [orders_of_exponential(x, order) for x in each]
+        together = orders_of_exponential(torch.stack(each).sum(0), order)
+        return together - torch.stack(alone).sum(0)
+
+    stage = "products of components"
+    return sum_over_atoms(bodies, points, U, bracket, stage, progress)

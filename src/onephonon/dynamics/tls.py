@@ -181,7 +181,7 @@ def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:
 def _fit_one(offsets: Tensor, U: Tensor, isotropic: Tensor) -> tuple[Tensor, ...]:
     """T, L, S, the number of determined parameters, and the residual, of one body."""
     # Librations in units of the body's radius, so that all parameters have similar size.
-    radius = offsets.square().sum(1).mean().sqrt().clamp(min=1.0)
+    radius = offsets.square().sum(1).mean().clamp(min=1.0).sqrt()
     X = cross_matrix(offsets / radius)[:, None]
     unit = torch.eye(9, dtype=U.dtype, device=U.device).reshape(9, 3, 3)
     symmetric = _symmetric_basis(U)
