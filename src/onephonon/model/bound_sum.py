@@ -96,7 +96,7 @@ class BoundSum(BoundModel):
         number = self.orders.with_number(orders).number
         return disorder.intensity(self.lattice.bodies, self.points, number, Progress.of(progress))
 
-    def amplitudes(self, use_data_adp: bool = True) -> Tensor:
+    def amplitudes(self, use_data_adp: bool = True) -> Tensor:  # noqa: ARG002
         """Refused: the amplitudes are those of the lattice."""
         _refuse("amplitudes", self.disorder.text)
 
@@ -137,12 +137,13 @@ class GridLattice(Lattice):
     def intensity(
         self,
         bodies: Bodies,
-        points: QPoints,
-        U: Tensor,
+        points: QPoints,  # noqa: ARG002
+        U: Tensor,  # noqa: ARG002
         order: int | None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Intensity on the grid; see `Component.intensity`."""
+        self._check(bodies)
         lattice = replace(self.model, fixed_scale=self.at_its_share().thermal_scale)
         orders = "all" if order is None else order
         bound = replace(self.bound, lattice=lattice)

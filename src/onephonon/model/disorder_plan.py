@@ -79,7 +79,7 @@ class DisorderPlan:
         dict of str to float
             By names such as 'liquid_gamma'; of a second liquid 'liquid2_gamma'.
         """
-        found = {}
+        found: dict[str, float] = {}
         for name, entry in zip(self._names(), self.entries, strict=True):
             given = entry.options if isinstance(entry, ComponentSpec) else _attributes(entry)
             found |= {

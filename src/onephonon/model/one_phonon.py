@@ -269,7 +269,7 @@ class OnePhonon(nn.Module):
         if self._plan is not None:
             self._add_components(self._plan, springs is not None)
         with torch.no_grad():
-            if self._plan is None or self._plan.has_lattice:
+            if self.has_lattice:
                 where = "springs" if self.springs else f"model {model!r}"
                 check_lattice(self.lattice, self.spring_source, where)
             if self.disorder is not None:
@@ -315,9 +315,14 @@ class OnePhonon(nn.Module):
         InputError
             If it is not one of the components of `disorder`.
         """
-        if self._plan is not None and not self._plan.has_lattice:
+        if self._plan is not None and not self.has_lattice:
             raise no_lattice(self._plan.text)
         return self._lattice
+
+    @property
+    def has_lattice(self) -> bool:
+        """Whether the lattice is one of the components of `disorder`."""
+        return self._plan is None or self._plan.has_lattice
 
     @property
     def disorder(self) -> Disorder | None:
