@@ -102,6 +102,8 @@ class BoundSum(BoundModel):
 
     def modes(self) -> Modes:
         """Refused: the modes are those of the lattice."""
+        if not self.has_lattice:
+            raise no_lattice(self.disorder.text)
         _refuse("modes", self.disorder.text)
 
     def _on_grid(self, component: Component) -> Component:
@@ -160,6 +162,6 @@ def no_lattice(text: str) -> InputError:
 
 def _refuse(what: str, text: str) -> NoReturn:
     raise InputError(
-        f"{what} belongs to the lattice alone, but the model is the sum of disorder {text!r}; "
+        f"{what}: only for the lattice alone, but the model is the sum of disorder {text!r}; "
         "build it with disorder=None"
     )

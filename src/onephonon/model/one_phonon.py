@@ -330,11 +330,13 @@ class OnePhonon(nn.Module):
 
         ``model.disorder.accounts(model.bodies)`` says what each takes of the atoms' U.
         """
-        if self._plan is None:
-            return None
+        return None if self._plan is None else self._components_of(self._lattice)
+
+    def _components_of(self, lattice: LatticeModel) -> Disorder:
+        """The components of disorder, with this lattice."""
+        assert self._plan is not None
         values = dict(self.component_parameters or {})
-        mesh = self.multiphonon_mesh
-        return self._plan.build(self._lattice, self.numerics, mesh, values)
+        return self._plan.build(lattice, self.numerics, self.multiphonon_mesh, values)
 
     @property
     def _lattice(self) -> LatticeModel:
@@ -373,9 +375,11 @@ class OnePhonon(nn.Module):
         limits = self.res_limit, self.bragg_tolerance
         orders = Orders(mesh=self.multiphonon_mesh).with_number(self.orders)
         caches = self._cache, self._cache
-        parts = self._lattice, self._source, self.numerics, *limits, orders, *caches
-        disorder = self.disorder
-        return BoundModel(*parts) if disorder is None else BoundSum(*parts, disorder=disorder)
+        lattice = self._lattice
+        parts = lattice, self._source, self.numerics, *limits, orders, *caches
+        if self._plan is None:
+            return BoundModel(*parts)
+        return BoundSum(*parts, disorder=self._components_of(lattice))
 
     @property
     def numerics(self) -> Numerics:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from onephonon.core.errors import FileError
 
-from ..fit.folder import STATE
-
 if TYPE_CHECKING:
     from onephonon.compare.agreement import Agreement
     from onephonon.compare.settings import Settings
@@ -55,6 +53,8 @@ def fitted_maps(folder: Path) -> FittedMaps:
     FileError
         If the folder holds no fit, or one that is not complete.
     """
+    from ..fit.folder import STATE  # at the top it would list the command fit before this one
+
     present = [folder / name for name in MODELS if (folder / name).is_file()]
     if not (folder / NUMBERS).is_file() or not present:
         if (folder / STATE).is_file():
