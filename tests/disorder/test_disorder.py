@@ -10,7 +10,7 @@ from crystals import made_up
 from double_sums import double_sum, of_atoms, of_bodies
 from onephonon.core.errors import InputError
 from onephonon.crystal.crystal import isotropic_U, mean_square
-from onephonon.disorder import Atoms, Disorder, DisorderWarning, Lattice, Rigid
+from onephonon.disorder import Atoms, Disorder, DisorderWarning, Lattice, Rigid, rigid_motion
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.network.bodies import Bodies, gather_bodies
 from onephonon.network.contacts import find_contacts
@@ -179,19 +179,22 @@ def test_atoms_that_have_less_are_counted():
     disorder = Disorder((Rigid(share=0.9),))
     n = int((0.9 * crystal.B.mean() > crystal.B).sum())
     assert 0 < n < crystal.n_atoms
-    with pytest.warns(DisorderWarning, match=f"{n} atoms? of 5 would move more") as caught:
+    with pytest.warns(
+        DisorderWarning, match=f"{n} atoms? of 5 would move more, in some direction"
+    ) as caught:
         disorder.check(bodies)
     assert str(crystal.labels[int(crystal.B.argmin())]) in str(caught[0].message)
     assert disorder.check(gather_bodies(uniform(), "asu")).remarks == ()
 
 
-def test_gradients():
-    crystal = made_up("P 1")
-    q = random(2, 3, seed=6)
+def test_gradients(monkeypatch):
+    monkeypatch.setattr(rigid_motion, "STEPS", 3)  # gradients are exact for any number
+    crystal = made_up("P 1", n_atoms=4)
+    q = random(1, 3, seed=6, size=0.6)
 
     def intensity(sigma, share, q, positions, U, order):
         changed = crystal.with_tensors(positions=positions, U=0.5 * (U + U.mT))
-        bodies = gather_bodies(changed, [0, 0, 1, 1, 2])
+        bodies = gather_bodies(changed, [0, 0, 0, 1])
         components = Rigid(sigma=sigma), Atoms(share=share), Rigid(motion="tls"), Atoms()
         points = list_points(changed.cell, q)
         return Disorder(components).intensity(bodies, points, order) / 10

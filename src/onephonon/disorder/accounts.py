@@ -96,10 +96,11 @@ def accounts_of(
     has = float(mean_square(bodies.U[atom].detach()))
     amounts = [float(mean_square(x[atom].detach())) for x in taken]
     most = max(range(len(amounts)), key=lambda i: amounts[i])
+    shared = "" if len(taken) == 1 else f" of {sum(amounts):.3g}"
     overdraft = (
-        f"{counted(n, 'atom')} of {bodies.crystal.n_atoms} would move more than the file's U "
-        f"allows, most of all {label}: {texts[most]!r} gives it {amounts[most]:.3g} of "
-        f"{sum(amounts):.3g} Å^2, and it has {has:.3g} Å^2; the intensity at high resolution is "
-        "too large there, take a smaller share"
+        f"{counted(n, 'atom')} of {bodies.crystal.n_atoms} would move more, in some direction, "
+        f"than the file's U allows, most of all {label}: its U is {has:.3g} Å^2 on average over "
+        f"directions, and {texts[most]!r} gives it {amounts[most]:.3g}{shared} Å^2; the intensity "
+        "at high resolution is too large there, take a smaller share"
     )
     return Accounts(texts, all_taken, left, B, B_of_crystal, smallest, (*remarks, overdraft))

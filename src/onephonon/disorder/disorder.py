@@ -147,6 +147,11 @@ class Disorder:
     ) -> tuple[tuple[Component, ...], list[Tensor], tuple[str, ...]]:
         """The components with amounts, their displacements, and remarks."""
         whole = bodies.mean(mean_square(bodies.U))
+        if not float(whole.detach()) > 0:
+            raise InputError(
+                f"the mean U of the crystal is {float(whole.detach()):g} Å^2, so components have "
+                "nothing to share; give B-factors"
+            )
         components = list(self.components)
         rest = [i for i, c in enumerate(components) if isinstance(c, Atoms) and c.share is None]
         taken = {i: c.displacements(bodies) for i, c in enumerate(components) if i not in rest}

@@ -23,7 +23,7 @@ from onephonon.scattering.points import QPoints
 from .amount import Number, amount_parameters, check_amount, check_names
 from .component import Parameter
 from .notation import component_text
-from .rigid_motion import fitted_motion
+from .rigid_motion import cartesian_displacements, fitted_motion
 from .sums import NUMBERS_AT_A_TIME, at_valid_points, orders_of_exponential, squared_along
 
 MOTIONS = ("translations", "tls")
@@ -117,7 +117,7 @@ class Rigid:
         C = self.covariances(bodies)[bodies.body]
         if C.shape[1] == 3:
             return C
-        A = cartesian_displacements(bodies)
+        A = cartesian_displacements(bodies.offsets)
         return A @ C @ A.mT
 
     def intensity(
@@ -195,14 +195,6 @@ def amplitudes(q: Tensor, F: Tensor, first: Tensor) -> Tensor:
     """
     along = torch.complex(q, torch.zeros_like(q))[:, None, :].expand_as(first)
     return torch.cat([F[:, :, None] * along, torch.linalg.cross(first, along, dim=2)], dim=2)
-
-
-def cartesian_displacements(bodies: Bodies) -> Tensor:
-    """A_j for Cartesian translations and librations about the centroids, (n_cell_atoms, 3, 6)."""
-    eye = torch.eye(3, dtype=bodies.U.dtype, device=bodies.U.device)
-    eye = eye.expand(bodies.n_cell_atoms, 3, 3)
-    libration = torch.linalg.cross(eye, bodies.offsets[:, :, None].expand_as(eye), dim=1)
-    return torch.cat([eye, libration], dim=2)
 
 
 def own_pairs(bodies: Bodies, C: Tensor) -> BodyPairs:

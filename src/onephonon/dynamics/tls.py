@@ -167,8 +167,7 @@ def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:
         About the centroids.
     """
     n_atoms = len(U)
-    eye = torch.eye(3, dtype=U.dtype, device=U.device)
-    isotropic = (U - mean_square(U)[:, None, None] * eye).abs().amax((1, 2)) < ISOTROPIC
+    isotropic = is_isotropic(U)
     body = bodies.body[:n_atoms]
     results = []
     for b in range(len(bodies.names)):
@@ -176,6 +175,12 @@ def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:
         results.append(_fit_one(bodies.offsets[:n_atoms][here], U[here], isotropic[here]))
     T, L, S, rank, residual = (torch.stack(part) for part in zip(*results, strict=True))
     return FittedTLS(TLS(T, L, S, centroids(bodies)), rank, residual)
+
+
+def is_isotropic(U: Tensor) -> Tensor:
+    """Whether each U (n, 3, 3) is a multiple of 1, as from a B-factor, shape (n,), bool."""
+    eye = torch.eye(3, dtype=U.dtype, device=U.device)
+    return (U - mean_square(U)[:, None, None] * eye).abs().amax((1, 2)) < ISOTROPIC
 
 
 def _fit_one(offsets: Tensor, U: Tensor, isotropic: Tensor) -> tuple[Tensor, ...]:
