@@ -139,15 +139,17 @@ class Ascending:
 
 @dataclass(frozen=True)
 class Reads:
-    """A file that is read."""
+    """A file that is read, or a folder of files."""
+
+    folder: bool = False
 
     def check(self, option: str, value: Any) -> None:
-        """Raise FileError for anything but a file, if it is there."""
+        """Raise FileError for anything else, if it is there."""
         _check_named(option, value)
         kind = _kind(value)
-        if kind == "a folder":
+        if kind == "a folder" and not self.folder:
             raise FileError(f"{value} is a folder; name a file in it")
-        if kind:
+        if kind not in ("", "a folder"):
             raise FileError(f"{value} is {kind}, not a file; save its content to a file first")
 
 
@@ -170,6 +172,7 @@ class Writes:
 
 
 READS = Reads()
+READS_FOLDER = Reads(folder=True)
 WRITES = Writes()
 WRITES_FOLDER = Writes(folder=True)
 

@@ -19,7 +19,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from onephonon.core.errors import FileError, OnePhononError
 
-from .checks import READS, Check, Given, check_text
+from .checks import Check, Given, Reads, check_text
 from .spelling import with_options
 from .terminal import echo, memory_shown
 
@@ -213,7 +213,7 @@ def _build(
 
 def _is_input(annotation: Any) -> bool:
     """Whether an option or argument names a file that is read."""
-    return READS in get_args(annotation)[1:]
+    return any(isinstance(extra, Reads) for extra in get_args(annotation)[1:])
 
 
 def _is_repeated(kind: Any) -> bool:

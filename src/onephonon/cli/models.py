@@ -58,8 +58,10 @@ def build_model(structure: Path, arguments: dict[str, Any], **points: Any) -> On
 
 def show_zone_average(model: OnePhonon, quiet: bool) -> None:
     """Write the mesh of the zone average and its estimated error on standard error."""
+    if quiet or not model.has_lattice:
+        return
     lattice = model.lattice
-    if quiet or lattice.fixed_scale is not None:
+    if lattice.fixed_scale is not None:
         return
     with progress(quiet):
         error = lattice.zone_average_error()

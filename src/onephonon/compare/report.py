@@ -126,16 +126,31 @@ def to_dict(agreement: Agreement) -> dict[str, Any]:
     return plain
 
 
-def write_json(agreement: Agreement, path: str | os.PathLike[str], force: bool = False) -> None:
+def write_json(
+    agreement: Agreement,
+    path: str | os.PathLike[str],
+    force: bool = False,
+    held_out: Agreement | None = None,
+) -> None:
     """Write all numbers of a comparison as JSON.
+
+    Parameters
+    ----------
+    agreement : Agreement
+    path : path
+    force : bool
+        Overwrite an existing file.
+    held_out : Agreement, optional
+        A second comparison, of voxels left out of a fit, under the key 'held_out'.
 
     Raises
     ------
     FileError
         If the file exists and `force` is not set, or cannot be written.
     """
+    found = to_dict(agreement) | ({} if held_out is None else {"held_out": to_dict(held_out)})
     with replacing(path, force) as temporary:
-        text = json.dumps(to_dict(agreement), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 

@@ -17,9 +17,8 @@ from onephonon.crystal.reindexing import Reindexing
 from onephonon.crystal.symmetry import FRIEDEL, laue_operators
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
+from onephonon.model.symmetry import is_symmetric
 from onephonon.model.voxels import points_at, voxel_average
-from onephonon.scattering.laue_symmetry import has_laue_symmetry
-from onephonon.scattering.multiphonon.higher_orders import HigherOrders
 from onephonon.scattering.quadrature import Quadrature, choose_quadrature, holds_bragg
 from onephonon.scattering.voxel_orientations import (
     equivalent_operators,
@@ -54,7 +53,7 @@ def compare_model(
     *,
     average: int | None = None,
     leave_out: float = 0.0,
-    use_data_adp: bool = False,
+    use_data_adp: bool | None = None,
     multiplicity: NDArray[Any] | None = None,
     nulls: Sequence[NullModel] = (),
     progress: ProgressLike | None = None,
@@ -74,8 +73,9 @@ def compare_model(
     leave_out : float
         Fraction of the distance from a Bragg point to the faces of its voxel that is excluded
         from the average; see `Quadrature`.
-    use_data_adp : bool
-        Compute Debye-Waller factors from the B or U of the file.
+    use_data_adp : bool, optional
+        Compute Debye-Waller factors from the B or U of the file, as is always done with
+        components of disorder beyond the lattice.
     multiplicity : ndarray, shape of the data, optional
     nulls : sequence of NullModel
         Null models to compare at the same voxels, such as `null_models()`.
@@ -180,7 +180,7 @@ def simulate_at(
     reindexings: Sequence[Reindexing],
     quadrature: Quadrature | None = None,
     *,
-    use_data_adp: bool = False,
+    use_data_adp: bool | None = None,
     progress: ProgressLike | None = None,
     **run: Any,
 ) -> dict[str, Float64]:
@@ -196,7 +196,7 @@ def simulate_at(
     quadrature : Quadrature, optional
         Average over voxels, along the axes of the data; by default the model is evaluated at the
         voxel centres.
-    use_data_adp : bool
+    use_data_adp : bool, optional
     progress, **run
         See `voxel_average`.
 
@@ -240,7 +240,7 @@ def simulate_at(
 
 def symmetry_of(
     model: OnePhonon,
-    use_data_adp: bool = False,
+    use_data_adp: bool | None = None,
     orders: int | str | None = None,
     q_max: float = 0.0,
 ) -> Float64:
@@ -252,21 +252,14 @@ def symmetry_of(
     Parameters
     ----------
     model : OnePhonon
-    use_data_adp : bool
+    use_data_adp : bool, optional
     orders : int or 'all', optional
         Instead of the model's.
     q_max : float
         Largest |q|, 1/Å, for orders beyond the first; by default these are not tested.
     """
     with torch.no_grad():
-        bound = model.bound
-        lattice, rtol = bound.lattice, bound.numerics.rtol
-        summed = bound.orders.with_number(orders)
-        U, scale = lattice.displacements_and_scale(use_data_adp)
-        pairs, higher = bound.pairs(summed), None
-        if pairs is not None and q_max:
-            higher = HigherOrders.prepare(pairs, summed.number, q_max, rtol)
-        symmetric = has_laue_symmetry(lattice, U, scale, higher, q_max, rtol)
+        symmetric = is_symmetric(model.bound, use_data_adp, orders, q_max)
     return (model.crystal.laue_operators if symmetric else FRIEDEL).astype(np.float64)
 
 

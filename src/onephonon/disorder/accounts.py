@@ -16,7 +16,7 @@ from onephonon.network.bodies import Bodies
 NEGATIVE = -1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Accounts:
     """What components of disorder take of the atoms' U, and what they leave.
 
@@ -54,6 +54,27 @@ class Accounts:
     def overdrawn(self) -> Tensor:
         """Atoms of which the components take more than they have, shape (n_cell_atoms,), bool."""
         return self.smallest < NEGATIVE
+
+    def __str__(self) -> str:
+        """How the mean B is divided, in a line: ``lattice 7.6, liquid 7.6, left 0``."""
+        names = [text.partition(":")[0] for text in self.texts]
+        alike = len(set(names)) < len(names)
+        B, whole = self.B.detach().tolist(), float(self.B_of_crystal.detach())
+        parts = zip(self.texts if alike else names, B, strict=True)
+        divided = [f"{name} {_shown(b)}" for name, b in parts]
+        return (
+            f"of the file's mean B of {_shown(whole)} Å^2: {', '.join(divided)}, "
+            f"left {_shown(whole - sum(B))}"
+        )
+
+    def __repr__(self) -> str:
+        """The division of the mean B, and the remarks, each in a line."""
+        return "\n".join([str(self), *self.remarks])
+
+
+def _shown(B: float) -> str:
+    """A B-factor with the digits that files have."""
+    return "0" if abs(B) < 0.005 else f"{B:.3g}"
 
 
 def accounts_of(

@@ -9,6 +9,8 @@ from typing import Any
 from onephonon.scattering.bound_model import BoundModel
 from onephonon.scattering.order_error import order_error
 
+from .bound_sum import BoundSum
+
 
 def map_header(
     bound: BoundModel, parameters: Mapping[str, Any], use_data_adp: bool = False
@@ -16,21 +18,30 @@ def map_header(
     """Metadata of a calculated map for its file."""
     from onephonon import __version__
 
+    crystal = bound.lattice.crystal
+    own = motion_header(bound) | {"engine": str(bound.engine)}
+    own |= orders_header(bound, use_data_adp)
+    return {
+        "cell": crystal.cell.parameters,
+        "spacegroup": crystal.spacegroup,
+        "units": "e^2 per cell",
+        "parameters": dict(parameters) | own,
+        "version": __version__,
+    }
+
+
+def motion_header(bound: BoundModel) -> dict[str, Any]:
+    """What moves: the lattice's scale and mesh, and the components of disorder of a sum."""
+    if isinstance(bound, BoundSum):
+        settled = bound.disorder.settled(bound.lattice.bodies)
+        text = {"disorder": bound.disorder.text, "disorder_amounts": settled.text}
+        return text | (motion_header(bound.of_lattice()) if bound.has_lattice else {})
     lattice = bound.lattice
-    own = {
+    return {
         "thermal_scale": float(lattice.thermal_scale.detach()),
         "mesh": list(lattice.mesh),
         "zone_average": lattice.zone_average,
         "occupation": "classical" if lattice.occupation is None else str(lattice.occupation),
-        "engine": str(bound.engine),
-    }
-    own |= orders_header(bound, use_data_adp)
-    return {
-        "cell": lattice.crystal.cell.parameters,
-        "spacegroup": lattice.crystal.spacegroup,
-        "units": "e^2 per cell",
-        "parameters": dict(parameters) | own,
-        "version": __version__,
     }
 
 
@@ -39,6 +50,9 @@ def orders_header(bound: BoundModel, use_data_adp: bool = False) -> dict[str, An
     orders = bound.orders
     if orders.first_only:
         return {"orders": 1}
+    if isinstance(bound, BoundSum):
+        mesh = list(orders.mesh or bound.lattice.mesh)
+        return {"orders": orders.name} | ({"multiphonon_mesh": mesh} if bound.has_lattice else {})
     error = order_error(bound, use_data_adp)
     known = {"order_error": error.order, "multiphonon_mesh_error": error.mesh}
     return {

@@ -34,6 +34,7 @@ from onephonon.scattering.grid_intensity import (
 from onephonon.scattering.grid_symmetry import Symmetry
 from onephonon.scattering.multiphonon.higher_orders import at_points_bytes
 
+from .bound_sum import BoundSum
 from .fingerprint import inputs_of
 from .map_header import map_header
 
@@ -43,6 +44,9 @@ SLAB_BYTES = 256 * 2**20
 #: Memory for each point of a map that is not written in parts, bytes: on the mesh, and by direct
 #: sums.
 MESH_BYTES, DIRECT_BYTES = 80, 240
+
+#: Memory of sums over pairs of atoms, bytes.
+PAIRS_BYTES = 400_000_000
 
 #: Data types of values in a file.
 STORED = ("float32", "float64")
@@ -76,7 +80,7 @@ def to_map(
     bound: BoundModel,
     *,
     rank: int | Sequence[int] = -1,
-    use_data_adp: bool = False,
+    use_data_adp: bool | None = None,
     orders: int | str | None = None,
     intensity: Tensor | None = None,
     list_shape: tuple[int, int, int] | None = None,
@@ -108,6 +112,7 @@ def to_map(
         Without gradient.
     """
     check_stored(stored)
+    use_data_adp = bound.uses_data_adp(use_data_adp)
     bound = replace(bound, orders=bound.orders.with_number(orders))
     with torch.no_grad():
         if intensity is None:
@@ -130,7 +135,10 @@ def _intensity(
     bound: BoundModel, rank: int | Sequence[int], use_data_adp: bool, progress: Progress
 ) -> Tensor:
     """The whole intensity, after its memory has been stated."""
-    if bound.orders.first_only or rank != -1:
+    if isinstance(bound, BoundSum):
+        higher = 0 if bound.orders.first_only else at_points_bytes(bound.engine)
+        state_memory(bound, progress, PAIRS_BYTES + higher)
+    elif bound.orders.first_only or rank != -1:
         state_memory(bound, progress)
     elif bound.grid is None or bound.engine.name != "mesh":
         state_memory(bound, progress, at_points_bytes(bound.engine))
@@ -146,7 +154,7 @@ def write_map(
     path: str | os.PathLike[str],
     *,
     rank: int | Sequence[int] = -1,
-    use_data_adp: bool = False,
+    use_data_adp: bool | None = None,
     orders: int | str | None = None,
     intensity: Tensor | None = None,
     unique: bool = False,
@@ -189,10 +197,15 @@ def write_map(
         If options contradict each other, or the file cannot be written.
     """
     output, progress = Path(path), Progress.of(progress)
+    use_data_adp = bound.uses_data_adp(use_data_adp)
     bound = replace(bound, orders=bound.orders.with_number(orders))
     on_mesh = bound.engine.name == "mesh"
     stored = check_stored(stored or ("float32" if on_mesh else "float64"))
     whole = bound.grid is not None and on_mesh and rank == -1 and intensity is None
+    if isinstance(bound, BoundSum):
+        whole = False
+        if unique:
+            bound.check_lattice_alone("unique")
     if unique and not whole:
         raise InputError("unique is for whole maps from the mesh: give samplings, engine='mesh'")
     if whole and output.suffix.lower() in (".h5", ".hdf5"):

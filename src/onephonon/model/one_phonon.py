@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from onephonon.core.tensors import inside_functorch, map_tensors
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.grid import HklGrid
 from onephonon.crystal.zone import check_mesh
+from onephonon.disorder.disorder import Disorder, DisorderWarning
 from onephonon.dynamics.displacements import check_zone_average
 from onephonon.dynamics.lattice_model import LatticeModel, default_mesh
 from onephonon.dynamics.normal_modes import Modes, mass_factor_inverse
@@ -49,7 +51,9 @@ from onephonon.scattering.q_source import QSource, Sampling
 
 from . import inputs, map_writing, spring_derivatives
 from .attributes import Checked, Delegated, Fixed
+from .bound_sum import BoundSum, no_lattice
 from .crystal_source import CrystalSource
+from .disorder_plan import DisorderLike, DisorderPlan
 
 
 class OnePhonon(nn.Module):
@@ -126,6 +130,12 @@ class OnePhonon(nn.Module):
     multiphonon_mesh : three int, optional
         Mesh of the Brillouin zone for the covariances of orders beyond the first; by default
         `mesh`.
+    disorder : str, Disorder, or sequence of components, optional
+        Kinds of motion whose scattering is summed, such as ``'lattice+liquid:scope=asu,gamma=8'``
+        or ``['lattice', Liquid(gamma=8.0)]``; by default the lattice alone. Debye-Waller factors
+        are then those of the file's U, which is that of all motion, and each component has a share
+        of it. Numbers become parameters of the module, in `component_parameters`; tensors are used
+        without copying. Without 'lattice' no springs are needed. See `onephonon.disorder`.
     dtype : torch.dtype
     device : torch.device or str, optional
     **structure_options
@@ -152,6 +162,7 @@ class OnePhonon(nn.Module):
 
     group_by = Fixed[GroupBy]("contacts are sorted by body when the model is built")
     gnm_cutoff = Fixed[float]("contacts are found once, when the model is built")
+    _plan = Fixed[DisorderPlan | None]("its numbers are parameters of the module")
     contacts = Fixed[Contacts]("they are found once, when the model is built")
     occupation = Fixed[Occupation | None]("springs are absolute at one temperature")
     model = Checked(inputs.check_spring_model)
@@ -221,6 +232,7 @@ class OnePhonon(nn.Module):
         rtol: float = 1e-6,
         orders: int | str = 1,
         multiphonon_mesh: Sequence[int] | None = None,
+        disorder: DisorderLike | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
         **structure_options: Any,
@@ -239,6 +251,7 @@ class OnePhonon(nn.Module):
         self.engine, self.solver, self.rtol, self.batch_size = engine, solver, rtol, batch_size
         self.res_limit, self.bragg_tolerance = res_limit, bragg_tolerance
         self.orders, self.multiphonon_mesh = orders, multiphonon_mesh
+        self._plan = DisorderPlan.of(disorder)
         self._source = QSource.from_samplings((hsampling, ksampling, lsampling))
         bodies = self.bodies
         self.zone_average = zone_average
@@ -255,9 +268,29 @@ class OnePhonon(nn.Module):
         self.springs: Any = None
         if springs is not None:
             self.springs = inputs.make_springs(bodies, self.contacts, springs)
+        self.component_parameters: nn.ParameterDict | None = None
+        if self._plan is not None:
+            self._add_components(self._plan, springs is not None)
         with torch.no_grad():
-            where = "springs" if self.springs else f"model {model!r}"
-            check_lattice(self.lattice, self.spring_source, where)
+            if self.has_lattice:
+                where = "springs" if self.springs else f"model {model!r}"
+                check_lattice(self.lattice, self.spring_source, where)
+            if self.disorder is not None:
+                _warn_of_overdraft(self.disorder, self.bodies)
+
+    def _add_components(self, plan: DisorderPlan, with_springs: bool) -> None:
+        """Make the numbers of components parameters of the module."""
+        if with_springs and not plan.has_lattice:
+            raise InputError(
+                f"springs are of the lattice, which disorder {plan.text!r} lacks; leave them out, "
+                "or add 'lattice'"
+            )
+        numbers = plan.numbers()
+        if numbers:
+            U = self.bodies.U
+            self.component_parameters = nn.ParameterDict(
+                {name: inputs.to_parameter(value, U) for name, value in numbers.items()}
+            )
 
     @property
     def spring_source(self) -> SpringSource:
@@ -279,7 +312,38 @@ class OnePhonon(nn.Module):
 
         Rebuilt whenever gradients are recorded, since the caller's tensors serve many backward
         passes; otherwise cached for as long as its inputs have the same values.
+
+        Raises
+        ------
+        InputError
+            If it is not one of the components of `disorder`.
         """
+        if self._plan is not None and not self.has_lattice:
+            raise no_lattice(self._plan.text)
+        return self._lattice
+
+    @property
+    def has_lattice(self) -> bool:
+        """Whether the lattice is one of the components of `disorder`."""
+        return self._plan is None or self._plan.has_lattice
+
+    @property
+    def disorder(self) -> Disorder | None:
+        """The components of disorder; None for the lattice alone.
+
+        ``model.disorder.accounts(model.bodies)`` says what each takes of the atoms' U.
+        """
+        return None if self._plan is None else self._components_of(self._lattice)
+
+    def _components_of(self, lattice: LatticeModel) -> Disorder:
+        """The components of disorder, with this lattice."""
+        assert self._plan is not None
+        values = dict(self.component_parameters or {})
+        return self._plan.build(lattice, self.numerics, self.multiphonon_mesh, values)
+
+    @property
+    def _lattice(self) -> LatticeModel:
+        """The lattice; of a sum without it, the crystal and its bodies alone are of use."""
         springs, scale = self.spring_source, self._scale.get("s")
 
         def build() -> LatticeModel:
@@ -314,7 +378,11 @@ class OnePhonon(nn.Module):
         limits = self.res_limit, self.bragg_tolerance
         orders = Orders(mesh=self.multiphonon_mesh).with_number(self.orders)
         caches = self._cache, self._cache
-        return BoundModel(self.lattice, self._source, self.numerics, *limits, orders, *caches)
+        lattice = self._lattice
+        parts = lattice, self._source, self.numerics, *limits, orders, *caches
+        if self._plan is None:
+            return BoundModel(*parts)
+        return BoundSum(*parts, disorder=self._components_of(lattice))
 
     @property
     def numerics(self) -> Numerics:
@@ -366,7 +434,7 @@ class OnePhonon(nn.Module):
     def apply_disorder(
         self,
         rank: int | Sequence[int] = -1,
-        use_data_adp: bool = False,
+        use_data_adp: bool | None = None,
         *,
         orders: int | str | None = None,
         G: Tensor | None = None,
@@ -380,8 +448,9 @@ class OnePhonon(nn.Module):
         rank : int or sequence of int
             -1 for the intensity of all modes, or the number of a mode, or of several modes to sum,
             counted from 0, the softest at each wavevector.
-        use_data_adp : bool
-            Use the U of the crystal in the Debye-Waller factors instead of the model's.
+        use_data_adp : bool, optional
+            Use the U of the crystal in the Debye-Waller factors instead of the model's, as is
+            always done with components beyond the lattice (`disorder`).
         orders : int or 'all', optional
             Sum this number of orders, or all, instead of the model's `orders`.
         G : Tensor, shape (N, D), optional
@@ -395,7 +464,8 @@ class OnePhonon(nn.Module):
         -------
         Tensor, shape (N,), e^2 per cell
             NaN beyond the resolution limit and at Bragg points, which do not affect gradients.
-            Differentiable in springs, positions, U or B, occupancies, cell and q.
+            Differentiable in springs, parameters of components, positions, U or B, occupancies,
+            cell and q.
 
         Raises
         ------
@@ -410,12 +480,15 @@ class OnePhonon(nn.Module):
     @property
     def order_error(self) -> OrderError:
         """Estimated errors of the sum of `orders`, with the model's ADPs; see `order_error`."""
-        return order_error(self.bound)
+        bound = self.bound
+        bound.check_lattice_alone("order_error")
+        return order_error(bound)
 
     def one_phonon_share(
         self, d_min: float, d_max: float = math.inf, **options: Any
     ) -> OnePhononShare:
         """Share of one phonon in the intensity, by resolution; see `one_phonon_share`."""
+        self.bound.check_lattice_alone("one_phonon_share")
         options = {"mesh": self.multiphonon_mesh} | options
         return one_phonon_share(self.lattice, d_min, d_max, **options)
 
@@ -534,6 +607,13 @@ class OnePhonon(nn.Module):
             f"{bodies.n_dof} degrees of freedom, {self.contacts.n_contacts} contacts, "
             f"{self.n_points} q"
         )
+
+
+def _warn_of_overdraft(disorder: Disorder, bodies: Bodies) -> None:
+    """Warn if components would move atoms further than the file's U allows."""
+    found = disorder.accounts(bodies)
+    if bool(found.overdrawn.any()):
+        warnings.warn(found.remarks[-1], DisorderWarning, stacklevel=3)
 
 
 #: Name of the model in a former package.

@@ -63,6 +63,7 @@ def jacobian(
         If the springs are plain constants or a user's function, the motion is not classical, or
         `G` is given with orders beyond the first.
     """
+    bound.check_lattice_alone("the Jacobian by springs")
     _check_amplitudes(bound, G)
     return spring_jacobian(_dependence(bound, springs, hold), G=G, **_options(bound))
 
@@ -95,6 +96,7 @@ def normal_equations(
     vector : Tensor, shape (n,)
         For the spring constants, then the columns.
     """
+    bound.check_lattice_alone("the Jacobian by springs")
     _check_amplitudes(bound, G)
     return spring_normal_equations(
         _dependence(bound, springs, hold),

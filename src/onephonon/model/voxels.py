@@ -32,7 +32,7 @@ def voxel_average(
     *,
     leave_out: float = 0.0,
     matrix: ArrayLike | None = None,
-    use_data_adp: bool = False,
+    use_data_adp: bool | None = None,
     nodes_at_a_time: int = NODES_AT_A_TIME,
     progress: ProgressLike | None = None,
     **run: Any,
@@ -48,7 +48,7 @@ def voxel_average(
     matrix : array, shape (3, 3), optional
         The model is evaluated at ``matrix @ hkl``, for voxels of data with another indexing than
         the model.
-    use_data_adp : bool
+    use_data_adp : bool, optional
         Use the B or U of the crystal in the Debye-Waller factors; see `OnePhonon.apply_disorder`.
     nodes_at_a_time : int
         Affects memory, not the result.

@@ -87,6 +87,7 @@ def fit_springs(
         have another than classical occupation.
     """
     settings = settings or FitSettings()
+    model.bound.check_lattice_alone("a fit of springs")
     if model.occupation is not None:
         raise InputError(
             "springs are fitted with classical motion, whose intensities are proportional to the "

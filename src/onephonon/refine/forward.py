@@ -7,7 +7,7 @@ where they are too large for that.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -83,10 +83,23 @@ class BoundModel:
         n_points, on_grid = self.source.n_points, self.grid is not None
         return diffuse.engine_for(self.lattice, self.numerics, n_points, on_grid)
 
+    def uses_data_adp(self, wanted: bool | None) -> bool:
+        """Whether Debye-Waller factors are from the U of the crystal; by default they are not."""
+        return bool(wanted)
+
+    def check_lattice_alone(self, what: str) -> None:
+        """Check that all motion is that of the lattice, to which `what` belongs.
+
+        Raises
+        ------
+        InputError
+            If there is other disorder; here there is none.
+        """
+
     def intensity(
         self,
         rank: int | Sequence[int] = -1,
-        use_data_adp: bool = False,
+        use_data_adp: bool | None = None,
         *,
         orders: int | str | None = None,
         G: Tensor | None = None,
@@ -98,6 +111,7 @@ class BoundModel:
         See `OnePhonon.apply_disorder`.
         """
         lattice, progress = self.lattice, Progress.of(progress)
+        use_data_adp = self.uses_data_adp(use_data_adp)
         ranks = check_ranks(rank, lattice.bodies.n_dof)
         summed = self.orders.with_number(orders)
         if ranks is not None:

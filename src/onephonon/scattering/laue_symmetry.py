@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from onephonon.crystal.cell import UnitCell
+from onephonon.crystal.crystal import Crystal
 from onephonon.dynamics.lattice_model import LatticeModel
 
 from .amplitudes.direct import DirectEngine
@@ -49,15 +50,15 @@ def has_laue_symmetry(
         Accuracy of the orders beyond the first.
     """
     # At resolutions of about 4 Å, where every atom contributes.
-    points = _trial_points(lattice, 0.0)
-    if not _equal(_first_order(lattice, points, U, scale), 0.0):
+    points = trial_points(lattice.crystal, 0.0)
+    if not images_agree(_first_order(lattice, points, U, scale), 0.0):
         return False
     if higher is None or not q_max:
         return True
-    points = _trial_points(lattice, q_max)
+    points = trial_points(lattice.crystal, q_max)
     total = _first_order(lattice, points, U, scale)
     total = total + higher.at_points(DirectEngine(), points, U)
-    return _equal(total, rtol)
+    return images_agree(total, rtol)
 
 
 def _first_order(
@@ -67,20 +68,20 @@ def _first_order(
     return one_phonon_intensity(lattice.bodies, constants, points, U, scale, solver=solver)
 
 
-def _trial_points(lattice: LatticeModel, q_max: float) -> QPoints:
+def trial_points(crystal: Crystal, q_max: float) -> QPoints:
     """A few q and their images, one q after another; the longest is `q_max`, unless it is 0."""
     generator = torch.Generator().manual_seed(0)
     hkl = torch.rand(N_TRIAL_Q, 3, generator=generator, dtype=torch.float64)
-    rotations = torch.as_tensor(lattice.crystal.laue_operators, dtype=hkl.dtype)
+    rotations = torch.as_tensor(crystal.laue_operators, dtype=hkl.dtype)
     images = torch.einsum("nx,oxy->noy", hkl, rotations).reshape(-1, 3)
-    cell = UnitCell(lattice.crystal.cell.matrix.detach())
+    cell = UnitCell(crystal.cell.matrix.detach())
     q = cell.q_from_hkl((images * float(cell.volume) ** (1 / 3) / 4).to(cell.matrix))
     if q_max:
         q = q * (q_max / torch.linalg.vector_norm(q, dim=1).max())
     return list_points(cell, q)
 
 
-def _equal(found: Tensor, rtol: float) -> bool:
+def images_agree(found: Tensor, rtol: float) -> bool:
     """Whether images of each q have the same intensity."""
     found = found.reshape(N_TRIAL_Q, -1)
     spread = (found - found[:, :1]).abs().max(1).values

@@ -107,6 +107,7 @@ def softest_intensity(
         If there are not as many modes, or the model sums orders beyond the first.
     """
     bound, progress = bound_of(model), Progress.of(progress)
+    bound.check_lattice_alone(f"softest={n_modes}")
     lattice, points, numerics = bound.lattice, bound.points, bound.numerics
     bodies = lattice.bodies
     n = check_n_modes(n_modes, bodies.n_dof)

@@ -33,15 +33,23 @@ def print_agreement(found: Agreement, title: str) -> None:
 
 
 def save_agreement(
-    found: Agreement, title: str, results: ResultOptions, force: bool, quiet: bool
+    found: Agreement,
+    title: str,
+    results: ResultOptions,
+    force: bool,
+    quiet: bool,
+    held_out: Agreement | None = None,
 ) -> None:
-    """Save the requested files, and print their names."""
+    """Save the requested files, and print their names.
+
+    Of a fit, the JSON file has the comparison of voxels left out of it as 'held_out'.
+    """
     from onephonon.compare.report import write_csv, write_json
 
     if results.csv is not None:
         write_csv(found, results.csv, force)
     if results.json is not None:
-        write_json(found, results.json, force)
+        write_json(found, results.json, force, held_out)
     if results.png is not None:
         from onephonon.viz.plot.agreement import draw_agreement
         from onephonon.viz.plot.saving import save

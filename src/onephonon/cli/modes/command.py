@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,9 @@ from onephonon.core.files import make_folder
 
 from ..app import command
 from ..checks import WRITES_FOLDER, Given
+from ..disorder import show_disorder
 from ..models import build_model, model_arguments, show_zone_average
+from ..options.disorder import DisorderOptions
 from ..options.displacements import DisplacementOptions
 from ..options.network import NetworkOptions
 from ..options.output import OutputOptions
@@ -59,13 +61,14 @@ def modes(
     structure: StructureOptions,
     network: NetworkOptions,
     springs: SpringOptions,
+    disorder: DisorderOptions,
     displacements: DisplacementOptions,
 ) -> None:
     """Show vibrations: dispersion, density of states, speeds of sound, rigid-body motion, one mode.
 
     Frequencies follow from the B-factors of the file, which determine the thermal scale, and the
-    temperature at which they were measured. With --animate and no --output, only the animation is
-    written.
+    temperature at which they were measured; with --disorder, from the lattice's share of them. With
+    --animate and no --output, only the animation is written.
     """
     import torch
 
@@ -77,8 +80,10 @@ def modes(
     animation.check()
     tables = [] if output is None else [make_folder(output) / name for name in FILES]
     writing.check(*tables, animation.animate)
-    arguments = model_arguments(network, springs, displacements, structure)
+    arguments = model_arguments(network, springs, disorder, displacements, structure)
     model = build_model(file, arguments)
+    show_disorder(model, writing.quiet)
+    model = _lattice_of(model, file, arguments)
     show_remarks(model.crystal, file.name, writing.quiet)
     show_bodies(model.bodies, network.group_by, writing.quiet)
     show_zone_average(model, writing.quiet)
@@ -90,6 +95,17 @@ def modes(
             shown = write_mode_animation(model, file.stem, film, kelvin, animation, writing.force)
             if not writing.quiet:
                 echo(f"wrote {film}: {shown}")
+
+
+def _lattice_of(model: OnePhonon, file: Path, arguments: dict[str, Any]) -> OnePhonon:
+    """The lattice alone, at its share of the motion."""
+    from onephonon.model.bound_sum import BoundSum
+
+    bound = model.bound
+    if not isinstance(bound, BoundSum):
+        return model
+    scale = float(bound.of_lattice().lattice.thermal_scale.detach())
+    return build_model(file, arguments | {"disorder": None, "thermal_scale": scale})
 
 
 def _report(

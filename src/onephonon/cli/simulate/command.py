@@ -10,9 +10,11 @@ import typer
 from onephonon.core.errors import InputError
 
 from ..app import command
-from ..checks import WRITES
+from ..checks import WRITES, Given
+from ..disorder import show_disorder
 from ..models import build_model, model_arguments, show_zone_average
-from ..options.displacements import DebyeWallerOptions
+from ..options.disorder import DisorderOptions
+from ..options.displacements import DebyeWallerOptions, DisplacementOptions
 from ..options.network import NetworkOptions
 from ..options.numerics import NumericsOptions
 from ..options.occupation import OccupationOptions
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
     from onephonon.model.one_phonon import OnePhonon
 
+#: Options of springs and of what follows from them.
+OF_LATTICE = (*SpringOptions.names(), *DisplacementOptions.names(), *OccupationOptions.names())
+
 
 @command(
     "onephonon simulate model.pdb --h -8 8 3 --k -8 8 3 --l -8 8 3 --d-min 2 -o map.npz",
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
 def simulate(
     file: StructureFile,
     *,
+    given: Given,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="File to write; its ending gives the format."),
@@ -48,6 +54,7 @@ def simulate(
     structure: StructureOptions,
     network: NetworkOptions,
     springs: SpringOptions,
+    disorder: DisorderOptions,
     displacements: DebyeWallerOptions,
     occupation: OccupationOptions,
     orders: MultiphononOptions,
@@ -57,23 +64,37 @@ def simulate(
 ) -> None:
     """Compute the diffuse intensity on a grid, or at a list of q-vectors.
 
-    Maps computed on the mesh (see --engine) are written to .h5 in parts: repeat an interrupted
-    command, and it continues where it stopped.
+    Maps computed on the mesh (see --engine), unless with --disorder, are written to .h5 in parts:
+    repeat an interrupted command, and it continues where it stopped.
     """
     from onephonon.maps.io.registry import check_map_ending
 
     check_map_ending(output)
     writing.check(output)
+    disorder.check_with(given, OF_LATTICE)
     modes.check_orders(orders.summed)
     where, list_shape = points.read()
-    how = modes.arguments() | {"use_data_adp": displacements.use_data_adp}
-    described = (points, network, springs, displacements, occupation, orders, numerics, structure)
+    how = modes.arguments() | {
+        "use_data_adp": displacements.use_data_adp or disorder.beyond_lattice
+    }
+    described = (
+        points,
+        network,
+        springs,
+        disorder,
+        displacements,
+        occupation,
+        orders,
+        numerics,
+        structure,
+    )
     arguments = model_arguments(*described)
     tensors = numerics.tensor_arguments() | occupation.read()
     model = build_model(file, arguments, **where, **tensors)
     show_remarks(model.crystal, file.name, writing.quiet)
     show_bodies(model.bodies, network.group_by, writing.quiet)
     show_zone_average(model, writing.quiet)
+    show_disorder(model, writing.quiet)
     how_moved = occupation.recorded()
     parameters = {"structure": file.name, **arguments, **how_moved, **how, "dtype": numerics.dtype}
     engine = model.chosen_engine
@@ -81,8 +102,9 @@ def simulate(
         echo(f"engine: {engine}", err=True)
     stored = map_file.stored("float64" if engine.name == "direct" else "float32")
     _check_streaming(model, output, how, map_file.unique)
-    show_orders(model.bound, displacements.use_data_adp, writing.quiet)
-    if modes.every and not writing.quiet:
+    if model.disorder is None:
+        show_orders(model.bound, displacements.use_data_adp, writing.quiet)
+    if modes.every and not writing.quiet and model.disorder is None:
         show_share(model, range_of_model(model), displacements.use_data_adp, writing.quiet)
     softest = how.pop("softest", None)
     intensity = None
@@ -113,6 +135,7 @@ def _check_streaming(model: OnePhonon, output: Path, how: dict[str, Any], unique
         If an option requires that the map is written in parts and it is not, or the reverse.
     """
     on_mesh = model.chosen_engine.name == "mesh" and model.grid is not None and how["rank"] == -1
+    on_mesh = on_mesh and model.disorder is None
     if unique and not on_mesh:
         raise InputError("--unique is for whole maps from the mesh; add --engine mesh and ranges")
     streamed = on_mesh and output.suffix.lower() in (".h5", ".hdf5")
