@@ -236,6 +236,10 @@ def test_mirror_image_has_the_distances_and_the_other_hand():
         return float(torch.linalg.det(p[1:4] - p[0]))
 
     assert handedness(y) == pytest.approx(-handedness(x))
+    # Intensities of the molecule alone are others, also in a Laue group with mirror planes.
+    frame = frame_of(crystal)
+    before, after = (waves_of(c, frame.q)[1][:, :5].sum(1).abs() for c in (crystal, image))
+    assert float((before - after).abs().max()) > 0.1 * float(before.max())
 
 
 def test_segments_divide_every_atom():

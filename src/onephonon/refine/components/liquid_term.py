@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from scipy.interpolate import CubicSpline
 from scipy.stats import poisson
 from torch import Tensor
 
@@ -19,8 +21,10 @@ from onephonon.crystal.crystal import Crystal, mean_square
 from .liquid_ladder import PattersonMap, liquid_intensities
 from .voxel_frame import VoxelFrame
 
-#: Step of the logarithm of the length for its derivative, which errs by its square.
-STEP = 1e-2
+#: Largest change of the logarithm of the length from the start, a factor of 7, and number of
+#: lengths in that range between which intensities are interpolated by cubic splines: they err by
+#: less than 1e-3.
+MAX_CHANGE, N_LENGTHS = 2.0, 21
 
 #: Part of the intensity of an atom that orders left out may have, at the largest q.
 NEGLECTED = 1e-3
@@ -51,7 +55,7 @@ class PattersonLiquidTerm:
     fixed: bool = False
     order: int | None = 1
     name: str = "liquid"
-    max_change: float = 3.0
+    max_change: float = MAX_CHANGE
 
     @property
     def text(self) -> str:
@@ -95,25 +99,32 @@ class PattersonLiquidTerm:
             n += 1
         return n
 
+    @cached_property
+    def table(self) -> CubicSpline:
+        """Intensity (N,) as a function of the change of the logarithm of gamma."""
+        changes = np.linspace(-MAX_CHANGE, MAX_CHANGE, N_LENGTHS)
+        values = np.stack([self.at_length(self.gamma * math.exp(x)).numpy() for x in changes])
+        return CubicSpline(changes, values)
+
     def intensity(self, x: Tensor) -> Tensor:
         """Intensity at each voxel, e^2 per cell."""
-        return self._at(float(x.detach()[0]) if self.n else 0.0)
+        return self.slopes(x)[0]
 
     def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Intensity, and its derivative by the logarithm of gamma from a central difference."""
-        value = self.intensity(x)
+        """Intensity, and its derivative by the logarithm of gamma."""
         if not self.n:
+            value = self.at_length(self.gamma)
             return value, value.new_zeros(len(value), 0)
         at = float(x.detach()[0])
-        slope = (self._at(at + STEP) - self._at(at - STEP)) / (2 * STEP)
+        value, slope = (torch.from_numpy(self.table(at, n)).to(self.frame.q) for n in (0, 1))
         return value, slope[:, None]
 
-    def _at(self, change: float) -> Tensor:
+    def at_length(self, length: float) -> Tensor:
+        """Intensity at each voxel for a correlation length, without interpolation."""
         square = self.frame.q.square().sum(dim=1)
         total, factor = torch.zeros_like(square), torch.ones_like(square)
         for n, patterson in enumerate(self.patterson, start=1):
             factor = factor * square / n
-            length = self.gamma * math.exp(change) / n
-            found = liquid_intensities([patterson], self.frame, length)[:, 0].to(square)
+            found = liquid_intensities([patterson], self.frame, length / n)[:, 0].to(square)
             total = total + factor * found
         return total
