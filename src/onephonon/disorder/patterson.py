@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from onephonon.core.tensors import inside_functorch
+from onephonon.core.units import TWO_PI
 from onephonon.crystal.crystal import mean_square
+from onephonon.crystal.zone import ZONE_TOLERANCE, find_zone_points
 from onephonon.network.bodies import Bodies
 from onephonon.scattering.points import QPoints
 
@@ -22,8 +25,12 @@ from .radial_nodes import number_of_nodes
 from .radial_waves import RadialWaves
 from .smooth_pairs import SmoothSums, Window, bandwidth
 
-#: Shares of the accuracy: of the interpolation, the transforms and the window.
-PART = 0.1
+Float64 = NDArray[np.float64]
+
+#: Shares of the accuracy: of the interpolation, transforms, lattice sums and window, whose errors
+#: add up over pairs; and of the bandwidth, whose error is bounded by the sum of what is left out.
+PART = 0.01
+BAND_PART = 0.03
 
 #: Distance up to which pairs are summed one by one, Å.
 NEAR = 12.0
@@ -78,16 +85,24 @@ def fast_intensity(
     if not len(where):
         return result
     q = points.q[where].cpu().double().numpy()
+    alike = copies_are_alike(bodies, U, motion)
     radial = RadialWaves.of(bodies, U, motion, order)
     x = (q * q).sum(1)
     low, high = float(x.min()), float(x.max())
-    n_nodes = number_of_nodes(lambda y: _extreme_terms(radial, y), low, high, PART * rtol)
+    # No pair varies more with x than an atom with itself.
+    n_nodes = number_of_nodes(radial.self_terms, low, high, PART * rtol)
     accuracy = PART * rtol
     position = bodies.positions.cpu().double().numpy()
     if motion.group is not None:
-        pairs = pairs_within_groups(position, motion.group.cpu().numpy())
+        group = motion.group.cpu().numpy()
+        turned = [q]
+        if alike:  # the pairs of one copy are enough, seen from all sides
+            group = group[: bodies.n_cell_atoms // bodies.n_ops]
+            turned = [q @ turn for turn in _turns(bodies)]
+        pairs = pairs_within_groups(position[: len(group)], group)
         window = np.ones(len(pairs.first))
-        total = _near(pairs, window, motion, radial, q, n_nodes, accuracy)
+        every = _near(pairs, window, motion, radial, np.concatenate(turned), n_nodes, accuracy)
+        total = every.reshape(len(turned), -1).sum(0)
     else:
         matrix = bodies.crystal.cell.matrix.cpu().double().numpy()
         frac = (position @ np.linalg.inv(matrix).T) % 1.0
@@ -95,33 +110,71 @@ def fast_intensity(
         pairs = near_pairs(matrix, frac, NEAR)
         window = 1.0 - divide.distant(pairs.distance)
         total = _near(pairs, window, motion, radial, q, n_nodes, accuracy)
-        band = bandwidth(divide, motion.correlation, rtol)
+        band = bandwidth(divide, motion.correlation, BAND_PART * rtol)
         smooth = SmoothSums(
             radial, motion.correlation, divide, matrix, frac, band, n_nodes, accuracy
         )
-        zone = points.zone.index[where].cpu().numpy()
-        k_frac = points.zone.k_frac.detach().cpu().double().numpy()
-        used, zone = np.unique(zone, return_inverse=True)
-        total += smooth.at(q, k_frac[used], zone)
+        hkl = q @ matrix / TWO_PI
+        if alike:
+            hkl = with_few_wavevectors(hkl, bodies.crystal.laue_operators)
+        zone = find_zone_points(torch.from_numpy(hkl))
+        of_cell = np.linalg.inv(matrix)
+        total += smooth.at(TWO_PI * hkl @ of_cell, zone.k_frac.numpy(), zone.index.numpy())
     result[where] = torch.from_numpy(total).to(result)
     return result
 
 
+def copies_are_alike(bodies: Bodies, U: Tensor, motion: PairMotion) -> bool:
+    """Whether all copies scatter and move alike, and the cell has the symmetry exactly."""
+    for values in (mean_square(U.detach()), motion.root.detach()):
+        of_copies = values.reshape(bodies.n_ops, -1)
+        if bool((of_copies - of_copies[0]).abs().max() > SAME * values.abs().max()):
+            return False
+    turns = _turns(bodies)
+    return bool(np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).max() < SAME)
+
+
+def _turns(bodies: Bodies) -> Float64:
+    """Rotations of the copies in Cartesian axes, shape (n_ops, 3, 3)."""
+    cell, rotations = bodies.crystal.cell, bodies.crystal.rotations
+    turn = (cell.matrix @ rotations @ cell.inverse).detach()
+    return np.asarray(turn.cpu().double().numpy())
+
+
+def with_few_wavevectors(hkl: Float64, operators: NDArray[np.int64]) -> Float64:
+    """Equivalent hkl that have as few distinct wavevectors as possible.
+
+    Parameters
+    ----------
+    hkl : ndarray, shape (n, 3)
+    operators : ndarray, shape (n_operators, 3, 3)
+        Of the Laue group, ``hkl' = hkl @ R``.
+    """
+    best, chosen = None, hkl.copy()
+    for operator in operators:
+        image = hkl @ operator
+        key = np.round((image - np.rint(image)) / ZONE_TOLERANCE[torch.float64])
+        if best is None:
+            best = key
+            continue
+        # Lexicographic comparison, one index after another.
+        less = np.zeros(len(hkl), dtype=bool)
+        equal = ~less
+        for i in range(3):
+            less |= equal & (key[:, i] < best[:, i])
+            equal &= key[:, i] == best[:, i]
+        chosen[less], best[less] = image[less], key[less]
+    return chosen
+
+
 def _near(
     pairs: PairList,
-    window: np.ndarray[tuple[int], np.dtype[np.float64]],
+    window: Float64,
     motion: PairMotion,
     radial: RadialWaves,
-    q: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    q: Float64,
     n_nodes: int,
     accuracy: float,
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+) -> Float64:
     law = motion.correlation(torch.from_numpy(pairs.distance)).detach().numpy()
     return sum_of_pairs(pairs, law, window, radial, q, n_nodes, accuracy)
-
-
-def _extreme_terms(
-    radial: RadialWaves, x: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """The terms of atoms with themselves: none of other pairs varies more with x."""
-    return radial.self_terms(x)

@@ -41,8 +41,8 @@ class RadialWaves:
     @classmethod
     def of(cls, bodies: Bodies, U: Tensor, motion: PairMotion, order: int | None) -> RadialWaves:
         """From the tensors of the exact sum."""
-        values = (x.detach().cpu().double().numpy() for x in (mean_square(U), motion.root))
-        return cls(bodies, *values, order)
+        mean, root = (x.detach().cpu().double().numpy() for x in (mean_square(U), motion.root))
+        return cls(bodies, mean, root, order)
 
     def amplitudes(self, x: Float64) -> Float64:
         """``occ_j f_j exp(-x U_j / 2)``, shape (len(x), n_cell_atoms)."""

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import finufft
 import numpy as np
@@ -199,16 +200,17 @@ class SmoothSums:
         scale = np.linalg.norm(table, axis=1, keepdims=True)
         scale[scale == 0] = 1.0
         _, size, vectors = np.linalg.svd(table / scale, full_matrices=False)
-        rank = max(1, int((size > 0.1 * self.accuracy * size[0]).sum()))
+        rank = max(1, int((size > 0.3 * self.accuracy * size[0]).sum()))
         basis = vectors[:rank]
         x = [np.ascontiguousarray(axis) for axis in (TWO_PI * (self.frac % 1.0)).T]
         sums = finufft.nufft3d1(
             *x,
             np.ascontiguousarray(basis, dtype=np.complex128),
             shape,
-            eps=max(0.1 * self.accuracy, 1e-13),
+            eps=max(0.3 * self.accuracy, 1e-13),
             isign=1,
             modeord=1,
+            upsampfac=1.25 if self.accuracy > 1e-8 else 2.0,  # the coarser one has 9 digits
             nthreads=torch.get_num_threads(),
         )
         sums = np.asarray(sums).reshape(rank, *shape)
@@ -223,7 +225,7 @@ class SmoothSums:
 
     def _correlations(
         self, k_frac: Float64, orders: int, shape: tuple[int, int, int]
-    ) -> NDArray[np.complex128]:
+    ) -> NDArray[Any]:
         """``sum_R (1 - window) Gamma^n exp(i k.(r + R))`` on the mesh, (n_k, orders, *shape).
 
         Real for k = 0 alone.
@@ -273,7 +275,7 @@ class SmoothSums:
 
 @dataclass(frozen=True)
 class _StructureFactors:
-    """A few structure factors on half of the mesh, and their shares in those of nodes and orders."""
+    """A few structure factors on half of the mesh, and the shares of each in all of them."""
 
     basis: NDArray[np.complex128]
     shares: Float64
