@@ -100,7 +100,7 @@ def test_modes_are_those_of_the_lattices_share(tmp_path):
     [
         ("simulate S R -o o.npz --disorder liquidd", "--disorder component 'liquidd' does not"),
         ("simulate S R -o o.npz --disorder liquid", "--disorder component 'liquid' lacks gamma"),
-        ("simulate S R -o o.npz --disorder segments", "exists in fits only"),
+        ("simulate S R -o o.npz --disorder segments", "--disorder 'segments' is determined by data"),
         ("simulate S R -o o.npz --disorder rigid --rank 2", "--rank: only for the lattice alone"),
         ("simulate S R -o o.npz --disorder rigid --softest 2", "--softest: only for the lattice"),
         ("simulate S R -o o.h5 --disorder rigid --unique", "--unique: only for the lattice alone"),

@@ -248,7 +248,10 @@ class OnePhonon(nn.Module):
         self.engine, self.solver, self.rtol, self.batch_size = engine, solver, rtol, batch_size
         self.res_limit, self.bragg_tolerance = res_limit, bragg_tolerance
         self.orders, self.multiphonon_mesh = orders, multiphonon_mesh
-        self._plan = DisorderPlan.of(disorder)
+        plan = DisorderPlan.of(disorder)
+        if plan is not None:
+            plan = plan.with_files(structure_options | {"expand_p1": expand_p1})
+        self._plan = plan
         self._source = QSource.from_samplings((hsampling, ksampling, lsampling))
         bodies = self.bodies
         self.zone_average = zone_average
