@@ -1,6 +1,5 @@
 """Components of disorder in the user's model."""
 
-import warnings
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -16,7 +15,6 @@ from onephonon.compare.simulated import symmetry_of
 from onephonon.disorder import (
     Atoms,
     Disorder,
-    DisorderWarning,
     Lattice,
     Liquid,
     Rigid,
@@ -44,10 +42,7 @@ def q_vectors(n=5):
 
 def model_of(disorder, *where, crystal=None, **options):
     crystal = made_up("P 21 21 21") if crystal is None else crystal
-    with warnings.catch_warnings():
-        # Made-up B-factors are those of no lattice; what is said of it is tested below.
-        warnings.simplefilter("ignore", DisorderWarning)
-        return OnePhonon(crystal, *where, **OPTIONS | {"disorder": disorder} | options)
+    return OnePhonon(crystal, *where, **OPTIONS | {"disorder": disorder} | options)
 
 
 @torch.no_grad()
@@ -184,9 +179,9 @@ def test_numbers_are_parameters_of_the_module():
 @torch.no_grad()
 def test_accounts_are_read_in_a_line():
     crystal = made_up("P 21 21 21")
-    with pytest.warns(DisorderWarning, match="than the file's U allows"):
-        model = OnePhonon(crystal, disorder=SUM, **OPTIONS)
+    model = model_of(SUM, crystal=crystal)
     text = repr(model.disorder.accounts(model.bodies))
+    assert "than the file's U allows" in text
     B = float(crystal.B.mean())
     line = f"of the file's mean B of {B:.3g} Å^2: lattice {B / 2:.3g}, liquid {B / 2:.3g}, left 0"
     assert text.splitlines()[0] == line
