@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from onephonon.cli import app
 from onephonon.cli.orders import range_of_model, share_text
 from onephonon.cli.simulate.options import ModeOptions
 from onephonon.scattering import OnePhononShare, OrderError
+from onephonon.scattering.multiphonon.higher_orders import SeriesWarning
 from onephonon.scattering.multiphonon.settings import Orders
 from onephonon.scattering.one_phonon_share import is_quick
 from structures import DATA
@@ -82,6 +84,39 @@ def test_of_one_phonon_the_share_is_said_and_what_to_do(tmp_path: Path) -> None:
     np.savetxt(points, np.random.default_rng(0).normal(size=(20, 3)) * 4)
     files = [DATA / "5zck.pdb", "--q", points, "-o", tmp_path / "list.npz"]
     assert "; add the rest with --orders all" in run("simulate", *files)[1]
+
+
+def soft(path: Path, gamma: float, orders: object) -> list[object]:
+    """Arguments for a map of 5zck with soft springs."""
+    springs = ["--gamma-intra", gamma, "--gamma-inter", gamma, "--thermal-scale", 1]
+    mesh = ["--mesh", 3, 3, 3, "--orders", orders]
+    return ["simulate", DATA / "5zck.pdb", *RANGES, *springs, *mesh, "-o", path]
+
+
+def test_of_large_motions_one_warning(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        said = run(*soft(tmp_path / "soft.npz", 0.006, "all"))[1]
+    assert [w.category for w in told if "librations" in str(w.message)] == [SeriesWarning]
+    line = next(line for line in said.splitlines() if line.startswith("orders: "))
+    # A finer mesh is no help where more is left out.
+    assert re.search(r"about 10 % left out .* 3 x 3 x 3$", line)
+
+
+def test_of_motions_too_large_one_error_and_no_map(tmp_path: Path) -> None:
+    arguments = [str(a) for a in soft(tmp_path / "soft.npz", 1e-4, "all")]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).startswith("--orders all: atoms move too far")
+    assert "refine it" not in result.stderr
+    assert not (tmp_path / "soft.npz").exists()
+
+
+def test_of_the_first_orders_of_large_motions_no_error_is_known(tmp_path: Path) -> None:
+    said = run(*soft(tmp_path / "soft.npz", 1e-6, 3))[1]
+    line = next(line for line in said.splitlines() if line.startswith("orders: "))
+    assert "an unknown share left out with high orders" in line
+    assert "refine it" not in line
 
 
 def test_nothing_is_said_of_single_modes_or_with_quiet(tmp_path: Path) -> None:

@@ -364,7 +364,9 @@ def test_modes_softest_grid_list_and_meshes_agree():
 # ---- limits ---------------------------------------------------------------------------------
 
 
-def test_classical_limit_of_high_temperature():
+def test_classical_limit_of_high_temperature(monkeypatch):
+    # Hotter than a user's model may be.
+    monkeypatch.setattr("onephonon.dynamics.occupation.MAX_TEMPERATURE", math.inf)
     crystal = made_up("C 1 2 1")
     q = q_of(crystal)
     old = model(crystal, q_vectors=q)
@@ -596,6 +598,42 @@ def test_table_is_linear_between_and_constant_beyond():
     assert PopulationTable.of([[1.0, 3.0]])(f).tolist() == [3.0] * 7
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_rows_are_as_good_as_an_array(kind):
+    crystal, rows = made_up(), [[0.0, 1.0], [1.0, 1.5], [3.0, 0.5]]
+    q = q_of(crystal)
+    expected = model(crystal, q_vectors=q, temperature=COLD, populations=np.array(rows))()
+    given = kind(kind(row) for row in rows)
+    found = model(crystal, q_vectors=q, temperature=COLD, populations=given)()
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("scale", [None, 1.3])
+def test_negative_factors_are_refused_wherever_they_come_from(scale, tmp_path):
+    crystal = made_up()
+    options = {"q_vectors": q_of(crystal), "temperature": COLD, "thermal_scale": scale}
+    path = tmp_path / "pdos.txt"
+    path.write_text("0 1\n0.7 -0.2\n")
+    with pytest.raises(FileError, match=r"pdos.txt: .*factor at 0.7 THz is -0.2.*give 0 or more"):
+        model(crystal, **options, populations=path)
+    # A function that is negative only at frequencies of the model's modes, 0.1 THz and more.
+    low = model(crystal, **options, populations=lambda f: 1 - 1e3 * f * (f < thermal_frequency(1)))
+    with pytest.raises(InputError, match=r"factor at [\d.]+ THz is -[\d.]+,"):
+        low()
+    with pytest.raises(InputError, match=r"factor at [\d.]+ THz is nan,"):
+        model(crystal, **options, populations=lambda f: torch.where(f > 0, math.nan, 1.0))
+    # A table that becomes negative in place.
+    table = torch.tensor([[0.0, 1.0], [0.01, 1.0]], dtype=torch.float64)
+    made = model(crystal, **options, populations=table)
+    assert bool((made().detach() > 0).all())
+    table[1, 1] = -3.0
+    with pytest.raises(InputError, match=r"THz is -3"):
+        made()
+    # No motion at all is no fault.
+    still = model(crystal, **(options | {"thermal_scale": 1.0}), populations=[[0.0, 0.0]])
+    assert bool((still() == 0).all())
+
+
 def test_table_of_another_factor_at_rest():
     # A factor of 2 for all modes: twice the classical intensity, divergence and averages.
     crystal = made_up()
@@ -681,7 +719,7 @@ def test_reader_refuses_unknown_words(tmp_path):
         read_populations(path, "dos")
     with pytest.raises(InputError, match="temperature_k 100"):
         read_populations(path, "direct", 100.0)
-    with pytest.raises(InputError, match="temperature -3"):
+    with pytest.raises(InputError, match="temperature_k -3"):
         read_populations(path, "thermal", -3.0)
 
 
@@ -691,14 +729,22 @@ def test_reader_refuses_unknown_words(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature 0 K"),
-        ({"temperature": math.nan}, "temperature nan K"),
+        ({"temperature": 0.0}, "temperature 0.0: give a positive"),
+        ({"temperature": math.nan}, "temperature nan: give a positive"),
+        ({"temperature": "300"}, "temperature '300': give a positive"),
+        ({"temperature": [300]}, r"temperature \[300\]: give a positive"),
+        ({"temperature": True}, "temperature True: give a positive"),
+        ({"temperature": 10_001.0}, "temperature 10001.0: .* at most 10,000"),
         ({"temperature": 100.0, "solver": "condensed"}, "solver='condensed' has no modes"),
         ({"populations": [[0.0, 1.0]]}, "give temperature"),
         ({"temperature": 100.0, "populations": torch.ones(2, 3)}, "shape \\(2, 3\\)"),
         ({"temperature": 100.0, "populations": 5}, "populations int"),
         ({"temperature": 100.0, "populations": lambda f: 1 / f}, "factor at 0 THz is inf"),
         ({"temperature": 100.0, "populations": lambda f: f.sum()}, "returned shape"),
+        ({"temperature": 100.0, "populations": [[0.0, 1.0], [2.0]]}, "not an array of numbers"),
+        ({"temperature": 100.0, "populations": []}, r"shape \(0,\)"),
+        ({"temperature": 100.0, "populations": [[0, 1], [2.5, -0.5]]}, "at 2.5 THz is -0.5"),
+        ({"temperature": 100.0, "populations": lambda f: f - 0.25}, "at 0 THz is -0.25"),
     ],
 )
 def test_invalid_options(options, message):
@@ -724,3 +770,26 @@ def test_jacobian_and_torch_func_are_refused():
     one = made.lattice
     with pytest.raises(GradientError, match=r"torch\.func"):
         torch.func.grad(lambda x: one._displacements((2, 2, 2), scale=x).sum())(one.thermal_scale)
+
+
+@pytest.mark.parametrize("scale", [None, 1.3])
+@pytest.mark.parametrize("populations", [None, [[0.0, 1.0], [1.0, 2.0]]])
+@pytest.mark.parametrize("rank", [-1, 0])
+def test_torch_func_of_a_model_is_one_error(scale, populations, rank):
+    q = q_of(made_up())
+    options = {"temperature": COLD, "thermal_scale": scale, "populations": populations}
+    made = model(q_vectors=q, **options)
+    springs = {name: value.detach() for name, value in made.named_parameters()}
+
+    def of_springs(springs):
+        return torch.func.functional_call(made, springs, (), {"rank": rank}).sum()
+
+    for result in (
+        lambda: torch.func.grad(of_springs)(springs),
+        lambda: torch.func.grad(lambda q: made(q, rank=rank).sum())(q),
+        lambda: torch.vmap(of_springs)({name: x[None] for name, x in springs.items()}),
+    ):
+        with pytest.raises(GradientError, match=r"not supported inside torch\.func.*backward"):
+            result()
+    made().sum().backward()
+    assert all(bool(value.grad.abs() > 0) for value in made.parameters())

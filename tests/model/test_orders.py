@@ -349,8 +349,8 @@ def test_one_atom_in_a_cell():
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
 
 
-@pytest.mark.parametrize("springs", [1e-9, 2e-3])
-def test_motion_beyond_the_series_is_warned_of(springs):
+@pytest.mark.parametrize("springs", [1e-9, 2e-3, 3e-3])
+def test_motion_beyond_the_series_is_warned_of_or_refused(springs):
     model = OnePhonon(
         DATA / "2ol9.pdb",
         q_vectors=torch.tensor([[0.4, 1.1, 0.7]], dtype=torch.float64),
@@ -360,6 +360,10 @@ def test_motion_beyond_the_series_is_warned_of(springs):
         mesh=(2, 2, 2),
         orders="all",
     )
+    if springs < 3e-3:
+        with pytest.raises(InputError, match=r"orders=all: atoms move too far.*at d = 4.6 Å"):
+            model()
+        return
     with pytest.warns(UserWarning, match=r"series of their librations.*at d = 4.6 Å.*error"):
         model()
 

@@ -24,6 +24,7 @@ from onephonon.refine.fit import make_objective
 from onephonon.refine.forward import make_forward
 from onephonon.refine.parametrization import find_levels, parametrization_basis
 from onephonon.refine.result import with_springs
+from onephonon.scattering.multiphonon.higher_orders import SeriesWarning
 from onephonon.scattering.multiphonon.truncation import truncate, truncation_error
 
 D_MIN = 3.0
@@ -165,6 +166,12 @@ def test_the_error_of_a_series_is_the_one_it_was_chosen_by():
         found = truncation_error(pairs, chosen.degrees, higher.q_max, order)
         assert found == pytest.approx(chosen.error, rel=1e-12)
         assert found <= rtol
+
+
+def test_springs_too_soft_for_any_series_are_warned_of():
+    _, _, objective = problem("2ol9", absolute=True)
+    with pytest.warns(SeriesWarning, match="estimated error is more than all of the intensity"):
+        objective.suited_to(random_x(objective, spread=0.0) - 12.0)
 
 
 def test_series_follow_springs_that_become_soft():

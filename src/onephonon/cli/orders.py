@@ -46,11 +46,10 @@ def show_orders(bound: BoundModel, use_data_adp: bool, quiet: bool) -> None:
         error = order_error(bound, use_data_adp)
     what = "all" if orders.number is None else f"1 to {orders.number}"
     mesh = " x ".join(str(n) for n in orders.mesh or bound.lattice.mesh)
-    echo(
-        f"orders: {what}, series of degree {error.degree}; {error}, {mesh}; refine it with "
-        "--multiphonon-mesh",
-        err=True,
-    )
+    line = f"orders: {what}, series of degree {error.degree}; {error}, {mesh}"
+    if error.mesh > error.order:  # of no use where more is left out, or an error is not known
+        line += "; refine it with --multiphonon-mesh"
+    echo(line, err=True)
 
 
 def show_share(

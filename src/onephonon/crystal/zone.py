@@ -14,12 +14,14 @@ Everywhere in the package, distances from Bragg points are measured in one of th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from onephonon.core.arguments import MAX_MESH_POINTS, as_whole
+from onephonon.core.errors import InputError
 from onephonon.core.memory import check_memory
 from onephonon.core.tensors import first_of_each, rank_rows
 
@@ -153,6 +155,20 @@ def zone_mesh(samples: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
     weight = torch.where(own == other, 1.0, 2.0)[keep]
     k_frac = fold(index[keep].to(torch.float64) / n)
     return k_frac.to(like), weight.to(like)
+
+
+def check_mesh(mesh: Sequence[int], name: str = "mesh") -> tuple[int, int, int]:
+    """Check a mesh: three whole numbers, each 1 or more, at most `MAX_MESH_POINTS` in all."""
+    n = [as_whole(x) for x in mesh] if isinstance(mesh, Iterable) else []
+    whole = [x for x in n if x is not None and x >= 1]
+    if len(n) != 3 or len(whole) != 3:
+        raise InputError(f"{name} {mesh!r}: give three whole numbers of samples, each 1 or more")
+    if math.prod(whole) > MAX_MESH_POINTS:
+        raise InputError(
+            f"{name} {mesh!r}: {math.prod(whole):.3g} points in all; give at most "
+            f"{MAX_MESH_POINTS:,}"
+        )
+    return whole[0], whole[1], whole[2]
 
 
 def symmetric_mesh(samples: Sequence[int], rotations: Tensor) -> tuple[int, int, int]:

@@ -24,7 +24,7 @@ from onephonon.network.springs import SpringClasses, SpringSource, contact_table
 
 from .displacements import covariance, displacement_covariance
 from .normal_modes import Modes, modes
-from .occupation import Occupation
+from .occupation import Occupation, refuse_functorch
 from .solvers.choice import (
     MAX_DENSE_DOF,
     OccupiedModes,
@@ -178,6 +178,7 @@ class LatticeModel:
         """
         if self.occupation is None:
             return self.solver
+        refuse_functorch()
         scale = self.thermal_scale if scale is None else scale
         return OccupiedModes(self.occupation, scale, self.solver)
 
@@ -252,6 +253,7 @@ class LatticeModel:
 
     def _occupied_scale(self, target: Tensor) -> Tensor:
         """Thermal scale at which the mean displacement of the occupied modes is the target."""
+        refuse_functorch()
         self._check_mesh(self.mesh)
 
         def mean(scale: Tensor) -> Tensor:
@@ -316,6 +318,8 @@ class LatticeModel:
 
     def modes(self, k_frac: Tensor, at_gamma: Tensor) -> Modes:
         """Normal modes at wavevectors (n_k, 3); at Gamma the acoustic modes are excluded."""
+        if self.occupation is not None:
+            refuse_functorch()
         return self.occupied(modes(self.bodies, self.force_constants, k_frac, at_gamma))
 
     def occupied(self, found: Modes) -> Modes:

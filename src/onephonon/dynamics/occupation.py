@@ -25,14 +25,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from onephonon.core.errors import InputError
+from onephonon.core.arguments import MAX_TEMPERATURE, as_real
+from onephonon.core.errors import GradientError, InputError
+from onephonon.core.tensors import inside_functorch
 from onephonon.core.units import quantum_length, thermal_frequency
 
 #: Number of terms of the series of x coth x below x = 1: the last is 1e-19 of the first.
@@ -110,7 +112,7 @@ class PopulationTable:
     frequencies : Tensor, shape (n,), THz
         Ascending, not negative. Constants.
     values : Tensor, shape (n,)
-        Finite. The table is differentiable in them.
+        Finite, not negative. The table is differentiable in them.
     thermal : bool
         Whether the values multiply x coth x, instead of classical motion.
     temperature : float, optional
@@ -141,15 +143,25 @@ class PopulationTable:
                 "populations: frequencies must ascend from 0 THz or above, each once; sort the "
                 "table and remove repeated lines"
             )
+        check_factors(values, f)
         if self.temperature is not None:
-            check_temperature(self.temperature)
+            object.__setattr__(self, "temperature", check_temperature(self.temperature))
 
     @classmethod
     def of(
-        cls, table: Tensor | np.ndarray[tuple[int, int], np.dtype[np.float64]]
+        cls,
+        table: Tensor
+        | np.ndarray[tuple[int, int], np.dtype[np.float64]]
+        | Sequence[Sequence[float]],
     ) -> PopulationTable:
         """From rows of a frequency in THz and a factor relative to classical motion, (n, 2)."""
-        rows = table if isinstance(table, Tensor) else torch.as_tensor(np.asarray(table, float))
+        try:
+            rows = table if isinstance(table, Tensor) else torch.as_tensor(np.asarray(table, float))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"populations: not an array of numbers ({error}); give rows of a frequency in THz "
+                "and a factor, shape (n, 2)"
+            ) from error
         if rows.ndim != 2 or rows.shape[1] != 2:
             raise InputError(
                 f"populations: a table of shape {tuple(rows.shape)}; give rows of a frequency in "
@@ -199,6 +211,7 @@ class PopulationOccupation(Occupation):
                 f"populations: the factor at 0 THz is {float(found.detach()):g}, and there are "
                 "acoustic modes of any low frequency; give a finite one"
             )
+        check_factors(found.detach(), torch.zeros_like(found))
         return found
 
     def excess(self, squared: Tensor) -> Tensor:
@@ -206,7 +219,10 @@ class PopulationOccupation(Occupation):
         least = AT_REST[squared.dtype] * squared.detach().amax(-1, keepdim=True)
         moving = squared > least
         y = torch.where(moving, squared, 1.0)
-        rise = self._direct(y.sqrt() * thermal_frequency(self.temperature)) - self.at_rest.to(y)
+        frequency = y.sqrt() * thermal_frequency(self.temperature)
+        factor = self._direct(frequency)
+        check_factors(factor.detach()[moving], frequency.detach()[moving])
+        rise = factor - self.at_rest.to(y)
         return torch.where(moving, rise / y, 0.0)
 
     def _direct(self, frequency: Tensor) -> Tensor:
@@ -239,11 +255,37 @@ class PopulationOccupation(Occupation):
         return isinstance(self.of_frequency, PopulationTable)
 
 
-def check_temperature(temperature: float) -> float:
-    """Check a temperature in K: positive and finite."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise InputError(f"temperature {temperature:g} K: give a positive one, in kelvin")
-    return float(temperature)
+def check_factors(factors: Tensor, frequencies: Tensor) -> None:
+    """Raise InputError for a factor that is negative or not finite, naming it and its THz."""
+    wrong = ~(torch.isfinite(factors) & (factors >= 0)).reshape(-1)
+    if bool(wrong.any()):
+        first = int(wrong.to(torch.int8).argmax())
+        raise InputError(
+            f"populations: the factor at {float(frequencies.reshape(-1)[first]):.4g} THz is "
+            f"{float(factors.reshape(-1)[first]):.4g}, but mean squares are finite and not "
+            "negative; give 0 or more"
+        )
+
+
+def check_temperature(temperature: float, name: str = "temperature") -> float:
+    """Check a temperature in K: a positive number, at most `MAX_TEMPERATURE`."""
+    kelvin = as_real(temperature)
+    if not 0 < kelvin <= MAX_TEMPERATURE:
+        raise InputError(
+            f"{name} {temperature!r}: give a positive number of kelvin, at most "
+            f"{MAX_TEMPERATURE:,.0f}"
+        )
+    return kelvin
+
+
+def refuse_functorch() -> None:
+    """Raise GradientError inside a transform of torch.func, such as grad or vmap."""
+    if inside_functorch():
+        raise GradientError(
+            "temperature and populations are not supported inside torch.func (grad, vmap, jvp): "
+            "frequencies need eigenvalues, whose derivatives are of torch.autograd; use "
+            ".backward() or torch.autograd.grad"
+        )
 
 
 def _series() -> list[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import operator
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from onephonon.core.arguments import as_real
 from onephonon.core.errors import InputError
 from onephonon.crystal.crystal import Crystal, check_finite
 from onephonon.crystal.reading import read_crystal
 from onephonon.crystal.solvent import with_solvent
+from onephonon.crystal.zone import check_mesh
 from onephonon.dynamics.occupation import (
     Occupation,
     PopulationOccupation,
@@ -40,6 +41,7 @@ Populations = (
     str
     | os.PathLike[str]
     | NDArray[np.float64]
+    | Sequence[Sequence[float]]
     | Tensor
     | PopulationTable
     | Callable[[Tensor], Tensor]
@@ -100,27 +102,17 @@ def to_parameter(value: SpringValue, like: Tensor) -> Any:
 
 def check_resolution_limit(value: float) -> float:
     """Check a resolution limit in Å; 0 means no limit."""
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"res_limit {value} is not a resolution; give d in Å, or 0 for no limit")
-    return float(value)
-
-
-def check_mesh(mesh: Sequence[int], name: str = "mesh") -> tuple[int, int, int]:
-    """Check a mesh of the Brillouin zone: three whole numbers, each 1 or more."""
-    try:
-        n = tuple(operator.index(m) for m in mesh)
-    except TypeError:
-        n = ()
-    if len(n) != 3 or min(n) < 1:
-        raise InputError(f"{name} {mesh}: give three whole numbers of samples, each 1 or more")
-    return n[0], n[1], n[2]
+    d = as_real(value)
+    if not (math.isfinite(d) and d >= 0):
+        raise InputError(f"res_limit {value!r} is not a resolution; give d in Å, or 0 for no limit")
+    return d
 
 
 def check_bragg_tolerance(value: float | None) -> float | None:
     """Check a tolerance of Bragg points in Miller indices; None for the default."""
-    if value is not None and not 0 <= value < 0.5:
+    if value is not None and not 0 <= as_real(value) < 0.5:
         raise InputError(
-            f"bragg_tolerance {value:g}: give a distance in Miller indices, 0 to less than 0.5"
+            f"bragg_tolerance {value!r}: give a distance in Miller indices, 0 to less than 0.5"
         )
     return value
 
@@ -161,9 +153,11 @@ def check_multiphonon_mesh(mesh: Sequence[int] | None) -> tuple[int, int, int] |
 
 def check_scale(scale: float | Tensor) -> float | Tensor:
     """Check a thermal scale: positive and finite; a tensor is returned unchanged."""
-    value = float(scale.detach()) if isinstance(scale, Tensor) else float(scale)
+    one = scale.reshape(()) if isinstance(scale, Tensor) and scale.numel() == 1 else scale
+    value = as_real(one)
     if not (math.isfinite(value) and value > 0):
-        raise InputError(f"thermal_scale {value:g}: give a positive number, kT in springs' units")
+        given = f"{value:g}" if isinstance(scale, Tensor) else repr(scale)
+        raise InputError(f"thermal_scale {given}: give a positive number, kT in springs' units")
     return scale
 
 
@@ -176,7 +170,7 @@ def make_occupation(
     ----------
     temperature : float, optional
         In K.
-    populations : path, array (n, 2), Tensor (n, 2), PopulationTable or callable, optional
+    populations : path, array (n, 2), rows, Tensor (n, 2), PopulationTable or callable, optional
     solver : str
         Must not be 'condensed' unless motion is classical.
     """
@@ -193,7 +187,7 @@ def make_occupation(
         return ThermalOccupation(kelvin)
     if isinstance(populations, str | os.PathLike):
         populations = read_populations(populations, "direct")
-    elif isinstance(populations, Tensor | np.ndarray):
+    elif isinstance(populations, Tensor | np.ndarray | list | tuple):
         populations = PopulationTable.of(populations)
     elif not callable(populations):
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,9 +54,9 @@ def orders_header(bound: BoundModel, use_data_adp: bool = False) -> dict[str, An
         mesh = list(orders.mesh or bound.lattice.mesh)
         return {"orders": orders.name} | ({"multiphonon_mesh": mesh} if bound.has_lattice else {})
     error = order_error(bound, use_data_adp)
+    known = {"order_error": error.order, "multiphonon_mesh_error": error.mesh}
     return {
         "orders": orders.name,
         "multiphonon_mesh": list(orders.mesh or bound.lattice.mesh),
-        "order_error": error.order,
-        "multiphonon_mesh_error": error.mesh,
+        **{name: value if math.isfinite(value) else None for name, value in known.items()},
     }

@@ -17,6 +17,7 @@ from onephonon.core.progress import Progress, ProgressLike
 from onephonon.core.tensors import inside_functorch, map_tensors
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.grid import HklGrid
+from onephonon.crystal.zone import check_mesh
 from onephonon.disorder.disorder import Disorder
 from onephonon.dynamics.displacements import check_zone_average
 from onephonon.dynamics.lattice_model import LatticeModel, default_mesh
@@ -107,9 +108,9 @@ class OnePhonon(nn.Module):
     populations : path, array, Tensor or callable, optional
         Mean squares of modes relative to classical motion, in place of the quantum-mechanical
         ones: a table of frequency (THz) and factor, a file of it (see `read_populations`, also for
-        factors relative to quantum mechanics), or a function of a tensor of frequencies. Tables
-        are interpolated linearly and constant beyond their ends. Needs `temperature`, since
-        frequencies follow from springs in kT.
+        factors relative to quantum mechanics), or a function of a tensor of frequencies. No factor
+        may be negative. Tables are interpolated linearly and constant beyond their ends. Needs
+        `temperature`, since frequencies follow from springs in kT.
     positions, B, U, occupancies, cell : Tensor, optional
         Replace the file's values; see `Crystal.with_tensors`.
     bragg_tolerance : float, optional
@@ -122,7 +123,8 @@ class OnePhonon(nn.Module):
         single atoms or residues; by default the faster one, see `chosen_solver`.
     orders : int or 'all'
         Sum this number of orders of the intensity, from the first (one phonon), or all, to
-        `rtol`; see `order_error`.
+        `rtol`; see `order_error`. Where atoms move too far for the sum of all, the intensity is an
+        error (`SeriesError`).
     multiphonon_mesh : three int, optional
         Mesh of the Brillouin zone for the covariances of orders beyond the first; by default
         `mesh`.
@@ -162,7 +164,7 @@ class OnePhonon(nn.Module):
     contacts = Fixed[Contacts]("they are found once, when the model is built")
     occupation = Fixed[Occupation | None]("springs are absolute at one temperature")
     model = Checked(inputs.check_spring_model)
-    mesh = Checked(inputs.check_mesh)
+    mesh = Checked(check_mesh)
     zone_average = Checked(check_zone_average)
     solver = Checked(check_solver)
     engine = Checked(check_engine)

@@ -22,7 +22,7 @@ from onephonon.scattering.amplitudes.base import AmplitudeEngine
 from onephonon.scattering.amplitudes.monomials import n_monomials
 from onephonon.scattering.diffuse import engine_for
 from onephonon.scattering.jacobian import SpringBasis
-from onephonon.scattering.multiphonon.higher_orders import HigherOrders, largest_q
+from onephonon.scattering.multiphonon.higher_orders import HigherOrders, largest_q, warn_of_error
 from onephonon.scattering.multiphonon.pairs import body_pairs, pair_tangents
 from onephonon.scattering.multiphonon.slopes import HigherSlopes
 from onephonon.scattering.multiphonon.truncation import Truncation, truncate, truncation_error
@@ -163,12 +163,16 @@ class HigherModel:
 
     @torch.no_grad()
     def suited_to(self, constants: ForceConstants) -> HigherModel:
-        """With longer series if these springs need them by far; itself if not."""
+        """With longer series if these springs need them by far; itself if not.
+
+        A fit goes on, with a `SeriesWarning`, where no series is long enough.
+        """
         pairs, order = self.at(self.lattice_at(constants)).pairs, self.series.order
         degrees = self.series.truncation.degrees
         if truncation_error(pairs, degrees, self.q_max, order) <= ERROR_FACTOR * self.rtol:
             return self
         needed = truncate(pairs, self.q_max, self.rtol, order)
+        warn_of_error(needed, self.q_max, self.rtol)
         longer = Truncation(torch.maximum(degrees, needed.degrees), needed.error)
         if torch.equal(longer.degrees, degrees):  # as long as series can be
             return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onephonon.core.arguments import as_real
 from onephonon.core.errors import InputError
 
 from .amplitudes.choice import check_engine, check_rtol
@@ -42,6 +43,6 @@ class Numerics:
 
 def check_batch_size(value: int | None) -> int | None:
     """Check a batch size: at least one, or None."""
-    if value is not None and (value < 1 or value != int(value)):
-        raise InputError(f"batch_size {value}: must be a whole number, at least 1, or None")
+    if value is not None and not (as_real(value) >= 1 and as_real(value).is_integer()):
+        raise InputError(f"batch_size {value!r}: must be a whole number, at least 1, or None")
     return value

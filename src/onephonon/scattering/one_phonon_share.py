@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onephonon.core.arguments import as_real, as_whole
 from onephonon.core.errors import InputError
 from onephonon.core.units import TWO_PI
+from onephonon.crystal.zone import check_mesh
 from onephonon.dynamics.lattice_model import LatticeModel
 
 from .bound_model import BoundModel
-from .multiphonon.higher_orders import SeriesWarning
+from .multiphonon.higher_orders import SeriesError, SeriesWarning
 from .multiphonon.pairs import expected_pairs
 from .multiphonon.settings import Orders
 from .numerics import Numerics
@@ -23,6 +25,9 @@ from .q_source import QSource
 
 #: Number of shells of equal volume in reciprocal space.
 N_SHELLS = 8
+
+#: Most shells; each takes seconds.
+MAX_SHELLS = 1000
 
 #: Offsets within the zone along each axis: a mesh between the Bragg points.
 OFFSETS = 4
@@ -94,11 +99,16 @@ def one_phonon_share(
     Raises
     ------
     InputError
-        If the range is empty.
+        If the range is empty, or a number is none.
     """
-    if not 0 < d_min < d_max:
-        raise InputError(f"d_min {d_min:g} and d_max {d_max:g} Å: give 0 < d_min < d_max")
-    ends = torch.linspace((1 / d_max) ** 3, (1 / d_min) ** 3, n_shells + 1, dtype=torch.float64)
+    if not 0 < as_real(d_min) < as_real(d_max):
+        raise InputError(f"d_min {d_min!r} and d_max {d_max!r}: give lengths in Å, d_min < d_max")
+    number = as_whole(n_shells)
+    if number is None or not 1 <= number <= MAX_SHELLS:
+        raise InputError(f"n_shells {n_shells!r}: give a whole number, 1 to {MAX_SHELLS}")
+    mesh = None if mesh is None else check_mesh(mesh)
+    d_min, d_max = as_real(d_min), as_real(d_max)
+    ends = torch.linspace((1 / d_max) ** 3, (1 / d_min) ** 3, number + 1, dtype=torch.float64)
     ends = ends ** (1 / 3)
     generator = torch.Generator().manual_seed(0)
     parts = [
@@ -122,7 +132,7 @@ def _share(bound: BoundModel, use_data_adp: bool) -> float:
         warnings.simplefilter("error", SeriesWarning)
         try:
             every = bound.intensity(use_data_adp=use_data_adp)
-        except SeriesWarning:
+        except (SeriesWarning, SeriesError):
             return 0.0  # q^T U q of 8 and more, at which it is below 1 %
     return float(bound.intensity(use_data_adp=use_data_adp, orders=1).nansum() / every.nansum())
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,11 +12,13 @@ from torch import Tensor
 
 from onephonon.core.caching import ObjectCache, ValueCache
 from onephonon.crystal.zone import symmetric_mesh
+from onephonon.dynamics.lattice_model import LatticeModel
 
 from .amplitudes.direct import DirectEngine
 from .bound_model import BoundModel
 from .diffuse import displacements_and_scale
-from .multiphonon.higher_orders import HigherOrders, largest_q
+from .grid_intensity import largest_q_of_grid
+from .multiphonon.higher_orders import HigherOrders, SeriesError, SeriesWarning, largest_q
 from .multiphonon.pairs import BodyPairs, body_pairs
 from .points import QPoints
 
@@ -40,9 +44,11 @@ class OrderError:
     ----------
     order : float
         Root-mean-square error of what the sum leaves out: orders beyond the last, high powers of
-        librations, and pairs of bodies that hardly move together.
+        librations, and pairs of bodies that hardly move together. At least what the truncation of
+        the series is estimated to leave out at the largest q. NaN if not known: motions are too
+        large for the sum of all orders, or no point is valid.
     mesh : float
-        The same of the finite mesh of the covariances.
+        The same of the finite mesh of the covariances; NaN if not known.
     n_pairs, n_left_out : int
         Pairs of bodies within the mesh, and how many of them were left out.
     degree : int
@@ -82,51 +88,79 @@ def order_error(bound: BoundModel, use_data_adp: bool = False) -> OrderError:
     Returns
     -------
     OrderError
-        Without gradient. Errors are zero if there is no valid point.
+        Without gradient.
+
+    Raises
+    ------
+    SeriesError
+        If motions are too large for the model's own sum of orders, which is refused then, too.
     """
     points, scale = trial_points(bound), bound.lattice.thermal_scale
     settings = (bound.orders, use_data_adp, bound.numerics.rtol)
-    lattice = bound.lattice
+    lattice, q_max = bound.lattice, largest_q_of(bound)
     return bound.cache.get(
         "order error",
         [*lattice.tensors, scale, points.q],
-        lambda: _estimate(bound, points, use_data_adp),
-        (*settings, lattice.mesh, lattice.zone_average),
+        lambda: _estimate(bound, points, q_max, use_data_adp),
+        (*settings, q_max, lattice.mesh, lattice.zone_average),
     )
 
 
-def _estimate(bound: BoundModel, points: QPoints, use_data_adp: bool) -> OrderError:
-    """Errors at some points; zero if none is valid."""
-    lattice, orders = bound.lattice, bound.orders
+def _estimate(bound: BoundModel, points: QPoints, q_max: float, use_data_adp: bool) -> OrderError:
+    """Errors at some points, of series for a largest |q|."""
+    lattice, orders, rtol = bound.lattice, bound.orders, bound.numerics.rtol
     U, scale = displacements_and_scale(lattice, use_data_adp)
-    q_max, rtol = largest_q(points.q, points.valid), bound.numerics.rtol
     pairs = bound.pairs(replace(orders, number=None))
     assert pairs is not None
-    prepared = HigherOrders.prepare(pairs, orders.number, q_max, rtol)
-    counts = pairs.n_pairs, prepared.truncation.n_left_out, prepared.degree
-    if not bool(points.valid.any()):
-        return OrderError(0.0, 0.0, *counts)
+
+    def series(pairs: BodyPairs, number: int | None, rtol: float) -> HigherOrders:
+        with warnings.catch_warnings():  # what it warns of is in the result
+            warnings.simplefilter("ignore", SeriesWarning)
+            return HigherOrders.prepare(pairs, number, q_max, rtol)
 
     def beyond(higher: HigherOrders) -> Tensor:
         return higher.at_points(DirectEngine(), points, U)[points.valid]
 
-    def on_mesh(pairs: BodyPairs, rtol: float) -> Tensor:
-        return beyond(HigherOrders.prepare(pairs, None, q_max, rtol))
+    def on_mesh(lattice: LatticeModel, mesh: Sequence[int]) -> Tensor:
+        return beyond(series(body_pairs(lattice, mesh), None, rtol))
 
+    own = series(pairs, orders.number, rtol)
+    counts = pairs.n_pairs, own.truncation.n_left_out, own.degree
+    unknown = OrderError(math.nan, math.nan, *counts)
+    if not bool(points.valid.any()):
+        return unknown
+    try:
+        reference = series(pairs, None, REFERENCE * rtol)
+    except SeriesError:
+        return unknown
     first = replace(bound.at(points), orders=replace(orders, number=1))
     intensity = first.intensity(use_data_adp=use_data_adp)[points.valid]
-    own, every = beyond(prepared), on_mesh(pairs, REFERENCE * rtol)
+    every = beyond(reference)
     total = float((intensity + every).mean())
+    if not total > 0:
+        return unknown
+    left_out = _rms(every - beyond(own)) / total
+    truncated = max(own.truncation.error, reference.truncation.error)
     # A supercell may be less symmetric than the crystal.
     n = symmetric_mesh(tuple(orders.mesh or lattice.mesh), lattice.crystal.rotations)
     crystal = replace(lattice, zone_average="crystal", fixed_scale=scale, _results=ObjectCache())
     coarser = tuple((x + 1) // 2 for x in n) if max(n) > 1 else (2, 2, 2)
     is_crystal = lattice.zone_average == "crystal"
-    fine = on_mesh(pairs if is_crystal else body_pairs(crystal, n), rtol)
-    coarse = on_mesh(body_pairs(crystal, coarser), rtol)
+    try:
+        fine = beyond(series(pairs, None, rtol)) if is_crystal else on_mesh(crystal, n)
+        coarse = on_mesh(crystal, coarser)
+    except SeriesError:
+        return OrderError(max(left_out, truncated), math.nan, *counts)
     ratio = (math.prod(n) / math.prod(coarser)) ** (POWER / 3.0)
     mesh = _rms(fine - coarse) / abs(ratio - 1.0) + _rms(fine - every)
-    return OrderError(_rms(every - own) / total, mesh / total, *counts)
+    return OrderError(max(left_out, truncated), mesh / total, *counts)
+
+
+def largest_q_of(bound: BoundModel) -> float:
+    """Largest |q| for which a model's own series are chosen, 1/Å."""
+    if bound.grid is not None and bound.engine.name == "mesh":
+        return largest_q_of_grid(bound.grid, bound.lattice.crystal.cell, bound.res_limit)
+    return largest_q(bound.points.q, bound.points.valid)
 
 
 def trial_points(bound: BoundModel, n: int = N_TRIALS) -> QPoints:
@@ -153,6 +187,8 @@ def _rms(x: Tensor) -> float:
 
 def _percent(x: float) -> str:
     """A relative error to one digit: an estimate is no better."""
+    if math.isnan(x):
+        return "an unknown share"
     if 100 * x < SMALLEST:
         return f"less than {SMALLEST:g} %"
     return f"about {float(f'{100 * x:.1g}'):g} %"

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from onephonon.core.arguments import MAX_MESH_POINTS
+
 from ..checks import POSITIVE, Counts, Given
 from ..groups import OptionGroup
 
@@ -32,7 +34,7 @@ class DisplacementOptions(OptionGroup):
             help="Mesh in the Brillouin zone over which displacements are averaged.",
             show_default="a box of 60 Å",
         ),
-        Counts(most=10_000_000),
+        Counts(most=MAX_MESH_POINTS),
     ] = None
     zone_average: Annotated[
         str,

@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from onephonon.core.arguments import MAX_TEMPERATURE
+
 from ..checks import READS, Given, Limits
 from ..groups import OptionGroup
 
@@ -25,7 +27,7 @@ class OccupationOptions(OptionGroup):
             help="Modes move as in quantum mechanics at this temperature, in K.",
             show_default="classical motion",
         ),
-        Limits(low=0, high=10_000, above=True, why="in K"),
+        Limits(low=0, high=MAX_TEMPERATURE, above=True, why="in K"),
     ] = None
     populations: Annotated[
         Path | None,

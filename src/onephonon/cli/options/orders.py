@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from onephonon.core.arguments import MAX_MESH_POINTS
 from onephonon.core.errors import InputError
 from onephonon.scattering.multiphonon.settings import Orders, check_orders
 
@@ -63,7 +64,7 @@ class MultiphononOptions(OrderOptions):
             "as the square of its number of points along an axis.",
             show_default="that of --mesh",
         ),
-        Counts(most=10_000_000),
+        Counts(most=MAX_MESH_POINTS),
     ] = None
 
     def check_together(self, given: Given) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from onephonon.core.arguments import MAX_TEMPERATURE
+
 from ..checks import Limits
 from ..groups import OptionGroup
 from ..terminal import echo
@@ -32,7 +34,7 @@ class TemperatureOptions(OptionGroup):
             "of sound depend on it.",
             show_default="from the file, or 295",
         ),
-        Limits(low=0, high=10_000, above=True, why="in K"),
+        Limits(low=0, high=MAX_TEMPERATURE, above=True, why="in K"),
     ] = None
 
     def kelvin(self, structure: Path, quiet: bool) -> float:

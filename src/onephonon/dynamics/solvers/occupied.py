@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from onephonon.core.errors import GradientError, InputError
+from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
-from onephonon.core.tensors import inside_functorch
 
 from ..bloch import BlochSum, bloch_sum
 from ..matrix_function import hermitian_function
 from ..normal_modes import mass_factor_inverse
-from ..occupation import Occupation
+from ..occupation import Occupation, refuse_functorch
 from ..stiffness_matrix import factorize, inverse_from, zone_chunk
 from .base import Solver
 from .dense.form import gather_rows
@@ -101,11 +100,7 @@ class OccupiedSolver(Solver):
 
     def excess_matrices(self, k_frac: Tensor) -> Tensor:
         """``C(k)/s - g(0) K^-1`` at any wavevectors, Gamma among them, shape (n_k, D, D)."""
-        if inside_functorch():
-            raise GradientError(
-                "temperature and populations have no derivatives inside torch.func; use "
-                "torch.autograd"
-            )
+        refuse_functorch()
         sums, left = self._parts() if torch.is_grad_enabled() else self._constant_parts
         K = sums.stiffness(k_frac)
         left = left.to(K.dtype)

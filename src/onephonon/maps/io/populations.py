@@ -59,10 +59,10 @@ def read_populations(
     rows = torch.from_numpy(values)
     thermal = pdos_mode == "thermal"
     if temperature_k is not None and thermal:
-        check_temperature(temperature_k)
+        temperature_k = check_temperature(temperature_k, "temperature_k")
     elif temperature_k is not None:
         raise InputError(
-            f"temperature_k {temperature_k:g} is for pdos_mode 'thermal'; 'direct' factors are "
+            f"temperature_k {temperature_k!r} is for pdos_mode 'thermal'; 'direct' factors are "
             "used as they are: leave it out"
         )
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onephonon.core.arguments import as_real
 from onephonon.core.errors import InputError
 from onephonon.core.tensors import inside_functorch
 from onephonon.network.bodies import Bodies
@@ -39,7 +40,7 @@ def check_engine(engine: str) -> str:
 
 def check_rtol(rtol: float) -> float:
     """Raise `InputError` for an accuracy that is meaningless or cannot be reached."""
-    if not 1e-12 <= rtol <= 1e-2:
+    if not 1e-12 <= as_real(rtol) <= 1e-2:
         raise InputError(
             f"rtol={rtol!r}: the accuracy of the mesh is 1e-12 to 1e-2 of the rms intensity; "
             "engine='direct' is exact to rounding"

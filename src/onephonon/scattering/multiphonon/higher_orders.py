@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
-from onephonon.core.tensors import constant_values, inside_functorch
+from onephonon.core.tensors import constant_values, inside_functorch, values_of_all
 from onephonon.core.units import TWO_PI
 from onephonon.network.bodies import Bodies
 
@@ -29,12 +30,20 @@ NUMBERS_AT_A_TIME = 4_000_000
 #: An estimated error that exceeds rtol by this factor, and this size, is warned of.
 ERROR_FACTOR, LARGE_ERROR = 10.0, 1e-3
 
+#: Above this estimated error the sum is refused: compared with double sums over atoms, the true
+#: error is then 3 to 50 % of the intensity, and soon far more than all of it.
+TOO_LARGE = 1.0
+
 #: Smallest batch: engines set up each batch.
 MIN_BATCH = 512
 
 
 class SeriesWarning(UserWarning):
-    """Bodies librate too far for the series of a sum of orders."""
+    """Bodies librate so far that the series of a sum of orders is not accurate to `rtol`."""
+
+
+class SeriesError(InputError):
+    """Bodies move too far for the series of a sum of orders."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,17 +81,23 @@ class HigherOrders:
             Largest |q|, 1/Å.
         rtol : float
             Accepted error, relative to the intensity of all orders.
+
+        Raises
+        ------
+        SeriesError
+            If more than all of the intensity would be left out. From a smaller error on that
+            exceeds `rtol`, a `SeriesWarning`.
         """
         chosen = truncate(pairs, q_max, rtol, order)
-        if not chosen.error <= max(ERROR_FACTOR * rtol, LARGE_ERROR):  # also for NaN
-            warnings.warn(
-                f"bodies move so far that the series of their librations, to degree "
-                f"{chosen.degree}, does not give the sum of orders at d = {TWO_PI / q_max:.2g} Å: "
-                f"its estimated error is {chosen.error:.1g} of the intensity; compute lower "
-                "resolution only, or take stiffer springs, smaller B-factors or smaller bodies",
-                SeriesWarning,
-                stacklevel=2,
+        if not chosen.error <= TOO_LARGE:
+            atom, rms = largest_motion(pairs)
+            raise SeriesError(
+                f"orders={order or 'all'}: atoms move too far for the sum of orders at d = "
+                f"{TWO_PI / q_max:.2g} Å, {atom} by {rms:.2g} Å (root mean square): what the "
+                "series of librations leaves out may be more than the whole intensity; take "
+                "stiffer springs, a smaller thermal scale (or B-factors), or only lower resolution"
             )
+        warn_of_error(chosen, q_max, rtol)
         return cls(pairs, order, chosen, mean_radius(pairs.bodies))
 
     @property
@@ -167,6 +182,38 @@ def at_points_bytes(engine: AmplitudeEngine) -> int:
 def _numbers_at_a_time(engine: AmplitudeEngine) -> int:
     """Moments per batch of q; the mesh engine sets up densities for each, so more at once."""
     return NUMBERS_AT_A_TIME * (8 if engine.name == "mesh" else 1)
+
+
+def warn_of_error(chosen: Truncation, q_max: float, rtol: float) -> None:
+    """Give a `SeriesWarning` if the estimated error of a sum far exceeds `rtol`."""
+    if chosen.error <= max(ERROR_FACTOR * rtol, LARGE_ERROR):
+        return
+    error = f"{chosen.error:.1g}" if chosen.error <= TOO_LARGE else "more than all"
+    warnings.warn(
+        f"bodies move so far that the series of their librations, to degree {chosen.degree}, does "
+        f"not give the sum of orders at d = {TWO_PI / q_max:.2g} Å: its estimated error is {error} "
+        "of the intensity; compute lower resolution only, or take stiffer springs, smaller "
+        "B-factors or smaller bodies",
+        SeriesWarning,
+        stacklevel=3,
+    )
+
+
+def largest_motion(pairs: BodyPairs) -> tuple[str, float]:
+    """Atom with the largest motion, and its root-mean-square displacement, Å."""
+    bodies, own = pairs.bodies, pairs.own.cpu().numpy()
+    C = np.nan_to_num(values_of_all(pairs.blocks)[:, own], nan=np.inf).max(0)
+    A = np.broadcast_to(np.eye(3), (bodies.n_cell_atoms, 3, 3))
+    if bodies.width == 6:
+        offsets = constant_values(bodies.offsets)[: bodies.n_cell_atoms, None]
+        A = np.concatenate([A, np.cross(np.eye(3), offsets).swapaxes(1, 2)], axis=2)
+    row = np.empty(bodies.n_bodies, dtype=np.int64)
+    row[pairs.index[:, 0].cpu().numpy()[own]] = np.arange(int(own.sum()))
+    at = row[bodies.body[: bodies.n_cell_atoms].cpu().numpy()]
+    square = np.einsum("jxa,jab,jxb->j", A, C[at], A)
+    atom = int(np.nan_to_num(square, nan=np.inf).argmax())
+    label = bodies.crystal.labels[int(bodies.asu_atom[atom])]
+    return str(label), float(np.sqrt(square[atom]))
 
 
 def mean_radius(bodies: Bodies) -> float:

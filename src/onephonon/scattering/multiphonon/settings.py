@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass, replace
 
+from onephonon.core.arguments import as_whole
 from onephonon.core.errors import InputError
 
 #: The sum of all orders, as `orders`.
@@ -45,13 +45,11 @@ def check_orders(orders: int | str) -> int | None:
 
 def _whole(value: object) -> int | None:
     """A whole number, also as digits; None for anything else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
-        return None
+    if not isinstance(value, str):
+        return as_whole(value)
     try:
-        return int(value) if isinstance(value, str) else operator.index(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):  # also more digits than Python reads
+        return int(value) if value.isascii() and value.isdigit() else None
+    except ValueError:  # more digits than Python reads
         return None
 
 

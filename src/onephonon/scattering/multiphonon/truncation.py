@@ -51,7 +51,8 @@ class Truncation:
     degrees : Tensor, shape (n_pairs,), int64
         Highest power of rho; -1 where the pair is left out.
     error : float
-        Estimated error of the sum, relative to the intensity of all orders.
+        Estimated error of the sum, relative to the intensity of all orders; infinite where the
+        motions are so large that it overflows.
     """
 
     degrees: Tensor
@@ -94,7 +95,7 @@ def truncate(pairs: BodyPairs, q_max: float, rtol: float, order: int | None = No
         if lost <= allowed or bool((degree > last).all()):
             break
         limit *= 0.5
-    return Truncation((last - 1).to(pairs.index.device), lost / total if total else 0.0)
+    return Truncation((last - 1).to(pairs.index.device), _relative(lost, total))
 
 
 @torch.no_grad()
@@ -113,8 +114,14 @@ def truncation_error(
     errors = _errors(pairs, q_max, order)
     last = (degrees.cpu() + 1).clamp(max=errors.shape[1] - 1)
     lost = _weights(pairs) * errors.gather(1, last[:, None]).squeeze(1)
-    total = _own_intensity(pairs, q_max, order)
-    return float(lost.sum()) / total if total else 0.0
+    return _relative(float(lost.sum()), _own_intensity(pairs, q_max, order))
+
+
+def _relative(lost: float, total: float) -> float:
+    """Error relative to the intensity; infinite where either is not known."""
+    if not (math.isfinite(lost) and math.isfinite(total)):
+        return math.inf
+    return lost / total if total else (math.inf if lost else 0.0)
 
 
 def _weights(pairs: BodyPairs) -> Tensor:
@@ -147,7 +154,9 @@ def _errors(pairs: BodyPairs, q_max: float, order: int | None) -> Tensor:
             term = term * y / (m + 1)
         if order is not None and top == order:
             columns[-1] = torch.zeros_like(y)  # nothing is left out
-        found.append(torch.stack([c.mean(1) for c in columns], dim=1))
+        each = torch.stack([c.mean(1) for c in columns], dim=1)
+        # Where exponentials overflow the differences of infinities are not numbers.
+        found.append(each.nan_to_num(nan=math.inf, posinf=math.inf))
     return torch.cat(found) if found else torch.zeros(0, top + 2, dtype=torch.float64)
 
 
@@ -208,7 +217,8 @@ def _exponential(x: Tensor, first: int, last: int | None) -> Tensor:
     while last is None or n <= last:
         if n >= first:
             total = total + term
-            if float(term.max()) <= ROUNDING * float(total.max()):
+            largest = float(term.max())
+            if largest <= ROUNDING * float(total.max()) or not math.isfinite(largest):
                 break
         n += 1
         term = term * x / n

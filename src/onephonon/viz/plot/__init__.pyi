@@ -1,5 +1,6 @@
 from .animation import animate, check_film_path
 from .bfactors import draw_b_factors, draw_model_b_factors
+from .components import Explained, draw_covariance, draw_explained, draw_explained_shells
 from .curves import draw_profiles, draw_shells
 from .fits import (
     draw_fit_profile,
@@ -20,6 +21,7 @@ from .slices import draw_comparison, draw_slices, match
 from .style import check_scale, choose_colours, intensity_label
 
 __all__ = [
+    "Explained",
     "Plane",
     "Section",
     "animate",
@@ -33,6 +35,9 @@ __all__ = [
     "draw",
     "draw_b_factors",
     "draw_comparison",
+    "draw_covariance",
+    "draw_explained",
+    "draw_explained_shells",
     "draw_fit_profile",
     "draw_fit_shells",
     "draw_halo_comparison",
