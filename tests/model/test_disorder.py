@@ -81,6 +81,19 @@ def test_grid_and_list_agree(orders, engine):
 
 
 @torch.no_grad()
+def test_a_lattice_of_quantum_mechanics_has_its_share():
+    options = {"temperature": 100.0, "engine": "direct"}
+    grid = model_of(SUM, *GRID, **options)
+    found, wanted = grid(), model_of(SUM, q_vectors=grid.q_grid, **options)()
+    torch.testing.assert_close(found, wanted, rtol=ROUNDING, atol=0, equal_nan=True)
+    # The scale is not proportional to the share, as it is for classical motion.
+    shares = grid.disorder.accounts(grid.bodies).shares
+    torch.testing.assert_close(shares, torch.full_like(shares, 0.5), rtol=1e-8, atol=0)
+    alone = model_of(None, **options).thermal_scale
+    assert abs(float(grid.bound.of_lattice().lattice.thermal_scale / alone) - 0.5) > 1e-3
+
+
+@torch.no_grad()
 def test_the_lattice_alone_is_as_without_disorder():
     q = q_vectors()
     plain, named = (model_of(d, q_vectors=q) for d in (None, "lattice"))
