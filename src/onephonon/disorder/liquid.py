@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import torch
@@ -14,11 +14,12 @@ from onephonon.core.errors import InputError
 from onephonon.core.progress import Progress
 from onephonon.crystal.crystal import mean_square
 from onephonon.network.bodies import Bodies
+from onephonon.scattering.numerics import Numerics
 from onephonon.scattering.points import QPoints
 
 from .component import Parameter
 from .correlation import Correlation
-from .pair_intensity import dense_intensity
+from .pair_choice import liquid_intensity
 from .pair_motion import PairMotion
 
 Number = float | Tensor
@@ -66,6 +67,8 @@ class Liquid:
         Share of each atom's mean U, up to 1, which is the default.
     gamma2, mix : float or Tensor, optional
         A second length (Å) and its share of the correlation; both or neither.
+    numerics : Numerics
+        How the sums are computed: 'direct' pair by pair, exactly; 'mesh' by transforms, to `rtol`.
 
     Raises
     ------
@@ -88,6 +91,7 @@ class Liquid:
     share: Number | None = None
     gamma2: Number | None = None
     mix: Number | None = None
+    numerics: Numerics = field(default_factory=Numerics, repr=False)
 
     def __post_init__(self) -> None:
         if self.scope not in SCOPES:
@@ -201,9 +205,11 @@ class Liquid:
     ) -> Tensor:
         """Intensity of liquid-like motions; see `Component.intensity`.
 
-        Differentiable in the parameters, q, U and the crystal.
+        Differentiable in the parameters, q, U and the crystal. With gradients, or anisotropic
+        displacements, the sum is exact; otherwise as `numerics` says.
         """
-        return dense_intensity(bodies, points, U, self.motion(bodies), order, progress)
+        motion = self.motion(bodies)
+        return liquid_intensity(bodies, points, U, motion, order, self.numerics, progress)
 
 
 def _root(square: Tensor) -> Tensor:
