@@ -25,8 +25,6 @@ RANGES = [
     word for name, axis in zip("hkl", AXES, strict=True) for word in (f"--{name}", *map(str, axis))
 ]
 
-pytestmark = pytest.mark.filterwarnings("ignore::onephonon.disorder.DisorderWarning")
-
 
 def refusal(line):
     """What a command line is told."""
@@ -49,6 +47,7 @@ def test_simulate_says_how_the_B_factors_are_divided(simulated):
     B = float(OnePhonon(STRUCTURE, *AXES).crystal.B.mean())
     assert line[1] == f"{B:.3g}"
     assert line[2] == f"lattice {B / 2:.3g}, liquid {B / 2:.3g}, left 0"
+    assert "disorder: 24 atoms of 28 would move more" in said
     found = read_map(path)
     assert found.parameters["disorder"] == SUM
     model = OnePhonon(STRUCTURE, *AXES, disorder=SUM)
@@ -100,7 +99,10 @@ def test_modes_are_those_of_the_lattices_share(tmp_path):
     [
         ("simulate S R -o o.npz --disorder liquidd", "--disorder component 'liquidd' does not"),
         ("simulate S R -o o.npz --disorder liquid", "--disorder component 'liquid' lacks gamma"),
-        ("simulate S R -o o.npz --disorder segments", "exists in fits only"),
+        (
+            "simulate S R -o o.npz --disorder segments",
+            "--disorder 'segments' is determined by data",
+        ),
         ("simulate S R -o o.npz --disorder rigid --rank 2", "--rank: only for the lattice alone"),
         ("simulate S R -o o.npz --disorder rigid --softest 2", "--softest: only for the lattice"),
         ("simulate S R -o o.h5 --disorder rigid --unique", "--unique: only for the lattice alone"),

@@ -1,6 +1,5 @@
 """Components of disorder in the user's model."""
 
-import warnings
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -9,14 +8,22 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from crystals import made_up
+from crystals import made_up, split
 from onephonon import Crystal, InputError, MapGrid, NetworkError, OnePhonon, read_map
 from onephonon.compare import Settings, compare_model
 from onephonon.compare.simulated import symmetry_of
-from onephonon.disorder import Atoms, Disorder, DisorderWarning, Lattice, Liquid, Rigid
+from onephonon.disorder import (
+    Atoms,
+    Disorder,
+    Lattice,
+    Liquid,
+    Rigid,
+    read_ensemble,
+)
 from onephonon.model import voxel_average
 from onephonon.refine.fit import fit_springs
 from onephonon.scattering.softest import softest_intensity
+from structures import DATA
 
 #: A grid, and a mesh of ADPs that is quick.
 GRID = ((-2, 2, 2), (-1, 1, 2), (-2, 2, 3))
@@ -35,10 +42,7 @@ def q_vectors(n=5):
 
 def model_of(disorder, *where, crystal=None, **options):
     crystal = made_up("P 21 21 21") if crystal is None else crystal
-    with warnings.catch_warnings():
-        # Made-up B-factors are those of no lattice; what is said of it is tested below.
-        warnings.simplefilter("ignore", DisorderWarning)
-        return OnePhonon(crystal, *where, **OPTIONS | {"disorder": disorder} | options)
+    return OnePhonon(crystal, *where, **OPTIONS | {"disorder": disorder} | options)
 
 
 @torch.no_grad()
@@ -74,6 +78,19 @@ def test_grid_and_list_agree(orders, engine):
     tolerance = ROUNDING if exact else 1e-8
     rms = float(wanted.nan_to_num().square().mean().sqrt())
     torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance * rms, equal_nan=True)
+
+
+@torch.no_grad()
+def test_a_lattice_of_quantum_mechanics_has_its_share():
+    options = {"temperature": 100.0, "engine": "direct"}
+    grid = model_of(SUM, *GRID, **options)
+    found, wanted = grid(), model_of(SUM, q_vectors=grid.q_grid, **options)()
+    torch.testing.assert_close(found, wanted, rtol=ROUNDING, atol=0, equal_nan=True)
+    # The scale is not proportional to the share, as it is for classical motion.
+    shares = grid.disorder.accounts(grid.bodies).shares
+    torch.testing.assert_close(shares, torch.full_like(shares, 0.5), rtol=1e-8, atol=0)
+    alone = model_of(None, **options).thermal_scale
+    assert abs(float(grid.bound.of_lattice().lattice.thermal_scale / alone) - 0.5) > 1e-3
 
 
 @torch.no_grad()
@@ -175,9 +192,9 @@ def test_numbers_are_parameters_of_the_module():
 @torch.no_grad()
 def test_accounts_are_read_in_a_line():
     crystal = made_up("P 21 21 21")
-    with pytest.warns(DisorderWarning, match="would move more than the file's U allows"):
-        model = OnePhonon(crystal, disorder=SUM, **OPTIONS)
+    model = model_of(SUM, crystal=crystal)
     text = repr(model.disorder.accounts(model.bodies))
+    assert "than the file's U allows" in text
     B = float(crystal.B.mean())
     line = f"of the file's mean B of {B:.3g} Å^2: lattice {B / 2:.3g}, liquid {B / 2:.3g}, left 0"
     assert text.splitlines()[0] == line
@@ -216,6 +233,31 @@ def test_voxel_averages_are_those_of_the_sum():
     hkl = (voxels[:, None] + node * signs).reshape(-1, 3)
     wanted = model(crystal.cell.q_from_hkl(torch.from_numpy(hkl))).reshape(2, 8).mean(1)
     torch.testing.assert_close(found, wanted, rtol=ROUNDING, atol=0)
+
+
+@torch.no_grad()
+def test_ensembles_are_read_once_and_of_the_conformers(tmp_path):
+    q = q_vectors()
+    moved = tmp_path / "models.pdb"
+    text = (DATA / "2ol9.pdb").read_text().splitlines()
+    atoms = [line for line in text if line.startswith("ATOM")]
+    other = [f"{line[:30]}{float(line[30:38]) + 0.3:8.3f}{line[38:]}" for line in atoms]
+    head = [line for line in text if line.startswith("CRYST1")]
+    models = ["MODEL        1", *atoms, "ENDMDL", "MODEL        2", *other, "ENDMDL", "END"]
+    moved.write_text("\n".join(head + models))
+    model = OnePhonon(DATA / "2ol9.pdb", q_vectors=q, disorder=f"ensemble:file={moved}")
+    wanted = read_ensemble(moved).intensity(model.bodies, model.points, model.bodies.U, 1)
+    moved.unlink()
+    torch.testing.assert_close(model(), wanted, rtol=ROUNDING, atol=0)
+    assert float(wanted.min()) > 0
+    torch.testing.assert_close(
+        model.to(torch.float32)(), wanted.float(), rtol=1e-3, atol=1e-3 * float(wanted.max())
+    )
+
+    several = split(made_up("P 1"), [("A", 0.6), ("B", 0.4)], which=[1, 2])
+    model = OnePhonon(several, q_vectors=q, disorder="ensemble+atoms")
+    assert model().isfinite().all()
+    assert "ensemble 0, atoms" in str(model.disorder.accounts(model.bodies))
 
 
 @dataclass(frozen=True)
@@ -306,8 +348,8 @@ def test_what_belongs_to_the_lattice_is_refused():
     [
         ("liquidd", "component 'liquidd' does not exist"),
         ("liquid", "'liquid' lacks gamma, the correlation length in Å"),
-        ("segments:n=4", "'segments:n=4' exists in fits only"),
-        ("liquid:kernel=free,gamma=3", "exists in fits only"),
+        ("segments:n=4", "'segments:n=4' is determined by data"),
+        ("liquid:kernel=free,gamma=3", "is determined by data"),
         ([], "disorder has no component"),
         (["lattice", "lattice"], "the lattice twice"),
         ([3.0], "neither a component nor text"),

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def show_disorder(model: OnePhonon, quiet: bool) -> None:
     """Write how the file's B-factors are divided among the components, on standard error.
 
-    And, with orders beyond the first, what their sum lacks.
+    Also whether atoms would move further than the file's U allows, and, with orders beyond the
+    first, what their sum lacks.
     """
     disorder = model.disorder
     if quiet or disorder is None:
@@ -21,6 +22,8 @@ def show_disorder(model: OnePhonon, quiet: bool) -> None:
     with status("components of disorder", quiet):
         accounts = disorder.accounts(model.bodies)
     echo(f"disorder: {accounts}", err=True)
+    for remark in accounts.remarks:
+        echo(f"disorder: {remark}", err=True)
     if model.orders != 1 and len(disorder.components) > 1:
         what = "all" if model.orders == "all" else f"1 to {model.orders}"
         echo(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
 from onephonon.core.errors import InputError
-from onephonon.disorder.atoms import Atoms
+from onephonon.crystal.crystal import Crystal
+from onephonon.crystal.solvent import with_solvent
+from onephonon.disorder.building import build_disorder
 from onephonon.disorder.component import Component
 from onephonon.disorder.disorder import Disorder
+from onephonon.disorder.ensemble import Ensemble
 from onephonon.disorder.lattice import Lattice
-from onephonon.disorder.liquid import Liquid
 from onephonon.disorder.notation import ComponentSpec, disorder_text, parse_disorder
-from onephonon.disorder.rigid import Rigid
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.scattering.numerics import Numerics
 
@@ -30,9 +32,12 @@ class DisorderPlan:
     ----------
     entries : tuple of ComponentSpec or Component
         The lattice is always a `ComponentSpec`: it is that of the model.
+    read : mapping of int to Ensemble
+        Ensembles of files, once they are read, by their place among the entries.
     """
 
     entries: tuple[ComponentSpec | Component, ...]
+    read: Mapping[int, Ensemble] = field(default_factory=dict)
 
     @classmethod
     def of(cls, disorder: DisorderLike | None) -> DisorderPlan | None:
@@ -48,20 +53,43 @@ class DisorderPlan:
         entries = tuple(_entries(disorder))
         if not entries:
             raise InputError("disorder has no component; give one or more, or None for the lattice")
-        lattices = [e for e in entries if isinstance(e, ComponentSpec) and e.name == "lattice"]
+        lattices = [e for e in entries if _is_lattice(e)]
         if len(lattices) > 1:
             raise InputError("disorder has the lattice twice; give it once")
-        if lattices and len(entries) == 1 and not lattices[0].options:
+        if lattices and len(entries) == 1 and lattices[0] == ComponentSpec("lattice"):
             return None
         for entry in entries:
-            if isinstance(entry, ComponentSpec) and entry.name != "lattice":
-                _make(entry, Numerics())
+            if isinstance(entry, ComponentSpec) and entry.name not in ("lattice", "ensemble"):
+                build_disorder([entry])
         return cls(entries)
+
+    def with_files(self, options: Mapping[str, Any]) -> DisorderPlan:
+        """The same with the files of ensembles read.
+
+        Parameters
+        ----------
+        options : mapping
+            Of `read_crystal`, and of the displaced solvent, as for the crystal itself.
+
+        Raises
+        ------
+        StructureError, InputError
+            As for `read_ensemble`.
+        """
+        reading = {key: value for key, value in options.items() if key != "model_number"}
+        solvent = reading.pop("solvent", 0.0), reading.pop("solvent_smoothing", 0.0)
+        read = {}
+        for i, entry in enumerate(self.entries):
+            if isinstance(entry, ComponentSpec) and "file" in entry.options:
+                (made,) = build_disorder([entry], reading=reading).components
+                assert isinstance(made, Ensemble)
+                read[i] = replace(made, crystal=with_solvent(made.crystal, *solvent))
+        return replace(self, read=read)
 
     @property
     def has_lattice(self) -> bool:
         """Whether the lattice is one of the components."""
-        return any(isinstance(e, ComponentSpec) and e.name == "lattice" for e in self.entries)
+        return any(map(_is_lattice, self.entries))
 
     @property
     def text(self) -> str:
@@ -101,7 +129,7 @@ class DisorderPlan:
         Parameters
         ----------
         model : LatticeModel
-            Not used without the lattice.
+            Without the lattice only its crystal is used.
         numerics : Numerics
             Of the lattice and of the components in text.
         mesh : three int, optional
@@ -110,19 +138,20 @@ class DisorderPlan:
             Values of `numbers`, by the same names.
         """
         components: list[Component] = []
-        for name, entry in zip(self._names(), self.entries, strict=True):
+        how: dict[str, Any] = {"lattice": model, "mesh": mesh, "numerics": numerics}
+        for i, (name, entry) in enumerate(zip(self._names(), self.entries, strict=True)):
+            component: Component
+            if i in self.read:
+                component = _moved(self.read[i], model.crystal, numerics)
+            elif isinstance(entry, ComponentSpec):
+                (component,) = build_disorder([entry], crystal=model.crystal, **how).components
+            else:
+                component = entry
             own = {
                 key.removeprefix(f"{name}_"): value
                 for key, value in values.items()
                 if key.startswith(f"{name}_")
             }
-            if not isinstance(entry, ComponentSpec):
-                component = entry
-            elif entry.name == "lattice":
-                component = Lattice(model, own.get("share"), mesh, numerics)
-                own.pop("share", None)
-            else:
-                component = _make(entry, numerics)
             components.append(component.with_parameters(own) if own else component)
         return Disorder(tuple(components))
 
@@ -136,14 +165,18 @@ class DisorderPlan:
         return names
 
 
+def _is_lattice(entry: ComponentSpec | Component) -> bool:
+    return isinstance(entry, ComponentSpec) and entry.name == "lattice"
+
+
 def _entries(disorder: DisorderLike) -> Iterator[ComponentSpec | Component]:
     """Components one by one."""
     if isinstance(disorder, str):
         for spec in parse_disorder(disorder):
-            if spec.for_fits_only:
+            if spec.name == "liquid" and "gamma" not in spec.options and not spec.for_fits_only:
                 raise InputError(
-                    f"disorder component {spec.text!r} exists in fits only, which determine it; "
-                    "leave it out here"
+                    f"disorder component {spec.text!r} lacks gamma, the correlation length in Å; "
+                    "write for example liquid:gamma=8"
                 )
             yield spec
         return
@@ -170,22 +203,13 @@ def _entries(disorder: DisorderLike) -> Iterator[ComponentSpec | Component]:
             )
 
 
-def _make(spec: ComponentSpec, numerics: Numerics) -> Component:
-    """The component of a text."""
-    options = dict(spec.options)
-    if spec.name == "liquid":
-        options.pop("kernel", None)  # the exponential, the only one outside fits
-        if "gamma" not in options:
-            raise InputError(
-                f"disorder component {spec.text!r} lacks gamma, the correlation length in Å; write "
-                "for example liquid:gamma=8"
-            )
-        return Liquid(**options)  # type: ignore[arg-type]
-    if spec.name == "rigid":
-        return Rigid(**options, numerics=numerics)  # type: ignore[arg-type]
-    if spec.name == "atoms":
-        return Atoms(**options)  # type: ignore[arg-type]
-    raise InputError(f"disorder component {spec.text!r} cannot be computed; leave it out")
+def _moved(ensemble: Ensemble, crystal: Crystal, numerics: Numerics) -> Ensemble:
+    """An ensemble in the dtype and on the device of a crystal."""
+    like = crystal.U
+    states = ensemble.crystal.to(like.device, like.dtype)
+    return replace(
+        ensemble, crystal=states, probability=ensemble.probability.to(like), numerics=numerics
+    )
 
 
 def _attributes(component: Component) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from onephonon.core.tensors import inside_functorch, map_tensors
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.grid import HklGrid
 from onephonon.crystal.zone import check_mesh
-from onephonon.disorder.disorder import Disorder, DisorderWarning
+from onephonon.disorder.disorder import Disorder
 from onephonon.dynamics.displacements import check_zone_average
 from onephonon.dynamics.lattice_model import LatticeModel, default_mesh
 from onephonon.dynamics.normal_modes import Modes, mass_factor_inverse
@@ -251,7 +250,10 @@ class OnePhonon(nn.Module):
         self.engine, self.solver, self.rtol, self.batch_size = engine, solver, rtol, batch_size
         self.res_limit, self.bragg_tolerance = res_limit, bragg_tolerance
         self.orders, self.multiphonon_mesh = orders, multiphonon_mesh
-        self._plan = DisorderPlan.of(disorder)
+        plan = DisorderPlan.of(disorder)
+        if plan is not None:
+            plan = plan.with_files(structure_options | {"expand_p1": expand_p1})
+        self._plan = plan
         self._source = QSource.from_samplings((hsampling, ksampling, lsampling))
         bodies = self.bodies
         self.zone_average = zone_average
@@ -276,7 +278,7 @@ class OnePhonon(nn.Module):
                 where = "springs" if self.springs else f"model {model!r}"
                 check_lattice(self.lattice, self.spring_source, where)
             if self.disorder is not None:
-                _warn_of_overdraft(self.disorder, self.bodies)
+                self.disorder.settled(self.bodies)  # raises if more is taken than there is
 
     def _add_components(self, plan: DisorderPlan, with_springs: bool) -> None:
         """Make the numbers of components parameters of the module."""
@@ -331,7 +333,8 @@ class OnePhonon(nn.Module):
     def disorder(self) -> Disorder | None:
         """The components of disorder; None for the lattice alone.
 
-        ``model.disorder.accounts(model.bodies)`` says what each takes of the atoms' U.
+        ``model.disorder.accounts(model.bodies)`` says what each takes of the atoms' U, and
+        ``check`` warns if it is more than some atoms have.
         """
         return None if self._plan is None else self._components_of(self._lattice)
 
@@ -607,13 +610,6 @@ class OnePhonon(nn.Module):
             f"{bodies.n_dof} degrees of freedom, {self.contacts.n_contacts} contacts, "
             f"{self.n_points} q"
         )
-
-
-def _warn_of_overdraft(disorder: Disorder, bodies: Bodies) -> None:
-    """Warn if components would move atoms further than the file's U allows."""
-    found = disorder.accounts(bodies)
-    if bool(found.overdrawn.any()):
-        warnings.warn(found.remarks[-1], DisorderWarning, stacklevel=3)
 
 
 #: Name of the model in a former package.

@@ -45,10 +45,10 @@ class DisorderOptions(OptionGroup):
             metavar="TEXT",
             help="Kinds of motion whose scattering is summed, joined by +, each with its options: "
             "lattice (share), liquid (gamma in Å; scope=crystal|asu|body; sigma or share; gamma2 "
-            "and mix), rigid (motion=translations|tls; sigma or share), atoms (share); such as "
-            "'lattice+liquid:scope=asu,gamma=8'. A component without a share or sigma takes what "
-            "the others leave of the file's B-factors, which are those of all motion. Without "
-            "lattice no springs are needed.",
+            "and mix), rigid (motion=translations|tls; sigma or share), atoms (share), ensemble "
+            "(file); such as 'lattice+liquid:scope=asu,gamma=8'. A component without a share or "
+            "sigma takes what the others leave of the file's B-factors, which are those of all "
+            "motion. Without lattice no springs are needed.",
             show_default="lattice",
         ),
         DisorderText(),
