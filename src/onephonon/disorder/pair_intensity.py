@@ -1,7 +1,7 @@
 """Intensity of liquid-like motions by direct summation over all pairs of atoms.
 
-Order n is ``z^H S z / n!``, with the atoms' waves z and the matrix S of ``(q^T C_jk q)^n``. What in
-S depends on the pair alone is the same for all q of one phonon wavevector.
+Order n is ``z^H S z / n!``, with the atoms' waves z and the matrix S of ``(q^T C_jk q)^n``. What
+in S depends on the pair alone is the same for all q of one phonon wavevector.
 """
 
 from __future__ import annotations
