@@ -88,8 +88,8 @@ def dense_intensity(
 
     Notes
     -----
-    About 0.4 GB of memory, whatever the number of atoms and q, and as much again for gradients:
-    the backward pass computes each block of pairs a second time.
+    Blocks of pairs and batches of q are limited in size, so that memory does not grow with the
+    square of the number of atoms; the backward pass computes each block a second time.
     """
     nothing = torch.full((points.n_q,), torch.nan, dtype=U.dtype, device=U.device)
     where = points.valid.nonzero().squeeze(1)
