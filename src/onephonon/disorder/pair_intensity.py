@@ -1,7 +1,7 @@
 """Intensity of liquid-like motions by direct summation over all pairs of atoms.
 
-Order n is ``z^H S z / n!``, with the atoms' waves z and the matrix S of ``(q^T C_jk q)^n``. What in
-S depends on the pair alone is the same for all q of one phonon wavevector.
+Order n is ``z^H S z / n!``, with the atoms' waves z and the matrix S of ``(q^T C_jk q)^n``. What
+in S depends on the pair alone is the same for all q of one phonon wavevector.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def dense_intensity(
 
     Notes
     -----
-    About 0.4 GB of memory, whatever the number of atoms and q, and as much again for gradients:
-    the backward pass computes each block of pairs a second time.
+    Blocks of pairs and batches of q are limited in size, so that memory does not grow with the
+    square of the number of atoms; the backward pass computes each block a second time.
     """
     nothing = torch.full((points.n_q,), torch.nan, dtype=U.dtype, device=U.device)
     where = points.valid.nonzero().squeeze(1)
