@@ -23,6 +23,7 @@ from onephonon.refine.components import (
 from onephonon.refine.components.inference import infer, upper_limit
 from onephonon.refine.components.minimization import Minimum, minimize, shapes_at
 from onephonon.refine.components.projection import project, projected_slopes
+from onephonon.refine.forward import make_forward
 
 #: Estimates of one made-up map may be so many standard errors off: once in 370.
 SIGMAS = 3.0
@@ -339,11 +340,22 @@ def test_bad_input():
             ParametricSettings(**bad)
 
 
-def test_orders_beyond_the_first_are_refused():
+def test_a_lattice_of_two_orders_has_the_b_factor_of_the_file():
+    """Values are those of the model with these springs, and slopes their derivatives."""
     problem = blank_problem()
-    model = OnePhonon(problem.model.crystal, gnm_cutoff=7.0, orders=2)
-    with pytest.raises(InputError, match="orders=1"):
-        lattice_term(model, replace(problem.forward, higher=object()))
+    model = OnePhonon(problem.model.crystal, gnm_cutoff=7.0, orders=2, rtol=1e-5)
+    forward = make_forward(model, problem.voxels)
+    term = lattice_term(model, forward, "hybrid")
+    x = torch.full((term.n,), 0.3, dtype=torch.float64)
+    value, slopes = term.slopes(x)
+    constants = term.parametrization.constants(term.values(x))
+    assert torch.allclose(value, forward.intensity(constants), rtol=1e-12)
+    first = lattice_term(problem.model, problem.forward, "hybrid").intensity(x)
+    assert float((value / first).median()) > 1.01  # the first order alone is less
+    h = 1e-3 * torch.eye(term.n, dtype=torch.float64)[0]
+    difference = (term.intensity(x + h) - term.intensity(x - h)) / 2e-3
+    # The error of the difference, and of series cut off at 1e-5.
+    assert torch.allclose(slopes[:, 0], difference, rtol=1e-3, atol=1e-4 * float(value.max()))
 
 
 def test_minimizations_without_parameters_are_linear():
@@ -361,7 +373,7 @@ def test_the_package_s_own_liquid_is_a_term(scope):
     few = replace(
         problem.forward,
         n=20,
-        parts=(replace(part, voxels=slice(0, 20), points=part.points.part(torch.arange(20))),),
+        parts=(replace(part, voxels=torch.arange(20), points=part.points.part(torch.arange(20))),),
     )
     term = ComponentTerm(Liquid(scope=scope, gamma=2.0), few)
     x = torch.full((1,), 0.2, dtype=torch.float64)

@@ -22,7 +22,7 @@ from onephonon.core.progress import Progress, ProgressLike
 
 from .folds import NEVER, make_folds
 from .inference import Inference, infer, upper_limit
-from .minimization import Minimum, Shapes, minimize, shapes_at, split
+from .minimization import Minimum, minimize, shapes_at, split
 from .parametric_result import AmplitudeRow, ParameterRow, ParametricFit
 from .preparation import MapProblem
 from .projection import Measurements
@@ -127,11 +127,11 @@ def fit_parametric(
         )
     start = shapes_at(terms, measured.data.new_zeros(sum(term.n for term in terms)))
 
-    def fitted(part: Measurements, task: str, begin: Shapes) -> Minimum:
+    def fitted(part: Measurements, task: str) -> Minimum:
         return minimize(
             terms,
             part,
-            begin,
+            start,
             max_steps=settings.max_steps,
             tolerance=settings.tolerance,
             prior=settings.prior,
@@ -139,13 +139,13 @@ def fit_parametric(
             task=task,
         )
 
-    best = fitted(measured, "fit", start)
+    best = fitted(measured, "fit")
     predicted, background = np.full((2, voxels.n), np.nan)
     converged = best.converged
     for number in range(int(fold.max()) + 1):
         kept = torch.from_numpy(fold != number).to(measured.used.device)
         part = measured.using(kept)
-        without = fitted(part, f"fold {number + 1}", best.shapes)
+        without = fitted(part, f"fold {number + 1}")
         converged &= without.converged
         out = fold == number
         predicted[out] = without.model.cpu().numpy()[out]
