@@ -38,7 +38,7 @@ class Explained:
     cc, error : float
         Correlation of anisotropic parts, small blocks left out of the fit; and standard error.
     cc_wide, error_wide : float
-        The same with wide blocks left out; NaN if not computed.
+        The same with wider surroundings left out, too; NaN if not computed.
     cc_second : float
         Predictions of the voxels left out, compared with another crystal's map; NaN without.
     """
@@ -56,6 +56,7 @@ class Explained:
 def draw_explained(
     rows: Sequence[Explained],
     *,
+    wide_name: str = "wide blocks left out",
     ceiling: float = math.nan,
     ceiling_name: str = "two crystals",
     chosen: int | None = None,
@@ -66,6 +67,8 @@ def draw_explained(
     Parameters
     ----------
     rows : sequence of Explained
+    wide_name : str
+        What `cc_wide` is.
     ceiling : float
         What a perfect model would reach; NaN if unknown.
     ceiling_name : str
@@ -87,7 +90,7 @@ def draw_explained(
     step = 0.19 if both else 0.0
     parts = [("small blocks left out", "cc", "error", -step, LINES[0])]
     if both:
-        parts.append(("wide blocks left out", "cc_wide", "error_wide", step, LINES[4]))
+        parts.append((wide_name, "cc_wide", "error_wide", step, LINES[4]))
     handles: list[Any] = []
     for name, value, error, shift, colour in parts:
         values = np.array([getattr(row, value) for row in rows])

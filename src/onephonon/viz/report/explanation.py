@@ -31,6 +31,13 @@ LAYOUT = 1
 #: What the numbers of a fit of components are.
 FORMAT = "onephonon explanation"
 
+#: Ways of leaving out, in a few words.
+TILES = {
+    "small": "small blocks left out",
+    "wide": "wide blocks left out",
+    "guarded": "blocks with a guard left out",
+}
+
 #: Files of maps, and what they are.
 MAPS = {
     "model.h5": "the fitted model, with the isotropic part of the data",
@@ -136,7 +143,7 @@ def headline_lines(found: Explanation) -> list[str]:
     if found.second is not None:
         lines.append(
             f"the two maps agree with each other at {fixed(found.second.cc)} ± "
-            f"{fixed(found.second.error)}: no model can be expected to do better"
+            f"{fixed(found.second.error)}, which is about what a model can reach"
         )
     return lines
 
@@ -146,12 +153,18 @@ def _headline(found: Explanation) -> list[Markup]:
     cell = ", ".join(f"{x:g}" for x in crystal.cell.parameters)
     best = found.best
     tiles = [
-        element("div", element("span", way), element("b", fixed(value.cc)), element("span", ""))
+        element(
+            "div",
+            element("span", f"anisotropic CC, {TILES[way]}"),
+            element("b", fixed(value.cc)),
+            element("span", f"± {fixed(value.error)}"),
+        )
         for way, value in best.judgement.held_out.items()
     ]
     if found.second is not None:
         ceiling = element("b", fixed(found.second.cc))
-        tiles.append(element("div", element("span", "two maps"), ceiling, element("span", "")))
+        error = element("span", f"± {fixed(found.second.error)}")
+        tiles.append(element("div", element("span", "the two maps"), ceiling, error))
     return [
         paragraph(f"Space group {crystal.spacegroup}, cell {cell} (Å, °)", kind="faint"),
         paragraph("Model: ", element("b", best.name)),
@@ -174,6 +187,7 @@ def _explained_section(found: Explanation) -> list[Markup]:
         for m in found.models
     ]
     ceiling = found.second.cc if found.second is not None else float("nan")
+    wide_name = "blocks with a guard left out" if _guarded(found) else "wide blocks left out"
     chosen = found.models.index(found.best)
     ways = list(found.ways)
     head = ["model", "parameters", "fitted", *ways]
@@ -198,7 +212,7 @@ def _explained_section(found: Explanation) -> list[Markup]:
             "motion: compare with the baselines, and where no neighbour is fitted."
         ),
         drawn(
-            lambda: plot.draw_explained(rows, ceiling=ceiling, chosen=chosen),
+            lambda: plot.draw_explained(rows, wide_name=wide_name, ceiling=ceiling, chosen=chosen),
             "Correlation of each model with voxels that were left out of its fit",
         ),
         table(head, cells, long=(0,), highlighted=chosen),
@@ -210,11 +224,16 @@ def _shell_section(found: Explanation) -> list[Markup]:
     edges = shell_edges(found.voxels, _n_shells(found))
     middle = (edges[1:] + edges[:-1]) / 2
     shown = [m for m in found.models if m.kind != "control"]
-    curves = [(m.name, m.judgement.shells["small"]) for m in shown if "small" in m.judgement.shells]
+    curves = [
+        (m.name, m.judgement.shells["wide" if "wide" in m.judgement.shells else "small"])
+        for m in shown
+    ]
     return [
         drawn(
             lambda: plot.draw_explained_shells(middle, curves, ceiling_by_shell(found)),
-            "Correlation with voxels left out (small blocks) in shells of resolution",
+            "Correlation with voxels left out, in shells of resolution",
+            "Wide blocks left out; small ones where a model of few parameters was fitted to no "
+            "others.",
         )
     ]
 
