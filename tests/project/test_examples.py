@@ -98,8 +98,22 @@ def two_maps_reduce_the_uncertainty(result):
     assert (both < 1.05 * second).all()
 
 
+def motion_of_segments_explains_more_than_the_baselines(result):
+    found = result["found"]
+    best = found.best.judgement
+    for model in found.models:
+        if model.kind not in ("baseline", "control"):
+            continue
+        way = "wide" if "wide" in model.judgement.sums else "small"
+        gain, error = best.gain_over(model.judgement, way)
+        # Of data that are made of such motion, with noise of 4 % of the variance.
+        assert gain > 2 * error, model.name
+    assert found.second.cc > 0.8
+
+
 #: What the result of each example must satisfy.
 CHECKS = {
+    "explain_map": motion_of_segments_explains_more_than_the_baselines,
     "every_order": one_phonon_is_less_of_the_whole_at_high_resolution,
     "follow_halo": climbs_end_at_the_top_of_the_halo,
     "own_loss": springs_follow_from_photon_counts,

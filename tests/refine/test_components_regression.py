@@ -74,6 +74,19 @@ def test_fit_and_number_of_parameters():
     assert solve(kernels, (1.0,), 1e6, y).n_effective < 1e-3
 
 
+def test_kernels_in_single_precision_are_made_positive_definite():
+    rng = np.random.default_rng(0)
+    columns = torch.from_numpy(rng.normal(size=(60, 2))).float()
+    kernel = 1e3 * columns @ columns.T
+    kernel[0, 0] -= 0.05  # as rounding may
+    y = torch.from_numpy(rng.normal(size=60))
+    found = solve([kernel], (1.0,), 1e-4, y)
+    assert bool(torch.isfinite(found.fitted).all())
+    assert 1e-3 < found.noise < 11.0
+    with pytest.raises(InputError, match="not positive definite"):
+        solve([-kernel], (1.0,), 1e-4, y)
+
+
 def test_derivatives_of_the_error_of_predictions():
     kernels, y, parts = problem()
     rest = LeftOut(parts.removed[:2], parts.removed[:2], "whole")

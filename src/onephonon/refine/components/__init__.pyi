@@ -1,4 +1,5 @@
 from .comparison import HeldOutGain, held_out_gain
+from .explanation import ExplainedModel, Explanation, explain
 from .folds import make_folds, single_fold
 from .nulls import null_terms
 from .parametric import ParametricSettings, fit_parametric
@@ -9,6 +10,8 @@ from .terms import ComponentTerm, FixedTerm, LatticeTerm, Term, lattice_term
 __all__ = [
     "AmplitudeRow",
     "ComponentTerm",
+    "ExplainedModel",
+    "Explanation",
     "FixedTerm",
     "HeldOutGain",
     "LatticeTerm",
@@ -17,6 +20,7 @@ __all__ = [
     "ParametricFit",
     "ParametricSettings",
     "Term",
+    "explain",
     "fit_parametric",
     "held_out_gain",
     "lattice_term",

@@ -25,11 +25,13 @@ from .left_out import LeftOut
 
 Float64 = NDArray[np.float64]
 
-#: Part of the mean variance that is added to the noise, so that the inverse is accurate.
-JITTER = 1e-6
+#: Part of the mean variance that is added to the noise, so that the inverse is accurate; as much as
+#: the last where kernels, in single precision, need it to be positive definite.
+JITTER = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
-#: Weights are searched within these limits; kernels have unit mean variance, as the data have.
-WEIGHT_LIMITS = (1e-4, 100.0)
+#: Weights and the noise are searched within these limits; kernels have unit mean variance, as the
+#: data have.
+WEIGHT_LIMITS, NOISE_LIMITS = (1e-4, 100.0), (1e-3, 100.0)
 
 #: Weight of the squared logarithms of weights relative to their starts, for those that nothing
 #: determines.
@@ -140,10 +142,21 @@ def solve(kernels: Sequence[Tensor], weights: Sequence[float], noise: float, y: 
     total = torch.zeros(len(y), len(y), dtype=torch.float64, device=y.device)
     for weight, kernel in zip(weights, kernels, strict=True):
         total.add_(kernel, alpha=float(weight))
-    noise = float(noise + JITTER * float(total.diagonal().mean()))
-    total.diagonal().add_(noise)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(total))
-    return Solution(tuple(map(float, weights)), noise, inverse, inverse @ y, y)
+    size, added = float(total.diagonal().mean()), 0.0
+    for jitter in JITTER:
+        change = float(noise + jitter * size) - added
+        total.diagonal().add_(change)
+        added += change
+        factor, failed = torch.linalg.cholesky_ex(total)
+        if not int(failed):
+            break
+    else:
+        raise InputError(
+            "the prior covariances of the components are not positive definite: a component does "
+            "not suit these voxels; fit fewer components or another range of resolution"
+        )
+    inverse = torch.cholesky_inverse(factor)
+    return Solution(tuple(map(float, weights)), added, inverse, inverse @ y, y)
 
 
 def tune(
@@ -193,7 +206,7 @@ def tune(
         origin,
         jac=True,
         method="L-BFGS-B",
-        bounds=[tuple(np.log(WEIGHT_LIMITS))] * len(origin),
+        bounds=np.log([WEIGHT_LIMITS] * (len(origin) - 1) + [NOISE_LIMITS]),
         options={"maxfun": max_steps, "maxiter": max_steps},
     )
     return tuple(float(w) for w in np.exp(found.x))
