@@ -28,6 +28,7 @@ from onephonon.disorder.component import Component
 from onephonon.disorder.liquid import Liquid
 from onephonon.disorder.notation import ComponentSpec, disorder_text
 from onephonon.disorder.rigid import Rigid
+from onephonon.disorder.segments import Segments
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.model.one_phonon import OnePhonon
 
@@ -36,7 +37,7 @@ from ..quality import ISOTROPIC
 from ..second_map import SecondMap, second_map
 from ..settings import FitSettings
 from ..voxels import FitVoxels
-from .covariance_terms import CovarianceTerm, covariance_term
+from .covariance_terms import CovarianceTerm, SegmentTerm, covariance_term
 from .judgement import Judgement, judge
 from .left_out import LeftOut, guarded_blocks, small_blocks, wide_blocks
 from .liquid_term import START, PattersonLiquidTerm
@@ -264,6 +265,8 @@ def explain(
     if not disorder:
         raise InputError("no component to fit; give some, such as lattice+liquid")
     crystal = model.crystal
+    for spec in disorder:
+        check_spec(spec, crystal)
     data = with_cell(data, crystal.cell.parameters)
     problem = prepare(model, data, settings, shown)
     voxels, messages = problem.voxels, list(problem.messages)
@@ -293,6 +296,16 @@ def explain(
         judge_map,
         tuple(messages),
     )
+
+
+def check_spec(spec: ComponentSpec, crystal: Crystal) -> None:
+    """Raise `InputError` for a component that cannot be fitted, before anything is computed."""
+    if spec.for_fits_only:
+        term = covariance_term(spec)
+        if isinstance(term, SegmentTerm):
+            Segments.of(crystal, term.by)
+    elif spec.name != "lattice":
+        _component(spec)
 
 
 def summary(found: ExplainedModel) -> str:
