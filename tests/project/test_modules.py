@@ -16,7 +16,11 @@ LIBRARIES = {
     "typer": {"cli"},
     "rich": {"cli"},
     "h5py": {"maps/io", "core/hdf5_files.py", "core/hdf5_reading.py"},
-    "finufft": {"scattering/amplitudes/mesh/scattered.py"},
+    "finufft": {
+        "scattering/amplitudes/mesh/scattered.py",
+        "disorder/pair_transform.py",
+        "disorder/smooth_pairs.py",
+    },
     "numba": {"core/compiled.py"},
     "gemmi": {"crystal", "network", "maps", "viz/trajectory"},
 }

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 #: Largest number of blocks that are not run.
-MAX_NOT_RUN = 1
+MAX_NOT_RUN = 2
 
 #: Options whose value is a file that a command writes.
 WRITTEN = ("-o", "--output", "--csv", "--json", "--png", "--animate")
