@@ -35,7 +35,7 @@ CRYSTAL = MADE_UP.replace(
         for i, label in enumerate(MADE_UP.labels)
     )
 )
-D_MIN = 1.75
+D_MIN = 2.0
 SETTINGS = FitSettings(d_min=D_MIN, d_max=9.0, average=2, reindex="none", leave_out=0.4)
 
 
@@ -157,7 +157,9 @@ def test_liquid_between_lengths_is_that_of_the_length(order):
     value, slope = term.slopes(x)
     exact = term.at_length(4.0 * math.exp(0.33))
     # The error of splines between lengths that differ by a factor of 1.22.
-    torch.testing.assert_close(value, exact, rtol=1e-3, atol=1e-3 * float(exact.mean()))
+    # Splines between lengths a factor of 1.22 apart; and correlations end at six lengths, beyond
+    # which pairs come and go.
+    torch.testing.assert_close(value, exact, rtol=4e-3, atol=4e-3 * float(exact.mean()))
     up, down = (term.at_length(4.0 * math.exp(0.33 + d)) for d in (0.01, -0.01))
     rough = (up - down) / 0.02
     # The correlation ends at six lengths, 0.0025, over which pairs come and go.
