@@ -209,6 +209,8 @@ def tune(
         bounds=np.log([WEIGHT_LIMITS] * (len(origin) - 1) + [NOISE_LIMITS]),
         options={"maxfun": max_steps, "maxiter": max_steps},
     )
+    if progress:
+        progress.step(task, max_steps, max_steps)
     return tuple(float(w) for w in np.exp(found.x))
 
 
