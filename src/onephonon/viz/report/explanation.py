@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from onephonon.core.files import check_writable, make_folder, replacing
-from onephonon.core.text import csv_cell
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.io.registry import write_map
 from onephonon.refine.components.explanation import ExplainedModel, Explanation
 from onephonon.refine.components.judgement import Correlation, shell_correlations, shell_edges
 
 from .. import plot
+from .encoding import csv_bytes, json_bytes, npz_bytes
 from .html import Markup, details, element, fixed, listed, number, page, paragraph, table
 from .numbers import plain, versions
 from .pictures import drawn
@@ -78,10 +75,10 @@ def write_explanation(
     make_folder(folder)
     numbers: dict[str, Callable[[], bytes]] = {
         "report.html": lambda: explanation_page(found, command).encode("utf-8"),
-        "fit.json": lambda: _json(numbers_of(found, command)),
-        "models.csv": lambda: _csv(model_rows(found)),
-        "shells.csv": lambda: _csv(shell_rows(found)),
-        "voxels.npz": lambda: _npz(found),
+        "fit.json": lambda: json_bytes(numbers_of(found, command)),
+        "models.csv": lambda: csv_bytes(model_rows(found)),
+        "shells.csv": lambda: csv_bytes(shell_rows(found)),
+        "voxels.npz": lambda: npz_bytes(voxel_arrays(found)),
     }
     paths = {name: check_writable(folder / name, force) for name in (*numbers, *MAPS)}
     for name, content in numbers.items():
@@ -404,20 +401,9 @@ def _with_error(value: Correlation) -> str:
     return f"{fixed(value.cc)} ± {fixed(value.error)}"
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
-
-
-def _csv(rows: list[list[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [["" if v is None else csv_cell(v) for v in map(plain, row)] for row in rows]
-    )
-    return text.getvalue().encode("utf-8")
-
-
-def _npz(found: Explanation) -> bytes:
-    voxels, whole = found.voxels, io.BytesIO()
+def voxel_arrays(found: Explanation) -> dict[str, np.ndarray]:
+    """Data and predictions at every voxel; models are numbered as in fit.json."""
+    voxels = found.voxels
     arrays = {"hkl": voxels.hkl, "data": voxels.data, "s": voxels.s, "block": voxels.orbit}
     if found.second is not None:
         arrays["second"] = found.second.values
@@ -425,5 +411,4 @@ def _npz(found: Explanation) -> bytes:
         arrays[f"fitted_{i}"] = m.fitted
         for way, values in m.held_out.items():
             arrays[f"held_out_{way}_{i}"] = values
-    np.savez_compressed(whole, allow_pickle=False, **arrays)
-    return whole.getvalue()
+    return arrays

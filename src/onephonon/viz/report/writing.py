@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from onephonon.core.errors import FileError
 from onephonon.core.files import check_writable, replacing
-from onephonon.core.text import csv_cell
 from onephonon.maps.io.registry import write_map
 from onephonon.refine.null_fits import NullFit
 from onephonon.refine.predictions import Predictions
 from onephonon.refine.profile import Profile
 from onephonon.refine.result import Fit
 
-from .numbers import ReportData, Rows, plain, tables, to_json_types, voxel_arrays
+from .encoding import csv_bytes, json_bytes, npz_bytes
+from .numbers import ReportData, tables, to_json_types, voxel_arrays
 from .page import MAP_FILES, report_page
 from .pictures import Maps
 
@@ -80,40 +74,14 @@ def write_report(
     paths = {name: check_writable(folder / name, force) for name in names}
     contents: dict[str, Callable[[], bytes]] = {
         "report.html": lambda: report_page(report_data, tuple(names), maps).encode("utf-8"),
-        "fit.json": lambda: _json(to_json_types(report_data)),
-        "voxels.npz": lambda: _npz(voxel_arrays(fit)),
+        "fit.json": lambda: json_bytes(to_json_types(report_data)),
+        "voxels.npz": lambda: npz_bytes(voxel_arrays(fit)),
     }
     for name in names[: -len(MAP_FILES)]:
-        content = contents[name]() if name in contents else _csv(rows[name])
+        content = contents[name]() if name in contents else csv_bytes(rows[name])
         with replacing(paths[name], force) as temporary:
             temporary.write_bytes(content)
     calculated = fit.maps()
     for name, part in zip(MAP_FILES, ("model", "background", "total"), strict=True):
         write_map(getattr(calculated, part), paths[name], force)
     return list(paths.values())
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
-
-
-def _csv(rows: Rows) -> bytes:
-    """Comma-separated, exact; NaN is empty."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [["" if v is None else v for v in map(_cell, row)] for row in rows]
-    )
-    return text.getvalue().encode("utf-8")
-
-
-def _cell(value: Any) -> Any:
-    """Format a cell; infinite numbers are kept, since intervals may be infinite."""
-    if isinstance(value, (float, np.floating)) and np.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return csv_cell(plain(value))
-
-
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    whole = io.BytesIO()
-    np.savez_compressed(whole, allow_pickle=False, **arrays)
-    return whole.getvalue()
