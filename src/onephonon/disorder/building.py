@@ -71,15 +71,15 @@ def build_disorder(
         elif spec.name == "rigid":
             components.append(Rigid(numerics=how, **_any(options)))
         else:
-            components.append(_liquid(options))
+            components.append(_liquid(options, how))
     return Disorder(tuple(components))
 
 
-def _liquid(options: dict[str, OptionValue]) -> Component:
+def _liquid(options: dict[str, OptionValue], numerics: Numerics) -> Component:
     from .liquid import Liquid
 
     options.pop("kernel", None)  # the exponential one; others exist in fits only
-    liquid: Component = Liquid(**_any(options))
+    liquid: Component = Liquid(**_any(options), numerics=numerics)
     return liquid
 
 
