@@ -37,7 +37,7 @@ def test_lattice_is_built_only_if_it_is_needed():
     def never():
         raise AssertionError
 
-    build_disorder(parse_disorder("rigid+atoms"), lattice=never)
+    assert build_disorder(parse_disorder("rigid+atoms"), lattice=never).text == "rigid+atoms"
 
 
 def test_liquid():

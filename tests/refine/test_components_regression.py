@@ -8,7 +8,7 @@ from crystals import made_up
 from fits import sampling, to_map
 from onephonon import InputError, MapGrid
 from onephonon.crystal.reindexing import parse_reindexing
-from onephonon.refine.components.judgement import judge, sums_of
+from onephonon.refine.components.judgement import judge
 from onephonon.refine.components.left_out import (
     LeftOut,
     guarded_blocks,
@@ -16,6 +16,7 @@ from onephonon.refine.components.left_out import (
     wide_blocks,
 )
 from onephonon.refine.components.regression import AnisotropicPart, left_out_error, solve, tune
+from onephonon.refine.quality import anisotropic_sums
 from onephonon.refine.settings import FitSettings
 from onephonon.refine.voxels import select_voxels
 
@@ -186,5 +187,5 @@ def test_judgement_of_a_perfect_a_noisy_and_an_empty_prediction():
     gain, error = perfect.gain_over(other, "small")
     assert gain == pytest.approx(1 - other.held_out["small"].cc)
     assert 0 < error < 0.1
-    sums = sums_of(voxels, voxels.data, 7.0 - 2.0 * voxels.data)
+    sums = anisotropic_sums(voxels, voxels.data, 7.0 - 2.0 * voxels.data)
     assert sums.cc == pytest.approx(-1.0)

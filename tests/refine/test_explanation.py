@@ -217,10 +217,23 @@ def test_the_report_has_all_numbers_and_its_maps_can_be_compared(explained, tmp_
         write_explanation(explained, tmp_path / "fit")
 
 
+def test_two_divisions_into_segments_are_both_fitted():
+    found = explain(
+        OnePhonon(CRYSTAL),
+        made_map(of_segments(), 0.2),
+        parse_disorder("segments:n=3+segments:motion=isotropic"),
+        SETTINGS,
+        controls=False,
+    )
+    assert set(found.best.weights) == {"segments:n=3", "segments:motion=isotropic", "noise"}
+
+
 def test_what_cannot_be_fitted_is_refused():
     data = made_map(of_segments(), 0.2)
     for text, why in (("ensemble", "nothing to fit"), ("segments:n=99", "99 segments")):
         with pytest.raises(InputError, match=why):
             explain(OnePhonon(CRYSTAL), data, parse_disorder(text), SETTINGS)
+    with pytest.raises(InputError, match="given twice"):
+        explain(OnePhonon(CRYSTAL), data, parse_disorder("segments+rigid+segments"), SETTINGS)
     with pytest.raises(InputError, match="no component"):
         explain(OnePhonon(CRYSTAL), data, (), SETTINGS)

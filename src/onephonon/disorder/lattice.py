@@ -50,7 +50,7 @@ class Lattice:
 
     name: ClassVar[str] = "lattice"
 
-    model: LatticeModel
+    model: LatticeModel = field(repr=False)
     share: Number | None = None
     mesh: tuple[int, int, int] | None = None
     numerics: Numerics = field(default_factory=Numerics, repr=False)

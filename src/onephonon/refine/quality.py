@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onephonon.compare.statistics import pearson, r_factor
+from onephonon.compare.statistics import BlockSums, pearson, r_factor
 from onephonon.maps.isotropic import Isotropic
 
 from .voxels import FitVoxels
@@ -79,8 +79,7 @@ class VoxelResults:
         cls, voxels: FitVoxels, model: Float64, background: Float64, loss: Float64
     ) -> VoxelResults:
         """Create, removing the isotropic parts over all voxels together."""
-        shells = max(1, min(ISOTROPIC.n_shells, voxels.n // MIN_VOXELS_PER_SHELL))
-        rule = Isotropic(ISOTROPIC.kind, shells)
+        rule = isotropic_rule(voxels.n)
         limits = (float(voxels.s.min()), float(voxels.s.max()))
         one = np.ones(voxels.n)
         rest = [rule.remove(x, voxels.s, limits, one) for x in (voxels.data, model)]
@@ -118,6 +117,33 @@ def shells(
         limits = {"d_max": 1 / edges[i], "d_min": 1 / edges[i + 1]}
         found.append(Quality(**(vars(q) | limits)))
     return tuple(found)
+
+
+def isotropic_rule(n: int) -> Isotropic:
+    """Definition of the isotropic part for n voxels."""
+    return Isotropic(ISOTROPIC.kind, max(1, min(ISOTROPIC.n_shells, n // MIN_VOXELS_PER_SHELL)))
+
+
+def anisotropic_parts(
+    voxels: FitVoxels, a: Float64, b: Float64
+) -> tuple[NDArray[np.int64], Float64, Float64]:
+    """Which voxels two maps (N,) both have a value at, and their anisotropic parts there."""
+    known = np.flatnonzero(np.isfinite(a) & np.isfinite(b))
+    rule, one = isotropic_rule(len(known)), np.ones(len(known))
+    limits = (float(voxels.s.min()), float(voxels.s.max()))
+    x, y = (rule.remove(values[known], voxels.s[known], limits, one) for values in (a, b))
+    both = np.isfinite(x) & np.isfinite(y)
+    return known[both], x[both], y[both]
+
+
+def anisotropic_sums(voxels: FitVoxels, a: Float64, b: Float64) -> BlockSums:
+    """Sums over blocks for the correlation of the anisotropic parts of two maps (N,).
+
+    Voxels where one is NaN are left out. Every voxel keeps its own block, so that sums of several
+    models over the same voxels have the same blocks.
+    """
+    known, x, y = anisotropic_parts(voxels, a, b)
+    return BlockSums.of(x, y, None, voxels.orbit[known], int(voxels.orbit.max()) + 1)
 
 
 @dataclass(frozen=True)

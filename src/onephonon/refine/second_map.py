@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from onephonon.compare.comparison import compare_maps, with_cell
 from onephonon.compare.settings import Settings
-from onephonon.compare.statistics import BlockSums
 from onephonon.core.errors import InputError
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.reindexing import Reindexing
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.symmetrizing import symmetrize
 
-from .quality import ISOTROPIC
+from .quality import anisotropic_sums
 from .voxels import FitVoxels
 
 Float64 = NDArray[np.float64]
@@ -95,19 +94,5 @@ def second_map(
             f"{name or 'the second map'} has a value at {n} of {voxels.n} voxels of the fit, fewer "
             f"than {MIN_COMMON}: it covers another range, or is another crystal form"
         )
-    cc, error = _agreement(values, voxels)
-    return SecondMap(name, values, found.reindexing, found.decision, cc, error)
-
-
-def _agreement(values: Float64, voxels: FitVoxels) -> tuple[float, float]:
-    """Correlation of the anisotropic parts with those of the fitted map, and its error."""
-    known = np.isfinite(values)
-    limits = float(voxels.s.min()), float(voxels.s.max())
-    weight = np.ones(int(known.sum()))
-    ours, theirs = (
-        ISOTROPIC.remove(x[known], voxels.s[known], limits, weight) for x in (voxels.data, values)
-    )
-    both = np.isfinite(ours) & np.isfinite(theirs)
-    block = voxels.orbit[known][both]
-    sums = BlockSums.of(ours[both], theirs[both], None, block, int(voxels.orbit.max()) + 1)
-    return sums.cc, sums.error
+    sums = anisotropic_sums(voxels, voxels.data, values)
+    return SecondMap(name, values, found.reindexing, found.decision, sums.cc, sums.error)

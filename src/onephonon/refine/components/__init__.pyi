@@ -1,5 +1,6 @@
+from .bench import ExplainedModel
 from .comparison import HeldOutGain, held_out_gain
-from .explanation import ExplainedModel, Explanation, explain
+from .explanation import Explanation, explain
 from .folds import make_folds, single_fold
 from .nulls import null_terms
 from .parametric import ParametricSettings, fit_parametric

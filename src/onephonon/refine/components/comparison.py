@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onephonon.compare.statistics import jackknife_error
+from onephonon.compare.trials import error_of_difference
 from onephonon.core.errors import InputError
 
-from ..quality import Gain, gain
-from .parametric_result import ParametricFit, anisotropic_sums
+from ..quality import Gain, anisotropic_sums, gain
+from .parametric_result import ParametricFit
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def held_out_gain(before: ParametricFit, after: ParametricFit) -> HeldOutGain:
         )
     held = np.isfinite(before.held_out) & np.isfinite(after.held_out)
     losses = before.loss_held_out[held], after.loss_held_out[held]
-    a, b = (anisotropic_sums(fit.voxels, fit.held_out) for fit in (before, after))
+    a, b = (anisotropic_sums(fit.voxels, fit.held_out, fit.voxels.data) for fit in (before, after))
     return HeldOutGain(
         chi2=gain(*losses, before.voxels.orbit[held]),
         cc=b.cc - a.cc,
-        cc_error=jackknife_error(b.left_out - a.left_out),
+        cc_error=error_of_difference(a, b),
     )

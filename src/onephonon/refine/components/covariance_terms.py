@@ -28,10 +28,6 @@ class CovarianceTerm(Protocol):
     """A component whose intensity is Gaussian with a prior covariance."""
 
     @property
-    def name(self) -> str:
-        """'liquid' or 'segments'."""
-
-    @property
     def start(self) -> float:
         """Weight from which the search starts, relative to the variance of the data."""
 
@@ -52,7 +48,6 @@ class LiquidTerm:
 
     width: float = WIDTH
     ladder: Ladder = field(default_factory=Ladder)
-    name: str = "liquid"
     start: float = 19.0
 
     def kernel(self, crystal: Crystal, frame: VoxelFrame, progress: Progress | None) -> Tensor:
@@ -77,7 +72,6 @@ class SegmentTerm:
     by: str = "residue"
     prior: SegmentPrior = field(default_factory=SegmentPrior)
     width: float = WIDTH
-    name: str = "segments"
     start: float = 0.7
 
     def kernel(self, crystal: Crystal, frame: VoxelFrame, progress: Progress | None) -> Tensor:

@@ -11,7 +11,15 @@ from .preparation import MapProblem
 from .terms import ComponentTerm, FixedTerm, Term
 
 #: Rigid translations of each asymmetric unit, independent of all others.
-MOLECULES = NullModel("molecules", "rigid translations of each, no springs", of_molecules)
+MOLECULES = NullModel("molecules", "rigid:translations", of_molecules)
+
+
+def null_term(
+    null: NullModel, problem: MapProblem, progress: ProgressLike | None = None
+) -> FixedTerm:
+    """A null model at the voxels of a problem."""
+    values = null_intensity(null, problem.model, problem.forward, progress)
+    return FixedTerm(null.name, null.meaning, values)
 
 
 def null_terms(
@@ -32,8 +40,7 @@ def null_terms(
         Molecules that move independently, without any spring: rigid translations of each
         asymmetric unit. And liquid-like motions, if given.
     """
-    values = null_intensity(MOLECULES, problem.model, problem.forward, progress)
-    found: list[Term] = [FixedTerm(MOLECULES.name, "rigid:translations", values)]
+    found: list[Term] = [null_term(MOLECULES, problem, progress)]
     if liquid is not None:
         found.append(ComponentTerm(liquid, problem.forward))
     return tuple(found)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onephonon.compare.statistics import BlockSums
 
-from ..quality import VoxelResults
+from ..quality import anisotropic_sums
 from ..voxels import FitVoxels
 
 Float64 = NDArray[np.float64]
@@ -207,24 +207,7 @@ class ParametricFit:
         return np.asarray(((self.voxels.data - prediction) / self.voxels.sigma) ** 2)
 
     def _sums(self, model: Float64) -> BlockSums:
-        return anisotropic_sums(self.voxels, model)
-
-
-def anisotropic_sums(voxels: FitVoxels, model: Float64) -> BlockSums:
-    """Sums over blocks for the correlation of the anisotropic parts of a model (N,) and the data.
-
-    Voxels where the model is NaN are left out.
-    """
-    found = np.isfinite(model)
-    blank = np.zeros(voxels.n)
-    filled = np.where(found, model, 0.0)
-    results = VoxelResults.of(voxels, filled, blank, blank)
-    x, y = results.model_anisotropic, results.data_anisotropic
-    known = found & np.isfinite(x) & np.isfinite(y)
-    _, block = np.unique(voxels.orbit[known], return_inverse=True)
-    block = block.reshape(-1)
-    n_blocks = int(block.max()) + 1 if len(block) else 0
-    return BlockSums.of(x[known], y[known], None, block, n_blocks)
+        return anisotropic_sums(self.voxels, model, self.voxels.data)
 
 
 def _with_error(value: float, error: float) -> str:

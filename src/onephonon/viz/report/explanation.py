@@ -13,7 +13,8 @@ import numpy as np
 from onephonon.core.files import check_writable, make_folder, replacing
 from onephonon.maps.diffuse import DiffuseMap
 from onephonon.maps.io.registry import write_map
-from onephonon.refine.components.explanation import ExplainedModel, Explanation
+from onephonon.refine.components.bench import ExplainedModel
+from onephonon.refine.components.explanation import Explanation
 from onephonon.refine.components.judgement import Correlation, shell_correlations, shell_edges
 
 from .. import plot
