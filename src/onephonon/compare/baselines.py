@@ -85,7 +85,7 @@ def null_models(liquid: Component | None = None) -> tuple[NullModel, ...]:
 
 def of_molecules(model: OnePhonon, points: QPoints) -> Tensor:
     """Intensity of the copies of the asymmetric unit, each translating by itself."""
-    bodies = gather_bodies(model.crystal, "asu")
+    bodies = model.bodies if model.group_by == "asu" else gather_bodies(model.crystal, "asu")
     return Rigid(numerics=model.bound.numerics).intensity(bodies, points, bodies.U, 1)
 
 

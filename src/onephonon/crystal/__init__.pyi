@@ -1,8 +1,9 @@
 from .brillouin_path import ZonePath, zone_path
 from .cell import UnitCell, check_cell, numpy_cell
 from .crystal import AtomLabel, Crystal
+from .electron_density import ElectronDensity
 from .grid import HklGrid, MapGrid, check_samplings
-from .reading import read_crystal
+from .reading import read_crystal, read_electron_density
 from .reindexing import Reindexing, check_reindexing_matrix, find_reindexings, parse_reindexing
 from .remarks import Remark, remarks_text
 from .solvent import with_solvent
@@ -14,6 +15,7 @@ __all__ = [
     "LAUE_CLASSES",
     "AtomLabel",
     "Crystal",
+    "ElectronDensity",
     "HklGrid",
     "MapGrid",
     "Reindexing",
@@ -33,6 +35,7 @@ __all__ = [
     "numpy_cell",
     "parse_reindexing",
     "read_crystal",
+    "read_electron_density",
     "remarks_text",
     "triplet",
     "with_solvent",

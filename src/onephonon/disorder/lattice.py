@@ -114,7 +114,7 @@ class Lattice:
         self._check(bodies)
         model, numerics = self.at_its_share(), self.numerics
         scale, engine = model.thermal_scale, engine_for(model, numerics, points.n_q)
-        on_mesh = engine.name == "mesh"
+        on_mesh = engine.has_grid
         intensity = one_phonon_intensity(
             model.bodies,
             model.force_constants,

@@ -12,6 +12,7 @@ from onephonon.core.caching import ValueCache
 from onephonon.core.tensors import map_tensors, match_dtype_and_device
 from onephonon.crystal.crystal import Crystal
 from onephonon.network.bodies import Bodies, GroupBy, gather_bodies
+from onephonon.network.body_density import BodyDensity
 
 from .inputs import check_tensors
 
@@ -27,11 +28,14 @@ class CrystalSource:
         See `gather_bodies`.
     overrides : dict of Tensor
         Tensors of the caller by name: positions, B, U, occupancies, cell.
+    density : BodyDensity, optional
+        What scatters in place of the atoms.
     """
 
     read: Crystal
     group_by: GroupBy
     overrides: dict[str, Tensor]
+    density: BodyDensity | None = None
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -45,9 +49,11 @@ class CrystalSource:
 
     def bodies(self, cache: ValueCache) -> Bodies:
         """The atoms of the unit cell, grouped into bodies; cached by the values of the tensors."""
-        return cache.get(
-            "bodies", self.tensors, lambda: gather_bodies(self.crystal(), self.group_by)
-        )
+
+        def gather() -> Bodies:
+            return replace(gather_bodies(self.crystal(), self.group_by), density=self.density)
+
+        return cache.get("bodies", self.tensors, gather)
 
     def with_tensors(self, **tensors: Tensor) -> CrystalSource:
         """The same source with other tensors of the caller; B and U replace each other.
@@ -67,6 +73,11 @@ class CrystalSource:
             source.crystal()  # raises if a shape is wrong
         return source
 
+    def with_density(self, density: BodyDensity) -> CrystalSource:
+        """The same source whose bodies scatter as this density."""
+        return replace(self, density=density)
+
     def moved(self, fn: Callable[[Tensor], Tensor]) -> CrystalSource:
         """The same source with the read crystal on another device or in another dtype."""
-        return replace(self, read=map_tensors(self.read, fn))
+        density = None if self.density is None else self.density.to(fn)
+        return replace(self, read=map_tensors(self.read, fn), density=density)

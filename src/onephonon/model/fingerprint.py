@@ -52,6 +52,7 @@ def inputs_of(bound: BoundModel) -> dict[str, str]:
     pairs_mesh = None if orders.first_only else orders.mesh or lattice.mesh
     by_name |= {
         "the bodies": [bodies.body, bodies.dof],
+        "the density": [bodies.density],
         "the contacts": [contacts.i, contacts.j, contacts.cell],
         "the springs": [lattice.force_constants if springs is None else springs],
         "the zone average": [lattice.mesh, lattice.zone_average],

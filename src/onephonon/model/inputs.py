@@ -161,6 +161,26 @@ def check_scale(scale: float | Tensor) -> float | Tensor:
     return scale
 
 
+def check_density_alone(engine: str, lattice_alone: bool) -> None:
+    """Check that nothing else is given that says what scatters.
+
+    Raises
+    ------
+    InputError
+        If an engine for atoms is requested, or components of disorder, which move atoms.
+    """
+    if engine != "auto":
+        raise InputError(
+            f"engine={engine!r} computes amplitudes of atoms, but those of a measured density are "
+            "wanted; leave it out"
+        )
+    if not lattice_alone:
+        raise InputError(
+            "disorder beyond the lattice moves atoms, not a measured density; leave out disorder "
+            "or density"
+        )
+
+
 def make_occupation(
     temperature: float | None, populations: Populations | None, solver: str
 ) -> Occupation | None:

@@ -140,7 +140,7 @@ def _intensity(
         state_memory(bound, progress, PAIRS_BYTES + higher)
     elif bound.orders.first_only or rank != -1:
         state_memory(bound, progress)
-    elif bound.grid is None or bound.engine.name != "mesh":
+    elif bound.grid is None or not bound.engine.has_grid:
         state_memory(bound, progress, at_points_bytes(bound.engine))
     else:
         rows, symmetry = map_rows(bound, use_data_adp)
@@ -199,7 +199,7 @@ def write_map(
     output, progress = Path(path), Progress.of(progress)
     use_data_adp = bound.uses_data_adp(use_data_adp)
     bound = replace(bound, orders=bound.orders.with_number(orders))
-    on_mesh = bound.engine.name == "mesh"
+    on_mesh = bound.engine.has_grid
     stored = check_stored(stored or ("float32" if on_mesh else "float64"))
     whole = bound.grid is not None and on_mesh and rank == -1 and intensity is None
     if isinstance(bound, BoundSum):
@@ -355,7 +355,7 @@ def state_memory(bound: BoundModel, progress: Progress, further: int = 0) -> Non
     InputError
         If there is less.
     """
-    n, on_mesh = bound.source.n_points, bound.engine.name == "mesh"
+    n, on_mesh = bound.source.n_points, bound.engine.has_grid
     needed = PROGRAM_BYTES + further + n * (MESH_BYTES if on_mesh else DIRECT_BYTES)
     what = f"map: {n:.3g} point{'' if n == 1 else 's'}"
     advice = "take a coarser or smaller grid"

@@ -53,6 +53,7 @@ from .attributes import Checked, Delegated, Fixed
 from .bound_sum import BoundSum, no_lattice
 from .crystal_source import CrystalSource
 from .disorder_plan import DisorderLike, DisorderPlan
+from .measured_density import DensityLike, body_density
 
 
 class OnePhonon(nn.Module):
@@ -135,6 +136,12 @@ class OnePhonon(nn.Module):
         are then those of the file's U, which is that of all motion, and each component has a share
         of it. Numbers become parameters of the module, in `component_parameters`; tensors are used
         without copying. Without 'lattice' no springs are needed. See `onephonon.disorder`.
+    density : path, ElectronDensity or MeasuredDensity, optional
+        Amplitudes from the measured electron density in place of atoms: map coefficients (MTZ or
+        structure-factor mmCIF) or a CCP4 map, see `MeasuredDensity`. Debye-Waller factors are in
+        the density, and no others are used: `use_data_adp` makes no difference. Atoms still
+        divide the density into bodies, and give springs, masses and the mean B that determines the
+        thermal scale. The density stays as it was cut when the model is built.
     dtype : torch.dtype
     device : torch.device or str, optional
     **structure_options
@@ -232,6 +239,7 @@ class OnePhonon(nn.Module):
         orders: int | str = 1,
         multiphonon_mesh: Sequence[int] | None = None,
         disorder: DisorderLike | None = None,
+        density: DensityLike | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
         **structure_options: Any,
@@ -255,6 +263,13 @@ class OnePhonon(nn.Module):
             plan = plan.with_files(structure_options | {"expand_p1": expand_p1})
         self._plan = plan
         self._source = QSource.from_samplings((hsampling, ksampling, lsampling))
+        if density is not None:
+            inputs.check_density_alone(engine, plan is None)
+            how = structure_options | {"expand_p1": expand_p1}
+            self._atoms = self._atoms.with_density(
+                body_density(density, self.bodies, pdb_path, how)
+            )
+            self._cache.clear()
         bodies = self.bodies
         self.zone_average = zone_average
         sampled = self.grid.samples if self.grid and zone_average == "supercell" else None

@@ -13,6 +13,7 @@ from onephonon.core.errors import InputError
 from onephonon.crystal.conformers import Conformers, find_conformers
 from onephonon.crystal.crystal import Crystal
 
+from .body_density import BodyDensity
 from .domains import automatic_number, rigid_blocks
 from .residue_ranges import named_ranges
 
@@ -56,6 +57,8 @@ class Bodies:
     names : tuple of str, length n_bodies / n_ops
         Names of the bodies of the asymmetric unit, for reports.
     crystal : Crystal
+    density : BodyDensity, optional
+        Measured density of the bodies, which scatters in place of the atoms.
     """
 
     positions: Tensor
@@ -69,6 +72,7 @@ class Bodies:
     n_ops: int
     names: tuple[str, ...]
     crystal: Crystal
+    density: BodyDensity | None = None
 
     @property
     def n_cell_atoms(self) -> int:

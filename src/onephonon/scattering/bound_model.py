@@ -119,7 +119,7 @@ class BoundModel:
         if G is not None:
             summed.check_first_only("G")
         beyond: dict[str, Any] = {"pairs": self.pairs(summed, hold), "order": summed.number}
-        if G is None and self.grid is not None and self.engine.name == "mesh":
+        if G is None and self.grid is not None and self.engine.has_grid:
             if ranks is None:
                 return diffuse.grid_map(
                     lattice,
@@ -169,7 +169,7 @@ class BoundModel:
     def amplitudes(self, use_data_adp: bool = True) -> Tensor:
         """G at every point, shape (N, D)."""
         U, _ = self.lattice.displacements_and_scale(use_data_adp)
-        if self.grid is not None and self.engine.name == "mesh":
+        if self.grid is not None and self.engine.has_grid:
             return diffuse.grid_amplitudes(self.lattice, self.grid, U, self.numerics, *self.limits)
         return diffuse.point_amplitudes(self.lattice, self.points, U, self.numerics)
 

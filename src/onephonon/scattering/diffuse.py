@@ -15,8 +15,7 @@ from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.dynamics.normal_modes import Modes
 
 from .amplitudes.base import AmplitudeEngine, amplitudes_at
-from .amplitudes.choice import choose_engine
-from .amplitudes.mesh.engine import MeshEngine
+from .amplitudes.choice import choose_engine, grid_engine
 from .grid_intensity import GridIntensity, largest_q_of_grid, map_intensity
 from .grid_symmetry import Symmetry, find_symmetry
 from .intensity import mode_intensity, one_phonon_intensity
@@ -142,7 +141,7 @@ def point_intensity(
         higher = HigherOrders.prepare(pairs, order, q_max, numerics.rtol)
         engine = engine_for(lattice, numerics, points.n_q, degree=higher.degree)
         return first + higher.at_points(engine, points, U, numerics.batch_size, progress)
-    if G is None and engine_for(lattice, numerics, points.n_q).name == "mesh":
+    if G is None and engine_for(lattice, numerics, points.n_q).has_grid:
         G = point_amplitudes(lattice, points, U, numerics)
     bodies, size = lattice.bodies, numerics.batch_size
     if ranks is None:
@@ -202,7 +201,7 @@ def grid_rows(
         grid,
         U,
         scale,
-        engine=MeshEngine(numerics.rtol),
+        engine=grid_engine(lattice.bodies, numerics.rtol),
         solver=lattice.solving(scale),
         res_limit=res_limit,
         bragg_tolerance=bragg_tolerance,

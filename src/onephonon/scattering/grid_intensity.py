@@ -17,7 +17,7 @@ from onephonon.dynamics.solvers.choice import SolverLike, make_solver
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-from .amplitudes.mesh.engine import MeshEngine
+from .amplitudes.base import GridEngine
 from .amplitudes.mesh.gridded import GridAmplitudes, MomentTile, Tile
 from .amplitudes.monomials import amplitude_degree
 from .grid_rows import WHOLE, GridRows, Region
@@ -53,7 +53,7 @@ class GridIntensity:
         U: Tensor,
         scale: Tensor | float = 1.0,
         *,
-        engine: MeshEngine,
+        engine: GridEngine,
         solver: SolverLike = "auto",
         res_limit: float = 0.0,
         bragg_tolerance: float | None = None,
@@ -67,7 +67,7 @@ class GridIntensity:
         bodies, constants, U, scale, solver
             As for `one_phonon_intensity`.
         grid : HklGrid
-        engine : MeshEngine
+        engine : MeshEngine or DensityEngine
         res_limit : float
             Points of smaller d (Å) are not valid.
         bragg_tolerance : float, optional
@@ -172,10 +172,7 @@ def _within(rows: slice, block: slice) -> slice:
 
 def largest_q_of_grid(grid: HklGrid, cell: UnitCell, res_limit: float = 0.0) -> float:
     """Largest |q| of a grid within a resolution limit, 1/Å."""
-    ends = torch.cartesian_prod(*(torch.from_numpy(axis[[0, -1]]) for axis in grid.axes))
-    corners = UnitCell(cell.matrix.detach()).q_from_hkl(ends.to(cell.matrix))
-    rows = GridRows(grid, cell, res_limit)
-    return min(rows.q_max, float(torch.linalg.vector_norm(corners, dim=1).max()))
+    return GridRows(grid, cell, res_limit).largest_q()
 
 
 def map_intensity(

@@ -57,6 +57,12 @@ class GridRows:
             return math.inf
         return TWO_PI / self.res_limit * (1 + 2 * SAME_RESOLUTION)
 
+    def largest_q(self) -> float:
+        """Largest |q| of the grid within the resolution limit, 1/Å."""
+        ends = torch.cartesian_prod(*(torch.from_numpy(axis[[0, -1]]) for axis in self.grid.axes))
+        corners = UnitCell(self.cell.matrix.detach()).q_from_hkl(ends.to(self.cell.matrix))
+        return min(self.q_max, float(torch.linalg.vector_norm(corners, dim=1).max()))
+
     def blocks(self, n_rows: int) -> list[slice]:
         """Blocks of at most `n_rows` rows, each of one residue class of h."""
         first, last, _ = self.region[0].indices(self.grid.shape[0])

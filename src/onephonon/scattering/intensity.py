@@ -15,7 +15,8 @@ from onephonon.dynamics.stiffness_matrix import zone_chunk
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
-from .amplitudes.direct import default_batch_size, transform
+from .amplitudes.choice import exact_engine
+from .amplitudes.direct import default_batch_size
 from .chunks import Chunk
 from .points import QPoints
 
@@ -138,7 +139,7 @@ def _amplitudes_of(
 ) -> Tensor:
     """G of a chunk, computed or stored, shape (n_k, m, D)."""
     flat = chunk.points.reshape(-1)
-    rows = transform(bodies, points.q[flat], U) if G is None else G[flat]
+    rows = exact_engine(bodies).at(bodies, points.q[flat], U) if G is None else G[flat]
     return rows.reshape(*chunk.points.shape, -1)
 
 

@@ -24,7 +24,8 @@ from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
 from .amplitudes.base import AmplitudeEngine
-from .amplitudes.direct import default_batch_size, transform
+from .amplitudes.choice import exact_engine
+from .amplitudes.direct import default_batch_size
 from .multiphonon.slopes import HigherSlopes
 from .points import QPoints
 
@@ -190,6 +191,7 @@ def spring_slopes(
         Each valid q is in one of them.
     """
     done, total = 0, int(at.points.valid.sum())
+    engine = exact_engine(at.bodies)
     products = _Products.of(at.basis, at.bodies)
     made = make_solver(at.bodies, at.basis.constants(at.springs), solver)
     batch = max(1, NUMBERS_AT_A_TIME // products.widest)
@@ -197,7 +199,7 @@ def spring_slopes(
     for chunk in at.points.zone_groups().chunks(batch, made.zone_batch):
         k_frac, flat = at.points.zone.k_frac[chunk.zone], chunk.points.reshape(-1)
         rows = (
-            transform(at.bodies, at.points.q[flat], at.U) if G is None else G.index_select(0, flat)
+            engine.at(at.bodies, at.points.q[flat], at.U) if G is None else G.index_select(0, flat)
         )
         value, v = made.at(k_frac).solve(rows.reshape(*chunk.points.shape, -1))
         slopes = at.scale * products.slopes(k_frac, v)

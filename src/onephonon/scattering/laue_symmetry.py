@@ -13,7 +13,7 @@ from onephonon.crystal.cell import UnitCell
 from onephonon.crystal.crystal import Crystal
 from onephonon.dynamics.lattice_model import LatticeModel
 
-from .amplitudes.direct import DirectEngine
+from .amplitudes.choice import exact_engine
 from .intensity import one_phonon_intensity
 from .multiphonon.higher_orders import HigherOrders
 from .points import QPoints, list_points
@@ -57,7 +57,7 @@ def has_laue_symmetry(
         return True
     points = trial_points(lattice.crystal, q_max)
     total = _first_order(lattice, points, U, scale)
-    total = total + higher.at_points(DirectEngine(), points, U)
+    total = total + higher.at_points(exact_engine(lattice.bodies), points, U)
     return images_agree(total, rtol)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -77,6 +77,7 @@ def one_phonon_share(
 
     Intensities are averaged over a mesh of wavevectors between the Bragg points, each around a
     random Bragg point of the shell, as voxels are; directly at Bragg points one phonon is all.
+    Amplitudes are those of the atoms, also of a model with a measured density.
 
     Parameters
     ----------
@@ -114,8 +115,9 @@ def one_phonon_share(
     parts = [
         sample_shell(lattice, float(a), float(b), generator) for a, b in itertools.pairwise(ends)
     ]
+    of_atoms = replace(lattice, bodies=replace(lattice.bodies, density=None))
     bound = BoundModel(
-        lattice,
+        of_atoms,
         QSource(),
         Numerics("direct", RTOL),
         orders=Orders(None, mesh),

@@ -14,7 +14,7 @@ from onephonon.core.caching import ObjectCache, ValueCache
 from onephonon.crystal.zone import symmetric_mesh
 from onephonon.dynamics.lattice_model import LatticeModel
 
-from .amplitudes.direct import DirectEngine
+from .amplitudes.choice import exact_engine
 from .bound_model import BoundModel
 from .diffuse import displacements_and_scale
 from .grid_intensity import largest_q_of_grid
@@ -119,7 +119,7 @@ def _estimate(bound: BoundModel, points: QPoints, q_max: float, use_data_adp: bo
             return HigherOrders.prepare(pairs, number, q_max, rtol)
 
     def beyond(higher: HigherOrders) -> Tensor:
-        return higher.at_points(DirectEngine(), points, U)[points.valid]
+        return higher.at_points(exact_engine(lattice.bodies), points, U)[points.valid]
 
     def on_mesh(lattice: LatticeModel, mesh: Sequence[int]) -> Tensor:
         return beyond(series(body_pairs(lattice, mesh), None, rtol))
@@ -158,7 +158,7 @@ def _estimate(bound: BoundModel, points: QPoints, q_max: float, use_data_adp: bo
 
 def largest_q_of(bound: BoundModel) -> float:
     """Largest |q| for which a model's own series are chosen, 1/Å."""
-    if bound.grid is not None and bound.engine.name == "mesh":
+    if bound.grid is not None and bound.engine.has_grid:
         return largest_q_of_grid(bound.grid, bound.lattice.crystal.cell, bound.res_limit)
     return largest_q(bound.points.q, bound.points.valid)
 

@@ -114,7 +114,7 @@ def softest_intensity(
     bound.orders.check_first_only(f"softest={n}")
     with torch.no_grad():
         U, scale = lattice.displacements_and_scale(use_data_adp, progress)
-        mesh = bound.engine.name == "mesh"
+        mesh = bound.engine.has_grid
         G = bound.amplitudes(use_data_adp) if mesh else None
         whole = point_intensity(
             lattice, points, numerics, use_data_adp=use_data_adp, G=G, progress=progress

@@ -12,6 +12,7 @@ from ..app import command
 from ..checks import READS, READS_FOLDER, Given
 from ..disorder import show_disorder
 from ..models import build_model, model_arguments, show_zone_average
+from ..options.amplitudes import AmplitudeOptions, show_density
 from ..options.disorder import DisorderOptions
 from ..options.displacements import DebyeWallerOptions, DisplacementOptions
 from ..options.map_reading import MapReadingOptions
@@ -42,6 +43,7 @@ FOR_STRUCTURES = (
     *StructureOptions.names(),
     *NetworkOptions.names(),
     *SpringOptions.names(),
+    *AmplitudeOptions.names(),
     *DisorderOptions.names(),
     *DebyeWallerOptions.names(),
     *OccupationOptions.names(),
@@ -84,6 +86,7 @@ def compare(
     structure: StructureOptions,
     network: NetworkOptions,
     springs: SpringOptions,
+    amplitudes: AmplitudeOptions,
     disorder: DisorderOptions,
     displacements: DebyeWallerOptions,
     occupation: OccupationOptions,
@@ -111,6 +114,7 @@ def compare(
         found = _compare_map(model_file, data_file, settings, reading)
     else:
         disorder.check_with(given, OF_LATTICE)
+        amplitudes.check_with(given)
         data = reading.read_for(data_file, model_file)
         how = _averaging(voxels, data) | {
             "use_data_adp": displacements.use_data_adp or disorder.beyond_lattice
@@ -126,10 +130,11 @@ def compare(
             structure,
         )
         arguments = model_arguments(*described)
-        tensors = numerics.tensor_arguments() | occupation.read()
+        tensors = numerics.tensor_arguments() | occupation.read() | amplitudes.read()
         model = build_model(model_file, arguments, **tensors)
         show_remarks(model.crystal, model_file.name, writing.quiet)
         show_bodies(model.bodies, network.group_by, writing.quiet)
+        show_density(model.bodies, writing.quiet)
         show_zone_average(model, writing.quiet)
         show_disorder(model, writing.quiet)
         with_orders = _show_orders(model, data, settings, displacements.use_data_adp, writing.quiet)
@@ -137,7 +142,7 @@ def compare(
             model, data, settings, how, not comparison.no_baselines, writing.quiet
         )
         parameters = {"structure": model_file.name, **arguments, **occupation.recorded(), **how}
-        parameters |= {"dtype": numerics.dtype} | with_orders
+        parameters |= {"dtype": numerics.dtype} | amplitudes.recorded() | with_orders
         found = _with_parameters(found, model, parameters)
     title = f"{model_file.name} against {data_file.name}"
     if not writing.quiet:

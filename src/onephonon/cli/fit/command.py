@@ -15,6 +15,7 @@ from onephonon.core.errors import InputError
 from ..app import command
 from ..checks import READS, WRITES_FOLDER, Given
 from ..models import build_model, model_arguments, show_zone_average
+from ..options.amplitudes import AmplitudeOptions, show_density
 from ..options.fit_disorder import FitDisorderOptions
 from ..options.map_reading import MapReadingOptions
 from ..options.network import NetworkOptions
@@ -84,6 +85,7 @@ def fit(
     temperature: TemperatureOptions,
     structure: StructureOptions,
     network: NetworkOptions,
+    amplitudes: AmplitudeOptions,
     orders: MultiphononOptions,
     numerics: DeviceOptions,
     reading: MapReadingOptions,
@@ -104,6 +106,7 @@ def fit(
 
     settings = fit_settings(data, resolution, voxels, objective, levels)
     components = disorder.components()
+    amplitudes.check_with(given)
     if components:
         given.refuse(*FOR_SPRINGS, why="only for a fit of springs alone, without --disorder")
     if not report.draws:
@@ -113,9 +116,11 @@ def fit(
     measured = reading.read_for(data_file, file)
     second = None if disorder.validate is None else reading.read_for(disorder.validate, file)
     arguments = model_arguments(network, orders, structure)
-    model = build_model(file, arguments, **numerics.tensor_arguments())
+    model = build_model(file, arguments, **numerics.tensor_arguments(), **amplitudes.read())
+    arguments |= amplitudes.recorded()
     show_remarks(model.crystal, file.name, writing.quiet)
     show_bodies(model.bodies, network.group_by, writing.quiet)
+    show_density(model.bodies, writing.quiet)
     show_zone_average(model, writing.quiet)
     if components:
         arguments |= {"disorder": disorder.disorder, "validate": str(disorder.validate)}

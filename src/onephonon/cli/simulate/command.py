@@ -13,6 +13,7 @@ from ..app import command
 from ..checks import WRITES, Given
 from ..disorder import show_disorder
 from ..models import build_model, model_arguments, show_zone_average
+from ..options.amplitudes import AmplitudeOptions, show_density
 from ..options.disorder import DisorderOptions
 from ..options.displacements import DebyeWallerOptions, DisplacementOptions
 from ..options.network import NetworkOptions
@@ -54,6 +55,7 @@ def simulate(
     structure: StructureOptions,
     network: NetworkOptions,
     springs: SpringOptions,
+    amplitudes: AmplitudeOptions,
     disorder: DisorderOptions,
     displacements: DebyeWallerOptions,
     occupation: OccupationOptions,
@@ -72,6 +74,7 @@ def simulate(
     check_map_ending(output)
     writing.check(output)
     disorder.check_with(given, OF_LATTICE)
+    amplitudes.check_with(given)
     modes.check_orders(orders.summed)
     where, list_shape = points.read()
     how = modes.arguments() | {
@@ -89,13 +92,14 @@ def simulate(
         structure,
     )
     arguments = model_arguments(*described)
-    tensors = numerics.tensor_arguments() | occupation.read()
+    tensors = numerics.tensor_arguments() | occupation.read() | amplitudes.read()
     model = build_model(file, arguments, **where, **tensors)
     show_remarks(model.crystal, file.name, writing.quiet)
     show_bodies(model.bodies, network.group_by, writing.quiet)
+    show_density(model.bodies, writing.quiet)
     show_zone_average(model, writing.quiet)
     show_disorder(model, writing.quiet)
-    how_moved = occupation.recorded()
+    how_moved = occupation.recorded() | amplitudes.recorded()
     parameters = {"structure": file.name, **arguments, **how_moved, **how, "dtype": numerics.dtype}
     engine = model.chosen_engine
     if not writing.quiet:
@@ -134,7 +138,7 @@ def _check_streaming(model: OnePhonon, output: Path, how: dict[str, Any], unique
     InputError
         If an option requires that the map is written in parts and it is not, or the reverse.
     """
-    on_mesh = model.chosen_engine.name == "mesh" and model.grid is not None and how["rank"] == -1
+    on_mesh = model.chosen_engine.has_grid and model.grid is not None and how["rank"] == -1
     on_mesh = on_mesh and model.disorder is None
     if unique and not on_mesh:
         raise InputError("--unique is for whole maps from the mesh; add --engine mesh and ranges")

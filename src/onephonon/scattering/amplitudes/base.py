@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -12,13 +12,21 @@ from onephonon.network.bodies import Bodies
 
 from ..points import QPoints
 
+if TYPE_CHECKING:
+    from ..grid_rows import GridRows
+    from .mesh.gridded import GridAmplitudes
+
 
 class AmplitudeEngine(Protocol):
     """A method of computing amplitudes, and why it was chosen."""
 
     @property
     def name(self) -> str:
-        """'direct' or 'mesh'."""
+        """'direct', 'mesh' or 'density'."""
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether it is a `GridEngine`."""
 
     @property
     def rtol(self) -> float:
@@ -92,6 +100,20 @@ class AmplitudeEngine(Protocol):
         InputError
             If the degree or the length cannot be.
         """
+
+
+class GridEngine(AmplitudeEngine, Protocol):
+    """An engine that computes the amplitudes of a whole grid of hkl, in blocks of rows."""
+
+    def on_grid(
+        self,
+        bodies: Bodies,
+        rows: GridRows,
+        U: Tensor,
+        degree: int | None = None,
+        length: float = 1.0,
+    ) -> GridAmplitudes:
+        """Amplitudes on a regular grid, and moments if wanted; see `MeshEngine.on_grid`."""
 
 
 def amplitudes_at(

@@ -7,7 +7,8 @@ from onephonon.core.errors import InputError
 from onephonon.core.tensors import inside_functorch
 from onephonon.network.bodies import Bodies
 
-from .base import AmplitudeEngine
+from .base import AmplitudeEngine, GridEngine
+from .density_engine import DensityEngine
 from .direct import DirectEngine
 from .mesh.engine import MeshEngine
 from .monomials import n_monomials
@@ -56,7 +57,7 @@ def choose_engine(
     on_grid: bool,
     degree: int | None = None,
 ) -> AmplitudeEngine:
-    """Return the requested engine, or the faster one for 'auto'.
+    """Return the requested engine, or the faster one for 'auto'; of a density, its own.
 
     Parameters
     ----------
@@ -77,7 +78,10 @@ def choose_engine(
     InputError
         If there is no such engine.
     """
-    if check_engine(engine) == "direct":
+    check_engine(engine)
+    if bodies.density is not None:
+        return DensityEngine()
+    if engine == "direct":
         return DirectEngine("as requested")
     if engine == "mesh":
         return MeshEngine(rtol, "as requested")
@@ -94,3 +98,13 @@ def choose_engine(
     if direct < MAX_DIRECT_SECONDS or direct < MIN_SPEEDUP * mesh:
         return DirectEngine(reason)
     return MeshEngine(rtol, reason)
+
+
+def exact_engine(bodies: Bodies) -> AmplitudeEngine:
+    """The engine that is exact to rounding, for few points: the sum over atoms, or of a density."""
+    return DirectEngine("few points") if bodies.density is None else DensityEngine()
+
+
+def grid_engine(bodies: Bodies, rtol: float) -> GridEngine:
+    """The engine of whole grids: atoms on a mesh of this accuracy, or of a density."""
+    return MeshEngine(rtol) if bodies.density is None else DensityEngine()

@@ -30,6 +30,7 @@ class DirectEngine:
 
     name: ClassVar[str] = "direct"
     rtol: ClassVar[float] = 0.0
+    has_grid: ClassVar[bool] = False
 
     reason: str = "as requested"
 

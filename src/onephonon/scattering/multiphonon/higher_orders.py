@@ -180,8 +180,8 @@ def at_points_bytes(engine: AmplitudeEngine) -> int:
 
 
 def _numbers_at_a_time(engine: AmplitudeEngine) -> int:
-    """Moments per batch of q; the mesh engine sets up densities for each, so more at once."""
-    return NUMBERS_AT_A_TIME * (8 if engine.name == "mesh" else 1)
+    """Moments per batch of q; the mesh sets up densities for each, so more at once."""
+    return NUMBERS_AT_A_TIME * (8 if engine.has_grid else 1)
 
 
 def warn_of_error(chosen: Truncation, q_max: float, rtol: float) -> None:

@@ -197,15 +197,32 @@ def _atoms_of(bodies: Bodies) -> Tensor:
 
 def _radii(bodies: Bodies) -> Tensor:
     """Typical distances of each body's atoms from its centroid, across q, (n_bodies, n_radii)."""
-    r = torch.linalg.vector_norm(torch.from_numpy(constant_values(bodies.offsets)), dim=1)
     if bodies.width == 3:
         return torch.zeros(bodies.n_bodies, 1, dtype=torch.float64)
     at = (torch.arange(N_RADII, dtype=torch.float64) + 0.5) / N_RADII
+    if bodies.density is not None:
+        return math.sqrt(ACROSS) * _density_radii(bodies, at)
+    r = torch.linalg.vector_norm(torch.from_numpy(constant_values(bodies.offsets)), dim=1)
     of_copy = [
         torch.quantile(r[atoms[atoms < bodies.n_cell_atoms]][:MAX_ATOMS], at)
         for atoms in bodies.table[: bodies.n_bodies // bodies.n_ops].cpu()
     ]
     return math.sqrt(ACROSS) * torch.stack(of_copy).repeat(bodies.n_ops, 1)
+
+
+def _density_radii(bodies: Bodies, at: Tensor) -> Tensor:
+    """Distances from the centroid within which these shares of a body's density are."""
+    assert bodies.density is not None
+    first = bodies.table[:, 0]
+    centres = (bodies.positions[first] - bodies.offsets[first]).double().cpu()
+    matrix = bodies.crystal.cell.matrix.double().cpu()
+    density, found = bodies.density.to(lambda x: x.double().cpu()), []
+    for body, centre in enumerate(centres):
+        r, size = density.distances(body, centre, matrix)
+        order = r.argsort()
+        share = size[order].cumsum(0) / size.sum()
+        found.append(r[order][torch.searchsorted(share, at).clamp(max=len(r) - 1)])
+    return torch.stack(found)
 
 
 def _exponential(x: Tensor, first: int, last: int | None) -> Tensor:

@@ -30,6 +30,7 @@ class MeshEngine:
     """
 
     name: ClassVar[str] = "mesh"
+    has_grid: ClassVar[bool] = True
 
     rtol: float
     reason: str = "as requested"

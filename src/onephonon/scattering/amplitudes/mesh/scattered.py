@@ -91,11 +91,29 @@ def scattered_moments(
     rtol = mesh_tolerance(rtol, bodies)
     mesh = choose_mesh(eye, Domain(corners, q_max), rtol, smallest_B(U), mean_extent(bodies))
     made = (deposit_body(bodies, body, mesh, U, degree, length) for body in range(bodies.n_bodies))
-    x = q @ mesh.steps
-    eps = TRANSFORM_SHARE * rtol
-    sums = torch.stack([part for group in _groups(made) for part in _transform(group, x, eps)])
+    sums = torch.stack(transform_densities(made, q @ mesh.steps, TRANSFORM_SHARE * rtol))
     sums = sums * mesh.sharpen((q * q).sum(1))
     return sums.permute(2, 0, 1)
+
+
+def transform_densities(made: Iterable[tuple[Tensor, Box]], x: Tensor, eps: float) -> list[Tensor]:
+    """Fourier sums of densities on boxes of one mesh, ``sum_m rho_m exp(i m.x)``.
+
+    Parameters
+    ----------
+    made : iterable of (Tensor, Box)
+        Densities of each body, shape (n_weights, n_1, n_2, n_3), and where they are on the mesh.
+    x : Tensor, shape (n_q, 3)
+        Phases of a step along each axis of the mesh, radians.
+    eps : float
+        Accuracy relative to the rms of the sums.
+
+    Returns
+    -------
+    list of Tensor, shape (n_weights, n_q), complex
+        Of each body. Once differentiable in the densities and in x.
+    """
+    return [part for group in _groups(made) for part in _transform(group, x, eps)]
 
 
 def _corners(q: Tensor) -> Tensor:
