@@ -1,5 +1,7 @@
 """Electron densities of made-up crystals: sums of Gaussians, whose transforms are known."""
 
+import gemmi
+import numpy as np
 import torch
 
 from onephonon.crystal import ElectronDensity
@@ -31,3 +33,24 @@ def noise(crystal, shape, seed=0):
     values = torch.rand(shape, generator=generator, dtype=torch.float64)
     widest = ElectronDensity(values, crystal.cell, 100.0).finest_resolvable()
     return ElectronDensity(values, crystal.cell, widest, "noise")
+
+
+def structure_factor_file(crystal, d_min, *columns):
+    """An MTZ file of the asymmetric unit with pairs of columns, of 1, 2, ... times the density."""
+    bodies = gather_bodies(crystal)
+    cell = gemmi.UnitCell(*(float(x) for x in crystal.cell.parameters))
+    group = gemmi.SpaceGroup(crystal.spacegroup)
+    hkl = gemmi.make_miller_array(cell, group, d_min)
+    q = crystal.cell.q_from_hkl(torch.as_tensor(hkl, dtype=torch.float64))
+    F = structure_factor(bodies, q, bodies.U).numpy()[:, None]
+    file = gemmi.Mtz(with_base=True)
+    file.spacegroup = group
+    file.set_cell_for_all(cell)
+    file.add_dataset("made up")
+    values = [hkl]
+    for n, (amplitude, phase) in enumerate(columns):
+        file.add_column(amplitude, "F")
+        file.add_column(phase, "P")
+        values += [np.abs(F) * (1 + n), np.degrees(np.angle(F))]
+    file.set_data(np.hstack(values).astype(np.float32))
+    return file

@@ -1,16 +1,14 @@
 """`--amplitudes`: a measured density in place of atoms."""
 
 import gemmi
-import numpy as np
 import pytest
 import torch
-from tests.agreement import largest_error
-from tests.commands import run_command
-from tests.structures import DATA
 
+from agreement import largest_error
+from commands import run_command
+from densities import structure_factor_file
 from onephonon import InputError, read_crystal, read_map
-from onephonon.network.bodies import gather_bodies
-from onephonon.scattering.amplitudes import structure_factor
+from structures import DATA
 
 GRID = ("--h", "-2", "2", "2", "--k", "0", "2", "2", "--l", "0", "2", "2", "--d-min", "2")
 
@@ -20,19 +18,7 @@ def density(tmp_path_factory):
     """Structure factors of the atoms of 5ZCK."""
     path = tmp_path_factory.mktemp("density") / "5zck.mtz"
     crystal = read_crystal(DATA / "5zck.pdb")
-    cell, group = gemmi.UnitCell(*crystal.cell.parameters), gemmi.SpaceGroup(crystal.spacegroup)
-    hkl = gemmi.make_miller_array(cell, group, 0.9)
-    bodies = gather_bodies(crystal)
-    q = crystal.cell.q_from_hkl(torch.as_tensor(hkl, dtype=torch.float64))
-    F = structure_factor(bodies, q, bodies.U).numpy()[:, None]
-    file = gemmi.Mtz(with_base=True)
-    file.spacegroup = group
-    file.set_cell_for_all(cell)
-    file.add_dataset("made up")
-    file.add_column("FWT", "F")
-    file.add_column("PHWT", "P")
-    file.set_data(np.hstack([hkl, np.abs(F), np.degrees(np.angle(F))]).astype(np.float32))
-    file.write_to_file(str(path))
+    structure_factor_file(crystal, 0.9, ("FWT", "PHWT")).write_to_file(str(path))
     return path
 
 

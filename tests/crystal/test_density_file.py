@@ -4,8 +4,9 @@ import gemmi
 import numpy as np
 import pytest
 import torch
-from tests.crystals import made_up
 
+from crystals import made_up
+from densities import structure_factor_file
 from onephonon import InputError, MapFileError
 from onephonon.crystal import read_electron_density
 from onephonon.network.bodies import gather_bodies
@@ -29,22 +30,7 @@ def structure_factors(crystal, hkl):
 
 
 def mtz(crystal, *columns):
-    """An MTZ file of the asymmetric unit with pairs of columns; the first pair is right."""
-    cell = gemmi.UnitCell(*crystal.cell.parameters)
-    group = gemmi.SpaceGroup(crystal.spacegroup)
-    hkl = gemmi.make_miller_array(cell, group, D_MIN)
-    F = structure_factors(crystal, hkl)
-    file = gemmi.Mtz(with_base=True)
-    file.spacegroup = group
-    file.set_cell_for_all(cell)
-    file.add_dataset("made up")
-    values = [hkl]
-    for n, (amplitude, phase) in enumerate(columns):
-        file.add_column(amplitude, "F")
-        file.add_column(phase, "P")
-        values += [np.abs(F[:, None]) * (1 + n), np.degrees(np.angle(F[:, None]))]
-    file.set_data(np.hstack(values).astype(np.float32))
-    return file
+    return structure_factor_file(crystal, D_MIN, *columns)
 
 
 def check(density, crystal, factor=1.0):

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.crystals import CELLS, made_up
-from tests.densities import density_of_atoms, noise
 
+from crystals import CELLS, made_up
+from densities import density_of_atoms, noise
 from onephonon import InputError
 from onephonon.network.bodies import gather_bodies
 from onephonon.network.density_of_bodies import cut_out_bodies

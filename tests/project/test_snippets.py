@@ -26,7 +26,8 @@ import torch
 
 from commands import run_command
 from crystals import made_up
-from onephonon import DiffuseMap, MapGrid, OnePhonon, SpringPlan, write_map
+from densities import structure_factor_file
+from onephonon import DiffuseMap, MapGrid, OnePhonon, SpringPlan, read_crystal, write_map
 from structures import DATA
 
 # torch's own, in forward-mode derivatives.
@@ -87,6 +88,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_map(measured, folder / name)
     for name in ("model.h5", "map.h5"):
         write_map(measured, folder / name)
+    crystal = read_crystal(folder / "model.pdb", hydrogens="riding")
+    coefficients = structure_factor_file(crystal, 0.9, ("FWT", "PHWT"))
+    coefficients.write_to_file(str(folder / "refined.mtz"))
     q = np.random.default_rng(0).uniform(0.2, 1.5, (20, 3))
     np.savetxt(folder / "qvectors.txt", q)
     write_pdb(made_up("P 41", cell=(6.0, 6.0, 9.0, 90.0, 90.0, 90.0)), folder / "1stn.pdb")

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.agreement import largest_error
-from tests.crystals import made_up
-from tests.densities import density_of_atoms, noise
 
+from agreement import largest_error
+from crystals import made_up
+from densities import density_of_atoms, noise
 from onephonon import InputError, OnePhonon
 from onephonon.model import MeasuredDensity
 from onephonon.scattering.amplitudes import DensityEngine, exponents
