@@ -86,8 +86,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     measured = a_measured_map(folder / "model.pdb")
     for name in ("measured.h5", "measured.nxs", "measured.lat", "data.h5", "data.nxs"):
         write_map(measured, folder / name)
-    for name in ("model.h5", "map.h5"):
-        write_map(measured, folder / name)
+    write_map(measured, folder / "map.h5")
+    # A model that does not explain everything.
+    other = measured.intensity * np.random.default_rng(1).uniform(0.8, 1.2, measured.map_shape)
+    write_map(measured.changed("other", {"intensity": other}), folder / "model.h5")
     crystal = read_crystal(folder / "model.pdb", hydrogens="riding")
     coefficients = structure_factor_file(crystal, 0.9, ("FWT", "PHWT"))
     coefficients.write_to_file(str(folder / "refined.mtz"))

@@ -14,6 +14,7 @@ from .halos import draw_halo_comparison, draw_halos, strongest_halos
 from .histograms import draw_histogram
 from .modes import draw_modes
 from .overview import draw
+from .patterson import draw_patterson
 from .planes import Plane, parse_plane
 from .saving import check_dpi, check_picture_path, save, to_svg
 from .sections import Section, central_plane, cut
@@ -45,6 +46,7 @@ __all__ = [
     "draw_histogram",
     "draw_model_b_factors",
     "draw_modes",
+    "draw_patterson",
     "draw_profiles",
     "draw_series",
     "draw_shells",
