@@ -14,7 +14,20 @@ from typing import Any
 
 import typer
 
-from . import compare, contacts, convert, demo, fit, info, modes, simulate, verify, view, visualize  # noqa: F401  (each registers its command)
+from . import (  # noqa: F401  (each registers its command)
+    compare,
+    contacts,
+    convert,
+    demo,
+    displacements,
+    fit,
+    info,
+    modes,
+    simulate,
+    verify,
+    view,
+    visualize,
+)
 from .app import TRACEBACK, app
 from .endings import interruption_message
 from .faults import describe, traceback_wanted

@@ -1,5 +1,7 @@
+from .joint import Joint, JointDisplacements, joint_displacements
 from .lattice_model import LatticeModel
 from .normal_modes import Modes
+from .pair_covariance import Pairs, atom_covariance, pair_covariances
 from .spectra import (
     DensityOfStates,
     Dispersion,
@@ -12,10 +14,16 @@ from .spectra import (
 __all__ = [
     "DensityOfStates",
     "Dispersion",
+    "Joint",
+    "JointDisplacements",
     "LatticeModel",
     "Modes",
+    "Pairs",
+    "atom_covariance",
     "density_of_states",
     "dispersion",
     "frequencies",
+    "joint_displacements",
+    "pair_covariances",
     "sound_speeds",
 ]

@@ -12,6 +12,7 @@ from .fits import (
 )
 from .halos import draw_halo_comparison, draw_halos, strongest_halos
 from .histograms import draw_histogram
+from .joint import draw_joint
 from .modes import draw_modes
 from .overview import draw
 from .planes import Plane, parse_plane
@@ -43,6 +44,7 @@ __all__ = [
     "draw_halo_comparison",
     "draw_halos",
     "draw_histogram",
+    "draw_joint",
     "draw_model_b_factors",
     "draw_modes",
     "draw_profiles",
