@@ -203,6 +203,8 @@ def test_json_is_the_fit(fit, predictions, folder):
     saved_predictions = found["predictions"]
     assert saved_predictions["b_factors"]["value"] == predictions.b_factors.value.tolist()
     assert saved_predictions["speeds"]["high"] == predictions.speeds.high.tolist()
+    assert saved_predictions["elastic"]["low"] == predictions.elastic.low.tolist()
+    assert saved_predictions["moduli"]["Young"]["high"] == predictions.moduli.high[4]
     assert len(found["profiles"]) == 1
 
 
@@ -260,6 +262,10 @@ def test_predictions_are_in_their_tables(fit, predictions, folder):
     unit = thermal_frequency(predictions.temperature)
     np.testing.assert_array_equal([real(r["thz"]) for r in waves], (unit * w.value).reshape(-1))
     np.testing.assert_array_equal([real(r["thz_high"]) for r in waves], (unit * w.high).reshape(-1))
+    constants = {row["constant"]: row for row in rows_of(folder / "elastic.csv")}
+    assert len(constants) == 21
+    assert real(constants["C46"]["GPa"]) == predictions.elastic.value[3, 5]
+    assert real(constants["C11"]["high"]) == predictions.elastic.high[0, 0]
 
 
 def test_voxels_are_the_fit(fit, folder):

@@ -1,3 +1,4 @@
+from .elastic import Elasticity, elasticity
 from .joint import Joint, JointDisplacements, joint_displacements
 from .lattice_model import LatticeModel
 from .normal_modes import Modes
@@ -14,6 +15,7 @@ from .spectra import (
 __all__ = [
     "DensityOfStates",
     "Dispersion",
+    "Elasticity",
     "Joint",
     "JointDisplacements",
     "LatticeModel",
@@ -22,6 +24,7 @@ __all__ = [
     "atom_covariance",
     "density_of_states",
     "dispersion",
+    "elasticity",
     "frequencies",
     "joint_displacements",
     "pair_covariances",

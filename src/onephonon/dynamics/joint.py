@@ -29,6 +29,7 @@ from onephonon.network.interfaces import (
     pair_operators,
 )
 
+from .elastic import elasticity
 from .lattice_model import HasLattice, LatticeModel, lattice_of
 from .pair_covariance import (
     Pairs,
@@ -135,6 +136,10 @@ class Joint:
     molecules : JointDisplacements
         Copies of the asymmetric unit, each by the mean displacement of its atoms; every operator
         within a distance, the reverse ones too. The first is copy 1, as in the file.
+    continuum : Tensor, shape (n_molecules, 3, 3), Å^2
+        Joint ADPs of an elastic continuum with the elastic constants of the crystal
+        (`Elasticity.continuum`), which those of distant molecules approach; NaN for a molecule
+        itself.
     bodies : JointDisplacements
         Bodies, likewise; those of copy 1 come first in each pair.
     contacts : JointDisplacements
@@ -147,6 +152,7 @@ class Joint:
     """
 
     molecules: JointDisplacements
+    continuum: Tensor
     bodies: JointDisplacements
     contacts: JointDisplacements
     molecules_within: float
@@ -217,8 +223,10 @@ def joint_displacements(
     of_atoms = atoms_of_blocks(bodies, i, j, C_met[row])
     U_i, U_j = (atoms_of_blocks(bodies, x, x, U_bodies[bodies.body[x]]) for x in (i, j))
     copy = bodies.copy
+    of_copies = _joined(bodies, contacts, molecules, (), wholes, C_copies, U_copies)
     return Joint(
-        molecules=_joined(bodies, contacts, molecules, (), wholes, C_copies, U_copies),
+        molecules=of_copies,
+        continuum=_continuum(lattice, of_copies),
         bodies=_joined(
             bodies, contacts, neighbours, bodies.names, bodies_at(bodies), C_bodies, U_bodies
         ),
@@ -236,6 +244,15 @@ def joint_displacements(
         bodies_within=bodies_within,
         mesh=samples,
     )
+
+
+def _continuum(lattice: LatticeModel, pairs: JointDisplacements) -> Tensor:
+    """Joint ADPs of an elastic continuum; NaN for pairs without distance."""
+    apart = pairs.distance > ROUNDING
+    # Not a vector of length zero, whose gradient would be NaN.
+    vectors = torch.where(apart[:, None], pairs.vector, 1.0)
+    found = elasticity(lattice).continuum(vectors)
+    return torch.where(apart[:, None, None], found, math.nan)
 
 
 def bodies_at(bodies: Bodies) -> Tensor:

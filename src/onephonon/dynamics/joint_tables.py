@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .joint import Joint, JointDisplacements
@@ -57,6 +58,16 @@ def joint_rows(pairs: JointDisplacements, of_atoms: bool = False) -> list[Row]:
     return rows
 
 
+def molecule_rows(joint: Joint) -> list[Row]:
+    """Rows of `joint_rows` for molecules, and parts of the joint ADP of an elastic continuum."""
+    parts = [x.tolist() for x in joint.molecules.along(joint.continuum)]
+    names = ("continuum_parallel", "continuum_perpendicular")
+    rows = joint_rows(joint.molecules)
+    for row, *values in zip(rows, *parts, strict=True):
+        row |= {n: None if math.isnan(v) else v for n, v in zip(names, values, strict=True)}
+    return rows
+
+
 def joint_json(joint: Joint) -> dict[str, Any]:
     """All pairs with their whole covariances, ``<u_a u_b^T>``, as named values and rows.
 
@@ -66,12 +77,11 @@ def joint_json(joint: Joint) -> dict[str, Any]:
         "mesh": list(joint.mesh),
         "molecules_within": joint.molecules_within,
         "bodies_within": joint.bodies_within,
-        "molecules": _with_covariances(joint.molecules),
-        "bodies": _with_covariances(joint.bodies),
-        "atom_pairs": _with_covariances(joint.contacts, of_atoms=True),
+        "molecules": _with_covariances(molecule_rows(joint), joint.molecules),
+        "bodies": _with_covariances(joint_rows(joint.bodies), joint.bodies),
+        "atom_pairs": _with_covariances(joint_rows(joint.contacts, True), joint.contacts),
     }
 
 
-def _with_covariances(pairs: JointDisplacements, of_atoms: bool = False) -> list[Row]:
-    rows = zip(joint_rows(pairs, of_atoms), pairs.C.tolist(), strict=True)
-    return [row | {"covariance": C} for row, C in rows]
+def _with_covariances(rows: list[Row], pairs: JointDisplacements) -> list[Row]:
+    return [row | {"covariance": C} for row, C in zip(rows, pairs.C.tolist(), strict=True)]

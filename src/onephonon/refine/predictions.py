@@ -1,4 +1,4 @@
-"""Predictions from fitted springs: B-factors, TLS, dispersion and speeds of sound."""
+"""Predictions from fitted springs: B-factors, TLS, dispersion, sound and elastic constants."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from onephonon.core.errors import InputError, NetworkError
 from onephonon.core.progress import Progress, ProgressLike
-from onephonon.core.units import EIGHT_PI_SQUARED
+from onephonon.core.units import EIGHT_PI_SQUARED, thermal_pressure
 from onephonon.crystal.brillouin_path import zone_path
 from onephonon.crystal.crystal import mean_square
+from onephonon.dynamics.elastic_tables import moduli
+from onephonon.dynamics.elastic import Elasticity, elasticity
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.dynamics.spectra import Dispersion, dispersion, frequencies, sound_speeds
 from onephonon.dynamics.tls import TLS, FittedTLS, fit_tls, model_tls, principal_rms
@@ -31,6 +33,9 @@ PATH_POINTS = 120
 #: take too long.
 MAX_DOF = 150
 
+#: Place of the elastic constants among the predicted numbers; they may have either sign.
+ELASTIC = 3
+
 #: Directions of the speeds of sound.
 DIRECTIONS = ("a*", "b*", "c*")
 
@@ -43,7 +48,8 @@ class Band:
     ----------
     value, low, high : ndarray
         At the best springs, and the 16th and 84th percentiles of draws, scaled so that their
-        median is the best value (see `table.PERCENTILES`); NaN without draws.
+        median is the best value (see `table.PERCENTILES`), or moved, where values may have either
+        sign; NaN without draws.
     """
 
     value: Float64
@@ -79,6 +85,12 @@ class Predictions:
         Number of draws skipped because their springs do not stabilize the crystal.
     rms : Band, shape (n_bodies, 2, 3)
         Principal root mean squares of T (Å) and L (rad) about the centroids, the largest first.
+    elastic : Band, shape (6, 6), GPa
+        Elastic constants, Voigt's indices.
+    moduli : Band, shape (5,), GPa
+        Of a polycrystal; see `elastic_tables.MODULI`.
+    elasticity : Elasticity
+        At the best springs.
     messages : tuple of str
         What was omitted, and why.
     """
@@ -95,6 +107,9 @@ class Predictions:
     n_draws: int
     n_skipped: int
     rms: Band
+    elastic: Band
+    moduli: Band
+    elasticity: Elasticity
     messages: tuple[str, ...]
 
 
@@ -158,8 +173,11 @@ def predict(
                 n_skipped += 1
         if n_draws:
             progress.step("predictions", n_draws, n_draws)
+        solid = elasticity(model)
     crystal = model.crystal
-    b_factors, rms, speeds, w = (_band(best, drawn, i) for i in range(4))
+    b_factors, rms, speeds, elastic, of_polycrystal, w = (
+        _band(best, drawn, i, signed=i == ELASTIC) for i in range(6)
+    )
     return Predictions(
         b_factors=b_factors,
         b_file=_numpy(EIGHT_PI_SQUARED * mean_square(crystal.U)),
@@ -173,6 +191,9 @@ def predict(
         n_draws=len(drawn),
         n_skipped=n_skipped,
         rms=rms,
+        elastic=elastic,
+        moduli=of_polycrystal,
+        elasticity=solid,
         messages=_messages(model, banded, n_draws, n_skipped),
     )
 
@@ -187,23 +208,28 @@ def _at(model: LatticeModel, k_frac: Tensor, temperature: float) -> list[Float64
 
 
 def _numbers(model: LatticeModel, tls: TLS, w: Tensor | None, temperature: float) -> list[Float64]:
-    """B-factors, rms of the bodies, speeds of sound, and frequencies unless None."""
+    """B-factors, rms of the bodies, speeds of sound, elasticity, and frequencies unless None."""
     axes = model.crystal.cell.q_from_hkl(torch.eye(3).to(model.crystal.U))
+    elastic = elasticity(model)
     numbers = [
         EIGHT_PI_SQUARED * model.ADP,
         torch.stack([principal_rms(tls.T), principal_rms(tls.L)], dim=1),
         torch.stack([sound_speeds(model, axis, temperature) for axis in axes]),
+        thermal_pressure(temperature) * elastic.voigt,
+        thermal_pressure(temperature) * moduli(elastic),
     ]
     return [_numpy(x) for x in (numbers if w is None else [*numbers, w])]
 
 
-def _band(best: list[Float64], drawn: list[list[Float64]], i: int) -> Band:
-    """Best values with intervals from the draws."""
+def _band(best: list[Float64], drawn: list[list[Float64]], i: int, signed: bool = False) -> Band:
+    """Best values with intervals from the draws; signed: values may have either sign."""
     parts = [numbers[i] for numbers in drawn if len(numbers) > i]
     if not parts:
         none = np.full_like(best[i], np.nan)
         return Band(best[i], none, none)
     low, middle, high = np.percentile(np.stack(parts), PERCENTILES, axis=0)
+    if signed:
+        return Band(best[i], best[i] + (low - middle), best[i] + (high - middle))
     moved = np.where(middle > 0, best[i] / np.where(middle > 0, middle, 1.0), 1.0)
     return Band(best[i], moved * low, moved * high)
 

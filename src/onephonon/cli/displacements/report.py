@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onephonon.dynamics.joint import Joint
-from onephonon.dynamics.joint_tables import joint_json, joint_rows
+from onephonon.dynamics.joint_tables import joint_json, joint_rows, molecule_rows
 from onephonon.dynamics.tables import write_json, write_rows
 from onephonon.network.interfaces import WITHIN
 
@@ -69,7 +69,7 @@ def write_joint(joint: Joint, folder: Path, name: str, force: bool) -> list[str]
     from onephonon.viz.plot.joint import draw_joint
     from onephonon.viz.plot.saving import save
 
-    tables = {"molecules.csv": joint_rows(joint.molecules)}
+    tables = {"molecules.csv": molecule_rows(joint)}
     if joint.has_parts:
         tables["bodies.csv"] = joint_rows(joint.bodies)
     if joint.contacts.n_pairs:

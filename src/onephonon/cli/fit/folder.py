@@ -32,6 +32,7 @@ RESULTS = (
     "springs.csv",
     "b_factors.csv",
     "dispersion.csv",
+    "elastic.csv",
     "voxels.npz",
     "model.h5",
     "background.h5",

@@ -33,10 +33,12 @@ FILES = (
     "dispersion.csv",
     "density_of_states.csv",
     "sound_speeds.csv",
+    "elastic.csv",
     "tls.csv",
     "b_factors.csv",
     "modes.json",
     "modes.png",
+    "elastic.png",
     "b_factors.png",
 )
 
@@ -64,7 +66,7 @@ def modes(
     disorder: DisorderOptions,
     displacements: DisplacementOptions,
 ) -> None:
-    """Show vibrations: dispersion, density of states, speeds of sound, rigid-body motion, one mode.
+    """Show vibrations: dispersion, density of states, elastic constants, rigid bodies, one mode.
 
     Frequencies follow from the B-factors of the file, which determine the thermal scale, and the
     temperature at which they were measured; with --disorder, from the lattice's share of them. With

@@ -2,6 +2,7 @@ from .animation import animate, check_film_path
 from .bfactors import draw_b_factors, draw_model_b_factors
 from .components import Explained, draw_covariance, draw_explained, draw_explained_shells
 from .curves import draw_profiles, draw_shells
+from .elasticity import draw_elasticity
 from .fits import (
     draw_fit_profile,
     draw_fit_shells,
@@ -37,6 +38,7 @@ __all__ = [
     "draw_b_factors",
     "draw_comparison",
     "draw_covariance",
+    "draw_elasticity",
     "draw_explained",
     "draw_explained_shells",
     "draw_fit_profile",

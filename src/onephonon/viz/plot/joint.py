@@ -49,6 +49,7 @@ def draw_joint(joint: Joint, *, title: str = "") -> Figure:
         panels = figure.subplots(1, 2, width_ratios=(1.3, 1.0)).ravel().tolist()
         _against_distance(panels[0], joint.molecules, "molecules")
         _by_interface(panels[1], joint.contacts)
+    _continuum(panels[0], joint)
     panels[0].legend(frameon=False)
     figure.suptitle(literal(title))
     caption(
@@ -88,6 +89,19 @@ def _against_distance(panel: Axes, pairs: JointDisplacements, what: str) -> None
     panel.axhline(0.0, color="0.6", lw=0.6, zorder=0)
     panel.set(xlabel=f"distance between {what} / Å", ylabel="joint displacement / Å²")
     panel.set_xlim(left=-0.02 * max(float(distance.max()), 1.0))
+
+
+def _continuum(panel: Axes, joint: Joint) -> None:
+    """What an elastic continuum would do at the same vectors, as short lines."""
+    distance = joint.molecules.distance.numpy(force=True)
+    parts = joint.molecules.along(joint.continuum)
+    for values, label in zip(parts, ("elastic continuum", None), strict=True):
+        shown = values.numpy(force=True)
+        panel.plot(distance, shown, "_", color="0.45", ms=5.0, mew=0.7, zorder=0, label=label)
+    # Close to zero the continuum diverges: the scale is that of the molecules.
+    top = max(float(x.max()) for x in joint.molecules.along(joint.molecules.U))
+    low = min(0.0, *(float(x.min()) for x in joint.molecules.along(joint.molecules.U)))
+    panel.set_ylim(low - 0.05 * top, 1.06 * top)
 
 
 def _correlations(panel: Axes, kinds: Sequence[tuple[JointDisplacements, str]]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from onephonon.core.units import thermal_frequency
+from onephonon.dynamics.elastic_tables import ELEMENTS, MODULI
 from onephonon.dynamics.tls import TLS
 from onephonon.refine.model_series import LevelFit
 from onephonon.refine.null_fits import NullFit
@@ -250,6 +251,14 @@ def _predictions(found: Predictions) -> dict[str, Any]:
         "rms": vars(found.rms),
         "directions": found.directions,
         "speeds": vars(found.speeds),
+        "elastic": vars(found.elastic),
+        "moduli": {
+            name: dict(zip(vars(found.moduli), values, strict=True))
+            for name, values in zip(
+                MODULI, zip(*vars(found.moduli).values(), strict=True), strict=True
+            )
+        },
+        "rotation_share": float(found.elasticity.rotation_share),
         "thz_per_reduced": thermal_frequency(found.temperature),
         "dispersion": {
             "k_frac": branches.k_frac,
@@ -287,6 +296,7 @@ def tables(report_data: ReportData) -> dict[str, Rows]:
     if report_data.predictions is not None:
         found["b_factors.csv"] = b_rows(report_data.fit, report_data.predictions)
         found["dispersion.csv"] = dispersion_rows(report_data.predictions)
+        found["elastic.csv"] = elastic_rows(report_data.predictions)
     return found
 
 
@@ -368,6 +378,16 @@ def dispersion_rows(found: Predictions) -> Rows:
         for j in range(w.value.shape[1]):
             thz = [unit * band[i, j] for band in (w.value, w.low, w.high)]
             rows.append([*where, j + 1, *thz, share[i, j]])
+    return rows
+
+
+def elastic_rows(found: Predictions) -> Rows:
+    """One row per elastic constant, GPa."""
+    band = found.elastic
+    rows: Rows = [["constant", "GPa", "low", "high"]]
+    for i, j in ELEMENTS:
+        values = [x[i, j] for x in (band.value, band.low, band.high)]
+        rows.append([f"C{i + 1}{j + 1}", *values])
     return rows
 
 

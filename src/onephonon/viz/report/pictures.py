@@ -168,5 +168,15 @@ def dispersion_picture(found: Predictions) -> Markup:
     )
 
 
+def elastic_picture(fit: Fit, found: Predictions) -> Markup:
+    """Speeds of sound and Young's modulus over all directions."""
+    return drawn(
+        lambda: plot.draw_elasticity(
+            found.elasticity, fit.model.crystal, temperature=found.temperature
+        ),
+        "Speeds of sound and Young's modulus against direction",
+    )
+
+
 #: The model on the data's scale, with the background, and the data.
 Maps = tuple[DiffuseMap, DiffuseMap]
