@@ -15,8 +15,8 @@ from onephonon import DiffuseMap, MapGrid, OnePhonon, SpringPlan, read_crystal
 from onephonon.core.errors import InputError
 from onephonon.core.units import EIGHT_PI_SQUARED, thermal_pressure
 from onephonon.crystal.crystal import mean_square
-from onephonon.dynamics.elastic_tables import moduli
 from onephonon.dynamics.elastic import elasticity
+from onephonon.dynamics.elastic_tables import moduli
 from onephonon.dynamics.spectra import frequencies, sound_speeds
 from onephonon.refine import (
     FitSettings,

@@ -14,8 +14,8 @@ from onephonon.core.progress import Progress, ProgressLike
 from onephonon.core.units import EIGHT_PI_SQUARED, thermal_pressure
 from onephonon.crystal.brillouin_path import zone_path
 from onephonon.crystal.crystal import mean_square
-from onephonon.dynamics.elastic_tables import moduli
 from onephonon.dynamics.elastic import Elasticity, elasticity
+from onephonon.dynamics.elastic_tables import moduli
 from onephonon.dynamics.lattice_model import LatticeModel
 from onephonon.dynamics.spectra import Dispersion, dispersion, frequencies, sound_speeds
 from onephonon.dynamics.tls import TLS, FittedTLS, fit_tls, model_tls, principal_rms

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from onephonon.core.units import thermal_pressure
-from onephonon.dynamics.elastic_tables import MODULI
 from onephonon.dynamics.elastic import Elasticity
+from onephonon.dynamics.elastic_tables import MODULI
 
 from ..console import SafeConsole
 from ..tables import print_table

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from onephonon.core.units import EIGHT_PI_SQUARED, thermal_frequency
-from onephonon.dynamics.elastic_tables import elastic_rows, elastic_summary
 from onephonon.dynamics.elastic import Elasticity, elasticity, symmetry_error
+from onephonon.dynamics.elastic_tables import elastic_rows, elastic_summary
 from onephonon.dynamics.spectra import (
     DensityOfStates,
     Dispersion,
