@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from onephonon.core.errors import InputError
 from onephonon.core.files import make_folder
+from onephonon.viz.scenes.names import FILES as SCENE_FILES
 
 from ..app import command
 from ..checks import WRITES_FOLDER
@@ -17,6 +19,7 @@ from ..options.disorder import DisorderOptions
 from ..options.displacements import DisplacementOptions
 from ..options.network import NetworkOptions
 from ..options.output import OutputOptions
+from ..options.scenes import SceneOptions
 from ..options.springs import SpringOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..remarks import show_bodies, show_remarks
@@ -31,6 +34,7 @@ FILES = ("molecules.csv", BODIES, "atom_pairs.csv", "joint.json", "joint.png")
 @command(
     "onephonon displacements model.pdb -o joint",
     "onephonon displacements model.pdb --group-by residue --within 15 -o joint",
+    "onephonon displacements model.pdb -o joint --scenes",
 )
 def displacements(
     file: StructureFile,
@@ -41,6 +45,7 @@ def displacements(
         WRITES_FOLDER,
     ] = None,
     writing: OutputOptions,
+    scenes: SceneOptions,
     pairs: PairOptions,
     structure: StructureOptions,
     network: NetworkOptions,
@@ -58,9 +63,12 @@ def displacements(
 
     from onephonon.dynamics.joint import joint_displacements
 
-    from .report import show_joint, write_joint
+    from .report import show_joint, write_joint, write_scene_files
 
-    writing.check(*([] if output is None else [make_folder(output) / name for name in FILES]))
+    names = (*FILES, *(SCENE_FILES if scenes.scenes else ()))
+    if scenes.scenes and output is None:
+        raise InputError("--scenes writes files into a folder; add --output FOLDER")
+    writing.check(*([] if output is None else [make_folder(output) / name for name in names]))
     arguments = model_arguments(network, springs, disorder, displacements, structure)
     model = build_model(file, arguments)
     show_disorder(model, writing.quiet)
@@ -74,5 +82,7 @@ def displacements(
         show_joint(joint, file.name)
     if output is not None:
         written = write_joint(joint, output, file.name, writing.force)
+        if scenes.scenes:
+            written += write_scene_files(model, output, joint, file.name, writing.force)
         if not writing.quiet:
             echo(f"wrote {', '.join(written)} to {output}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from onephonon.dynamics.joint import Joint
 from onephonon.dynamics.joint_tables import joint_json, joint_rows, molecule_rows
 from onephonon.dynamics.tables import write_json, write_rows
+from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.interfaces import WITHIN
 
 from ..console import SafeConsole
@@ -79,3 +80,13 @@ def write_joint(joint: Joint, folder: Path, name: str, force: bool) -> list[str]
     write_json({"structure": name} | joint_json(joint), folder / "joint.json", force)
     save(draw_joint(joint, title=f"{name}: joint displacements"), folder / "joint.png", force)
     return [*tables, "joint.json", "joint.png"]
+
+
+def write_scene_files(
+    model: OnePhonon, folder: Path, joint: Joint, name: str, force: bool
+) -> list[str]:
+    """Write files for programs that show molecules; return their names."""
+    from onephonon.viz.scenes import write_scenes
+
+    written = write_scenes(model, folder, joint, title=name, force=force)
+    return [path.name for path in written]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from onephonon.core.errors import FileError
 from onephonon.core.files import locked, make_folder
+from onephonon.viz.scenes.names import FILES as SCENE_FILES
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
@@ -41,6 +42,7 @@ RESULTS = (
     "models.csv",
     "held_out.h5",
     "residual.h5",
+    *SCENE_FILES,
 )
 
 
