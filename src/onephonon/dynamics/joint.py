@@ -44,6 +44,9 @@ from .solvers.choice import MAX_DENSE_DOF
 #: neighbours too, or the first only where there are many degrees of freedom.
 REACH, REACH_OF_MANY = 2.0, 1.0
 
+#: Margin of meshes (see `separating_mesh`), up to so many degrees of freedom; none beyond.
+MARGIN, MARGIN_DOF = 1.6, 1000
+
 #: Bytes of a pair while pairs are listed.
 PAIR_BYTES = 500
 
@@ -216,7 +219,8 @@ def joint_displacements(
     )
     alone = [_each_alone(x, whole) for x, whole in zip(own, (False, True), strict=True)]
     wanted = [molecules, neighbours, met, *alone]
-    samples = separating_mesh(lattice, wanted) if mesh is None else mesh
+    margin = MARGIN if bodies.n_dof <= MARGIN_DOF else 1.0
+    samples = separating_mesh(lattice, wanted, margin=margin) if mesh is None else mesh
     C_copies, C_bodies, C_met, U_bodies, U_copies = pair_covariances(
         lattice, wanted, samples, Progress.of(progress)
     )

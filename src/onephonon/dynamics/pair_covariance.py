@@ -190,7 +190,10 @@ def atoms_of_blocks(bodies: Bodies, first: Tensor, second: Tensor, blocks: Tenso
 
 
 def separating_mesh(
-    lattice: LatticeModel, wanted: Sequence[Pairs], at_least: Sequence[int] | None = None
+    lattice: LatticeModel,
+    wanted: Sequence[Pairs],
+    at_least: Sequence[int] | None = None,
+    margin: float = 1.0,
 ) -> tuple[int, int, int]:
     """The coarsest symmetric mesh, no coarser than that of the ADPs, with all pairs apart.
 
@@ -203,15 +206,19 @@ def separating_mesh(
     wanted : sequence of Pairs
     at_least : three int, optional
         In place of the mesh of the ADPs.
+    margin : float
+        Pairs so many times farther apart must be nearer than their images, too: what a mesh adds to
+        the acoustic waves is least accurate for pairs that are hardly nearer than their images.
     """
     mesh: Sequence[int] = tuple(at_least or lattice.mesh)
     if lattice.zone_average != "crystal":
         return mesh[0], mesh[1], mesh[2]
     for _ in range(MAX_TRIALS):
-        near = _own_images(lattice.bodies, wanted, mesh)
+        near = _own_images(lattice.bodies, wanted, mesh, margin)
         if near is None:
             return mesh[0], mesh[1], mesh[2]
-        grown = [n + 1 if 2 * abs(x) > n - 1 else n for n, x in zip(mesh, near, strict=True)]
+        reach = [2.0 * margin * abs(x) for x in near]
+        grown = [n + 1 if x > n - 1 else n for n, x in zip(mesh, reach, strict=True)]
         grown = [n + 1 for n in mesh] if grown == list(mesh) else grown
         mesh = symmetric_mesh(grown, lattice.crystal.rotations)
     raise InputError(
@@ -234,7 +241,7 @@ def _check_images(lattice: LatticeModel, wanted: Sequence[Pairs], samples: tuple
 
 
 def _own_images(
-    bodies: Bodies, wanted: Sequence[Pairs], mesh: Sequence[int]
+    bodies: Bodies, wanted: Sequence[Pairs], mesh: Sequence[int], margin: float = 1.0
 ) -> tuple[int, int, int] | None:
     """Cell of a pair that is not nearer than all its images in a mesh; None if there is none."""
     apart = copy_separations(bodies).detach()
@@ -244,7 +251,7 @@ def _own_images(
         a, b = pairs.copies(bodies)
         keys = torch.unique(torch.cat([a[:, None], b[:, None], pairs.cell], dim=1), dim=0)
         a, b, cell = keys[:, 0], keys[:, 1], keys[:, 2:]
-        shift, share = shortest_images((cell + apart[a, b]) / n, axes)
+        shift, share = shortest_images(margin * (cell + apart[a, b]) / n, axes)
         still = (shift == 0).all(-1) & (share > 1.0 - 1e-9)
         wrong = ~still.any(1)
         if bool(wrong.any()):
