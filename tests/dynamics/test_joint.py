@@ -223,7 +223,7 @@ def test_a_pair_and_its_reverse_are_related_by_symmetry(spacegroup):
         # The mesh is symmetric: rounding.
         torch.testing.assert_close(joint.U[back], R @ joint.U[k].T @ R.T, rtol=0, atol=1e-11)
         n_checked += back != k
-    assert n_checked > 4
+    assert n_checked > 2
 
 
 def test_contacts_are_those_of_the_contact_table():
