@@ -17,6 +17,7 @@ from onephonon.core.units import EIGHT_PI_SQUARED, thermal_pressure
 from onephonon.crystal.crystal import mean_square
 from onephonon.dynamics.elastic import elasticity
 from onephonon.dynamics.elastic_tables import moduli
+from onephonon.dynamics.joint import joint_displacements
 from onephonon.dynamics.spectra import frequencies, sound_speeds
 from onephonon.refine import (
     FitSettings,
@@ -280,9 +281,16 @@ def test_bands_cover_the_truth(absolute):
         solid = elasticity(model)
         stiff = (thermal_pressure(295.0) * moduli(solid)).numpy()
         C = (thermal_pressure(295.0) * solid.voigt.diagonal()).numpy()
+        joint = joint_displacements(model, mesh=found.joint.mesh).molecules
+        parts = joint.along(joint.U)
+        shared = torch.stack([*parts, joint.correlation], dim=1)[list(found.neighbours)].numpy()
+    together = Band(*(x[:, 6:] for x in vars(found.joint_parts).values()))
+    assert {joint.operators.operator[n] for n in found.neighbours} == {
+        row.operator for row in model.contact_table() if row.operator != "within"
+    }
     diagonal = Band(*(x.diagonal() for x in vars(found.elastic).values()))
     every = (found.b_factors, b), (found.speeds, speeds), (found.frequencies, w)
-    for band, known in (*every, (found.moduli, stiff), (diagonal, C)):
+    for band, known in (*every, (found.moduli, stiff), (diagonal, C), (together, shared)):
         assert band.value.shape == known.shape
         assert (band.low <= band.high).all()
         half = 0.5 * (band.high - band.low)
@@ -359,6 +367,9 @@ def test_bands_are_68_percent(absolute):
         # A per cent of a spring is straight to its square, between draws too.
         np.testing.assert_allclose(half, expected, rtol=1e-4)
     C = found.elastic
+    # A correlation does not depend on a common factor.
+    correlation = found.joint_parts.high[:, 8] - found.joint_parts.low[:, 8]
+    assert np.abs(correlation).max() < 1e-9
     half = 0.5 * (C.high - C.low) / (sigma * np.abs(C.value))
     # Of the values themselves, not of their logarithms: the square of a per cent of a spring.
     np.testing.assert_allclose(half[:3, :3], expected, rtol=1e-3)
@@ -371,11 +382,13 @@ def test_large_cells_have_dispersion_without_a_band(absolute, monkeypatch):
     monkeypatch.setattr(predictions, "MAX_DOF", 23)
     found = predict(fit, level(fit, "hybrid"), n_draws=2)
     assert found.messages == (
-        "dispersion has no band: the cell has 24 degrees of freedom, more than 23",
+        "dispersion has no band, and joint displacements are left out: the cell has 24 degrees of "
+        "freedom, more than 23",
     )
     assert np.isnan(found.frequencies.low).all()
     assert np.isfinite(found.frequencies.value).all()
     assert np.isfinite(found.speeds.low).all()
+    assert (found.joint, found.neighbours) == (None, ())
 
 
 def test_draws_with_unstable_springs_are_counted(absolute):

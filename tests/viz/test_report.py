@@ -205,6 +205,7 @@ def test_json_is_the_fit(fit, predictions, folder):
     assert saved_predictions["speeds"]["high"] == predictions.speeds.high.tolist()
     assert saved_predictions["elastic"]["low"] == predictions.elastic.low.tolist()
     assert saved_predictions["moduli"]["Young"]["high"] == predictions.moduli.high[4]
+    assert saved_predictions["joint"]["values"]["low"] == predictions.joint_parts.low.tolist()
     assert len(found["profiles"]) == 1
 
 
@@ -266,6 +267,15 @@ def test_predictions_are_in_their_tables(fit, predictions, folder):
     assert len(constants) == 21
     assert real(constants["C46"]["GPa"]) == predictions.elastic.value[3, 5]
     assert real(constants["C11"]["high"]) == predictions.elastic.high[0, 0]
+    molecules, near = predictions.joint.molecules, list(predictions.neighbours)
+    rows = rows_of(folder / "joint.csv")
+    assert [row["operator"] for row in rows] == [molecules.operators.operator[n] for n in near]
+    found = [real(row["U12"]) for row in rows]
+    # Averaged over a coarser mesh: 0.2 % of U.
+    expected, U = molecules.symmetric_U[near][:, 0, 1], molecules.U_first.max()
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=2e-3 * float(U))
+    for part in ("parallel", "correlation"):
+        assert all(real(row[f"{part}_low"]) <= real(row[part]) for row in rows)
 
 
 def test_voxels_are_the_fit(fit, folder):

@@ -64,6 +64,8 @@ class JointDisplacements:
         The two bodies or atoms of the asymmetric unit; empty for copies as wholes.
     operators : PairOperators
         Operator that maps the first copy onto the second, for each pair.
+    second : Tensor, shape (n,), int64
+        Number of the second among all of the unit cell: copies, bodies or atoms.
     cell : Tensor, shape (n, 3), int64
         Cell of the second relative to the first's.
     vector : Tensor, shape (n, 3), Å
@@ -78,6 +80,7 @@ class JointDisplacements:
 
     names: tuple[tuple[str, str], ...]
     operators: PairOperators
+    second: Tensor
     cell: Tensor
     vector: Tensor
     C: Tensor
@@ -237,6 +240,7 @@ def joint_displacements(
         contacts=JointDisplacements(
             names,
             pair_operators(bodies, copy[i], copy[j], cell),
+            j,
             cell,
             contact_vectors(bodies, i, j, cell),
             of_atoms,
@@ -352,6 +356,7 @@ def _joined(
     return JointDisplacements(
         tuple(called),
         pair_operators(bodies, first, second, pairs.cell),
+        b,
         pairs.cell,
         centres[b] - centres[a] + pairs.cell.to(matrix) @ matrix.T,
         C,

@@ -264,14 +264,16 @@ def _of_long_waves(solver: Solver, samples: Sequence[int], wanted: Sequence[Pair
     """What the mesh lacks of the acoustic waves, for the translations of pairs, each (n, 3, 3)."""
     bodies = solver.bodies
     apart, axes = copy_separations(bodies).flatten(0, 1), bodies.crystal.cell.matrix
-    every = torch.cat([pairs.cell for pairs in wanted])
-    cells, row = torch.unique(every, dim=0, return_inverse=True)
-    waves = acoustic_waves(solver, samples, cells, apart, axes)
-    found = []
-    for pairs, at in zip(wanted, row.split([len(p.cell) for p in wanted]), strict=True):
-        a, b = pairs.copies(bodies)
-        found.append(waves[at, a * bodies.n_ops + b])
-    return found
+    copies = [pairs.copies(bodies) for pairs in wanted]
+    every = torch.cat([a * bodies.n_ops + b for a, b in copies])
+    # Of a copy with itself the separation is zero: one stands for all.
+    every = torch.where(every % (bodies.n_ops + 1) == 0, 0, every)
+    used, column = torch.unique(every, return_inverse=True)
+    cells, row = torch.unique(
+        torch.cat([pairs.cell for pairs in wanted]), dim=0, return_inverse=True
+    )
+    waves = acoustic_waves(solver, samples, cells, apart[used], axes)
+    return list(waves[row, column].split([len(pairs.cell) for pairs in wanted]))
 
 
 def cartesian_librations(bodies: Bodies) -> Tensor:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from onephonon.core.progress import Progress
     from onephonon.maps.diffuse import DiffuseMap
     from onephonon.model.one_phonon import OnePhonon
+    from onephonon.refine.predictions import Predictions
     from onephonon.refine.profile import Profile
     from onephonon.refine.result import Fit
     from onephonon.refine.settings import FitSettings
@@ -202,7 +203,7 @@ def _write(
         write_contact_table(fitted.fitted_model().contact_table(), path, force=True)
         written.append(path)
     if scenes:
-        written += _scenes(fitted, folder.path)
+        written += _scenes(fitted, folder.path, predictions)
     folder.finish(written)
     if not quiet:
         for line in (*assess_fit(fitted).lines, *(null.text for null in nulls)):
@@ -210,18 +211,12 @@ def _write(
         echo(f"wrote {', '.join(str(path) for path in written)}")
 
 
-def _scenes(fitted: Fit, folder: Path) -> list[Path]:
-    """Files for programs that show molecules, with joint displacements unless they take long."""
-    import torch
-
-    from onephonon.dynamics.joint import joint_displacements
-    from onephonon.dynamics.solvers.choice import MAX_DENSE_DOF
+def _scenes(fitted: Fit, folder: Path, predictions: Predictions | None) -> list[Path]:
+    """Files for programs that show molecules, with joint displacements if they are known."""
     from onephonon.viz.scenes import write_scenes
 
-    with torch.no_grad():
-        lattice = fitted.fitted_model().lattice
-        quick = lattice.bodies.n_dof <= MAX_DENSE_DOF
-        joint = joint_displacements(lattice) if quick else None
+    joint = None if predictions is None else predictions.joint
+    lattice = fitted.fitted_model().lattice
     return write_scenes(lattice, folder, joint, title="fitted springs", force=True)
 
 

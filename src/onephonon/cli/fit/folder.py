@@ -34,6 +34,7 @@ RESULTS = (
     "b_factors.csv",
     "dispersion.csv",
     "elastic.csv",
+    "joint.csv",
     "voxels.npz",
     "model.h5",
     "background.h5",

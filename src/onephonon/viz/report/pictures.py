@@ -178,5 +178,12 @@ def elastic_picture(fit: Fit, found: Predictions) -> Markup:
     )
 
 
+def joint_picture(found: Predictions) -> Markup:
+    """Joint displacements against distance, and relative motion in contacts."""
+    assert found.joint is not None
+    joint = found.joint
+    return drawn(lambda: plot.draw_joint(joint), "Joint displacements against distance")
+
+
 #: The model on the data's scale, with the background, and the data.
 Maps = tuple[DiffuseMap, DiffuseMap]

@@ -1,4 +1,4 @@
-"""Sections on what the fitted springs predict: B-factors, TLS, dispersion, elasticity."""
+"""Sections on what the fitted springs predict: B-factors, TLS, dispersion, elasticity, joint U."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .html import (
     table,
 )
 from .numbers import ReportData
-from .pictures import b_factor_picture, dispersion_picture, elastic_picture
+from .pictures import b_factor_picture, dispersion_picture, elastic_picture, joint_picture
+from .prediction_tables import JOINT_NAMES, joint_operators
 
 #: Springs that resist rotation more than this are remarked on.
 ROTATION = 1e-3
@@ -159,3 +160,29 @@ def elastic_section(report_data: ReportData) -> list[Markup]:
         elastic_picture(report_data.fit, found),
     ]
     return [*parts, paragraph(remark, kind="faint")] if share > ROTATION else parts
+
+
+def joint_section(report_data: ReportData) -> list[Markup]:
+    """Joint displacements of neighbouring molecules, with intervals."""
+    found = report_data.predictions
+    assert found is not None
+    assert found.joint is not None
+    band, molecules = found.joint_parts, found.joint.molecules
+    rows = []
+    for i, (n, operator) in enumerate(zip(found.neighbours, joint_operators(found), strict=True)):
+        row = [operator, number(float(molecules.distance[n]))]
+        for part in ("parallel", "perpendicular", "correlation"):
+            at = JOINT_NAMES.index(part)
+            value, low, high = (float(x[i, at]) for x in (band.value, band.low, band.high))
+            known = math.isfinite(low)
+            row.append(f"{number(value)} ({interval(low, high)})" if known else number(value))
+        rows.append(row)
+    return [
+        paragraph(
+            "The covariance of the displacements of neighbouring molecules, in Å², along and "
+            "across the vector between their centroids. The correlation is 1 if two molecules move "
+            "as one, and 0 if they move independently."
+        ),
+        joint_picture(found),
+        table(["operator", "distance, Å", "parallel", "perpendicular", "correlation"], rows),
+    ]
