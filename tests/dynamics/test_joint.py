@@ -288,6 +288,20 @@ def test_meshes_tell_pairs_from_their_images():
         joint_displacements(model_of("P 61"), within=5.0, mesh=(3, 4, 5))
 
 
+def test_in_a_supercell_no_pair_is_an_image_of_a_nearer_one():
+    model = model_of("P 1", zone_average="supercell", mesh=(3, 2, 3))
+    with torch.no_grad():
+        molecules = joint_displacements(model, within=40.0).molecules
+    cells = [tuple(R) for R in (molecules.cell % torch.tensor([3, 2, 3])).tolist()]
+    # The whole box of 18 cells, but for one at half of a period, with two nearest images.
+    assert len(set(cells)) == len(cells) == 17
+    box = model.crystal.cell.matrix * torch.tensor([3.0, 2.0, 3.0]).double()
+    for vector in molecules.vector:
+        images = [vector + box @ torch.tensor(n).double() for n in np.ndindex(3, 3, 3)]
+        images += [vector - box @ torch.tensor(n).double() for n in np.ndindex(3, 3, 3)]
+        assert float(vector.norm()) <= min(float(x.norm()) for x in images) + 1e-9
+
+
 def test_a_margin_makes_meshes_finer():
     model = model_of("P 21 21 21", mesh=(2, 2, 2))
     far = Pairs(torch.zeros(1).long(), torch.zeros(1).long(), torch.tensor([[3, 0, 0]]))

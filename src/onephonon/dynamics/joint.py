@@ -35,6 +35,7 @@ from .pair_covariance import (
     Pairs,
     atoms_of_blocks,
     body_pairs_of_atoms,
+    own_images,
     pair_covariances,
     separating_mesh,
 )
@@ -185,7 +186,7 @@ def joint_displacements(
     within : float, optional
         Largest distance between centroids, Å, of copies and of bodies. By default twice the largest
         one of copies, and of bodies, in contact; once with more than 150 degrees of freedom, for
-        which finer meshes take long.
+        which finer meshes take long. Of a supercell, only those nearer than their images in it.
     mesh : three int, optional
         See `pair_covariances`.
     progress : Progress or callable, optional
@@ -214,6 +215,12 @@ def joint_displacements(
     )
     molecules = _neighbours(bodies, wholes, copies_within, whole_copies=True)
     neighbours = _neighbours(bodies, bodies_at(bodies), bodies_within, whole_copies=False)
+    if lattice.zone_average == "supercell":
+        # In a periodic box farther ones are nearer images of others.
+        molecules, neighbours = (
+            pairs.select(own_images(bodies, pairs, mesh or lattice.mesh))
+            for pairs in (molecules, neighbours)
+        )
     i, j, cell, names = _unique_contacts(bodies, contacts)
     met, row = body_pairs_of_atoms(bodies, i, j, cell)
     own = (

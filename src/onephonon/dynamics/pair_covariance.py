@@ -57,6 +57,10 @@ class Pairs:
         each = 1 if self.whole_copies else bodies.n_bodies // bodies.n_ops
         return self.first // each, self.second // each
 
+    def select(self, keep: Tensor) -> Pairs:
+        """Some of the pairs, by a boolean tensor (n,)."""
+        return Pairs(self.first[keep], self.second[keep], self.cell[keep], self.whole_copies)
+
     def to(self, device: torch.device) -> Pairs:
         """The same on another device."""
         first, second, cell = (x.to(device) for x in (self.first, self.second, self.cell))
@@ -244,20 +248,25 @@ def _own_images(
     bodies: Bodies, wanted: Sequence[Pairs], mesh: Sequence[int], margin: float = 1.0
 ) -> tuple[int, int, int] | None:
     """Cell of a pair that is not nearer than all its images in a mesh; None if there is none."""
-    apart = copy_separations(bodies).detach()
-    n = apart.new_tensor([float(x) for x in mesh])
-    axes = bodies.crystal.cell.matrix.detach() * n
     for pairs in wanted:
-        a, b = pairs.copies(bodies)
-        keys = torch.unique(torch.cat([a[:, None], b[:, None], pairs.cell], dim=1), dim=0)
-        a, b, cell = keys[:, 0], keys[:, 1], keys[:, 2:]
-        shift, share = shortest_images(margin * (cell + apart[a, b]) / n, axes)
-        still = (shift == 0).all(-1) & (share > 1.0 - 1e-9)
-        wrong = ~still.any(1)
+        wrong = ~own_images(bodies, pairs, mesh, margin)
         if bool(wrong.any()):
-            h, k, m = cell[wrong][0].tolist()
+            h, k, m = pairs.cell[wrong][0].tolist()
             return h, k, m
     return None
+
+
+@torch.no_grad()
+def own_images(bodies: Bodies, pairs: Pairs, mesh: Sequence[int], margin: float = 1.0) -> Tensor:
+    """Whether copies are nearer to each other than to all images in the period of a mesh, (n,)."""
+    apart = copy_separations(bodies)
+    n = apart.new_tensor([float(x) for x in mesh])
+    a, b = pairs.copies(bodies)
+    keys = torch.cat([a[:, None], b[:, None], pairs.cell], dim=1)
+    unique, row = torch.unique(keys, dim=0, return_inverse=True)
+    vectors = unique[:, 2:] + apart[unique[:, 0], unique[:, 1]]
+    shift, share = shortest_images(margin * vectors / n, bodies.crystal.cell.matrix * n)
+    return ((shift == 0).all(-1) & (share > 1.0 - 1e-9)).any(1)[row]
 
 
 def _of_long_waves(solver: Solver, samples: Sequence[int], wanted: Sequence[Pairs]) -> list[Tensor]:
