@@ -376,3 +376,20 @@ def test_centroids_of_bodies():
         torch.testing.assert_close(
             centre, bodies.positions[bodies.body == b].mean(0), rtol=0, atol=1e-12
         )
+
+
+def test_single_precision():
+    crystal = made_up("P 21 21 21")
+    with torch.no_grad():
+        wide, narrow = (
+            joint_displacements(model_of(crystal, dtype=dtype), within=6.5)
+            for dtype in (torch.float64, torch.float32)
+        )
+    assert narrow.mesh == wide.mesh
+    assert narrow.molecules.operators == wide.molecules.operators
+    assert narrow.bodies.C.dtype == torch.float32
+    # Rounding of 1e-7 times the condition of K near Gamma.
+    size = float(wide.molecules.U.abs().max())
+    torch.testing.assert_close(
+        narrow.molecules.U.double(), wide.molecules.U, rtol=0, atol=1e-4 * size
+    )

@@ -259,13 +259,13 @@ def _own_images(
 @torch.no_grad()
 def own_images(bodies: Bodies, pairs: Pairs, mesh: Sequence[int], margin: float = 1.0) -> Tensor:
     """Whether copies are nearer to each other than to all images in the period of a mesh, (n,)."""
-    apart = copy_separations(bodies)
+    apart = copy_separations(bodies).double()
     n = apart.new_tensor([float(x) for x in mesh])
     a, b = pairs.copies(bodies)
     keys = torch.cat([a[:, None], b[:, None], pairs.cell], dim=1)
     unique, row = torch.unique(keys, dim=0, return_inverse=True)
     vectors = unique[:, 2:] + apart[unique[:, 0], unique[:, 1]]
-    shift, share = shortest_images(margin * vectors / n, bodies.crystal.cell.matrix * n)
+    shift, share = shortest_images(margin * vectors / n, bodies.crystal.cell.matrix.double() * n)
     return ((shift == 0).all(-1) & (share > 1.0 - 1e-9)).any(1)[row]
 
 
