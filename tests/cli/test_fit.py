@@ -62,7 +62,7 @@ def measured(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(measured, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fit") / "results"
-    return folder, run_command("fit", STRUCTURE, measured[0], "-o", folder, *QUICK)
+    return folder, run_command("fit", STRUCTURE, measured[0], "-o", folder, *QUICK, "--scenes")
 
 
 def test_a_fit_writes_a_report_numbers_and_maps(fitted, measured):
@@ -87,6 +87,16 @@ def test_a_fit_writes_a_report_numbers_and_maps(fitted, measured):
     found = {row[at]: float(row[value]) for row in list(csv.reader(rows))[1:]}
     for name, true in measured[1].items():
         assert found[name] == pytest.approx(true, rel=0.3)
+
+
+def test_fitted_springs_are_shown_beside_the_report(fitted):
+    folder, output = fitted
+    assert "joint.bild" in output
+    script = (folder / "view.pml").read_text(encoding="utf-8")
+    rows = [row.split(",") for row in (folder / "contacts.csv").read_text().splitlines()]
+    k_par = rows[0].index("k_par") - len(rows[0])  # from the right: names may hold commas
+    between = [float(row[k_par]) for row in rows[1:] if "within" not in row]
+    assert f"{min(between):.3g} (dark, thin) to {max(between):.3g} kT/A^2" in script
 
 
 def test_springs_are_compared_with_no_springs(fitted):

@@ -91,6 +91,7 @@ def test_the_fitted_model_is_compared_with_the_other_map(fitted, measured):
     [
         (["--validate", STRUCTURE], "only with --disorder"),
         (["--disorder", "rigid", "--levels", "global"], "only for a fit of springs alone"),
+        (["--disorder", "rigid", "--scenes"], "only for a fit of springs alone"),
         (["--disorder", "solid"], "'solid' does not exist"),
         (["--disorder", "segments:n=99"], "99 segments"),
         (["--disorder", "liquid:kernel=free,gamma=3"], "lengths and amplitudes are free"),

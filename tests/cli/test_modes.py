@@ -17,8 +17,9 @@ from matplotlib import image
 from commands import run_command
 from crystals import made_up
 from onephonon import FileError, InputError, OnePhonon, OnePhononError
-from onephonon.core.units import thermal_frequency
+from onephonon.core.units import thermal_frequency, thermal_pressure
 from onephonon.crystal.experiment import measured_temperature
+from onephonon.dynamics.elastic import elasticity
 from onephonon.dynamics.spectra import density_of_states, dispersion, sound_speeds
 from onephonon.dynamics.tls import fit_tls, model_tls, principal_rms
 from onephonon.viz.plot.modes import LIBRATION, TRANSLATION, draw_modes
@@ -173,8 +174,33 @@ def test_b_factors_and_summary(folder: Path, model: OnePhonon) -> None:
     assert 0 < speeds[0]["speed_1"] <= speeds[0]["speed_3"] < 10_000
 
 
+def test_elastic_constants(folder: Path, model: OnePhonon) -> None:
+    rows = {row["constant"]: row for row in table(folder / "elastic.csv")}
+    with torch.no_grad():
+        found = elasticity(model)
+    C, unit = found.voigt, thermal_pressure(120.0)
+    for i in range(6):
+        for j in range(i, 6):
+            row = rows[f"C{i + 1}{j + 1}"]
+            assert float(row["kT_per_A3"]) == pytest.approx(float(C[i, j]), rel=1e-5, abs=1e-9)
+            assert float(row["GPa"]) == pytest.approx(unit * float(C[i, j]), rel=1e-5, abs=1e-9)
+    printed = (folder.parent / "printed.txt").read_text(encoding="utf-8")
+    first = next(row for row in printed_rows(printed) if row[0] == "xx" and len(row) == 7)
+    assert float(first[1]) == pytest.approx(unit * float(C[0, 0]), rel=5e-3)  # three digits
+    assert first[4:] == ["0", "0", "0"]  # orthorhombic
+    summary = json.loads((folder / "modes.json").read_text(encoding="utf-8"))["elasticity"]
+    assert summary["moduli_GPa"]["Young"] == pytest.approx(unit * float(found.youngs_modulus))
+    assert summary["symmetry_error"] < 1e-9
+    assert summary["rotation_share"] == pytest.approx(float(found.rotation_share))
+    speeds = json.loads((folder / "modes.json").read_text(encoding="utf-8"))["sound_speeds"]
+    # Two thousand directions: within a thousandth of the true extremes.
+    assert summary["slowest_sound_m_per_s"] <= 1.001 * min(row["speed_1"] for row in speeds)
+    assert summary["fastest_sound_m_per_s"] >= 0.999 * max(row["speed_3"] for row in speeds)
+    assert "the springs resist a rotation" in " ".join(printed.split())
+
+
 def test_pictures_are_written(folder: Path) -> None:
-    for name in ("modes.png", "b_factors.png"):
+    for name in ("modes.png", "b_factors.png", "elastic.png"):
         assert image.imread(folder / name)[..., :3].std() > 0.05
 
 

@@ -48,14 +48,14 @@ GROUP = typer.main.get_command(app)
 COMMANDS: dict[str, Any] = GROUP.commands  # type: ignore[attr-defined]
 
 #: Commands that read a structure, build a network, give it constants, read maps, compute.
-READ_STRUCTURES = {"simulate", "compare", "fit", "verify", "modes", "contacts"}
+READ_STRUCTURES = {"simulate", "compare", "fit", "verify", "modes", "contacts", "displacements"}
 READ_MAPS = {"compare", "fit", "convert", "info", "view", "visualize"}
 SHARED = {
     StructureOptions: READ_STRUCTURES | {"info"},
     NetworkOptions: READ_STRUCTURES,
     # Contacts have no constants yet, and a fit finds them.
     SpringOptions: READ_STRUCTURES - {"contacts", "fit"},
-    DisplacementOptions: {"simulate", "compare", "modes"},
+    DisplacementOptions: {"simulate", "compare", "modes", "displacements"},
     DebyeWallerOptions: {"simulate", "compare"},
     OccupationOptions: {"simulate", "compare"},
     # A supercell has a mesh of its own.

@@ -24,6 +24,7 @@ WRITTEN = {
     "contacts": {"output"},
     "convert": {"output"},
     "demo": {"output"},
+    "displacements": {"output"},
     "fit": {"output"},
     "info": {"png"},
     "modes": {"output", "animate"},

@@ -13,8 +13,11 @@ import torch
 
 from onephonon import DiffuseMap, MapGrid, OnePhonon, SpringPlan, read_crystal
 from onephonon.core.errors import InputError
-from onephonon.core.units import EIGHT_PI_SQUARED
+from onephonon.core.units import EIGHT_PI_SQUARED, thermal_pressure
 from onephonon.crystal.crystal import mean_square
+from onephonon.dynamics.elastic import elasticity
+from onephonon.dynamics.elastic_tables import moduli
+from onephonon.dynamics.joint import joint_displacements
 from onephonon.dynamics.spectra import frequencies, sound_speeds
 from onephonon.refine import (
     FitSettings,
@@ -24,6 +27,7 @@ from onephonon.refine import (
     profile,
     spring_table,
 )
+from onephonon.refine.predictions import Band
 from onephonon.refine.profile import check_profile_names, crossings
 from onephonon.refine.table import draw_parameters, log_slopes, log_values
 from structures import DATA
@@ -274,7 +278,19 @@ def test_bands_cover_the_truth(absolute):
         axes = model.crystal.cell.q_from_hkl(torch.eye(3, dtype=torch.float64))
         speeds = torch.stack([sound_speeds(model, axis, 295.0) for axis in axes]).numpy()
         w = frequencies(model, found.dispersion.k_frac)[0].numpy()
-    for band, known in ((found.b_factors, b), (found.speeds, speeds), (found.frequencies, w)):
+        solid = elasticity(model)
+        stiff = (thermal_pressure(295.0) * moduli(solid)).numpy()
+        C = (thermal_pressure(295.0) * solid.voigt.diagonal()).numpy()
+        joint = joint_displacements(model, mesh=found.joint.mesh).molecules
+        parts = joint.along(joint.U)
+        shared = torch.stack([*parts, joint.correlation], dim=1)[list(found.neighbours)].numpy()
+    together = Band(*(x[:, 6:] for x in vars(found.joint_parts).values()))
+    assert {joint.operators.operator[n] for n in found.neighbours} == {
+        row.operator for row in model.contact_table() if row.operator != "within"
+    }
+    diagonal = Band(*(x.diagonal() for x in vars(found.elastic).values()))
+    every = (found.b_factors, b), (found.speeds, speeds), (found.frequencies, w)
+    for band, known in (*every, (found.moduli, stiff), (diagonal, C), (together, shared)):
         assert band.value.shape == known.shape
         assert (band.low <= band.high).all()
         half = 0.5 * (band.high - band.low)
@@ -286,6 +302,10 @@ def test_bands_cover_the_truth(absolute):
         assert pull.max() < 6
         # The bands say something: a few per cent.
         assert np.median(half[moving] / known[moving]) < 0.05
+    # Constants that may have either sign lie within their intervals, and zeros stay zeros.
+    assert (found.elastic.low <= found.elastic.value).all()
+    assert (found.elastic.value <= found.elastic.high).all()
+    assert np.abs(found.elastic.high[:3, 3:]).max() < 1e-9 * C.max()
 
 
 def test_predictions_are_the_models(absolute):
@@ -341,10 +361,18 @@ def test_bands_are_68_percent(absolute):
     # All mean squares go with one over the one spring, and speeds with its root.
     sigma = float(fitted.uncertainty.sigma[0])
     expected = 0.5 * float(np.diff(np.percentile(evenly.numpy(), [16, 84]))[0])
-    for band, power in ((found.b_factors, 1.0), (found.speeds, 0.5), (found.rms, 0.5)):
+    every = (found.b_factors, 1.0), (found.speeds, 0.5), (found.rms, 0.5)
+    for band, power in (*every, (found.moduli, 1.0)):
         half = 0.5 * np.log(band.high / band.low) / (power * sigma)
         # A per cent of a spring is straight to its square, between draws too.
         np.testing.assert_allclose(half, expected, rtol=1e-4)
+    C = found.elastic
+    # A correlation does not depend on a common factor.
+    correlation = found.joint_parts.high[:, 8] - found.joint_parts.low[:, 8]
+    assert np.abs(correlation).max() < 1e-9
+    half = 0.5 * (C.high - C.low) / (sigma * np.abs(C.value))
+    # Of the values themselves, not of their logarithms: the square of a per cent of a spring.
+    np.testing.assert_allclose(half[:3, :3], expected, rtol=1e-3)
 
 
 def test_large_cells_have_dispersion_without_a_band(absolute, monkeypatch):
@@ -354,11 +382,13 @@ def test_large_cells_have_dispersion_without_a_band(absolute, monkeypatch):
     monkeypatch.setattr(predictions, "MAX_DOF", 23)
     found = predict(fit, level(fit, "hybrid"), n_draws=2)
     assert found.messages == (
-        "dispersion has no band: the cell has 24 degrees of freedom, more than 23",
+        "dispersion has no band, and joint displacements are left out: the cell has 24 degrees of "
+        "freedom, more than 23",
     )
     assert np.isnan(found.frequencies.low).all()
     assert np.isfinite(found.frequencies.value).all()
     assert np.isfinite(found.speeds.low).all()
+    assert (found.joint, found.neighbours) == (None, ())
 
 
 def test_draws_with_unstable_springs_are_counted(absolute):

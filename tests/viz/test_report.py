@@ -203,6 +203,9 @@ def test_json_is_the_fit(fit, predictions, folder):
     saved_predictions = found["predictions"]
     assert saved_predictions["b_factors"]["value"] == predictions.b_factors.value.tolist()
     assert saved_predictions["speeds"]["high"] == predictions.speeds.high.tolist()
+    assert saved_predictions["elastic"]["low"] == predictions.elastic.low.tolist()
+    assert saved_predictions["moduli"]["Young"]["high"] == predictions.moduli.high[4]
+    assert saved_predictions["joint"]["values"]["low"] == predictions.joint_parts.low.tolist()
     assert len(found["profiles"]) == 1
 
 
@@ -260,6 +263,19 @@ def test_predictions_are_in_their_tables(fit, predictions, folder):
     unit = thermal_frequency(predictions.temperature)
     np.testing.assert_array_equal([real(r["thz"]) for r in waves], (unit * w.value).reshape(-1))
     np.testing.assert_array_equal([real(r["thz_high"]) for r in waves], (unit * w.high).reshape(-1))
+    constants = {row["constant"]: row for row in rows_of(folder / "elastic.csv")}
+    assert len(constants) == 21
+    assert real(constants["C46"]["GPa"]) == predictions.elastic.value[3, 5]
+    assert real(constants["C11"]["high"]) == predictions.elastic.high[0, 0]
+    molecules, near = predictions.joint.molecules, list(predictions.neighbours)
+    rows = rows_of(folder / "joint.csv")
+    assert [row["operator"] for row in rows] == [molecules.operators.operator[n] for n in near]
+    found = [real(row["U12"]) for row in rows]
+    # Averaged over a coarser mesh: 0.2 % of U.
+    expected, U = molecules.symmetric_U[near][:, 0, 1], molecules.U_first.max()
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=2e-3 * float(U))
+    for part in ("parallel", "correlation"):
+        assert all(real(row[f"{part}_low"]) <= real(row[part]) for row in rows)
 
 
 def test_voxels_are_the_fit(fit, folder):

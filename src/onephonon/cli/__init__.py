@@ -19,6 +19,7 @@ from . import (  # noqa: F401  (each registers its command)
     contacts,
     convert,
     demo,
+    displacements,
     fit,
     info,
     modes,

@@ -56,6 +56,17 @@ def build_model(structure: Path, arguments: dict[str, Any], **points: Any) -> On
     return model
 
 
+def lattice_alone(model: OnePhonon, structure: Path, arguments: dict[str, Any]) -> OnePhonon:
+    """The lattice of a model with other components of disorder, at its share of the motion."""
+    from onephonon.model.bound_sum import BoundSum
+
+    bound = model.bound
+    if not isinstance(bound, BoundSum):
+        return model
+    scale = float(bound.of_lattice().lattice.thermal_scale.detach())
+    return build_model(structure, arguments | {"disorder": None, "thermal_scale": scale})
+
+
 def show_zone_average(model: OnePhonon, quiet: bool) -> None:
     """Write the mesh of the zone average and its estimated error on standard error."""
     if quiet or not model.has_lattice:

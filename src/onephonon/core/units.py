@@ -27,6 +27,11 @@ def thermal_frequency(temperature: float) -> float:
     return thermal_speed(temperature) / 1e-10 / TWO_PI / 1e12
 
 
+def thermal_pressure(temperature: float) -> float:
+    """``kT/Å^3`` in GPa, the unit of elastic constants, at a temperature in K: 4.142 at 300 K."""
+    return BOLTZMANN * temperature / 1e-30 / 1e9
+
+
 def quantum_length(temperature: float) -> float:
     """``hbar / (2 sqrt(kT Da))`` in Å at a temperature in K: 0.2011 at 300 K.
 

@@ -17,7 +17,7 @@ as 1/n^2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -84,20 +84,25 @@ def covariance(
     n = samples[0] * samples[1] * samples[2]
     total = constants.onsite.new_zeros(len(cells), bodies.n_dof, bodies.n_dof)
     made = make_solver(bodies, constants, solver if isinstance(solver, OccupiedModes) else "dense")
-    if isinstance(made, OccupiedSolver):
-        every = made.mesh(samples, progress)
-    else:
-        every = mesh_inverses(bodies, constants, samples, progress)
-    for k_frac, weight, inverse in every:
+    for k_frac, weight, inverse in zone_inverses(made, samples, progress):
         waves = phase(k_frac, cells).conj() * weight[:, None]
         total = total + torch.einsum("kr,kab->rab", waves, inverse).real
     if check_zone_average(zone_average) == "crystal":
         apart = copy_separations(bodies).flatten(0, 1)
-        waves = _waves(made, samples, cells, apart, bodies.crystal.cell.matrix)
+        waves = acoustic_waves(made, samples, cells, apart, bodies.crystal.cell.matrix)
         total = total + move_cells(bodies, waves)
         left_out = made.excess_at_gamma()
         total = total if left_out is None else total + left_out
     return total / n
+
+
+def zone_inverses(
+    solver: Solver, samples: Sequence[int], progress: Progress | None = None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Batches of dense ``K(k)^-1`` over the zone mesh, or of ``C(k)/s``; see `mesh_inverses`."""
+    if isinstance(solver, OccupiedSolver):
+        return solver.mesh(samples, progress)
+    return mesh_inverses(solver.bodies, solver.constants, samples, progress)
 
 
 def move_cells(bodies: Bodies, waves: Tensor) -> Tensor:
@@ -161,17 +166,20 @@ def displacement_covariance(
     if left_out is not None:
         blocks = blocks + own_blocks(bodies, left_out) / n
     U = A @ blocks[bodies.body] @ A.mT
-    return U + _waves(chosen, samples) / n
+    return U + acoustic_waves(chosen, samples) / n
 
 
-def _waves(
+def acoustic_waves(
     solver: Solver,
     samples: Sequence[int],
     cells: Tensor | None = None,
     offsets: Tensor | None = None,
     axes: Tensor | None = None,
 ) -> Tensor:
-    """What the mesh lacks of the acoustic waves, for the translations of the cell."""
+    """What the mesh lacks of the acoustic waves, for the translations of the cell.
+
+    Parameters and shapes are those of `acoustic_correction`.
+    """
     A = long_wave_stiffness(solver)
     waves = solver.at_rest * acoustic_correction(A, samples, cells, offsets, axes)
 

@@ -151,7 +151,7 @@ class LatticeModel:
         """
 
         def compute() -> Tensor:
-            self._check_mesh(self.mesh)
+            self.check_mesh(self.mesh)
             return self._displacements(self.mesh, progress)
 
         return self._results.get("displacements", compute, self.tensors)
@@ -182,7 +182,7 @@ class LatticeModel:
         scale = self.thermal_scale if scale is None else scale
         return OccupiedModes(self.occupation, scale, self.solver)
 
-    def _check_mesh(self, mesh: Sequence[int], name: str = "mesh") -> None:
+    def check_mesh(self, mesh: Sequence[int], name: str = "mesh") -> None:
         """Refuse a mesh that would give equivalent atoms different ADPs or covariances."""
         symmetric = symmetric_mesh(mesh, self.crystal.rotations)
         if symmetric == tuple(mesh):
@@ -254,7 +254,7 @@ class LatticeModel:
     def _occupied_scale(self, target: Tensor) -> Tensor:
         """Thermal scale at which the mean displacement of the occupied modes is the target."""
         refuse_functorch()
-        self._check_mesh(self.mesh)
+        self.check_mesh(self.mesh)
 
         def mean(scale: Tensor) -> Tensor:
             U = self._displacements(self.mesh, scale=scale)
@@ -312,7 +312,7 @@ class LatticeModel:
         an occupation ``C(R)/s``: in both cases `thermal_scale` times it is C(R).
         """
         cells, mesh = cells.to(self.crystal.U.device), tuple(mesh or self.mesh)
-        self._check_mesh(mesh, name)
+        self.check_mesh(mesh, name)
         average, solver = self.zone_average, self.solving()
         return covariance(self.bodies, self.force_constants, mesh, cells, None, average, solver)
 

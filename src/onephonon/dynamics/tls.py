@@ -21,6 +21,7 @@ from onephonon.crystal.crystal import mean_square
 from onephonon.network.bodies import Bodies
 
 from .lattice_model import HasLattice, LatticeModel, lattice_of
+from .pair_covariance import Pairs, pair_covariances
 
 #: U is isotropic (from a B-factor) if it deviates by less than this from a multiple of 1, Å^2.
 ISOTROPIC = 1e-9
@@ -136,17 +137,14 @@ def model_tls(model: LatticeModel | HasLattice) -> TLS:
     """
     lattice = lattice_of(model)
     bodies = lattice.bodies
-    C = lattice.covariance(torch.zeros(1, 3, dtype=torch.int64))[0]
-    n, w = bodies.n_bodies, bodies.width
-    C = bodies.scatter(bodies.scatter(C, 0), 1).reshape(n, w, n, w)
-    C = C.diagonal(dim1=0, dim2=2).permute(2, 0, 1)[: len(bodies.names)] * lattice.thermal_scale
+    b = torch.arange(len(bodies.names), device=bodies.positions.device)
+    own = Pairs(b, b, b.new_zeros(len(b), 3))
+    (C,) = pair_covariances(lattice, [own], lattice.mesh)
     T = C[:, :3, :3]
-    if w == 3:
+    if bodies.width == 3:
         none = torch.zeros_like(T)
         return TLS(T, none, none, centroids(bodies))
-    axes = bodies.axes[: len(bodies.names)]
-    L = axes @ C[:, 3:, 3:] @ axes.mT
-    return TLS(T, L, axes @ C[:, 3:, :3], centroids(bodies))
+    return TLS(T, C[:, 3:, 3:], C[:, 3:, :3], centroids(bodies))
 
 
 def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:

@@ -50,15 +50,11 @@ class Interfaces:
 def find_interfaces(bodies: Bodies, contacts: Contacts) -> Interfaces:
     """Assign each contact to an interface; nothing here is differentiable."""
     copy = bodies.copy
-    triples = torch.stack([copy[contacts.i], copy[contacts.j]], dim=1)
-    keys = torch.cat([triples, contacts.cell], dim=1).numpy(force=True)
-    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
+    operators, inverse = _pair_operators(bodies, copy[contacts.i], copy[contacts.j], contacts.cell)
     numbers: dict[_Operator, int] = {_IDENTITY: 0}
     own = [True]
     index_of, forward_of = [], []
-    operators = _crystal_operators(bodies)
-    for first, second, *cell in unique.tolist():
-        g = operators[first].inverse() @ operators[second].moved(cell)
+    for g in operators:
         back = g.inverse()
         one = min(g, back, key=_Operator.order)
         if one not in numbers:
@@ -67,13 +63,60 @@ def find_interfaces(bodies: Bodies, contacts: Contacts) -> Interfaces:
         index_of.append(numbers[one])
         forward_of.append(g == one)
     device = contacts.i.device
-    inverse = inverse.reshape(-1)
     return Interfaces(
         index=torch.tensor(index_of, device=device)[inverse],
         forward=torch.tensor(forward_of, device=device)[inverse],
         names=(WITHIN, *(op.name for op in list(numbers)[1:])),
         own_inverse=tuple(own),
     )
+
+
+@dataclass(frozen=True)
+class PairOperators:
+    """Symmetry of pairs of copies of the asymmetric unit.
+
+    Parameters
+    ----------
+    operator : tuple of str, length n
+        The operator, with its lattice vector, that maps the first copy onto the second, as
+        coordinate triplets of the first copy's own axes: ``x+1,y,z``.
+    interface : tuple of str, length n
+        Equal for a pair and its reverse: the one of the two operators that `Interfaces` uses, and
+        ``within`` for a copy with itself.
+    """
+
+    operator: tuple[str, ...]
+    interface: tuple[str, ...]
+
+
+def pair_operators(bodies: Bodies, first: Tensor, second: Tensor, cell: Tensor) -> PairOperators:
+    """Operators that relate pairs of copies.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    first, second : Tensor, shape (n,), int64
+        Numbers of the two copies.
+    cell : Tensor, shape (n, 3), int64
+        Cell of the second relative to that of the first.
+    """
+    operators, inverse = _pair_operators(bodies, first, second, cell)
+    names = [g.name for g in operators]
+    canonical = [min(g, g.inverse(), key=_Operator.order) for g in operators]
+    classes = [WITHIN if one == _IDENTITY else one.name for one in canonical]
+    rows = inverse.tolist()
+    return PairOperators(tuple(names[i] for i in rows), tuple(classes[i] for i in rows))
+
+
+def _pair_operators(
+    bodies: Bodies, first: Tensor, second: Tensor, cell: Tensor
+) -> tuple[list[_Operator], Tensor]:
+    """Distinct operators that map first copies onto second ones, and the index of each pair's."""
+    keys = torch.cat([first[:, None], second[:, None], cell], dim=1).numpy(force=True)
+    unique, inverse = np.unique(keys, axis=0, return_inverse=True)
+    own = _crystal_operators(bodies)
+    found = [own[a].inverse() @ own[b].moved(R) for a, b, *R in unique.tolist()]
+    return found, torch.from_numpy(inverse.reshape(-1)).to(first.device)
 
 
 @dataclass(frozen=True)

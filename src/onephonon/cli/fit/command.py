@@ -22,6 +22,7 @@ from ..options.network import NetworkOptions
 from ..options.numerics import DeviceOptions
 from ..options.orders import MultiphononOptions
 from ..options.output import OutputOptions
+from ..options.scenes import SceneOptions
 from ..options.structure import StructureFile, StructureOptions
 from ..options.temperature import TemperatureOptions
 from ..orders import (
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from onephonon.core.progress import Progress
     from onephonon.maps.diffuse import DiffuseMap
     from onephonon.model.one_phonon import OnePhonon
+    from onephonon.refine.predictions import Predictions
     from onephonon.refine.profile import Profile
     from onephonon.refine.result import Fit
     from onephonon.refine.settings import FitSettings
@@ -75,6 +77,7 @@ def fit(
         WRITES_FOLDER,
     ],
     writing: OutputOptions,
+    scenes: SceneOptions,
     data: DataOptions,
     resolution: FitResolution,
     voxels: FitVoxelOptions,
@@ -108,7 +111,8 @@ def fit(
     components = disorder.components()
     amplitudes.check_with(given)
     if components:
-        given.refuse(*FOR_SPRINGS, why="only for a fit of springs alone, without --disorder")
+        why = "only for a fit of springs alone, without --disorder"
+        given.refuse(*FOR_SPRINGS, *SceneOptions.names(), why=why)
     if not report.draws:
         given.refuse("temperature", why="only for predictions, which --draws 0 leaves out")
     check_not_inputs([output / name for name in RESULTS], writing.inputs)
@@ -132,7 +136,7 @@ def fit(
     check_profile_names(model, settings, report.profiles)
     with FitFolder.opened(output, file, measured, settings, arguments, writing.force) as folder:
         fitted = _run(model, measured, settings, folder, writing.quiet)
-        _write(fitted, folder, kelvin, report, writing.quiet)
+        _write(fitted, folder, kelvin, report, writing.quiet, scenes.scenes)
 
 
 def _show_orders(model: OnePhonon, data: DiffuseMap, settings: FitSettings, quiet: bool) -> None:
@@ -174,7 +178,12 @@ def _run(
 
 
 def _write(
-    fitted: Fit, folder: FitFolder, kelvin: float, report: ReportOptions, quiet: bool
+    fitted: Fit,
+    folder: FitFolder,
+    kelvin: float,
+    report: ReportOptions,
+    quiet: bool,
+    scenes: bool,
 ) -> None:
     """Write the report, the numbers and the maps; print the verdict and the file names."""
     from onephonon.network.contact_files import write_contact_table
@@ -198,11 +207,22 @@ def _write(
         path = folder.path / "contacts.csv"
         write_contact_table(fitted.fitted_model().contact_table(), path, force=True)
         written.append(path)
+    if scenes:
+        written += _scenes(fitted, folder.path, predictions)
     folder.finish(written)
     if not quiet:
         for line in (*assess_fit(fitted).lines, *(null.text for null in nulls)):
             echo(line)
         echo(f"wrote {', '.join(str(path) for path in written)}")
+
+
+def _scenes(fitted: Fit, folder: Path, predictions: Predictions | None) -> list[Path]:
+    """Files for programs that show molecules, with joint displacements if they are known."""
+    from onephonon.viz.scenes import write_scenes
+
+    joint = None if predictions is None else predictions.joint
+    lattice = fitted.fitted_model().lattice
+    return write_scenes(lattice, folder, joint, title="fitted springs", force=True)
 
 
 def _profiles(fitted: Fit, names: Iterable[str], shown: Progress) -> Iterator[Profile]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from onephonon.core.errors import FileError
 from onephonon.core.files import locked, make_folder
+from onephonon.viz.scenes.names import FILES as SCENE_FILES
 
 if TYPE_CHECKING:
     from onephonon.maps.diffuse import DiffuseMap
@@ -32,6 +33,8 @@ RESULTS = (
     "springs.csv",
     "b_factors.csv",
     "dispersion.csv",
+    "elastic.csv",
+    "joint.csv",
     "voxels.npz",
     "model.h5",
     "background.h5",
@@ -40,6 +43,7 @@ RESULTS = (
     "models.csv",
     "held_out.h5",
     "residual.h5",
+    *SCENE_FILES,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from onephonon.core.files import make_folder
 from ..app import command
 from ..checks import WRITES_FOLDER, Given
 from ..disorder import show_disorder
-from ..models import build_model, model_arguments, show_zone_average
+from ..models import build_model, lattice_alone, model_arguments, show_zone_average
 from ..options.disorder import DisorderOptions
 from ..options.displacements import DisplacementOptions
 from ..options.network import NetworkOptions
@@ -33,10 +33,12 @@ FILES = (
     "dispersion.csv",
     "density_of_states.csv",
     "sound_speeds.csv",
+    "elastic.csv",
     "tls.csv",
     "b_factors.csv",
     "modes.json",
     "modes.png",
+    "elastic.png",
     "b_factors.png",
 )
 
@@ -64,7 +66,7 @@ def modes(
     disorder: DisorderOptions,
     displacements: DisplacementOptions,
 ) -> None:
-    """Show vibrations: dispersion, density of states, speeds of sound, rigid-body motion, one mode.
+    """Show vibrations: dispersion, density of states, elastic constants, rigid bodies, one mode.
 
     Frequencies follow from the B-factors of the file, which determine the thermal scale, and the
     temperature at which they were measured; with --disorder, from the lattice's share of them. With
@@ -83,7 +85,7 @@ def modes(
     arguments = model_arguments(network, springs, disorder, displacements, structure)
     model = build_model(file, arguments)
     show_disorder(model, writing.quiet)
-    model = _lattice_of(model, file, arguments)
+    model = lattice_alone(model, file, arguments)
     show_remarks(model.crystal, file.name, writing.quiet)
     show_bodies(model.bodies, network.group_by, writing.quiet)
     show_zone_average(model, writing.quiet)
@@ -95,17 +97,6 @@ def modes(
             shown = write_mode_animation(model, file.stem, film, kelvin, animation, writing.force)
             if not writing.quiet:
                 echo(f"wrote {film}: {shown}")
-
-
-def _lattice_of(model: OnePhonon, file: Path, arguments: dict[str, Any]) -> OnePhonon:
-    """The lattice alone, at its share of the motion."""
-    from onephonon.model.bound_sum import BoundSum
-
-    bound = model.bound
-    if not isinstance(bound, BoundSum):
-        return model
-    scale = float(bound.of_lattice().lattice.thermal_scale.detach())
-    return build_model(file, arguments | {"disorder": None, "thermal_scale": scale})
 
 
 def _report(

@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from onephonon.core.units import EIGHT_PI_SQUARED, thermal_frequency
+from onephonon.dynamics.elastic import Elasticity, elasticity, symmetry_error
+from onephonon.dynamics.elastic_tables import elastic_rows, elastic_summary
 from onephonon.dynamics.spectra import (
     DensityOfStates,
     Dispersion,
@@ -39,6 +41,7 @@ from onephonon.model.one_phonon import OnePhonon
 
 from ..console import SafeConsole
 from ..tables import print_table
+from .elasticity import show_elasticity
 
 #: Number of modes and bodies listed in the terminal; files contain all.
 N_MODES, N_BODIES = 6, 12
@@ -58,6 +61,9 @@ class ModeReport:
     states : DensityOfStates
     sound : list of dict
         Speeds in m/s along the directions of the path from Gamma.
+    elastic : Elasticity
+    elastic_numbers : dict
+        Its moduli and speeds; see `elastic_summary`.
     tls : TLS
         Of the model.
     fitted : FittedTLS
@@ -72,6 +78,8 @@ class ModeReport:
     dispersion: Dispersion
     states: DensityOfStates
     sound: list[dict[str, Any]]
+    elastic: Elasticity
+    elastic_numbers: dict[str, Any]
     tls: TLS
     fitted: FittedTLS
     B: dict[str, Tensor]
@@ -82,6 +90,8 @@ class ModeReport:
         self._show_frequencies(console)
         console.print()
         self._show_speeds(console)
+        console.print()
+        show_elasticity(console, self.elastic, self.elastic_numbers, self.temperature)
         console.print()
         self._show_rigid_motion(console)
         console.print()
@@ -95,6 +105,7 @@ class ModeReport:
     def write(self, folder: Path, force: bool) -> None:
         """Write tables and pictures."""
         from onephonon.viz.plot.bfactors import draw_model_b_factors
+        from onephonon.viz.plot.elasticity import draw_elasticity
         from onephonon.viz.plot.modes import draw_modes
         from onephonon.viz.plot.saving import save
 
@@ -103,6 +114,7 @@ class ModeReport:
             "dispersion": dispersion_rows(self.dispersion, self.temperature),
             "density_of_states": states_rows(self.states, self.temperature),
             "sound_speeds": self.sound,
+            "elastic": elastic_rows(self.elastic, self.temperature),
             "tls": tls_rows(names, self.tls, "model")
             + tls_rows(names, self.fitted.tls, "file", self.fitted.residual),
             "b_factors": b_rows(crystal, self.B),
@@ -114,6 +126,10 @@ class ModeReport:
             self.dispersion, self.states, temperature=self.temperature, title=self._title()
         )
         save(picture, folder / "modes.png", force)
+        picture = draw_elasticity(
+            self.elastic, crystal, temperature=self.temperature, title=self._title()
+        )
+        save(picture, folder / "elastic.png", force)
         title = f"{self.name}: B-factors of the model and of the file"
         save(draw_model_b_factors(self.model, title=title), folder / "b_factors.png", force)
 
@@ -139,6 +155,7 @@ class ModeReport:
             "dos_mesh": list(self.states.mesh),
             "dos_modes": self.states.n_modes,
             "tls_undetermined": self.fitted.undetermined(),
+            "elasticity": self.elastic_numbers,
         }
 
     def _show_frequencies(self, console: SafeConsole) -> None:
@@ -223,6 +240,7 @@ def make_report(
         None if width is None else width / thermal_frequency(temperature),
     )
     fitted = fit_tls(model.bodies, model.crystal.U)
+    elastic = elasticity(model)
     return ModeReport(
         model=model,
         name=name,
@@ -230,6 +248,8 @@ def make_report(
         dispersion=found,
         states=states,
         sound=_sound(model, found, temperature),
+        elastic=elastic,
+        elastic_numbers=elastic_summary(elastic, temperature, symmetry_error(model, elastic)),
         tls=model_tls(model),
         fitted=fitted,
         B={

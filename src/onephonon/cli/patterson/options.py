@@ -38,16 +38,17 @@ class PreparationOptions(OptionGroup):
     fill: Annotated[
         str,
         typer.Option(
-            metavar="neighbours|share|zero",
-            help="Missing voxels: mean of known ones within two voxels; zero, with all others of "
-            "the shell of |q| divided by its share of known ones; or zero.",
+            metavar="KIND",
+            help="Missing voxels: mean of known ones within two voxels (neighbours); zero, with "
+            "all others of the shell of |q| divided by its share of known ones (share); or zero.",
         ),
     ] = "neighbours"
     taper: Annotated[
         str,
         typer.Option(
-            metavar="hann|gaussian|none",
-            help="Factor that falls towards the finest resolution, against ripples.",
+            metavar="KIND",
+            help="Factor that falls towards the finest resolution, against ripples: hann, "
+            "gaussian or none.",
         ),
     ] = "hann"
     no_symmetry: Annotated[

@@ -15,6 +15,7 @@ from onephonon.crystal.images import shortest_images
 from onephonon.dynamics.covariance_slopes import covariance_slopes
 from onephonon.dynamics.displacements import copy_separations
 from onephonon.dynamics.lattice_model import LatticeModel
+from onephonon.dynamics.pair_covariance import cartesian_librations
 from onephonon.network.bodies import Bodies
 from onephonon.network.force_constants import ForceConstants
 
@@ -195,9 +196,5 @@ def _of_pairs(bodies: Bodies, index: Tensor, covariance: Tensor) -> Tensor:
     n, w = bodies.n_bodies, bodies.width
     padded = bodies.scatter(bodies.scatter(covariance, -1), -2).reshape(-1, n, w, n, w)
     blocks = padded[row, a, :, b, :]
-    if w == 3:
-        return blocks
-    eye = torch.eye(3, dtype=blocks.dtype, device=blocks.device).expand_as(bodies.axes)
-    turn = torch.zeros(n, 6, 6, dtype=blocks.dtype, device=blocks.device)
-    turn[:, :3, :3], turn[:, 3:, 3:] = eye, bodies.axes
+    turn = cartesian_librations(bodies)
     return turn[a] @ blocks @ turn[b].mT

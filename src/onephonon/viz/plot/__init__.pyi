@@ -2,6 +2,7 @@ from .animation import animate, check_film_path
 from .bfactors import draw_b_factors, draw_model_b_factors
 from .components import Explained, draw_covariance, draw_explained, draw_explained_shells
 from .curves import draw_profiles, draw_shells
+from .elasticity import draw_elasticity
 from .fits import (
     draw_fit_profile,
     draw_fit_shells,
@@ -12,6 +13,7 @@ from .fits import (
 )
 from .halos import draw_halo_comparison, draw_halos, strongest_halos
 from .histograms import draw_histogram
+from .joint import draw_joint
 from .modes import draw_modes
 from .overview import draw
 from .patterson import draw_patterson
@@ -37,6 +39,7 @@ __all__ = [
     "draw_b_factors",
     "draw_comparison",
     "draw_covariance",
+    "draw_elasticity",
     "draw_explained",
     "draw_explained_shells",
     "draw_fit_profile",
@@ -44,6 +47,7 @@ __all__ = [
     "draw_halo_comparison",
     "draw_halos",
     "draw_histogram",
+    "draw_joint",
     "draw_model_b_factors",
     "draw_modes",
     "draw_patterson",

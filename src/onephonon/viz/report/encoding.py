@@ -11,7 +11,8 @@ import numpy as np
 
 from onephonon.core.text import csv_cell
 
-from .numbers import Rows, plain
+from .numbers import plain
+from .prediction_tables import Rows
 
 
 def json_bytes(value: Any) -> bytes:

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from onephonon.core.units import thermal_frequency
+from onephonon.dynamics.elastic_tables import MODULI
 from onephonon.dynamics.tls import TLS
 from onephonon.refine.model_series import LevelFit
 from onephonon.refine.null_fits import NullFit
@@ -24,6 +25,7 @@ from onephonon.refine.result import Fit
 from onephonon.refine.table import SpringRow, spring_table
 from onephonon.scattering.one_phonon_share import OnePhononShare, is_quick, one_phonon_share
 
+from .prediction_tables import JOINT_NAMES, Rows, joint_operators, prediction_tables
 from .verdict import Verdict, assess_fit
 
 #: Version of the layout of fit.json.
@@ -37,8 +39,6 @@ QUALITIES = ("n", "chi2", "cc", "cc_anisotropic", "r", "background")
 
 #: A range of resolution whose ends differ by less than this factor is a point.
 NARROW = 1.01
-
-Rows = list[list[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,6 +250,19 @@ def _predictions(found: Predictions) -> dict[str, Any]:
         "rms": vars(found.rms),
         "directions": found.directions,
         "speeds": vars(found.speeds),
+        "elastic": vars(found.elastic),
+        "moduli": {
+            name: dict(zip(vars(found.moduli), values, strict=True))
+            for name, values in zip(
+                MODULI, zip(*vars(found.moduli).values(), strict=True), strict=True
+            )
+        },
+        "rotation_share": float(found.elasticity.rotation_share),
+        "joint": {
+            "names": JOINT_NAMES,
+            "operators": joint_operators(found),
+            "values": vars(found.joint_parts),
+        },
         "thz_per_reduced": thermal_frequency(found.temperature),
         "dispersion": {
             "k_frac": branches.k_frac,
@@ -285,8 +298,7 @@ def tables(report_data: ReportData) -> dict[str, Rows]:
         "springs.csv": spring_rows(report_data),
     }
     if report_data.predictions is not None:
-        found["b_factors.csv"] = b_rows(report_data.fit, report_data.predictions)
-        found["dispersion.csv"] = dispersion_rows(report_data.predictions)
+        found |= prediction_tables(report_data.fit, report_data.predictions)
     return found
 
 
@@ -330,44 +342,6 @@ def spring_rows(report_data: ReportData) -> Rows:
         for row in report_data.springs[level]:
             values = vars(row) | {"residues": "; ".join(row.residues)}
             rows.append([level, level == best, *(values[name] for name in names)])
-    return rows
-
-
-def b_rows(fit: Fit, found: Predictions) -> Rows:
-    """One row per atom."""
-    rows: Rows = [["chain", "residue_number", "residue_name", "atom", "altloc"]]
-    rows[0] += ["b_file", "b_diffuse", "low", "high"]
-    band = found.b_factors
-    for i, label in enumerate(fit.model.crystal.labels):
-        atom = [
-            label.chain,
-            label.residue_number,
-            label.residue_name,
-            label.atom_name,
-            label.altloc,
-        ]
-        rows.append([*atom, found.b_file[i], band.value[i], band.low[i], band.high[i]])
-    return rows
-
-
-def dispersion_rows(found: Predictions) -> Rows:
-    """One row per wavevector and branch; frequencies in THz."""
-    branches, unit = found.dispersion, thermal_frequency(found.temperature)
-    rows: Rows = [["point", "corner", "piece", "h", "k", "l", "distance", "branch"]]
-    rows[0] += ["thz", "thz_low", "thz_high", "translation"]
-    corners: dict[int, str] = {}
-    for i, name in branches.corners:
-        corners.setdefault(i, name)
-    k, distance, piece, share = (
-        x.numpy(force=True)
-        for x in (branches.k_frac, branches.distance, branches.piece, branches.translation)
-    )
-    w = found.frequencies
-    for i in range(len(k)):
-        where = [i, corners.get(i, ""), piece[i], *k[i], distance[i]]
-        for j in range(w.value.shape[1]):
-            thz = [unit * band[i, j] for band in (w.value, w.low, w.high)]
-            rows.append([*where, j + 1, *thz, share[i, j]])
     return rows
 
 

@@ -25,7 +25,7 @@ from .html import (
 )
 from .numbers import ReportData, versions
 from .pictures import Maps
-from .predictions import dispersion_section, motion_section
+from .predictions import dispersion_section, elastic_section, joint_section, motion_section
 from .springs import information_section, springs_section
 
 #: Files of maps beside the page, and what each is.
@@ -61,11 +61,17 @@ def report_page(report_data: ReportData, files: tuple[str, ...], maps: Maps | No
         ("background", "Background", background_section),
         ("motion", "B-factors and rigid-body motion", motion_section),
         ("dispersion", "Dispersion and speeds of sound", dispersion_section),
+        ("elasticity", "Elastic constants", elastic_section),
+        ("joint", "Joint displacements", joint_section),
         ("indexing", "Indexing", indexing_section),
         ("reproduce", "How to reproduce this", lambda m: reproduction_section(m, files)),
     ]
-    if report_data.predictions is None:
-        sections = [s for s in sections if s[0] not in ("motion", "dispersion")]
+    found, left_out = report_data.predictions, set[str]()
+    if found is None:
+        left_out |= {"motion", "dispersion", "elasticity"}
+    if found is None or not found.neighbours:
+        left_out.add("joint")
+    sections = [section for section in sections if section[0] not in left_out]
     title = "Springs of a crystal, fitted to its diffuse scattering"
     links = [Markup(f'<a href="#{anchor}">{name}</a>') for anchor, name, _ in sections]
     body = [element("h1", title), *headline(report_data), element("nav", *links)]

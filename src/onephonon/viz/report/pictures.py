@@ -168,5 +168,22 @@ def dispersion_picture(found: Predictions) -> Markup:
     )
 
 
+def elastic_picture(fit: Fit, found: Predictions) -> Markup:
+    """Speeds of sound and Young's modulus over all directions."""
+    return drawn(
+        lambda: plot.draw_elasticity(
+            found.elasticity, fit.model.crystal, temperature=found.temperature
+        ),
+        "Speeds of sound and Young's modulus against direction",
+    )
+
+
+def joint_picture(found: Predictions) -> Markup:
+    """Joint displacements against distance, and relative motion in contacts."""
+    assert found.joint is not None
+    joint = found.joint
+    return drawn(lambda: plot.draw_joint(joint), "Joint displacements against distance")
+
+
 #: The model on the data's scale, with the background, and the data.
 Maps = tuple[DiffuseMap, DiffuseMap]

@@ -1,4 +1,4 @@
-"""Sections on what the fitted springs predict: B-factors, TLS, dispersion."""
+"""Sections on what the fitted springs predict: B-factors, TLS, dispersion, elasticity, joint U."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from onephonon.core.correlation import pearson
+from onephonon.dynamics.elastic_tables import MODULI
 
 from .html import (
     Markup,
@@ -18,10 +19,14 @@ from .html import (
     table,
 )
 from .numbers import ReportData
-from .pictures import (
-    b_factor_picture,
-    dispersion_picture,
-)
+from .pictures import b_factor_picture, dispersion_picture, elastic_picture, joint_picture
+from .prediction_tables import JOINT_NAMES, joint_operators
+
+#: Springs that resist rotation more than this are remarked on.
+ROTATION = 1e-3
+
+#: Constants smaller than this, relative to the largest, are zero by symmetry.
+ROUNDING = 1e-9
 
 
 def motion_section(report_data: ReportData) -> list[Markup]:
@@ -111,4 +116,73 @@ def dispersion_section(report_data: ReportData) -> list[Markup]:
         paragraph(sentence),
         dispersion_picture(found),
         table(["along", "slowest, m/s", "middle, m/s", "fastest, m/s"], rows),
+    ]
+
+
+def elastic_section(report_data: ReportData) -> list[Markup]:
+    """Elastic constants with intervals, moduli, and sound in all directions."""
+    found = report_data.predictions
+    assert found is not None
+    band, moduli = found.elastic, found.moduli
+    size = float(np.abs(band.value).max())
+    names = ("xx", "yy", "zz", "yz", "xz", "xy")
+
+    def written(i: int, j: int) -> str:
+        value, low, high = (float(x[i, j]) for x in (band.value, band.low, band.high))
+        if j < i or abs(value) < ROUNDING * size:
+            return "" if j < i else "0"
+        return f"{number(value)} ({interval(low, high)})" if math.isfinite(low) else number(value)
+
+    rows = [[name, *(written(i, j) for j in range(6))] for i, name in enumerate(names)]
+    averages = [
+        [
+            name,
+            number(moduli.value[i]),
+            interval(moduli.low[i], moduli.high[i]) if np.isfinite(moduli.low[i]) else "–",
+        ]
+        for i, name in enumerate(MODULI)
+    ]
+    sentence = (
+        f"Elastic constants in GPa at {found.temperature:g} K, from the energy of homogeneous "
+        "strains with all bodies in equilibrium; x along a, z along c*. Springs are at rest in the "
+        "crystal, so that there is no stress."
+    )
+    share = float(found.elasticity.rotation_share)
+    remark = (
+        "The springs resist a rotation of the whole crystal, which nature does not: in a simple "
+        f"shear it takes {number(share, 2)} times the energy of the strain, and sound is faster "
+        "than these constants say."
+    )
+    parts = [
+        paragraph(sentence),
+        table(["", *names], rows),
+        table(["modulus of a polycrystal", "GPa", "68 % interval"], averages),
+        elastic_picture(report_data.fit, found),
+    ]
+    return [*parts, paragraph(remark, kind="faint")] if share > ROTATION else parts
+
+
+def joint_section(report_data: ReportData) -> list[Markup]:
+    """Joint displacements of neighbouring molecules, with intervals."""
+    found = report_data.predictions
+    assert found is not None
+    assert found.joint is not None
+    band, molecules = found.joint_parts, found.joint.molecules
+    rows = []
+    for i, (n, operator) in enumerate(zip(found.neighbours, joint_operators(found), strict=True)):
+        row = [operator, number(float(molecules.distance[n]))]
+        for part in ("parallel", "perpendicular", "correlation"):
+            at = JOINT_NAMES.index(part)
+            value, low, high = (float(x[i, at]) for x in (band.value, band.low, band.high))
+            known = math.isfinite(low)
+            row.append(f"{number(value)} ({interval(low, high)})" if known else number(value))
+        rows.append(row)
+    return [
+        paragraph(
+            "The covariance of the displacements of neighbouring molecules, in Å², along and "
+            "across the vector between their centroids. The correlation is 1 if two molecules move "
+            "as one, and 0 if they move independently."
+        ),
+        joint_picture(found),
+        table(["operator", "distance, Å", "parallel", "perpendicular", "correlation"], rows),
     ]

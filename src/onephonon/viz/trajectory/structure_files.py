@@ -103,6 +103,46 @@ def write_animation(
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_block(
+    block: Block, path: str | os.PathLike[str], *, title: str = "", force: bool = False
+) -> None:
+    """Write the atoms of a block at rest as mmCIF, without a cell, in the block's own axes.
+
+    Every copy of a chain has a unique name (`chain_names`); the first copies keep their names.
+
+    Parameters
+    ----------
+    block : Block
+    path : path
+        Ending in .cif or .mmcif.
+    title : str
+    force : bool
+        Overwrite.
+
+    Raises
+    ------
+    FileError
+        If the ending is another, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in CIF_ENDINGS:
+        raise FileError(f"{path}: molecules are written as .cif; name the file so")
+    state_memory(
+        CIF_FRAME_BYTES * len(block.positions), f"{path}: {len(block.positions)} atoms", "show less"
+    )
+    structure = gemmi.Structure()
+    structure.name = "molecules"
+    structure.info["_struct.title"] = one_line(title) or "molecules"
+    model, _ = _model_at_rest(block, CIF_CHAIN_NAME)
+    for atom, place in zip(_atoms(model), block.positions.tolist(), strict=True):
+        atom.pos = gemmi.Position(*place)
+    structure.add_model(model)
+    structure.setup_entities()
+    text = structure.make_mmcif_document().as_string()
+    with replacing(path, force) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def chain_names(block: Block, longest: int = PDB_CHAIN_NAME) -> list[str]:
     """Chain name of every atom of a block; each copy of each chain gets a unique name.
 

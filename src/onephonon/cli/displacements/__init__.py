@@ -1,0 +1,3 @@
+"""``onephonon displacements``: joint displacements of neighbours as tables and a picture."""
+
+from . import command  # noqa: F401  (adds the command)
