@@ -148,6 +148,25 @@ def test_missing_voxels_are_filled(fill):
         assert np.mean(errors) > 0.1  # worse, which is why it is not the default
 
 
+def test_share_keeps_the_integral():
+    """Of a map that depends on |q| alone, up to the variation within a shell; `zero` loses 10 %."""
+
+    def values(grid):
+        q = numpy_cell(CELLS["P 1"]).q_from_hkl(grid.hkl)
+        return np.exp(-0.5 * (q**2).sum(1)).reshape(grid.shape)
+
+    whole = a_map(values=values, per_index=(4, 4, 4), reach=3)
+    gaps = np.random.default_rng(0).random(whole.intensity.shape) < 0.1
+    gaps |= gaps[::-1, ::-1, ::-1]
+    holed = whole.changed("gaps", {"intensity": np.where(gaps, np.nan, whole.intensity)})
+    sums = {}
+    for fill in ("share", "zero"):
+        how = Preparation(isotropic=Isotropic("none"), taper="none", fill=fill, symmetric=False)
+        sums[fill] = prepare(holed, how).intensity.sum() / whole.intensity.sum()
+    assert sums["share"] == pytest.approx(1.0, abs=0.02)
+    assert sums["zero"] < 0.9
+
+
 def test_shells_and_correlations():
     first, second = (a_map("P 1 21 1", (2, 2, 2), 4, seed) for seed in (0, 1))
     one, other = transformed(first), transformed(second)
