@@ -49,7 +49,7 @@ COMMANDS: dict[str, Any] = GROUP.commands  # type: ignore[attr-defined]
 
 #: Commands that read a structure, build a network, give it constants, read maps, compute.
 READ_STRUCTURES = {"simulate", "compare", "fit", "verify", "modes", "contacts", "displacements"}
-READ_MAPS = {"compare", "fit", "convert", "info", "view", "visualize"}
+READ_MAPS = {"compare", "fit", "convert", "info", "patterson", "view", "visualize"}
 SHARED = {
     StructureOptions: READ_STRUCTURES | {"info"},
     NetworkOptions: READ_STRUCTURES,
@@ -64,7 +64,7 @@ SHARED = {
     DeviceOptions: {"simulate", "compare", "fit"},
     NumericsOptions: {"simulate", "compare"},
     MapReadingOptions: READ_MAPS,
-    ResolutionOptions: {"compare", "fit"},
+    ResolutionOptions: {"compare", "fit", "patterson"},
     VoxelOptions: {"compare", "fit"},
     MessageOptions: set(COMMANDS),
     OutputOptions: set(COMMANDS) - {"verify"},  # which writes no file

@@ -28,6 +28,7 @@ WRITTEN = {
     "fit": {"output"},
     "info": {"png"},
     "modes": {"output", "animate"},
+    "patterson": {"output", "difference", "csv", "json", "png"},
     "simulate": {"output"},
     "verify": set(),
     "view": {"output"},

@@ -204,7 +204,10 @@ def test_springs_of_every_class_and_kind(name):
         )
 
     few = model.springs.free.numel() < 20
-    assert check(value, (leaf(model.springs.free),), fast_mode=not few)
+    # With one spring for all, the thermal scale makes the derivative zero. What differences find
+    # instead is the rounding of the intensity over the step: springs along contacts alone leave
+    # soft directions, which raise it to 1e-12, and the result to a few 1e-6.
+    assert check(value, (leaf(model.springs.free),), fast_mode=not few, atol=1e-5)
 
 
 def cubic():

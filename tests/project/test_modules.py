@@ -22,7 +22,7 @@ LIBRARIES = {
         "disorder/smooth_pairs.py",
     },
     "numba": {"core/compiled.py"},
-    "gemmi": {"crystal", "network", "maps", "viz/trajectory"},
+    "gemmi": {"crystal", "network", "maps", "realspace/writing.py", "viz/trajectory"},
 }
 
 

@@ -78,7 +78,8 @@ def test_what_is_left_out_is_stated():
         error = model.order_error
         pairs = model.bound.pairs(Orders(None))
         truncation = truncate(pairs, 2 * math.pi / D, model.rtol)
-        assert error.order >= truncation.error
+        # The pairs are computed anew for it, and differ by rounding.
+        assert error.order >= truncation.error * (1 - 1e-10)
         # An estimate for random phases, as in test_truncation: these few q may be worse.
         assert true / 1.5 < error.order < 10 * true
     assert error.order > 1e-3  # the last of them is warned of
