@@ -7,7 +7,7 @@ import torch
 
 from crystals import made_up, simple_lattice
 from onephonon import InputError, OnePhonon
-from onephonon.dynamics.joint import bodies_at, joint_displacements
+from onephonon.dynamics.joint import joint_displacements
 from onephonon.dynamics.pair_covariance import (
     Pairs,
     atom_covariance,
@@ -372,7 +372,7 @@ def test_cold_crystals_move_less():
 def test_centroids_of_bodies():
     model = model_of("P 1 21 1", group_by="residue")
     bodies = model.bodies
-    for b, centre in enumerate(bodies_at(bodies)):
+    for b, centre in enumerate(bodies.centroids):
         torch.testing.assert_close(
             centre, bodies.positions[bodies.body == b].mean(0), rtol=0, atol=1e-12
         )

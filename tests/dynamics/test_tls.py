@@ -10,7 +10,6 @@ from onephonon.crystal.crystal import mean_square
 from onephonon.dynamics.tls import (
     TLS,
     b_factors_by_tls,
-    centroids,
     cross_matrix,
     fit_tls,
     model_tls,
@@ -72,7 +71,7 @@ def test_a_rigid_body_is_recovered(seed):
     assert fitted.n_determined.tolist() == [20]
     assert "trace of S" in fitted.undetermined()
     assert float(fitted.residual[0]) < 1e-14
-    truth = tls_of(C, centroids(bodies)[0])
+    truth = tls_of(C, bodies.centroids[0])
     # Condition of the fit, near 1e3, times rounding.
     for name in ("T", "L", "origin"):
         ours, theirs = getattr(fitted.tls, name), getattr(truth, name)
@@ -159,7 +158,7 @@ def test_b_factors_alone_determine_ten_parameters():
     fitted = fit_tls(bodies, B[:, None, None] * torch.eye(3).double())
     assert fitted.n_determined.tolist() == [10]
     assert "anisotropy of T" in fitted.undetermined()
-    truth = tls_of(C, centroids(bodies)[0])
+    truth = tls_of(C, bodies.centroids[0])
     # Determined are L, the trace of T and the skew part of S; condition 1e3 times rounding.
     close = {"rtol": 0, "atol": 1e-12}
     torch.testing.assert_close(fitted.tls.L, truth.L, **close)

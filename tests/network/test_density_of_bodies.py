@@ -133,8 +133,7 @@ def test_ordered_atoms_move_with_the_nearest_body():
     assert 0.5 * 2 * Z < gained < 1.02 * 2 * Z
     # In one piece: within the water's distance, radius and envelope of the molecule's atoms.
     for b in range(bodies.n_bodies):
-        centre = bodies.positions[bodies.table[b, 0]] - bodies.offsets[bodies.table[b, 0]]
-        r, _ = with_water.distances(b, centre, crystal.cell.matrix)
+        r, _ = with_water.distances(b, bodies.centroids[b], crystal.cell.matrix)
         own = torch.linalg.vector_norm(bodies.offsets[bodies.body == b], dim=1).max()
         assert float(r.max()) < float(own) + 3.0 + 1.8 + 2.0
     again = cut_out_bodies(density, bodies, level=0.0, ordered=crystal)

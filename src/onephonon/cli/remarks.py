@@ -24,8 +24,16 @@ def show_remarks(crystal: Crystal, name: str, quiet: bool) -> None:
 
 
 def show_bodies(bodies: Bodies, group_by: str, quiet: bool) -> None:
-    """Write the ranges of blocks of 'auto:N' on standard error, as an option to copy and edit."""
+    """Write what the bodies are on standard error, where options leave it open.
+
+    The ranges of blocks of 'auto:N', as an option to copy and edit; and how a measured density was
+    divided among the bodies.
+    """
     from onephonon.network.domains import automatic_number
 
-    if not quiet and automatic_number(group_by) is not None:
+    if quiet:
+        return
+    if automatic_number(group_by) is not None:
         echo(f"bodies: --group-by '{' '.join(bodies.names)}'", err=True)
+    if bodies.density is not None:
+        echo(str(bodies.density), err=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 from dataclasses import asdict
 from typing import Any
 
+from onephonon.core import json_files
 from onephonon.core.files import replacing
+from onephonon.core.json_files import finite
 
 from .agreement import Agreement, Statistics
 
@@ -122,7 +123,7 @@ def to_dict(agreement: Agreement) -> dict[str, Any]:
         "quadrature": agreement.quadrature,
         "notes": list(agreement.notes),
     }
-    plain: dict[str, Any] = _plain(found)
+    plain: dict[str, Any] = finite(found)
     return plain
 
 
@@ -149,9 +150,7 @@ def write_json(
         If the file exists and `force` is not set, or cannot be written.
     """
     found = to_dict(agreement) | ({} if held_out is None else {"held_out": to_dict(held_out)})
-    with replacing(path, force) as temporary:
-        text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    json_files.write_json(found, path, force, indent=2)
 
 
 def write_csv(agreement: Agreement, path: str | os.PathLike[str], force: bool = False) -> None:
@@ -171,10 +170,10 @@ def write_csv(agreement: Agreement, path: str | os.PathLike[str], force: bool = 
         writer.writeheader()
         for i, row in enumerate(rows):
             name = "all" if i == len(agreement.shells) else str(i + 1)
-            writer.writerow({"shell": name} | _plain(row))
+            writer.writerow({"shell": name} | finite(row))
         for null in agreement.baselines:
             known = {"n": null.n, "cc_anisotropic": null.cc_anisotropic}
-            writer.writerow({"shell": null.name} | _plain(known))
+            writer.writerow({"shell": null.name} | finite(known))
 
 
 def _range(shell: Statistics) -> str:
@@ -184,12 +183,3 @@ def _range(shell: Statistics) -> str:
 
 def _written(value: float, how: str) -> str:
     return format(value, how) if math.isfinite(value) else "–"
-
-
-def _plain(value: Any) -> Any:
-    """Replace numbers that JSON does not support by None."""
-    if isinstance(value, dict):
-        return {key: _plain(x) for key, x in value.items()}
-    if isinstance(value, list):
-        return [_plain(x) for x in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -156,6 +156,27 @@ def numpy_cell(parameters: Sequence[float]) -> UnitCell:
     return UnitCell.from_parameters(np.asarray(parameters, dtype=np.float64))
 
 
+def lengths_on_grid(
+    matrix: NDArray[np.float64],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    z: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Lengths of ``matrix @ (x_i, y_j, z_k)`` on a grid, shape (len(x), len(y), len(z)).
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (3, 3)
+        Axes as columns.
+    x, y, z : ndarray, shapes (n_x,), (n_y,) and (n_z,)
+    """
+    metric = matrix.T @ matrix
+    x, y, z = x[:, None, None], y[:, None], z
+    squared = metric[0, 0] * x**2 + metric[1, 1] * y**2 + metric[2, 2] * z**2
+    squared = squared + 2 * (metric[0, 1] * x * y + metric[0, 2] * x * z + metric[1, 2] * y * z)
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+
+
 def check_cell(cell: Sequence[float] | NDArray[Any]) -> tuple[float, ...]:
     """Check a user's cell parameters and return them as six plain numbers.
 

@@ -18,6 +18,15 @@ ELEMENTS = tuple((i, j) for i in range(6) for j in range(i, 6))
 #: Names of `moduli`, in their order.
 MODULI = ("bulk, Voigt", "bulk, Reuss", "shear, Voigt", "shear, Reuss", "Young")
 
+#: Rows and columns of Voigt's tables.
+VOIGT_NAMES = ("xx", "yy", "zz", "yz", "xz", "xy")
+
+#: Constants smaller than this, relative to the largest, are zero by symmetry.
+ZERO = 1e-9
+
+#: Springs that resist rotation by a larger share than this are remarked on.
+ROTATION = 1e-3
+
 #: Directions over which extreme speeds of sound are sought.
 N_DIRECTIONS = 2000
 

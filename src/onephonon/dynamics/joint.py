@@ -207,14 +207,14 @@ def joint_displacements(
         raise InputError(f"within {within:g} Å is not a distance; give a positive one")
     wholes = _whole_copies(bodies)
     apart = [
-        _contact_distances(bodies, contacts, centres) for centres in (wholes, bodies_at(bodies))
+        _contact_distances(bodies, contacts, centres) for centres in (wholes, bodies.centroids)
     ]
     factor = REACH if bodies.n_dof <= MAX_DENSE_DOF else REACH_OF_MANY
     copies_within, bodies_within = (
         (factor * x + ROUNDING if within is None else within) for x in apart
     )
     molecules = _neighbours(bodies, wholes, copies_within, whole_copies=True)
-    neighbours = _neighbours(bodies, bodies_at(bodies), bodies_within, whole_copies=False)
+    neighbours = _neighbours(bodies, bodies.centroids, bodies_within, whole_copies=False)
     if lattice.zone_average == "supercell":
         # In a periodic box farther ones are nearer images of others.
         molecules, neighbours = (
@@ -242,7 +242,7 @@ def joint_displacements(
         molecules=of_copies,
         continuum=_continuum(lattice, of_copies),
         bodies=_joined(
-            bodies, contacts, neighbours, bodies.names, bodies_at(bodies), C_bodies, U_bodies
+            bodies, contacts, neighbours, bodies.names, bodies.centroids, C_bodies, U_bodies
         ),
         contacts=JointDisplacements(
             names,
@@ -268,12 +268,6 @@ def _continuum(lattice: LatticeModel, pairs: JointDisplacements) -> Tensor:
     vectors = torch.where(apart[:, None], pairs.vector, 1.0)
     found = elasticity(lattice).continuum(vectors)
     return torch.where(apart[:, None, None], found, math.nan)
-
-
-def bodies_at(bodies: Bodies) -> Tensor:
-    """Centroids of all bodies of the cell, Cartesian, Å, shape (n_bodies, 3)."""
-    atoms = bodies.table[:, 0]
-    return bodies.positions[atoms] - bodies.offsets[atoms]
 
 
 def _whole_copies(bodies: Bodies) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -124,19 +123,3 @@ def write_rows(rows: Sequence[Row], path: str | os.PathLike[str], force: bool = 
         )
     with replacing(path, force) as temporary:
         temporary.write_text(buffer.getvalue(), encoding="utf-8")
-
-
-def write_json(content: dict[str, Any], path: str | os.PathLike[str], force: bool = False) -> None:
-    """Write named values and rows as JSON; NaN and infinities become null."""
-    text = json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    with replacing(path, force) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON does not support."""
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

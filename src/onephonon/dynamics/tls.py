@@ -123,13 +123,6 @@ def cross_matrix(vectors: Tensor) -> Tensor:
     return torch.stack(rows, dim=-1).reshape(*vectors.shape[:-1], 3, 3)
 
 
-def centroids(bodies: Bodies) -> Tensor:
-    """Centroids of the bodies of the asymmetric unit, Cartesian, Å, shape (n, 3)."""
-    n = len(bodies.names)
-    atoms = bodies.table[:n, 0]
-    return bodies.positions[atoms] - bodies.offsets[atoms]
-
-
 def model_tls(model: LatticeModel | HasLattice) -> TLS:
     """T, L and S of the bodies of the asymmetric unit, about their centroids, from the model.
 
@@ -143,8 +136,8 @@ def model_tls(model: LatticeModel | HasLattice) -> TLS:
     T = C[:, :3, :3]
     if bodies.width == 3:
         none = torch.zeros_like(T)
-        return TLS(T, none, none, centroids(bodies))
-    return TLS(T, C[:, 3:, 3:], C[:, 3:, :3], centroids(bodies))
+        return TLS(T, none, none, bodies.centroids[: len(bodies.names)])
+    return TLS(T, C[:, 3:, 3:], C[:, 3:, :3], bodies.centroids[: len(bodies.names)])
 
 
 def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:
@@ -172,7 +165,7 @@ def fit_tls(bodies: Bodies, U: Tensor) -> FittedTLS:
         here = body == b
         results.append(_fit_one(bodies.offsets[:n_atoms][here], U[here], isotropic[here]))
     T, L, S, rank, residual = (torch.stack(part) for part in zip(*results, strict=True))
-    return FittedTLS(TLS(T, L, S, centroids(bodies)), rank, residual)
+    return FittedTLS(TLS(T, L, S, bodies.centroids[: len(bodies.names)]), rank, residual)
 
 
 def is_isotropic(U: Tensor) -> Tensor:

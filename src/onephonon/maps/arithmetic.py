@@ -43,7 +43,7 @@ def subtract(a: DiffuseMap, b: DiffuseMap) -> DiffuseMap:
     InputError
         If the two are not at the same points.
     """
-    _check_same_points(a, b)
+    check_same_points(a, b)
     arrays = {"intensity": a.intensity - b.intensity}
     if a.sigma is not None and b.sigma is not None:
         arrays["sigma"] = np.hypot(a.sigma, b.sigma)
@@ -80,7 +80,8 @@ def half_sets(diffuse: DiffuseMap) -> tuple[DiffuseMap, DiffuseMap]:
     return first, second
 
 
-def _check_same_points(a: DiffuseMap, b: DiffuseMap) -> None:
+def check_same_points(a: DiffuseMap, b: DiffuseMap) -> None:
+    """Raise `InputError` unless two maps are at the same points."""
     if a.grid is not None and b.grid is not None:
         if not a.grid.matches(b.grid):
             raise InputError(

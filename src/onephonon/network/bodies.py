@@ -108,6 +108,12 @@ class Bodies:
         return share.to(self.positions)[self.asu_atom]
 
     @property
+    def centroids(self) -> Tensor:
+        """Centroids of all bodies of the cell, about which they librate, Å, shape (n_bodies, 3)."""
+        atoms = self.table[:, 0]
+        return self.positions[atoms] - self.offsets[atoms]
+
+    @property
     def masses(self) -> Tensor:
         """Atom masses in dalton times `shares`, shape (n_cell_atoms,)."""
         return self.crystal.masses[self.asu_atom] * self.shares

@@ -51,6 +51,23 @@ class BodyDensity:
         """The same on another device or in another dtype."""
         return replace(self, electrons=tuple(fn(e) for e in self.electrons))
 
+    def points(self, body: int, matrix: Tensor) -> Tensor:
+        """Cartesian coordinates of the points of a body's box, Å, shape (n_1 n_2 n_3, 3).
+
+        Parameters
+        ----------
+        body : int
+        matrix : Tensor, shape (3, 3)
+            Axes of the cell as columns, Å; differentiable in it.
+        """
+        axes = [
+            (torch.arange(n).to(matrix) + start) / m
+            for n, start, m in zip(
+                self.electrons[body].shape, self.starts[body], self.shape, strict=True
+            )
+        ]
+        return torch.cartesian_prod(*axes) @ matrix.T
+
     def distances(self, body: int, centre: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Distances of the points of a body from a centre, Å, and the size of their electrons.
 
@@ -61,13 +78,8 @@ class BodyDensity:
         matrix : Tensor, shape (3, 3)
             Axes of the cell as columns, Å.
         """
-        electrons, start = self.electrons[body], self.starts[body]
-        axes = [
-            (torch.arange(n).to(centre) + s) / m
-            for n, s, m in zip(electrons.shape, start, self.shape, strict=True)
-        ]
-        r = torch.linalg.vector_norm(torch.cartesian_prod(*axes) @ matrix.T - centre, dim=1)
-        size = electrons.reshape(-1).abs()
+        r = torch.linalg.vector_norm(self.points(body, matrix) - centre, dim=1)
+        size = self.electrons[body].reshape(-1).abs()
         return r[size > 0], size[size > 0]
 
     def __str__(self) -> str:

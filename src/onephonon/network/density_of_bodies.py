@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from onephonon.core.errors import InputError
+from onephonon.crystal.cell import lengths_on_grid
 from onephonon.crystal.crystal import Crystal
 from onephonon.crystal.electron_density import ElectronDensity
 
@@ -190,7 +191,7 @@ def _surface_distances(
     """
     n = np.asarray(shape)
     widths = np.linalg.norm(np.linalg.inv(matrix), axis=1) * n
-    metric = matrix.T @ matrix / np.outer(n, n)
+    steps = matrix / n
     centre = frac * n
     half = (radii + end)[:, None] * widths
     start = np.floor((centre - half).min(0)).astype(np.int64)
@@ -198,11 +199,8 @@ def _surface_distances(
     field = np.full(tuple(stop - start), np.inf)
     first, last = np.ceil(centre - half).astype(int), np.floor(centre + half).astype(int) + 1
     for c, r, low, high in zip(centre, radii, first, last, strict=True):
-        x, y, z = (np.arange(low[i], high[i]) - c[i] for i in range(3))
-        x, y, z = x[:, None, None], y[:, None], z
-        squared = metric[0, 0] * x**2 + metric[1, 1] * y**2 + metric[2, 2] * z**2
-        squared = squared + 2 * (metric[0, 1] * x * y + metric[0, 2] * x * z + metric[1, 2] * y * z)
-        away = np.sqrt(np.maximum(squared, 0.0)) - r
+        axes = (np.arange(low[i], high[i]) - c[i] for i in range(3))
+        away = lengths_on_grid(steps, *axes) - r
         part = field[tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))]
         np.minimum(part, np.where(away <= end, away, np.inf), out=part)
     return start, field

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from onephonon.core.correlation import pearson
 from onephonon.core.errors import InputError
-from onephonon.maps.diffuse import DiffuseMap
 
 from .patterson_map import PattersonMap
+from .preparation import lengths
 from .transform import intensity
 
 Float64 = NDArray[np.float64]
@@ -151,7 +151,7 @@ def resolution_shells(
     whole = intensity(found)
     # Beyond the finest resolution transforms leave rounding.
     held = np.abs(whole.intensity) > ROUNDING * np.abs(whole.intensity).max()
-    s = _lengths(whole)
+    s = lengths(whole)
     limits = np.linspace(0.0, float(s[held].max()) ** 3, n_shells + 1) ** (1 / 3)
     shells = []
     for low, high in itertools.pairwise(edges):
@@ -162,10 +162,3 @@ def resolution_shells(
             d_max = 1 / a if a > 0 else math.inf
             shells.append(ResolutionShell(d_max, 1 / b, low, high, int(at.sum()), cc))
     return tuple(shells)
-
-
-def _lengths(diffuse: DiffuseMap) -> Float64:
-    s = np.empty(diffuse.intensity.shape)
-    for part, lengths in diffuse.slabs():
-        s[part] = lengths
-    return s

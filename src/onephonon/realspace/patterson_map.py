@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onephonon.core.errors import InputError
-from onephonon.crystal.cell import numpy_cell
+from onephonon.crystal.cell import lengths_on_grid, numpy_cell
 from onephonon.crystal.grid import HklGrid
 
 Float64 = NDArray[np.float64]
@@ -78,12 +78,7 @@ class PattersonMap:
 
     def distances(self) -> Float64:
         """|r| of every point, Å, shape of `values`."""
-        x, y, z = self.axes
-        metric = self._matrix().T @ self._matrix()
-        x, y, z = x[:, None, None], y[:, None], z
-        squared = metric[0, 0] * x**2 + metric[1, 1] * y**2 + metric[2, 2] * z**2
-        squared = squared + 2 * (metric[0, 1] * x * y + metric[0, 2] * x * z + metric[1, 2] * y * z)
-        return np.sqrt(np.maximum(squared, 0.0))
+        return lengths_on_grid(self._matrix(), *self.axes)
 
     def within(self, r_min: float = 0.0, r_max: float = math.inf) -> PattersonMap:
         """The same with zero at distances outside a range, Å: r_min <= |r| < r_max."""

@@ -97,16 +97,13 @@ def prepare(diffuse: DiffuseMap, how: Preparation | None = None) -> DiffuseMap:
         For a list, or if no voxel of the range has a value.
     """
     how = how or Preparation()
-    grid, _ = diffuse.require_grid()
+    diffuse.require_grid()
     plain = diffuse.changed("intensity alone", {"intensity": diffuse.intensity.astype(np.float64)})
     averaged = _averaged(plain) if how.symmetric else plain
-    grid, _ = averaged.require_grid()
-    s = np.empty(grid.shape)
-    for part, lengths in averaged.slabs():
-        s[part] = lengths
+    s = lengths(averaged)
     values = averaged.intensity.copy()
     lowest = 0.0 if math.isinf(how.d_max) else 1.0 / how.d_max
-    highest = _finest(values, s) if how.d_min == 0 else 1.0 / how.d_min
+    highest = 1.0 / (how.d_min or averaged.d_min)
     inside = (s >= lowest) & (s <= highest)
     known = inside & ~np.isnan(values)
     if not known.any():
@@ -138,10 +135,12 @@ def _averaged(diffuse: DiffuseMap) -> DiffuseMap:
         return symmetrize(diffuse, symmetry, fill=True, interpolate=True).map
 
 
-def _finest(values: Float64, s: Float64) -> float:
-    """Largest 1/d of a known voxel."""
-    known = ~np.isnan(values)
-    return float(s[known].max()) if known.any() else 0.0
+def lengths(diffuse: DiffuseMap) -> Float64:
+    """1/d of every voxel of a map, 1/Å, shape of its intensity."""
+    s = np.empty(diffuse.intensity.shape)
+    for part, values in diffuse.slabs():
+        s[part] = values
+    return s
 
 
 def _filled(

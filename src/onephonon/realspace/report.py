@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from onephonon.core import json_files
 from onephonon.core.files import replacing
+from onephonon.core.json_files import finite
 
 from .distances import DistanceShell, ResolutionShell
 from .patterson_map import PattersonMap
@@ -67,9 +68,7 @@ def write_json(
         "distances": [asdict(x) for x in distances],
         "resolutions": [asdict(x) for x in resolutions],
     }
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    with replacing(path, force) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    json_files.write_json(content, path, force, indent=2)
 
 
 def write_csv(
@@ -86,7 +85,7 @@ def write_csv(
     with replacing(path, force) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows(_plain(rows))
+        writer.writerows(finite(rows))
 
 
 def _number(value: float) -> str:
@@ -95,12 +94,3 @@ def _number(value: float) -> str:
 
 def _range(low: float, high: float) -> str:
     return f"|r| > {low:g} Å" if math.isinf(high) else f"{low:g}–{high:g} Å"
-
-
-def _plain(value: Any) -> Any:
-    """Replace numbers that JSON lacks by None."""
-    if isinstance(value, dict):
-        return {key: _plain(x) for key, x in value.items()}
-    if isinstance(value, list):
-        return [_plain(x) for x in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

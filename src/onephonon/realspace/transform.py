@@ -11,6 +11,7 @@ from scipy.fft import fftn, ifftn, next_fast_len
 from onephonon.core.errors import InputError
 from onephonon.core.memory import state_memory
 from onephonon.crystal.cell import numpy_cell
+from onephonon.maps.arithmetic import check_same_points
 from onephonon.maps.diffuse import DiffuseMap
 
 from .patterson_map import PattersonMap
@@ -143,13 +144,10 @@ def _shape(prepared: DiffuseMap, spacing: float | None) -> tuple[int, int, int]:
 
 def _finest_d(prepared: DiffuseMap) -> float:
     """Finest d of a voxel that is not zero, Å."""
-    largest = 0.0
-    for part, s in prepared.slabs():
-        held = prepared.intensity[part] != 0
-        largest = max(largest, float(s[held].max(initial=0.0)))
-    if largest == 0.0:
+    finest = _without(prepared, prepared.intensity == 0).d_min
+    if math.isinf(finest):
         raise InputError("the map is zero everywhere once its isotropic part is removed")
-    return 1.0 / largest
+    return finest
 
 
 def _along(values: NDArray[np.complex128], axis: int) -> NDArray[np.complex128]:
@@ -168,14 +166,9 @@ def same_voxels(first: DiffuseMap, second: DiffuseMap) -> tuple[DiffuseMap, Diff
     InputError
         If their grids differ.
     """
-    one, other = first.require_grid()[0], second.require_grid()[0]
-    if not one.matches(other):
-        raise InputError(f"the maps are on different grids, {one} and {other}; resample one")
+    check_same_points(first, second)
     missing = np.isnan(first.intensity) | np.isnan(second.intensity)
-    return (
-        _without(first, missing),
-        _without(second, missing),
-    )
+    return _without(first, missing), _without(second, missing)
 
 
 def _without(diffuse: DiffuseMap, missing: NDArray[np.bool_]) -> DiffuseMap:

@@ -10,14 +10,12 @@ import numpy as np
 
 from onephonon.core.errors import InputError, MapFileError
 from onephonon.core.files import replacing
+from onephonon.maps.io.ccp4 import LABEL_WIDTH, LABELS, MAX_LABELS, N_LABELS
 
 from .patterson_map import PattersonMap
 
 #: Endings of files.
 CCP4, NPZ = (".ccp4", ".map", ".mrc"), (".npz",)
-
-#: Labels of a CCP4 file, each of 80 characters.
-N_LABELS, LABELS, LABEL_WIDTH, MAX_LABELS = 56, 57, 80, 10
 
 
 def check_ending(path: str | os.PathLike[str]) -> None:

@@ -12,7 +12,7 @@ from ..app import command
 from ..checks import READS, READS_FOLDER, Given
 from ..disorder import show_disorder
 from ..models import build_model, model_arguments, show_zone_average
-from ..options.amplitudes import AmplitudeOptions, show_density
+from ..options.amplitudes import AmplitudeOptions
 from ..options.disorder import DisorderOptions
 from ..options.displacements import DebyeWallerOptions, DisplacementOptions
 from ..options.map_reading import MapReadingOptions
@@ -114,7 +114,6 @@ def compare(
         found = _compare_map(model_file, data_file, settings, reading)
     else:
         disorder.check_with(given, OF_LATTICE)
-        amplitudes.check_with(given)
         data = reading.read_for(data_file, model_file)
         how = _averaging(voxels, data) | {
             "use_data_adp": displacements.use_data_adp or disorder.beyond_lattice
@@ -134,7 +133,6 @@ def compare(
         model = build_model(model_file, arguments, **tensors)
         show_remarks(model.crystal, model_file.name, writing.quiet)
         show_bodies(model.bodies, network.group_by, writing.quiet)
-        show_density(model.bodies, writing.quiet)
         show_zone_average(model, writing.quiet)
         show_disorder(model, writing.quiet)
         with_orders = _show_orders(model, data, settings, displacements.use_data_adp, writing.quiet)

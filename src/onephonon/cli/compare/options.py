@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ..checks import SHELLS, WRITES, Given
+from ..checks import SHELLS, WRITES
 from ..groups import OptionGroup
+from ..options.isotropic import IsotropicOptions
 from ..options.output import OutputOptions
 from ..options.resolution import ResolutionOptions
 
@@ -19,23 +19,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ComparisonOptions(OptionGroup):
+class ComparisonOptions(IsotropicOptions):
     """Settings of a comparison."""
 
     panel: ClassVar[str] = "Comparison"
 
     shells: Annotated[int, typer.Option(help="Number of resolution shells to report."), SHELLS] = 10
-    remove: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND",
-            help="Isotropic part subtracted from both maps: in each shell of |q| a line in |q| "
-            "(line) or the mean (mean); the interpolated mean (profile); or nothing (none).",
-        ),
-    ] = "line"
-    remove_shells: Annotated[
-        int, typer.Option(help="Number of shells of |q| for --remove."), SHELLS
-    ] = 50
     weights: Annotated[
         str,
         typer.Option(
@@ -53,11 +42,6 @@ class ComparisonOptions(OptionGroup):
         ),
     ] = False
 
-    def check_together(self, given: Given) -> None:
-        """Raise InputError for shells of an isotropic part that is not removed."""
-        if self.remove == "none":
-            given.refuse("remove_shells", why="not with --remove none, which subtracts nothing")
-
     def settings(self, resolution: ResolutionOptions, reindex: str) -> Settings:
         """Settings of `compare_maps`.
 
@@ -67,13 +51,13 @@ class ComparisonOptions(OptionGroup):
             If a value is out of its range.
         """
         from onephonon.compare.settings import Settings
-        from onephonon.maps.isotropic import Isotropic
 
+        d_min, d_max = resolution.limits
         return Settings(
-            d_min=0.0 if resolution.d_min is None else resolution.d_min,
-            d_max=math.inf if resolution.d_max is None else resolution.d_max,
+            d_min=d_min,
+            d_max=d_max,
             n_shells=self.shells,
-            isotropic=Isotropic(self.remove, self.remove_shells),
+            isotropic=self.isotropic(),
             weighting=self.weights,
             reindex=reindex,
         )

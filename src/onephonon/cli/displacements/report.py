@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onephonon.core.json_files import write_json
 from onephonon.dynamics.joint import Joint
 from onephonon.dynamics.joint_tables import joint_json, joint_rows, molecule_rows
-from onephonon.dynamics.tables import write_json, write_rows
+from onephonon.dynamics.tables import write_rows
 from onephonon.model.one_phonon import OnePhonon
 from onephonon.network.interfaces import WITHIN
 

@@ -15,7 +15,7 @@ from onephonon.core.errors import InputError
 from ..app import command
 from ..checks import READS, WRITES_FOLDER, Given
 from ..models import build_model, model_arguments, show_zone_average
-from ..options.amplitudes import AmplitudeOptions, show_density
+from ..options.amplitudes import AmplitudeOptions
 from ..options.fit_disorder import FitDisorderOptions
 from ..options.map_reading import MapReadingOptions
 from ..options.network import NetworkOptions
@@ -109,7 +109,6 @@ def fit(
 
     settings = fit_settings(data, resolution, voxels, objective, levels)
     components = disorder.components()
-    amplitudes.check_with(given)
     if components:
         why = "only for a fit of springs alone, without --disorder"
         given.refuse(*FOR_SPRINGS, *SceneOptions.names(), why=why)
@@ -124,7 +123,6 @@ def fit(
     arguments |= amplitudes.recorded()
     show_remarks(model.crystal, file.name, writing.quiet)
     show_bodies(model.bodies, network.group_by, writing.quiet)
-    show_density(model.bodies, writing.quiet)
     show_zone_average(model, writing.quiet)
     if components:
         arguments |= {"disorder": disorder.disorder, "validate": str(disorder.validate)}

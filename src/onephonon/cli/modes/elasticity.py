@@ -6,16 +6,10 @@ from typing import Any
 
 from onephonon.core.units import thermal_pressure
 from onephonon.dynamics.elastic import Elasticity
-from onephonon.dynamics.elastic_tables import MODULI
+from onephonon.dynamics.elastic_tables import MODULI, ROTATION, VOIGT_NAMES, ZERO
 
 from ..console import SafeConsole
 from ..tables import print_table
-
-#: Springs that resist rotation more than this are remarked on.
-ROTATION = 1e-3
-
-#: Constants smaller than this, relative to the largest, are zero by symmetry.
-ROUNDING = 1e-9
 
 
 def show_elasticity(
@@ -23,14 +17,13 @@ def show_elasticity(
 ) -> None:
     """Print the elastic constants, moduli, and what sound does in all directions."""
     C = (thermal_pressure(temperature) * found.voigt).tolist()
-    names = ("xx", "yy", "zz", "yz", "xz", "xy")
     size = max(max(map(abs, row)) for row in C)
     rows = [
         [name, *("" if j < i else _written(C[i][j], size) for j in range(6))]
-        for i, name in enumerate(names)
+        for i, name in enumerate(VOIGT_NAMES)
     ]
     title = f"elastic constants at {temperature:g} K, GPa (x along a, z along c*)"
-    print_table(console, title, ["", *names], rows)
+    print_table(console, title, ["", *VOIGT_NAMES], rows)
     values = summary["moduli_GPa"]
     each = ", ".join(f"{name} {values[name]:.3g}" for name in MODULI)
     console.print(f"moduli / GPa: {each}")
@@ -49,4 +42,4 @@ def show_elasticity(
 
 def _written(value: float, size: float) -> str:
     """A number to three digits; zeros by symmetry, which have rounding, as 0."""
-    return "0" if abs(value) < ROUNDING * size else f"{value:.3g}"
+    return "0" if abs(value) < ZERO * size else f"{value:.3g}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from onephonon.core.json_files import write_json
 from onephonon.core.units import EIGHT_PI_SQUARED, thermal_frequency
 from onephonon.dynamics.elastic import Elasticity, elasticity, symmetry_error
 from onephonon.dynamics.elastic_tables import elastic_rows, elastic_summary
@@ -26,7 +27,6 @@ from onephonon.dynamics.tables import (
     dispersion_rows,
     states_rows,
     tls_rows,
-    write_json,
     write_rows,
 )
 from onephonon.dynamics.tls import (

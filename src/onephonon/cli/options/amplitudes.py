@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
 from ..checks import READS, Given, Limits
 from ..groups import OptionGroup
-from ..terminal import echo
-
-if TYPE_CHECKING:
-    from onephonon.network.bodies import Bodies
 
 
 @dataclass(frozen=True)
@@ -52,11 +48,16 @@ class AmplitudeOptions(OptionGroup):
     ] = None
 
     def check_together(self, given: Given) -> None:
-        """Raise InputError for options of a density that is not given."""
+        """Raise InputError for options that a density lacks, or that need atoms in its place."""
         if self.amplitudes is None:
             given.refuse(
                 *("amplitude_columns", "solvent_level"),
                 why="only for a measured density; add --amplitudes FILE",
+            )
+        else:
+            given.refuse(
+                *("engine", "solvent", "solvent_smoothing", "disorder"),
+                why="not for --amplitudes, which are those of a measured density; leave it out",
             )
 
     def read(self) -> dict[str, Any]:
@@ -69,12 +70,6 @@ class AmplitudeOptions(OptionGroup):
         density = read_electron_density(self.amplitudes, self.amplitude_columns)
         return {"density": MeasuredDensity(density, level=self.solvent_level)}
 
-    def check_with(self, given: Given) -> None:
-        """Raise InputError for options of amplitudes of atoms."""
-        if self.amplitudes is not None:
-            why = "not for --amplitudes, which are those of a measured density; leave it out"
-            given.refuse("engine", "solvent", "solvent_smoothing", "disorder", why=why)
-
     def recorded(self) -> dict[str, Any]:
         """The file's name and how it was read, as recorded in calculated maps."""
         if self.amplitudes is None:
@@ -84,9 +79,3 @@ class AmplitudeOptions(OptionGroup):
             "amplitude_columns": self.amplitude_columns,
             "solvent_level": self.solvent_level,
         }
-
-
-def show_density(bodies: Bodies, quiet: bool) -> None:
-    """Write how a density was divided among the bodies, on standard error."""
-    if bodies.density is not None and not quiet:
-        echo(str(bodies.density), err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -32,6 +33,14 @@ class ResolutionOptions(OptionGroup):
         typer.Option(help="Coarsest resolution, in Å.", show_default="no limit"),
         RESOLUTION,
     ] = None
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Finest and coarsest d, Å: 0 and infinity without limit."""
+        return (
+            0.0 if self.d_min is None else self.d_min,
+            math.inf if self.d_max is None else self.d_max,
+        )
 
     def check_together(self, given: Given) -> None:
         """Raise InputError unless the finest resolution is finer than the coarsest."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +59,7 @@ def patterson(
     for what comes from each range of distances. Nothing is known beyond half as many cells as the
     map has samples per Miller index. The options under Map reading apply to MAP.
     """
+    from onephonon.compare.settings import Settings
     from onephonon.maps.io.registry import write_map
     from onephonon.realspace import distance_shells, resolution_shells, write_patterson
     from onephonon.realspace import patterson as transform
@@ -67,7 +67,9 @@ def patterson(
 
     files.check(writing, output, second.difference)
     how = preparation.preparation(resolution)
-    settings = _settings(resolution, preparation, indexing)
+    settings = Settings(
+        d_min=how.d_min, d_max=how.d_max, isotropic=how.isotropic, reindex=indexing.reindex
+    )
     model_file = second.subtract or second.against
     data = reading.read(map_file) if model_file is None else reading.read_for(map_file, model_file)
     notes: dict[str, Any] = {}
@@ -104,21 +106,6 @@ def patterson(
         _show(found, shells, by_resolution)
         every = (output, second.difference, files.png, files.csv, files.json)
         echo(f"wrote {', '.join(str(path) for path in every if path is not None)}")
-
-
-def _settings(
-    resolution: ResolutionOptions, preparation: PreparationOptions, indexing: IndexingOptions
-) -> Settings:
-    """Settings by which a model is scaled to the data."""
-    from onephonon.compare.settings import Settings
-    from onephonon.maps.isotropic import Isotropic
-
-    return Settings(
-        d_min=0.0 if resolution.d_min is None else resolution.d_min,
-        d_max=math.inf if resolution.d_max is None else resolution.d_max,
-        isotropic=Isotropic(preparation.remove, preparation.remove_shells),
-        reindex=indexing.reindex,
-    )
 
 
 def _scaled(data: DiffuseMap, model_file: Path, settings: Settings, quiet: bool) -> ScaledPair:

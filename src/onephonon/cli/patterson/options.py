@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ..checks import POSITIVE, READS, SHELLS, WRITES, Given
+from ..checks import POSITIVE, READS, WRITES, Given
 from ..groups import OptionGroup
+from ..options.isotropic import IsotropicOptions
 from ..options.output import OutputOptions
 from ..options.resolution import ResolutionOptions
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PreparationOptions(OptionGroup):
+class PreparationOptions(IsotropicOptions):
     """How a map is made ready for its Fourier transform."""
 
     panel: ClassVar[str] = "Preparation of the map"
@@ -32,9 +32,6 @@ class PreparationOptions(OptionGroup):
             "line, the mean in steps, or none.",
         ),
     ] = "profile"
-    remove_shells: Annotated[
-        int, typer.Option(help="Number of shells of |q| for --remove."), SHELLS
-    ] = 50
     fill: Annotated[
         str,
         typer.Option(
@@ -55,11 +52,6 @@ class PreparationOptions(OptionGroup):
         bool, typer.Option("--no-symmetry", help="Do not average over the Laue group first.")
     ] = False
 
-    def check_together(self, given: Given) -> None:
-        """Raise InputError for shells of an isotropic part that is not removed."""
-        if self.remove == "none":
-            given.refuse("remove_shells", why="not with --remove none, which subtracts nothing")
-
     def preparation(self, resolution: ResolutionOptions) -> Preparation:
         """Settings of `prepare`.
 
@@ -68,13 +60,13 @@ class PreparationOptions(OptionGroup):
         InputError
             If a value is not possible.
         """
-        from onephonon.maps.isotropic import Isotropic
         from onephonon.realspace import Preparation
 
+        d_min, d_max = resolution.limits
         return Preparation(
-            d_min=0.0 if resolution.d_min is None else resolution.d_min,
-            d_max=math.inf if resolution.d_max is None else resolution.d_max,
-            isotropic=Isotropic(self.remove, self.remove_shells),
+            d_min=d_min,
+            d_max=d_max,
+            isotropic=self.isotropic(),
             fill=self.fill,
             taper=self.taper,
             symmetric=not self.no_symmetry,

@@ -13,7 +13,7 @@ from ..app import command
 from ..checks import WRITES, Given
 from ..disorder import show_disorder
 from ..models import build_model, model_arguments, show_zone_average
-from ..options.amplitudes import AmplitudeOptions, show_density
+from ..options.amplitudes import AmplitudeOptions
 from ..options.disorder import DisorderOptions
 from ..options.displacements import DebyeWallerOptions, DisplacementOptions
 from ..options.network import NetworkOptions
@@ -74,7 +74,6 @@ def simulate(
     check_map_ending(output)
     writing.check(output)
     disorder.check_with(given, OF_LATTICE)
-    amplitudes.check_with(given)
     modes.check_orders(orders.summed)
     where, list_shape = points.read()
     how = modes.arguments() | {
@@ -96,7 +95,6 @@ def simulate(
     model = build_model(file, arguments, **where, **tensors)
     show_remarks(model.crystal, file.name, writing.quiet)
     show_bodies(model.bodies, network.group_by, writing.quiet)
-    show_density(model.bodies, writing.quiet)
     show_zone_average(model, writing.quiet)
     show_disorder(model, writing.quiet)
     how_moved = occupation.recorded() | amplitudes.recorded()

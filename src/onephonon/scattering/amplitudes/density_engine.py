@@ -18,7 +18,7 @@ from ..grid_rows import GridRows
 from .mesh.density import Box, Mesh
 from .mesh.grid_densities import GridDensities
 from .mesh.gridded import GridAmplitudes
-from .mesh.moments import amplitudes_from_moments
+from .mesh.moments import amplitudes_of_list
 from .mesh.scattered import transform_densities
 from .monomials import amplitude_degree, check_moments, monomials, n_monomials
 
@@ -57,12 +57,7 @@ class DensityEngine:
     ) -> Tensor:
         """Amplitudes at a list of q; see `AmplitudeEngine.at`. Once differentiable in q."""
         sums = self.moments(bodies, q, U, amplitude_degree(bodies), 1.0, batch_size, progress)
-        parts = [
-            part
-            for body, s in enumerate(sums.permute(1, 2, 0))
-            for part in amplitudes_from_moments(bodies, body, s, q.T)
-        ]
-        return bodies.gather(torch.stack(parts, dim=1), 1)
+        return amplitudes_of_list(bodies, sums, q)
 
     def moments(
         self,
@@ -138,9 +133,6 @@ def _weighted(
     shape: tuple[int, int, int] = tuple(electrons.shape)  # type: ignore[assignment]
     if degree == 0:
         return electrons[None], Box(start, shape)
-    first = int(bodies.table[body, 0])
-    centroid = bodies.positions[first] - bodies.offsets[first]
-    axes = [torch.arange(s, s + n).to(electrons) for s, n in zip(start, shape, strict=True)]
-    points = torch.cartesian_prod(*axes) @ _steps(bodies, density).T
-    weight = monomials((points - centroid) / length, degree).T.reshape(-1, *shape)
+    offsets = density.points(body, bodies.crystal.cell.matrix) - bodies.centroids[body]
+    weight = monomials(offsets / length, degree).T.reshape(-1, *shape)
     return weight * electrons, Box(start, shape)

@@ -213,11 +213,9 @@ def _radii(bodies: Bodies) -> Tensor:
 def _density_radii(bodies: Bodies, at: Tensor) -> Tensor:
     """Distances from the centroid within which these shares of a body's density are."""
     assert bodies.density is not None
-    first = bodies.table[:, 0]
-    centres = (bodies.positions[first] - bodies.offsets[first]).double().cpu()
     matrix = bodies.crystal.cell.matrix.double().cpu()
     density, found = bodies.density.to(lambda x: x.double().cpu()), []
-    for body, centre in enumerate(centres):
+    for body, centre in enumerate(bodies.centroids.double().cpu()):
         r, size = density.distances(body, centre, matrix)
         order = r.argsort()
         share = size[order].cumsum(0) / size.sum()

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from onephonon.core.correlation import pearson
-from onephonon.dynamics.elastic_tables import MODULI
+from onephonon.dynamics.elastic_tables import MODULI, ROTATION, VOIGT_NAMES, ZERO
 
 from .html import (
     Markup,
@@ -21,12 +21,6 @@ from .html import (
 from .numbers import ReportData
 from .pictures import b_factor_picture, dispersion_picture, elastic_picture, joint_picture
 from .prediction_tables import JOINT_NAMES, joint_operators
-
-#: Springs that resist rotation more than this are remarked on.
-ROTATION = 1e-3
-
-#: Constants smaller than this, relative to the largest, are zero by symmetry.
-ROUNDING = 1e-9
 
 
 def motion_section(report_data: ReportData) -> list[Markup]:
@@ -125,15 +119,14 @@ def elastic_section(report_data: ReportData) -> list[Markup]:
     assert found is not None
     band, moduli = found.elastic, found.moduli
     size = float(np.abs(band.value).max())
-    names = ("xx", "yy", "zz", "yz", "xz", "xy")
 
     def written(i: int, j: int) -> str:
         value, low, high = (float(x[i, j]) for x in (band.value, band.low, band.high))
-        if j < i or abs(value) < ROUNDING * size:
+        if j < i or abs(value) < ZERO * size:
             return "" if j < i else "0"
         return f"{number(value)} ({interval(low, high)})" if math.isfinite(low) else number(value)
 
-    rows = [[name, *(written(i, j) for j in range(6))] for i, name in enumerate(names)]
+    rows = [[name, *(written(i, j) for j in range(6))] for i, name in enumerate(VOIGT_NAMES)]
     averages = [
         [
             name,
@@ -155,7 +148,7 @@ def elastic_section(report_data: ReportData) -> list[Markup]:
     )
     parts = [
         paragraph(sentence),
-        table(["", *names], rows),
+        table(["", *VOIGT_NAMES], rows),
         table(["modulus of a polycrystal", "GPa", "68 % interval"], averages),
         elastic_picture(report_data.fit, found),
     ]

@@ -48,3 +48,25 @@ def amplitudes_from_moments(
         return translation + libration
     rotated = torch.einsum("xa,x...->a...", axes.to(wave.dtype), torch.stack(libration))
     return translation + list(rotated)
+
+
+def amplitudes_of_list(bodies: Bodies, sums: Tensor, q: Tensor) -> Tensor:
+    """G of all bodies at a list of q, from moments in Å.
+
+    Parameters
+    ----------
+    bodies : Bodies
+    sums : Tensor, shape (n_q, n_bodies, 1 or 4), complex
+        See `amplitudes_from_moments`.
+    q : Tensor, shape (n_q, 3)
+
+    Returns
+    -------
+    Tensor, shape (n_q, D), complex
+    """
+    parts = [
+        part
+        for body, s in enumerate(sums.permute(1, 2, 0))
+        for part in amplitudes_from_moments(bodies, body, s, q.T)
+    ]
+    return bodies.gather(torch.stack(parts, dim=1), 1)

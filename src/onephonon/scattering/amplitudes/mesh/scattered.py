@@ -20,7 +20,7 @@ from onephonon.network.bodies import Bodies
 from ..monomials import amplitude_degree, n_monomials
 from .density import Box, Domain, choose_mesh, mean_extent, mesh_tolerance, smallest_B
 from .deposit import deposit_body
-from .moments import amplitudes_from_moments
+from .moments import amplitudes_of_list
 from .slopes import slopes_along
 
 #: Requested accuracy of the transform, in units of rtol. Its error scales with its value near q;
@@ -57,12 +57,7 @@ def scattered_amplitudes(bodies: Bodies, q: Tensor, U: Tensor, rtol: float) -> T
         Computed on the CPU for tensors of any device.
     """
     sums = scattered_moments(bodies, q, U, rtol, amplitude_degree(bodies), 1.0)
-    parts = [
-        part
-        for body, s in enumerate(sums.permute(1, 2, 0))
-        for part in amplitudes_from_moments(bodies, body, s, q.T)
-    ]
-    return bodies.gather(torch.stack(parts, dim=1), 1)
+    return amplitudes_of_list(bodies, sums, q)
 
 
 def scattered_moments(
