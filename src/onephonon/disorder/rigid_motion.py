@@ -82,7 +82,8 @@ def _of_asymmetric_unit(bodies: Bodies, U: Tensor, share: Tensor, body: Tensor) 
     offsets = bodies.offsets[:n_atoms]
     # Zero in value: the origins of `Bodies` are the centroids, but do not move with the atoms.
     centroid = _mean(offsets, share, body, n)
-    about_centroid = replace(bodies, offsets=offsets - centroid[body])
+    every = torch.cat([offsets - centroid[body], bodies.offsets[n_atoms:]])
+    about_centroid = replace(bodies, offsets=every)
     fitted = fit_tls(about_centroid, U).tls
     radius = _mean(offsets.square().sum(1), share, body, n).clamp(min=1.0).sqrt()
     length = torch.cat([torch.ones(n, 3).to(U), radius[:, None].expand(n, 3)], dim=1)
